@@ -1,0 +1,26 @@
+"""`Status`: what a backend says of itself on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Status:
+    """Whether a backend can be used here and, if not, why.
+
+    Attributes
+    ----------
+    usable : bool
+    reason : str
+        Why it is not usable, and what to install; empty where it is.
+    devices : tuple of str
+        What it can run on: ``"cpu"``, or ``"cuda:0"``, ``"cuda:1"``, ...
+    version : str
+        Of the library underneath.
+    """
+
+    usable: bool
+    reason: str = ""
+    devices: tuple[str, ...] = ()
+    version: str = ""

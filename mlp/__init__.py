@@ -1,0 +1,82 @@
+"""Multilayer perceptrons that train fast on CPU or GPU behind one array interface.
+
+>>> import mlp
+>>> net = mlp.MLP([64, 64, 10], seed=0)
+>>> digits = mlp.data.load("digits")
+>>> history = net.fit(digits.X, digits.y, epochs=5)
+
+The names below are loaded when they are first used, so that ``import mlp`` stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from mlp import _backends as _backends  # first of all: is the `backends` there ours?
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "mlp.model": ("MLP",),
+    "mlp.training": ("Callback", "EarlyStopping", "History", "Run"),
+    "mlp.optimizers": ("Adagrad", "Adam", "AdamW", "GradientDescent", "Optimizer", "RMSprop", "SGD"),
+    "mlp.custom": ("custom_activation", "custom_loss"),
+    "mlp.persistence": ("load",),
+    "mlp._backends": (
+        "BackendUnavailableError",
+        "ConfigurationError",
+        "DataError",
+        "DivergenceError",
+        "DtypeError",
+        "FileFormatError",
+        "GradientError",
+        "MLPError",
+        "NotDifferentiableError",
+        "ShapeError",
+        "UnknownNameError",
+        "WrongDeviceError",
+    ),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULES = ("data", "initializers", "optimizers", "persistence", "schedules", "training")
+
+__all__ = [*sorted(_HOME_OF), *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"mlp.{name}")
+    else:
+        raise AttributeError(f"module 'mlp' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
+
+
+if TYPE_CHECKING:
+    from mlp import data, initializers, optimizers, persistence, schedules, training
+    from mlp._backends import (
+        BackendUnavailableError,
+        ConfigurationError,
+        DataError,
+        DivergenceError,
+        DtypeError,
+        FileFormatError,
+        GradientError,
+        MLPError,
+        NotDifferentiableError,
+        ShapeError,
+        UnknownNameError,
+        WrongDeviceError,
+    )
+    from mlp.custom import custom_activation, custom_loss
+    from mlp.model import MLP
+    from mlp.optimizers import SGD, Adagrad, Adam, AdamW, GradientDescent, Optimizer, RMSprop
+    from mlp.persistence import load
+    from mlp.training import Callback, EarlyStopping, History, Run

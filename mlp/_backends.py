@@ -1,0 +1,61 @@
+"""The one door from `mlp` to `backends`, which is a top-level package with a common name.
+
+A folder called ``backends`` beside a user's script would be imported in our package's place; the
+check below turns that accident into an error that names the folder.
+"""
+
+import backends
+
+if getattr(backends, "DISTRIBUTION", None) != "mlp":
+    raise ImportError(
+        f"`import backends` found {getattr(backends, '__file__', None) or list(backends.__path__)}, which is not the "
+        "package that mlp installs under that name. Rename that file or folder, or start Python from another directory."
+    )
+
+from backends import Backend, Status, available, formulas, get_backend, loop, random, resolve, status
+from backends.errors import (
+    BackendUnavailableError,
+    ConfigurationError,
+    DataError,
+    DivergenceError,
+    DtypeError,
+    FileFormatError,
+    GradientError,
+    MLPError,
+    NotDifferentiableError,
+    ShapeError,
+    UnknownNameError,
+    WrongDeviceError,
+)
+from backends.formulas import Activation
+from backends.plan import Control, EpochPlan, EpochResult, Layout, NetworkPlan
+
+__all__ = [
+    "Activation",
+    "Backend",
+    "BackendUnavailableError",
+    "ConfigurationError",
+    "Control",
+    "DataError",
+    "DivergenceError",
+    "DtypeError",
+    "EpochPlan",
+    "EpochResult",
+    "FileFormatError",
+    "GradientError",
+    "Layout",
+    "MLPError",
+    "NetworkPlan",
+    "NotDifferentiableError",
+    "ShapeError",
+    "Status",
+    "UnknownNameError",
+    "WrongDeviceError",
+    "available",
+    "formulas",
+    "get_backend",
+    "loop",
+    "random",
+    "resolve",
+    "status",
+]

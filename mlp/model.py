@@ -1,0 +1,640 @@
+"""`MLP`: a multilayer perceptron, its parameters on a backend, and what can be done with it."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlp import custom, optimizers, training
+from mlp._backends import (
+    Activation,
+    Backend,
+    BackendUnavailableError,
+    ConfigurationError,
+    DataError,
+    Layout,
+    NetworkPlan,
+    ShapeError,
+    UnknownNameError,
+    formulas,
+    get_backend,
+    loop,
+    random,
+    resolve,
+)
+from mlp.initializers import draw_layer, initializer_for
+from mlp.optimizers import Optimizer
+from mlp.training import Callback, EarlyStopping, Examples, History, Run, TrainingState
+from mlp.validation import (
+    as_array,
+    check_batch_size,
+    check_inputs,
+    check_targets,
+    check_weight,
+    require_count,
+    require_finite,
+    require_fraction,
+    require_nonnegative,
+    require_positive,
+)
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+logger = logging.getLogger("mlp")
+
+_OUTPUT_FOR = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "poisson": "exp"}
+
+
+class MLP:
+    """A multilayer perceptron.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Width of the input, of each hidden layer, and of the output: ``[784, 128, 10]``.
+    activation : str, Activation, or a sequence of them
+        Of the hidden layers; one for all, or one for each.
+    output_activation : str or Activation
+        ``"auto"`` follows the loss: softmax for cross-entropy, sigmoid for binary cross-entropy, exp for Poisson,
+        identity for the others.
+    loss : str or Loss
+        ``cross_entropy``, ``binary_cross_entropy``, ``mse``, ``quadratic``, ``mae``, ``huber``, ``poisson``, or your
+        own (`mlp.custom_loss`).
+    dropout : float or sequence of float
+        Probability with which each unit of the hidden layers is dropped; one for all, or one for each.
+    input_dropout : float
+        The same for the inputs.
+    l2, l1 : float
+        Add ``l2/2 * sum(w**2)`` and ``l1 * sum(|w|)`` to the mean loss; weights only, not biases.
+    init : str or sequence of str
+        Initial weights: ``"auto"`` (by activation), or names of `mlp.initializers`; one for all layers, or one for
+        each, the output's included.
+    seed : int or None
+        Of weights, shuffles and dropout.  None draws one, which `seed` then tells.
+    dtype : {"float32", "float64"}
+    backend : str
+        ``"numpy"``, ``"numba"``, ``"cupy"``, or ``"auto"``: chosen when training starts, by the work there is.
+    device : str
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:i"``; may not contradict `backend`.
+    input_scale : float, optional
+        What uint8 inputs are multiplied by, such as 1/255 for images; other inputs are taken as they are.
+    classes : sequence, optional
+        Names of the classes, kept with the model; the network itself counts them from 0.
+
+    Attributes
+    ----------
+    sizes : tuple of int
+    task : {"classes", "labels", "numbers"}
+        What `predict` gives.
+    backend, backend_reason : str
+        Where the network lives, and why.
+    history : History or None
+        Of the last training.
+
+    Examples
+    --------
+    >>> import numpy as np, mlp
+    >>> X, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), np.array([0, 1, 1, 0])
+    >>> net = mlp.MLP([2, 8, 2], activation="tanh", seed=1)
+    >>> history = net.fit(X, y, epochs=200, optimizer=mlp.Adam(0.05))
+    >>> net.predict(X)
+    array([0, 1, 1, 0])
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activation: str | Activation | Sequence[str | Activation] = "relu",
+        output_activation: str | Activation = "auto",
+        loss: str | formulas.Loss = "cross_entropy",
+        *,
+        dropout: float | Sequence[float] = 0.0,
+        input_dropout: float = 0.0,
+        l2: float = 0.0,
+        l1: float = 0.0,
+        init: str | Sequence[str] = "auto",
+        seed: int | None = 0,
+        dtype: Any = "float32",
+        backend: str = "auto",
+        device: str = "auto",
+        input_scale: float | None = None,
+        classes: Sequence[Any] | None = None,
+    ) -> None:
+        self.sizes = _check_sizes(sizes)
+        n_hidden = len(self.sizes) - 2
+        cost = formulas.loss(loss)
+        output = _OUTPUT_FOR.get(cost.name, "identity") if output_activation == "auto" else output_activation
+        self.kind = formulas.pair(output, cost)
+        hidden = [formulas.activation(name) for name in _for_each("activation", activation, n_hidden)]
+        for row in hidden:
+            if row.role == "output":
+                raise ConfigurationError(f"activation {row.name!r} is for the output layer only.")
+        rates = _for_each("dropout", dropout, n_hidden)
+        for rate in (input_dropout, *rates):
+            require_fraction("dropout", rate)
+        require_nonnegative("l2", l2)
+        require_nonnegative("l1", l1)
+        if input_scale is not None:
+            require_positive("input_scale", input_scale)
+        self.l2, self.l1 = float(l2), float(l1)
+        self.dtype = _check_dtype(dtype)
+        self.seed = secrets.randbits(64) if seed is None else random.check_seed(seed)
+        self.input_scale = None if input_scale is None else float(input_scale)
+        self.plan = NetworkPlan(
+            Layout(self.sizes),
+            (*hidden, self.kind.output),
+            self.kind,
+            (float(input_dropout), *map(float, rates)),
+            self.input_scale or 1.0,
+        )
+        self.classes = _check_classes(classes, self.sizes[-1])
+        self.init = tuple(
+            initializer_for(name, row)
+            for name, row in zip(_for_each("init", init, n_hidden + 1), self.plan.activations, strict=True)
+        )
+        self._check_custom()
+
+        self._requested = backend, device
+        name, place, self.backend_reason = resolve(backend, device)
+        self.xp: Backend = get_backend(name, place)
+        self._given_class_numbers = False
+        self.training_state: TrainingState | None = None
+        self.parameters = self.xp.empty((self.plan.layout.n_parameters,), self.dtype)
+        self.reset()
+
+    def __repr__(self) -> str:
+        hidden = ", ".join(row.name for row in self.plan.activations[:-1])
+        return (
+            f"<MLP {'-'.join(map(str, self.sizes))}, {hidden or 'no hidden layer'}, {self.kind.name}, "
+            f"{self.plan.layout.n_parameters} parameters of {self.dtype}, {self.backend} on {self.xp.device}>"
+        )
+
+    # -- parameters ---------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Draw the initial weights again and forget what training remembers."""
+        flat = np.empty(self.plan.layout.n_parameters)
+        for layer, (W, b) in enumerate(self.plan.layout.layers(flat)):
+            W[...], b[...] = draw_layer(self.init[layer], self.seed, layer, *W.shape)
+        self.parameters[...] = self.xp.asarray(flat, dtype=self.dtype)
+        self.training_state = None
+
+    @property
+    def weights(self) -> list[NDArray[Any]]:
+        """W of each layer, shape (n_in, n_out), as read-only host arrays; assign a list to replace them."""
+        return [W for W, _ in self._host_layers()]
+
+    @weights.setter
+    def weights(self, values: Sequence[Any]) -> None:
+        self._assign("weights", 0, values)
+
+    @property
+    def biases(self) -> list[NDArray[Any]]:
+        """b of each layer, shape (n_out,), as read-only host arrays; assign a list to replace them."""
+        return [b for _, b in self._host_layers()]
+
+    @biases.setter
+    def biases(self, values: Sequence[Any]) -> None:
+        self._assign("biases", 1, values)
+
+    def _host_layers(self) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+        flat = self.xp.to_numpy(self.parameters).copy()
+        flat.flags.writeable = False  # a change to this copy would be lost
+        return self.plan.layout.layers(flat)
+
+    def _assign(self, name: str, part: int, values: Sequence[Any]) -> None:
+        views = [layer[part] for layer in self.plan.layout.layers(self.parameters)]
+        if len(values) != len(views):
+            raise ShapeError(f"{name} of a network of {len(views)} layers are {len(views)} arrays, not {len(values)}.")
+        arrays = []
+        for number, (view, value) in enumerate(zip(views, values, strict=True), start=1):
+            array = as_array(f"{name}[{number - 1}]", value, self.xp)
+            if array.shape != view.shape:
+                raise ShapeError(f"{name} of layer {number} have shape {view.shape}, not {array.shape}.")
+            require_finite(f"{name}[{number - 1}]", array, "Parameters must be numbers.")
+            arrays.append(self.xp.asarray(array, dtype=self.dtype))
+        for view, array in zip(views, arrays, strict=True):  # only now: all or nothing
+            view[...] = array
+
+    # -- where it lives -----------------------------------------------------------------------------
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend the parameters live on."""
+        return self.xp.name
+
+    def to(self, backend: str = "auto", device: str = "auto") -> MLP:
+        """Move the network, and what training remembers, to another backend; returns the network itself.
+
+        Examples
+        --------
+        >>> MLP([2, 3, 1], loss="mse").to("numpy").backend
+        'numpy'
+        """
+        name, place, reason = resolve(backend, device)
+        self._requested = backend, device
+        self._move(name, place, reason)
+        return self
+
+    def _move(self, name: str, device: str, reason: str) -> None:
+        target = get_backend(name, device)
+        self.backend_reason = reason
+        if target is self.xp:
+            return
+        source, self.xp = self.xp, target
+        self.parameters = target.asarray(source.to_numpy(self.parameters))
+        if self.training_state is not None:
+            state = self.training_state
+            state.slots = target.asarray(source.to_numpy(state.slots))
+            if state.best_weights is not None:
+                state.best_weights = target.asarray(source.to_numpy(state.best_weights))
+
+    def _choose_backend(self, n: int, epochs: int, batch_size: int) -> None:
+        """Settle ``"auto"`` now that the work is known."""
+        if self._requested[0] != "auto":
+            return
+        work = 6.0 * self.plan.layout.n_weights  # a product and a sum, forward and twice backward
+        name, device, reason = resolve(*self._requested, step_flops=work * batch_size, run_flops=work * n * epochs)
+        self._move(name, device, reason)
+        logger.info("backend %s on %s: %s", name, device, reason)
+
+    # -- training -----------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        epochs: int = 10,
+        batch_size: int | None = None,
+        optimizer: str | Optimizer = "adam",
+        shuffle: bool = True,
+        validation_data: tuple[Any, Any] | None = None,
+        validation_fraction: float | None = None,
+        sample_weight: Any = None,
+        early_stopping: EarlyStopping | bool = False,
+        callbacks: Iterable[Callback | Callable[[Run], object]] = (),
+        progress: bool = False,
+        resume: bool = False,
+    ) -> History:
+        """Train on X and y, from the weights the network has.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, n_in)
+        y : array_like, shape (n,) or (n, n_out)
+            Class numbers from 0 or one row of probabilities for each sample; numbers for regression.
+        epochs : int
+            Passes over the data; with `resume`, how many there are to be in all.
+        batch_size : int, optional
+            1 to n; the last batch takes what is left.  Default: 32, or n where that is less.
+        optimizer : str or Optimizer
+        shuffle : bool
+            Visit the rows in another order each epoch.
+        validation_data : tuple (X, y), optional
+        validation_fraction : float, optional
+            Split this part of the rows off, at random by the network's seed, as validation data.
+        sample_weight : array_like, shape (n,), optional
+            The mean loss weighs the rows by these.
+        early_stopping : EarlyStopping or bool
+            True stands for ``EarlyStopping()``.
+        callbacks : iterable of Callback or of functions
+        progress : bool
+            Show a progress bar on stderr if that is a terminal.
+        resume : bool
+            Go on with the last training, its optimizer's memory included, instead of beginning a new one.
+
+        Returns
+        -------
+        History
+
+        Raises
+        ------
+        DivergenceError
+            If a loss is not finite; the network keeps the weights with which that epoch began.
+        DataError, ShapeError, DtypeError, ConfigurationError
+            Before any work is done.
+
+        Notes
+        -----
+        The first Ctrl-C ends training after the batch at hand and keeps the network.
+        """
+        self._require_trainable()
+        epochs = require_count("epochs", epochs)
+        chosen = self._continued(epochs).optimizer if resume else optimizers.optimizer(optimizer)
+        X = check_inputs(X, self.sizes[0], self.dtype, self.xp)
+        examples = self._examples(X, y, sample_weight, whole=True)
+        validation = self._validation(validation_data, validation_fraction, examples)
+        if isinstance(validation, tuple) and not isinstance(validation, Examples):
+            examples, validation = validation
+        n = examples.rows
+        if isinstance(chosen, optimizers.GradientDescent):
+            if batch_size not in (None, n):
+                raise ConfigurationError(
+                    f"GradientDescent takes all {n} rows at once, so batch_size={batch_size} contradicts it; use SGD."
+                )
+            batch_size = n
+        batch_size = check_batch_size(batch_size, n)
+        self._choose_backend(n, epochs, batch_size)
+        if not resume or self.training_state is None:
+            self.training_state = self._new_state(chosen)
+        state = self.training_state
+        state.history.backend, state.history.backend_reason = self.backend, self.backend_reason
+        return training.train(
+            self,
+            self._on_device(examples),
+            state,
+            epochs=epochs,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            validation=None if validation is None else self._on_device(validation),
+            early_stopping=EarlyStopping() if early_stopping is True else early_stopping or None,
+            callbacks=tuple(callbacks),
+            progress=progress,
+        )
+
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        batch_size: int | None = None,
+        optimizer: str | Optimizer | None = None,
+        sample_weight: Any = None,
+        shuffle: bool = False,
+    ) -> float:
+        """Go once over a portion of the data, with the optimizer's memory kept from one call to the next.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`; one class alone is no mistake here.
+        batch_size : int, optional
+            Default: all rows at once.
+        optimizer : str or Optimizer, optional
+            Given anew, it starts without memory.  Default: the last one, or Adam.
+        shuffle : bool
+
+        Returns
+        -------
+        float
+            Mean loss of the portion as it was visited.
+        """
+        self._require_trainable()
+        examples = self._examples(check_inputs(X, self.sizes[0], self.dtype, self.xp), y, sample_weight, whole=False)
+        n = examples.rows
+        batch_size = n if batch_size is None else check_batch_size(batch_size, n)
+        if self.training_state is None or optimizer is not None:
+            self._choose_backend(n, 1, batch_size)
+            self.training_state = self._new_state(optimizers.optimizer(optimizer or "adam"))
+        state = self.training_state
+        examples = self._on_device(examples)
+        history = training.train(self, examples, state, epochs=state.epoch + 1, batch_size=batch_size, shuffle=shuffle)
+        return history.loss[-1]
+
+    @property
+    def history(self) -> History | None:
+        """`History` of the last training."""
+        return None if self.training_state is None else self.training_state.history
+
+    def _new_state(self, optimizer: Optimizer) -> TrainingState:
+        optimizer = copy.deepcopy(optimizer)  # schedules have a memory, which is this run's
+        slots = self.xp.zeros((len(optimizer.rule.row.state), self.plan.layout.n_parameters), self.dtype)
+        return TrainingState(optimizer, slots)
+
+    def _continued(self, epochs: int) -> TrainingState:
+        if self.training_state is None:
+            raise ConfigurationError("there is no training to resume: this network has not been trained yet.")
+        if epochs <= self.training_state.epoch:
+            raise ConfigurationError(
+                f"the training to resume has {self.training_state.epoch} epochs behind it; epochs={epochs} counts them "
+                "in, so ask for more."
+            )
+        return self.training_state
+
+    def _require_trainable(self) -> None:
+        for row in self.plan.activations:
+            formulas.require_slope(row)
+
+    def _examples(self, X: Any, y: Any, sample_weight: Any, *, whole: bool) -> Examples:
+        n = X.shape[0]
+        target, class_numbers = check_targets(y, n, self.kind, self.sizes[-1], self.dtype, self.xp, whole=whole)
+        self._given_class_numbers |= class_numbers
+        weight = None if sample_weight is None else check_weight(sample_weight, n, self.dtype, self.xp)
+        return Examples(X, target, weight)
+
+    def _validation(
+        self, data: tuple[Any, Any] | None, fraction: float | None, examples: Examples
+    ) -> Examples | tuple[Examples, Examples] | None:
+        if data is not None and fraction is not None:
+            raise ConfigurationError("give validation_data or validation_fraction, not both.")
+        if data is not None:
+            if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+                raise ConfigurationError("validation_data is a tuple (X, y), or (X, y, sample_weight).")
+            X = check_inputs(data[0], self.sizes[0], self.dtype, self.xp)
+            return self._examples(X, data[1], data[2] if len(data) == 3 else None, whole=False)
+        if fraction is None:
+            return None
+        require_fraction("validation_fraction", fraction)
+        n = examples.rows
+        held_out = max(round(n * fraction), 1)
+        if held_out >= n:
+            raise DataError(f"validation_fraction={fraction} of {n} rows leaves nothing to train on.")
+        order = self.xp.asarray(random.permutation(self.seed, 0, n, stream=random.SPLIT))
+        training_part, validation_part = order[held_out:], order[:held_out]
+        return _pick(examples, training_part), _pick(examples, validation_part)
+
+    def _on_device(self, examples: Examples) -> Examples:
+        """The examples where the network now lives: choosing a backend may have moved it after they came in."""
+        return Examples(*(None if a is None else self.xp.asarray(a) for a in examples))
+
+    # -- use ----------------------------------------------------------------------------------------
+
+    @property
+    def task(self) -> str:
+        """What the network answers: one of several ``"classes"``, several yes/no ``"labels"``, or ``"numbers"``."""
+        if self.kind.loss.name == "cross_entropy" or self._given_class_numbers:
+            return "classes" if self.sizes[-1] > 1 else "labels"
+        return "labels" if self.kind.loss.name == "binary_cross_entropy" else "numbers"
+
+    def as_floats(self, x: Any) -> Any:
+        """A device array of inputs in the network's dtype: uint8 is scaled by `input_scale`."""
+        if x.dtype == self.dtype:
+            return x
+        out = self.xp.empty(x.shape, self.dtype)
+        return self.xp.take_rows(x, self.xp.namespace.arange(x.shape[0]), out=out, scale=self.plan.input_scale)
+
+    def logits(self, X: Any) -> Any:
+        """What enters the output's activation, for checked rows on the device; a device array."""
+        with np.errstate(all="ignore"):
+            return loop.logits(self.xp, self.plan, self.parameters, self.as_floats(X))
+
+    def feedforward(self, X: Any) -> NDArray[Any]:
+        """The network's output for each row of X, shape (n, n_out)."""
+        X = check_inputs(X, self.sizes[0], self.dtype, self.xp)
+        chunks = [
+            self.xp.to_numpy(self.xp.activate(self.logits(X[first : first + training.CHUNK]), self.kind.output))
+            for first in range(0, X.shape[0], training.CHUNK)
+        ]
+        return np.concatenate(chunks)
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Class numbers, labels 0 and 1, or numbers, by `task`; shape (n,), or (n, n_out) for several answers a row."""
+        y = self.feedforward(X)
+        if self.task == "classes":
+            return np.asarray(y.argmax(axis=1))
+        if self.task == "labels":
+            y = (y > 0.5).astype(np.int64)
+        return y[:, 0] if y.shape[1] == 1 else y
+
+    def predict_proba(self, X: Any) -> NDArray[Any]:
+        """Probabilities, shape (n, number of classes); for a single sigmoid output the columns are no and yes.
+
+        Raises
+        ------
+        ConfigurationError
+            If the outputs are no probabilities.
+        """
+        if self.kind.output.name not in ("softmax", "sigmoid"):
+            raise ConfigurationError(
+                f"outputs of {self.kind.output.name!r} are no probabilities; predict_proba needs a softmax or sigmoid "
+                "output, and feedforward gives the outputs as they are."
+            )
+        y = self.feedforward(X)
+        return np.hstack([1 - y, y]) if y.shape[1] == 1 else y
+
+    def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, float]:
+        """Mean loss (without penalties) and score on X and y."""
+        X = check_inputs(X, self.sizes[0], self.dtype, self.xp)
+        return training.evaluate(self, self._examples(X, y, sample_weight, whole=False))
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Share of the rows whose answer is right; for numbers the coefficient of determination R^2."""
+        return self.evaluate(X, y, sample_weight)[1]
+
+    def loss_and_gradients(
+        self, X: Any, y: Any, sample_weight: Any = None
+    ) -> tuple[float, list[tuple[NDArray[Any], NDArray[Any]]]]:
+        """Mean loss of the rows, penalties included, and its slopes by back-propagation; without dropout.
+
+        Returns
+        -------
+        loss : float
+        gradients : list of (dW, db)
+            Shapes (n_in, n_out) and (n_out,), one pair for each layer.
+        """
+        self._require_trainable()
+        X = self.as_floats(check_inputs(X, self.sizes[0], self.dtype, self.xp))
+        examples = self._examples(X, y, sample_weight, whole=False)
+        space = loop.Workspace(self.xp, self.plan, X.shape[0], self.dtype)
+        loss, gradient = loop.loss_and_gradient(
+            self.xp, self.plan, self.parameters, space, *examples, l2=self.l2, l1=self.l1
+        )
+        return loss, self.plan.layout.layers(self.xp.to_numpy(gradient))
+
+    # -- keeping ------------------------------------------------------------------------------------
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the network to a safetensors file, complete or not at all; see `mlp.load`."""
+        from mlp import persistence
+
+        persistence.save(self, path)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this network again, as plain data; a user's own functions by their names."""
+        names = [row.name for row in self.plan.activations]
+        return {
+            "sizes": list(self.sizes),
+            "activation": names[:-1],
+            "output_activation": names[-1],
+            "loss": self.kind.loss.name,
+            "dropout": list(self.plan.dropout[1:]),
+            "input_dropout": self.plan.dropout[0],
+            "l2": self.l2,
+            "l1": self.l1,
+            "init": list(self.init),
+            "seed": self.seed,
+            "dtype": str(self.dtype),
+            "input_scale": self.input_scale,
+            "classes": None if self.classes is None else list(self.classes),
+        }
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__ | {"xp": None, "parameters": self.xp.to_numpy(self.parameters)}
+        state["_place"] = self.xp.name, self.xp.device
+        if self.training_state is not None:
+            held = copy.copy(self.training_state)
+            held.slots = self.xp.to_numpy(held.slots)
+            held.best_weights = None if held.best_weights is None else self.xp.to_numpy(held.best_weights)
+            state["training_state"] = held
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        name, device = state.pop("_place")
+        self.__dict__.update(state)
+        self.xp = get_backend("numpy")
+        try:
+            self._move(name, device, state["backend_reason"])
+        except (BackendUnavailableError, ConfigurationError) as error:
+            logger.warning("a network pickled on %s was loaded to numpy instead: %s", device, error)
+            self._requested = "auto", "auto"
+
+    def _check_custom(self) -> None:
+        for row in self.plan.activations:
+            if row.custom:
+                custom.check_activation(row)
+        if self.kind.loss.custom:
+            custom.check_loss(self.kind.loss)
+
+
+def _pick(examples: Examples, rows: Any) -> Examples:
+    return Examples(*(None if array is None else array[rows] for array in examples))
+
+
+def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
+    if isinstance(sizes, (str, bytes)) or not isinstance(sizes, Iterable):
+        raise ConfigurationError(f"sizes must be a list of widths such as [784, 128, 10], not {sizes!r}.")
+    checked = tuple(require_count("every width in sizes", size) for size in sizes)
+    if len(checked) < 2:
+        raise ConfigurationError(f"sizes needs an input and an output, such as [784, 10], not {list(checked)}.")
+    if sum(n_in * n_out for n_in, n_out in pairwise(checked)) > 2**40:
+        raise ConfigurationError(f"a network of sizes {list(checked)} has more than 2**40 weights.")
+    return checked
+
+
+def _check_dtype(dtype: Any) -> np.dtype[Any]:
+    try:
+        found: np.dtype[Any] = np.dtype(dtype)
+    except TypeError:
+        raise UnknownNameError.among("dtype", dtype, ("float32", "float64")) from None
+    if str(found) not in ("float32", "float64"):
+        raise UnknownNameError.among("dtype", str(found), ("float32", "float64"))
+    return found
+
+
+def _check_classes(classes: Sequence[Any] | None, n_outputs: int) -> tuple[Any, ...] | None:
+    if classes is None:
+        return None
+    names = tuple(item.item() if isinstance(item, np.generic) else item for item in classes)
+    if len(names) != n_outputs and not (len(names) == 2 and n_outputs == 1):
+        raise ConfigurationError(f"{len(names)} names of classes do not fit {n_outputs} outputs.")
+    return names
+
+
+def _for_each(name: str, value: Any, count: int) -> list[Any]:
+    """One value for every layer, or the list of them that was given."""
+    if isinstance(value, (str, Activation, int, float)) or not isinstance(value, Iterable):
+        return [value] * count
+    values = list(value)
+    if len(values) != count:
+        what = "hidden layers" if name != "init" else "layers"
+        raise ConfigurationError(f"{name} has {len(values)} entries, and the network has {count} {what}.")
+    return values

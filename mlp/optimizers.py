@@ -1,0 +1,230 @@
+"""The optimizers: names and hyper-parameters.  The rules themselves stand in `backends.formulas`.
+
+All of them take a `learning_rate` (a number or a schedule), `weight_decay` (decoupled: it shrinks the weights
+by ``1 - learning_rate * weight_decay`` before each update, Loshchilov & Hutter 2019, and leaves the biases
+alone), `clip_norm` and `clip_value`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from mlp import schedules
+from mlp._backends import ConfigurationError, UnknownNameError, formulas
+from mlp.schedules import Constant, Schedule
+from mlp.validation import require_fraction, require_nonnegative, require_positive
+
+
+@dataclass
+class Optimizer:
+    """Base of all optimizers.
+
+    Attributes
+    ----------
+    learning_rate : float or Schedule
+    weight_decay : float
+    clip_norm, clip_value : float or None
+        Bounds on the gradient's Euclidean norm and on each of its entries.
+    """
+
+    learning_rate: float | Schedule
+    weight_decay: float = field(default=0.0, kw_only=True)
+    clip_norm: float | None = field(default=None, kw_only=True)
+    clip_value: float | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.learning_rate, Schedule):
+            require_positive("learning_rate", self.learning_rate)
+        require_nonnegative("weight_decay", self.weight_decay)
+        for name in ("clip_norm", "clip_value"):
+            if getattr(self, name) is not None:
+                require_positive(name, getattr(self, name))
+
+    @property
+    def schedule(self) -> Schedule:
+        """The learning rate as a schedule."""
+        rate = self.learning_rate
+        return rate if isinstance(rate, Schedule) else Constant(float(rate))
+
+    @property
+    def rule(self) -> formulas.Rule:
+        """What a backend applies."""
+        return formulas.Rule("sgd", {})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The optimizer as plain data; `from_dict` reads it back."""
+        values = {name: getattr(self, name) for name in asdict(self)}
+        if isinstance(self.learning_rate, Schedule):
+            values["learning_rate"] = self.learning_rate.to_dict()
+        return {"name": _NAMES[type(self)], **values}
+
+
+@dataclass
+class GradientDescent(Optimizer):
+    """Full-batch gradient descent: one update an epoch, with the gradient over all rows.
+
+    Examples
+    --------
+    >>> GradientDescent(0.5).rule
+    Rule(name='sgd', hyper={})
+    """
+
+    learning_rate: float | Schedule = 0.1
+
+
+@dataclass
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum and Nesterov's variant of it.
+
+    Attributes
+    ----------
+    momentum : float
+        0 <= momentum < 1.
+    nesterov : bool
+    rate_inside : bool
+        Where the learning rate stands.  False: ``v = m v + g, p -= rate v``, as in PyTorch. True:
+        ``v = m v - rate g, p += v``, as in scikit-learn and Keras.  The two differ when the rate changes.
+
+    Examples
+    --------
+    >>> SGD(0.1, momentum=0.9, nesterov=True).rule
+    Rule(name='nesterov', hyper={'momentum': 0.9})
+    """
+
+    learning_rate: float | Schedule = 0.01
+    momentum: float = 0.0
+    nesterov: bool = False
+    rate_inside: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_fraction("momentum", self.momentum)
+        if self.nesterov and not self.momentum:
+            raise ConfigurationError("nesterov=True looks ahead along the momentum, so it needs momentum > 0.")
+
+    @property
+    def rule(self) -> formulas.Rule:
+        if not self.momentum:
+            return formulas.Rule("sgd", {})
+        name = ("nesterov" if self.nesterov else "momentum") + ("_rate_inside" if self.rate_inside else "")
+        return formulas.Rule(name, {"momentum": self.momentum})
+
+
+@dataclass
+class Adagrad(Optimizer):
+    """Duchi, Hazan & Singer 2011."""
+
+    learning_rate: float | Schedule = 0.01
+    epsilon: float = 1e-10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive("epsilon", self.epsilon)
+
+    @property
+    def rule(self) -> formulas.Rule:
+        return formulas.Rule("adagrad", {"epsilon": self.epsilon})
+
+
+@dataclass
+class RMSprop(Optimizer):
+    """Tieleman & Hinton 2012, lecture 6e."""
+
+    learning_rate: float | Schedule = 0.001
+    rho: float = 0.99
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_fraction("rho", self.rho)
+        require_positive("epsilon", self.epsilon)
+
+    @property
+    def rule(self) -> formulas.Rule:
+        return formulas.Rule("rmsprop", {"rho": self.rho, "epsilon": self.epsilon})
+
+
+@dataclass
+class Adam(Optimizer):
+    """Kingma & Ba 2015.
+
+    Attributes
+    ----------
+    beta1, beta2, epsilon : float
+    epsilon_hat : bool
+        Where epsilon stands.  False: beside the corrected root, as in the paper's algorithm 1 and PyTorch.
+        True: beside the uncorrected one, as the paper suggests below it and scikit-learn does.
+
+    Examples
+    --------
+    >>> Adam().rule.name, Adam(epsilon_hat=True).rule.name
+    ('adam', 'adam_epsilon_hat')
+    """
+
+    learning_rate: float | Schedule = 0.001
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    epsilon_hat: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_fraction("beta1", self.beta1)
+        require_fraction("beta2", self.beta2)
+        require_positive("epsilon", self.epsilon)
+
+    @property
+    def rule(self) -> formulas.Rule:
+        hyper = {"beta1": self.beta1, "beta2": self.beta2, "epsilon": self.epsilon}
+        return formulas.Rule("adam_epsilon_hat" if self.epsilon_hat else "adam", hyper)
+
+
+@dataclass
+class AdamW(Adam):
+    """`Adam` with a decoupled weight decay of 0.01 unless told otherwise (Loshchilov & Hutter 2019)."""
+
+    weight_decay: float = field(default=0.01, kw_only=True)
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "gd": GradientDescent,
+    "sgd": SGD,
+    "adagrad": Adagrad,
+    "rmsprop": RMSprop,
+    "adam": Adam,
+    "adamw": AdamW,
+}
+_NAMES = {cls: name for name, cls in OPTIMIZERS.items()}
+
+
+def optimizer(choice: str | Optimizer) -> Optimizer:
+    """An optimizer by name, with its defaults; an `Optimizer` is handed back as it is.
+
+    Examples
+    --------
+    >>> optimizer("adam").learning_rate
+    0.001
+    """
+    if isinstance(choice, Optimizer):
+        return choice
+    if not isinstance(choice, str) or choice not in OPTIMIZERS:
+        raise UnknownNameError.among("optimizer", choice, OPTIMIZERS)
+    return OPTIMIZERS[choice]()  # type: ignore[call-arg]  # every optimizer of the table has a default rate
+
+
+def from_dict(data: dict[str, Any]) -> Optimizer:
+    """Read an optimizer back from `Optimizer.to_dict`.
+
+    Examples
+    --------
+    >>> from_dict(SGD(0.1, momentum=0.9).to_dict()) == SGD(0.1, momentum=0.9)
+    True
+    """
+    fields = dict(data)
+    name = fields.pop("name", None)
+    if name not in OPTIMIZERS:
+        raise UnknownNameError.among("optimizer", name, OPTIMIZERS)
+    if isinstance(fields.get("learning_rate"), dict):
+        fields["learning_rate"] = schedules.from_dict(fields["learning_rate"])
+    return OPTIMIZERS[name](**fields)
