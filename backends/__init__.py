@@ -144,6 +144,8 @@ backend='cupy' or device='cpu'.
     """
     if backend != "auto" and backend not in names():
         raise UnknownNameError.among("backend", backend, ("auto", *names()))
+    if not isinstance(device, str):
+        raise UnknownNameError.among("device", device, ("auto", "cpu", "cuda", "cuda:0"))
     wants_gpu = device == "cuda" or (device.startswith("cuda:") and device[5:].isdigit())
     if not wants_gpu and device not in ("auto", "cpu"):
         raise UnknownNameError.among("device", device, ("auto", "cpu", "cuda", "cuda:0"))

@@ -254,11 +254,7 @@ class Backend:
         db : array, shape (n_out,)
         """
         self._floats("dense_backward", dy=dy, x=x, W=W)
-        if dy.shape != (x.shape[0], W.shape[1]) or x.shape[1] != W.shape[0]:
-            raise ShapeError(
-                f"dense_backward: dy {dy.shape} must be (rows of x, columns of W) and the columns of x the rows of W, "
-                f"for x {x.shape} and W {W.shape}."
-            )
+        self._check_dense_backward(dy, x, W)
         dz = self.activate_backward(dy, saved, activation)
         dW = self.matmul(x, dz, trans_a=True, out=dW)
         db = self._into(db, dz.sum(axis=0), dz)
@@ -293,19 +289,22 @@ class Backend:
         self._floats("loss_and_delta", z=z)
         target = self._as_rows(kind, z, target)
         values, delta = self._values_and_delta(kind, z, target)
-        n, n_out = z.shape
-        share = 1 / n_out if kind.loss.mean_over_outputs else 1.0
+        portion = self._portions(z, weight)[:, None]
+        of_value, of_slope = kind.shares(z.shape[1])
+        # where, not the product: a row of weight zero must not bring its infinities in
+        loss = self.where(portion != 0, values * portion, 0).sum(dtype=np.float64)
+        return loss * of_value, self.where(portion != 0, delta * (portion * of_slope), 0)
+
+    def _portions(self, z: Array, weight: Array | None) -> Array:
+        """What each row counts in the mean over the rows, shape (n,): they sum to 1, or to 0 if all weights are 0."""
+        n = z.shape[0]
         if weight is None:
-            scale = share / max(n, 1)
-            return values.sum(dtype=np.float64) * scale, delta * scale
+            return self.namespace.full(n, 1 / max(n, 1), dtype=z.dtype)
         self._floats("loss_and_delta", z=z, weight=weight)
         if weight.shape != (n,):
             raise ShapeError(f"loss_and_delta: weight {weight.shape} must be ({n},), one number for each row of z.")
         total = weight.sum()
-        portion = (weight * (share / self.where(total > 0, total, 1)))[:, None]
-        # where, not the product: a row of weight zero must not bring its infinities in
-        loss = self.where(portion != 0, values * portion, 0).sum(dtype=np.float64)
-        return loss, self.where(portion != 0, delta * portion, 0).astype(z.dtype, copy=False)
+        return weight / self.where(total > 0, total, 1).astype(z.dtype)
 
     def _values_and_delta(self, kind: OutputLoss, z: Array, target: Array) -> tuple[Array, Array]:
         if kind.fused is not None:
@@ -316,15 +315,10 @@ class Backend:
 
     def _as_rows(self, kind: OutputLoss, z: Array, target: Array) -> Array:
         """Targets as one row for each row of z: class numbers become one-hot rows."""
-        self._own("loss_and_delta", target)
-        if target.ndim == 1 and kind.loss.name == "cross_entropy" and target.shape == z.shape[:1]:
-            if target.dtype.kind not in "iu":
-                raise DtypeError(f"loss_and_delta: class numbers must be integers, not {target.dtype}.")
+        if target.ndim == 1 and kind.loss.name == "cross_entropy":
+            self._check_class_numbers(z, target)
             return (target[:, None] == self.namespace.arange(z.shape[1])).astype(z.dtype)
-        if target.shape != z.shape:
-            numbers = f" or ({z.shape[0]},) of class numbers" if kind.loss.name == "cross_entropy" else ""
-            raise ShapeError(f"loss_and_delta: target {target.shape} must have the shape of z, {z.shape}{numbers}.")
-        self._floats("loss_and_delta", z=z, target=target)
+        self._check_target_rows(kind, z, target)
         return target
 
     # -- update -------------------------------------------------------------------------------------
@@ -378,11 +372,7 @@ class Backend:
         learning_rate : float
         """
         self._floats("update", params=params, gradient=gradient, state=state)
-        if state.shape != (len(rule.row.state), *params.shape) or gradient.shape != params.shape:
-            raise ShapeError(
-                f"update by {rule.name!r}: params {params.shape} need a gradient of the same shape, not "
-                f"{gradient.shape}, and state ({len(rule.row.state)}, {params.size}), not {state.shape}."
-            )
+        self._check_update(rule, params, gradient, state)
         new, *memory = self._formula(rule.row.formula)(params, gradient, *state, *rule.scalars(step, learning_rate))
         params[...] = new
         for slot, value in zip(state, memory, strict=True):
@@ -508,8 +498,8 @@ class Backend:
 
     def _floats(self, operation: str, **arrays: Array) -> None:
         self._own(operation, *arrays.values())
-        dtypes = {x.dtype for x in arrays.values()}
-        if len(dtypes) > 1 or not dtypes <= set(FLOATS):
+        first, *others = [x.dtype for x in arrays.values()]
+        if first not in FLOATS or any(dtype != first for dtype in others):
             found = ", ".join(f"{name} {x.dtype}" for name, x in arrays.items())
             raise DtypeError(
                 f"{operation}: arrays must share one dtype, float32 or float64, and are never cast here; got {found}. "
@@ -533,6 +523,35 @@ class Backend:
         shape = (a.shape[1 - dim_a], b.shape[1 - dim_b])
         if out is not None and out.shape != shape:
             raise ShapeError(f"matmul: out {out.shape} must be {shape}.")
+
+    def _check_class_numbers(self, z: Array, target: Array) -> None:
+        self._own("loss_and_delta", target)
+        if target.dtype.kind not in "iu":
+            raise DtypeError(f"loss_and_delta: class numbers must be integers, not {target.dtype}.")
+        if target.shape != z.shape[:1]:
+            raise ShapeError(f"loss_and_delta: target {target.shape} must be ({z.shape[0]},), a class for each row.")
+
+    def _check_target_rows(self, kind: OutputLoss, z: Array, target: Array) -> None:
+        self._own("loss_and_delta", target)
+        if target.shape != z.shape:
+            numbers = f" or ({z.shape[0]},) of class numbers" if kind.loss.name == "cross_entropy" else ""
+            raise ShapeError(f"loss_and_delta: target {target.shape} must have the shape of z, {z.shape}{numbers}.")
+        self._floats("loss_and_delta", z=z, target=target)
+
+    def _check_dense_backward(self, dy: Array, x: Array, W: Array) -> None:
+        if dy.shape != (x.shape[0], W.shape[1]) or x.shape[1] != W.shape[0]:
+            raise ShapeError(
+                f"dense_backward: dy {dy.shape} must be (rows of x, columns of W) and the columns of x the rows of W, "
+                f"for x {x.shape} and W {W.shape}."
+            )
+
+    def _check_update(self, rule: Rule, params: Array, gradient: Array, state: Array) -> None:
+        slots = len(rule.row.state)
+        if params.ndim != 1 or state.shape != (slots, *params.shape) or gradient.shape != params.shape:
+            raise ShapeError(
+                f"update by {rule.name!r}: params {params.shape} need one dimension, a gradient of the same shape, not "
+                f"{gradient.shape}, and state ({slots}, {params.size}), not {state.shape}."
+            )
 
     def _check_dense(self, x: Array, W: Array, b: Array) -> None:
         if x.ndim != 2 or W.ndim != 2 or x.shape[1] != W.shape[0] or b.shape != W.shape[1:]:

@@ -55,6 +55,10 @@ class FileFormatError(MLPError, ValueError):
     """A file that is unreadable, truncated, foreign, or larger than it claims."""
 
 
+class StorageError(MLPError, OSError):
+    """A file or folder that cannot be written: a full disk, missing rights, a folder that is not there."""
+
+
 class WrongDeviceError(MLPError, TypeError):
     """An array of another device; the text names the door to bring it in by."""
 

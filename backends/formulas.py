@@ -93,7 +93,7 @@ def relu(z: Any) -> Any:
 
 
 def relu_backward(dy: Any, y: Any) -> Any:
-    return where(y > 0, dy, 0)
+    return where(y <= 0, 0, dy)  # this way round a NaN in y lets dy through
 
 
 def leaky_relu(z: Any) -> Any:
@@ -136,8 +136,12 @@ def gelu_tanh(z: Any) -> Any:
 
 
 def gelu_tanh_backward(dy: Any, z: Any) -> Any:
-    s = sigmoid(GELU_SLOPE * (z + GELU_CUBIC * (z * z * z)))
-    return dy * (s + z * (s * (1 - s)) * (GELU_SLOPE * (1 + 3 * GELU_CUBIC * (z * z))))
+    u = GELU_SLOPE * (z + GELU_CUBIC * (z * z * z))
+    e = exp(-abs(u))
+    q = 1 / (1 + e)
+    s, spread = where(u >= 0, q, e * q), e * q * q  # sigmoid(u) and s (1 - s), without the cancellation in 1 - s
+    # where the spread has faded away, z * z may have overflowed
+    return dy * (s + where(e > 0, z * spread * (GELU_SLOPE * (1 + 3 * GELU_CUBIC * (z * z))), 0))
 
 
 def silu(z: Any) -> Any:
@@ -145,8 +149,10 @@ def silu(z: Any) -> Any:
 
 
 def silu_backward(dy: Any, z: Any) -> Any:
-    s = sigmoid(z)
-    return dy * (s * (1 + z * (1 - s)))
+    e = exp(-abs(z))
+    q = 1 / (1 + e)
+    s, rest = where(z >= 0, q, e * q), where(z >= 0, e * q, q)  # sigmoid(z), and 1 - s without its cancellation
+    return dy * (s * (1 + z * rest))
 
 
 def softplus(z: Any) -> Any:
@@ -311,6 +317,9 @@ class Loss:
         ``formula(y, t) -> (value, slope)``, entry by entry; None where only fused forms exist.
     mean_over_outputs : bool
         Whether a row's loss is the mean over its outputs (else their sum).
+    reports_mean : bool
+        The value told is the mean over the outputs even where the slope is that of their sum, as in scikit-learn's
+        squared error.
     outputs : tuple of str, or None
         The output activations it goes with; None: every differentiable one.
     reason : str
@@ -325,6 +334,7 @@ class Loss:
     outputs: tuple[str, ...] | None = None
     reason: str = ""
     custom: bool = False
+    reports_mean: bool = False
 
 
 LOSSES: Mapping[str, Loss] = MappingProxyType(
@@ -388,6 +398,11 @@ class OutputLoss:
     @property
     def rowwise(self) -> bool:
         return self.output.rowwise
+
+    def shares(self, n_out: int) -> tuple[float, float]:
+        """What the value and the slope of one entry count in the loss of its row of `n_out` outputs."""
+        mean = self.loss.mean_over_outputs
+        return 1 / n_out if mean or self.loss.reports_mean else 1.0, 1 / n_out if mean else 1.0
 
 
 def loss(name: str | Loss) -> Loss:

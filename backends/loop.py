@@ -127,10 +127,10 @@ def train_epoch(
     space = Workspace(xp, network, min(plan.batch_size, len(plan.order)), params.dtype)
     order = xp.asarray(plan.order)
     losses = np.empty(plan.n_batches)
-    step = plan.first_step
+    step, failed = plan.first_step, None
     for batch in range(plan.n_batches):
         if control.stop_requested:
-            return EpochResult(losses[:batch])
+            return EpochResult(losses[:batch], failed)
         rows = order[batch * plan.batch_size : (batch + 1) * plan.batch_size]
         x = xp.take_rows(X, rows, out=space.x[: rows.shape[0]], scale=network.input_scale)
         t = xp.take_rows(target, rows)
@@ -140,8 +140,10 @@ def train_epoch(
         losses[batch], gradient = loss_and_gradient(
             xp, network, params, space, x, t, w, l2=l2, l1=plan.l1, counter=(plan.seed, plan.epoch, batch)
         )
-        if not math.isfinite(losses[batch]):
-            return EpochResult(losses[: batch + 1], failed=batch)
+        if failed is None and not math.isfinite(losses[batch]):
+            failed = batch
+            if plan.halt:
+                return EpochResult(losses[: batch + 1], failed)
         step += 1
         if w is None or float(xp.sum(w)) > 0:  # a batch without weight changes nothing, not even a velocity
             xp.clip(gradient, by_value=plan.clip_value, by_norm=plan.clip_norm)
@@ -152,4 +154,4 @@ def train_epoch(
         control.batches_done = batch + 1
         if on_batch is not None:
             on_batch(batch, float(losses[batch]))
-    return EpochResult(losses)
+    return EpochResult(losses, failed)

@@ -116,6 +116,8 @@ class EpochPlan:
         With the batch's number and the layer's, the counter of the dropout masks.
     first_step : int
         Updates made before this epoch; Adam's t is this plus the batches so far.
+    halt : bool
+        End the epoch at the first loss that is not finite; False goes on regardless, as scikit-learn does.
     """
 
     network: NetworkPlan
@@ -131,6 +133,7 @@ class EpochPlan:
     seed: int = 0
     epoch: int = 0
     first_step: int = 0
+    halt: bool = True
 
     @property
     def n_batches(self) -> int:
@@ -175,7 +178,7 @@ class EpochResult:
     losses : ndarray of float64, shape (batches done,)
         Loss of each batch before its update, penalties included.
     failed : int or None
-        The first batch whose loss was not finite; nothing was updated from it on.
+        The first batch whose loss was not finite; unless the plan says ``halt=False``, nothing was updated from it on.
     """
 
     losses: NDArray[np.float64]

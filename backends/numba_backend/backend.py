@@ -1,0 +1,254 @@
+"""`NumbaBackend`: the contract's operations in terms of the compiled kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from backends import formulas, random
+from backends.base import FLOATS, Backend
+from backends.formulas import Activation, OutputLoss, Rule
+from backends.numba_backend import threads
+from backends.numba_backend.kernels import (
+    ACTIVATION_CODE,
+    IDENTITY,
+    LOSS_CODE,
+    RULE_CODE,
+    kernels,
+)
+from backends.plan import Array
+
+SHARED_WORK = 6e6
+"""Multiplications from which an operation is worth the 10 to 20 microseconds it takes to wake a thread."""
+BLOCK = 8
+"""Threads divide rows in multiples of this, the height of a register tile."""
+
+
+class NumbaBackend(Backend):
+    """Kernels compiled for this processor, on NumPy arrays.
+
+    Results do not depend on the number of threads, bit for bit.  A user's own activations and losses run as
+    the portable implementation runs them.
+    """
+
+    name = "numba"
+
+    def __init__(self) -> None:
+        super().__init__(np, erfc=formulas.erfc)
+
+    # -- batched dot products -----------------------------------------------------------------------
+
+    def matmul(
+        self, a: Array, b: Array, trans_a: bool = False, trans_b: bool = False, out: Array | None = None
+    ) -> Array:
+        self._floats("matmul", a=a, b=b)
+        self._check_product(a, b, trans_a, trans_b, out)
+        m, k = a.shape[::-1] if trans_a else a.shape
+        n = b.shape[0 if trans_b else 1]
+        target = _writable(out, (m, n), a.dtype)
+        product = kernels(a.dtype).product
+        _share(m, m * k * n, lambda first, last: product(a, b, target, trans_a, trans_b, first, last))
+        return _delivered(target, out)
+
+    def dense(
+        self,
+        x: Array,
+        W: Array,
+        b: Array,
+        activation: str | Activation = "identity",
+        out: Array | None = None,
+        preactivation: Array | None = None,
+    ) -> Array:
+        row = formulas.activation(activation)
+        code = ACTIVATION_CODE.get(row.name)
+        if row.custom or code is None:
+            return super().dense(x, W, b, row, out, preactivation)
+        self._floats("dense", x=x, W=W, b=b)
+        self._check_dense(x, W, b)
+        shape = x.shape[0], W.shape[1]
+        y = _writable(out, shape, x.dtype)
+        z = y if preactivation is None else _writable(preactivation, shape, x.dtype)
+        compiled, bias = kernels(x.dtype), np.ascontiguousarray(b)
+
+        def rows(first: int, last: int) -> None:
+            compiled.product(x, W, z, False, False, first, last)
+            compiled.activate(z, bias, y, z is not y, code, first, last)
+
+        _share(shape[0], x.size * shape[1], rows)
+        if preactivation is not None:
+            _delivered(z, preactivation)
+        return _delivered(y, out)
+
+    # -- activation kernels -------------------------------------------------------------------------
+
+    def activate(self, z: Array, activation: str | Activation, out: Array | None = None) -> Array:
+        row = formulas.activation(activation)
+        if row.custom or z.ndim != 2:
+            return super().activate(z, row, out)
+        self._floats("activate", z=z)
+        y = _writable(out, z.shape, z.dtype)
+        if row.rowwise:
+            if z.size:
+                kernels(z.dtype).softmax(np.ascontiguousarray(z), y)
+        else:
+            if y is not z:
+                y[...] = z
+            kernels(z.dtype).activate(y, np.empty(0, z.dtype), y, False, ACTIVATION_CODE[row.name], 0, z.shape[0])
+        return _delivered(y, out)
+
+    def activate_backward(
+        self, dy: Array, saved: Array, activation: str | Activation, out: Array | None = None
+    ) -> Array:
+        row = formulas.activation(activation)
+        formulas.require_slope(row)
+        if row.custom or dy.ndim != 2:
+            return super().activate_backward(dy, saved, row, out)
+        self._floats("activate_backward", dy=dy, saved=saved)
+        dz, saved = _writable(out, dy.shape, dy.dtype), np.ascontiguousarray(saved)
+        if row.rowwise:
+            kernels(dy.dtype).softmax_backward(np.ascontiguousarray(dy), saved, dz)
+        else:
+            if dz is not dy:
+                dz[...] = dy
+            kernels(dy.dtype).slope(dz, saved, ACTIVATION_CODE[row.name], 0, dy.shape[0])
+        return _delivered(dz, out)
+
+    # -- backward pass ------------------------------------------------------------------------------
+
+    def dense_backward(
+        self,
+        dy: Array,
+        x: Array,
+        saved: Array,
+        W: Array,
+        activation: str | Activation = "identity",
+        *,
+        dx: Array | None = None,
+        dW: Array | None = None,
+        db: Array | None = None,
+        need_dx: bool = True,
+    ) -> tuple[Array | None, Array, Array]:
+        row = formulas.activation(activation)
+        if row.custom or row.rowwise:
+            return super().dense_backward(dy, x, saved, W, row, dx=dx, dW=dW, db=db, need_dx=need_dx)
+        formulas.require_slope(row)
+        self._floats("dense_backward", dy=dy, x=x, W=W)
+        self._check_dense_backward(dy, x, W)
+        dtype, code, compiled = dy.dtype, ACTIVATION_CODE[row.name], kernels(dy.dtype)
+        delta = np.ascontiguousarray(dy) if code == IDENTITY else dy.copy()
+        saved = np.ascontiguousarray(saved)
+        slope_x = _writable(dx, x.shape, dtype) if need_dx else None
+        slope_W, slope_b = _writable(dW, W.shape, dtype), _writable(db, W.shape[1:], dtype)
+
+        def rows(first: int, last: int) -> None:
+            if code != IDENTITY:
+                compiled.slope(delta, saved, code, first, last)
+            if need_dx:
+                compiled.product(delta, W, slope_x, False, True, first, last)
+
+        work = W.size * x.shape[0]
+        _share(x.shape[0], work if need_dx else delta.size, rows)
+        _share(W.shape[0], work, lambda first, last: compiled.product(x, delta, slope_W, True, False, first, last))
+        compiled.column_sums(delta, slope_b)
+        return (
+            None if slope_x is None else _delivered(slope_x, dx),
+            _delivered(slope_W, dW),
+            _delivered(slope_b, db),
+        )
+
+    # -- output and loss ----------------------------------------------------------------------------
+
+    def loss_and_delta(
+        self, kind: str | OutputLoss, z: Array, target: Array, weight: Array | None = None
+    ) -> tuple[Any, Array]:
+        kind = formulas.output_loss(kind)
+        formulas.require_slope(kind.output)
+        if kind.loss.custom or kind.output.custom:
+            return super().loss_and_delta(kind, z, target, weight)
+        self._floats("loss_and_delta", z=z)
+        portion = self._portions(z, weight)
+        of_value, of_slope = map(z.dtype.type, kind.shares(z.shape[1]))
+        compiled, z, delta = kernels(z.dtype), np.ascontiguousarray(z), np.empty(z.shape, z.dtype)
+        if kind.loss.name == "cross_entropy":
+            if target.ndim == 1:
+                self._check_class_numbers(z, target)
+                numbers = np.ascontiguousarray(target, dtype=np.int64)
+                return compiled.cross_entropy_numbers(z, numbers, portion, delta), delta
+            self._check_target_rows(kind, z, target)
+            return compiled.cross_entropy_rows(z, np.ascontiguousarray(target), portion, delta), delta
+        self._check_target_rows(kind, z, target)
+        target, value = np.ascontiguousarray(target), np.empty(z.shape[1], z.dtype)
+        if kind.fused is not None:
+            return compiled.loss_rows(
+                z, target, portion, of_slope, value, delta, LOSS_CODE[kind.fused]
+            ) * of_value, delta
+        y = self.activate(z, kind.output)
+        assert kind.loss.formula is not None
+        loss = compiled.loss_rows(y, target, portion, of_slope, value, delta, LOSS_CODE[kind.loss.formula])
+        return loss * of_value, self.activate_backward(
+            delta, z if kind.output.saves == "z" else y, kind.output, out=delta
+        )
+
+    # -- update -------------------------------------------------------------------------------------
+
+    def update(self, rule: Rule, params: Array, gradient: Array, state: Array, step: int, learning_rate: float) -> None:
+        self._floats("update", params=params, gradient=gradient, state=state)
+        self._check_update(rule, params, gradient, state)
+        if not (params.flags.c_contiguous and state.flags.c_contiguous):
+            return super().update(rule, params, gradient, state, step, learning_rate)
+        scalars = np.array(rule.scalars(step, learning_rate), dtype=params.dtype)
+        gradient, code = np.ascontiguousarray(gradient), RULE_CODE[rule.name]
+        update = kernels(params.dtype).update
+        # a division and a root cost as much as twenty multiplications
+        _share(
+            params.size,
+            20 * params.size,
+            lambda first, last: update(params, gradient, state, scalars, code, first, last),
+        )
+        return None
+
+    # -- the rest -----------------------------------------------------------------------------------
+
+    def dropout(self, x: Array, rate: float, counter: tuple[int, int, int, int], out: Array | None = None) -> Array:
+        self._floats("dropout", x=x)
+        target, source = _writable(out, x.shape, x.dtype), np.ascontiguousarray(x)
+        seed, epoch, step, layer = counter
+        threshold, scale = random.dropout_threshold(rate), x.dtype.type(1 / (1 - rate))
+        kernels(x.dtype).dropout(source, target, threshold, scale, seed, epoch, step, layer)
+        return _delivered(target, out)
+
+    def take_rows(self, x: Array, rows: Array, out: Array | None = None, scale: float = 1.0) -> Array:
+        if out is None or x.dtype != np.uint8 or x.ndim != 2 or out.dtype not in FLOATS:
+            return super().take_rows(x, rows, out, scale)
+        self._own("take_rows", x, rows)
+        target = _writable(out, out.shape, out.dtype)
+        kernels(out.dtype).take_bytes(x, np.ascontiguousarray(rows, np.int64), target, out.dtype.type(scale))
+        return _delivered(target, out)
+
+
+def _writable(out: Array | None, shape: tuple[int, ...], dtype: Any) -> Array:
+    """An array that a kernel may write: `out` itself where its layout allows."""
+    if out is not None and out.flags.c_contiguous and out.dtype == dtype and out.shape == shape:
+        return out
+    return np.empty(shape, dtype)
+
+
+def _delivered(result: Array, out: Array | None) -> Array:
+    """The result in the array the caller gave, if one was given."""
+    if out is None or out is result:
+        return result
+    out[...] = result
+    return out
+
+
+def _share(count: int, work: float, task: Callable[[int, int], object]) -> None:
+    """Call ``task(first, last)`` on the rows 0 to `count`, divided among threads where the work is worth it."""
+    team = threads.get_num_threads() if work >= SHARED_WORK else 1
+    parts = min(team, count // BLOCK)
+    if parts <= 1:
+        task(0, count)
+        return
+    bounds = [count * part // parts // BLOCK * BLOCK for part in range(parts)] + [count]
+    threads.run(lambda part: task(bounds[part], bounds[part + 1]), parts)

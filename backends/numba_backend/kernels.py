@@ -1,0 +1,364 @@
+"""The loops of the Numba backend, compiled once for float32 and once for float64.
+
+A network's activations, losses and update rules reach a kernel as integers, so no network needs machine code
+of its own.  The formulas are those of `backends.formulas`, compiled on scalars by `specialise`; what stands
+here is only which elements they are applied to.
+
+Every kernel works on rows (or elements) `first` to `last`, which is how threads share an operation: what is
+computed for a row does not depend on the rows beside it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numba
+import numpy as np
+from numba.core import types
+from numba.extending import intrinsic
+from numba.np.unsafe.ndarray import to_fixed_tuple
+
+from backends import formulas
+from backends.numba_backend.cache import kernel
+from backends.numba_backend.tiles import gemm, offset, pointer
+from backends.numba_backend.vector_math import exp, log, specialise
+from backends.random import DROPOUT
+
+_compiled = numba.njit(nogil=True, error_model="numpy", boundscheck=False)
+
+_ELEMENTWISE = [row for row in formulas.ACTIVATIONS.values() if not row.rowwise]
+_LOSS_FORMULAS: list[Callable[..., Any]] = [row.formula for row in formulas.LOSSES.values() if row.formula is not None]
+_LOSS_FORMULAS += [f for (output, _), f in formulas.FUSED.items() if not formulas.ACTIVATIONS[output].rowwise]
+_RULE_FORMULAS = list(dict.fromkeys(row.formula for row in formulas.RULES.values()))
+
+ACTIVATION_CODE = {row.name: code for code, row in enumerate(_ELEMENTWISE)}
+"""Number of each activation that works entry by entry; softmax has kernels of its own."""
+LOSS_CODE = {formula: code for code, formula in enumerate(_LOSS_FORMULAS)}
+RULE_CODE = {name: _RULE_FORMULAS.index(row.formula) for name, row in formulas.RULES.items()}
+IDENTITY = ACTIVATION_CODE["identity"]
+
+
+def _switch(cases: Sequence[Any]) -> Any:
+    """Compiled ``choose(code, *arguments)``, which calls ``cases[code](*arguments)``."""
+
+    @_compiled
+    def nothing(code, *arguments):  # type: ignore[no-untyped-def]
+        pass
+
+    def either(number: int, case: Any, otherwise: Any) -> Any:
+        @_compiled
+        def choose(code, *arguments):  # type: ignore[no-untyped-def]
+            if code == number:
+                case(*arguments)
+            else:
+                otherwise(code, *arguments)
+
+        return choose
+
+    chosen = nothing
+    for number in reversed(range(len(cases))):
+        chosen = either(number, cases[number], chosen)
+    return chosen
+
+
+@intrinsic
+def _high_product(typingctx: Any, x: Any, y: Any) -> Any:
+    """Upper 64 bits of the product of two uint64."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        from llvmlite import ir
+
+        wide = ir.IntType(128)
+        product = builder.mul(builder.zext(values[0], wide), builder.zext(values[1], wide))
+        return builder.trunc(builder.lshr(product, wide(64)), ir.IntType(64))
+
+    return types.uint64(types.uint64, types.uint64), codegen
+
+
+_M0, _M1 = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
+_W0, _W1 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
+
+
+@_compiled
+def _philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
+    """Philox4x64-10: four random words for a counter and a key (see `backends.random`)."""
+    for _ in range(10):
+        high0, low0 = _high_product(_M0, c0), _M0 * c0
+        high1, low1 = _high_product(_M1, c2), _M1 * c2
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        k0 += _W0
+        k1 += _W1
+    return c0, c1, c2, c3
+
+
+class Kernels:
+    """The compiled entry points for one dtype, as attributes; compiled, or read from the cache, on first use.
+
+    Each has one signature, which takes arrays of every layout that it can, writeable or not: Numba would
+    otherwise compile a version for every combination that it meets.
+    """
+
+    def __init__(self, entries: Mapping[str, tuple[Any, tuple[Any, ...]]]) -> None:
+        self._entries = entries
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        dispatcher, signature = self._entries[name]
+        dispatcher.compile(signature)
+        dispatcher.disable_compile()
+        setattr(self, name, dispatcher)
+        return dispatcher
+
+
+@functools.cache
+def kernels(dtype: np.dtype[Any]) -> Kernels:
+    """The kernels for float32 or float64."""
+    real = dtype.type
+    one = real(1)
+    stream = np.uint64(DROPOUT)
+
+    def in_place(formula: Callable[..., Any]) -> Any:
+        f = specialise(formula, dtype)
+
+        @_compiled
+        def loop(y, n):  # type: ignore[no-untyped-def]
+            for i in range(n):
+                y[i] = f(y[i])
+
+        return loop
+
+    def slope_in_place(formula: Callable[..., Any] | None) -> Any:
+        f = specialise(formula or formulas.identity_backward, dtype)
+
+        @_compiled
+        def loop(delta, saved, n):  # type: ignore[no-untyped-def]
+            for i in range(n):
+                delta[i] = f(delta[i], saved[i])
+
+        return loop
+
+    def loss_row(formula: Callable[..., Any]) -> Any:
+        f = specialise(formula, dtype)
+
+        @_compiled
+        def loop(y, target, value, delta, n):  # type: ignore[no-untyped-def]
+            for i in range(n):
+                value[i], delta[i] = f(y[i], target[i])
+
+        return loop
+
+    def rule(formula: Callable[..., Any]) -> Any:
+        f = specialise(formula, dtype)
+        row = next(row for row in formulas.RULES.values() if row.formula is formula)
+        n_scalars = formula.__code__.co_argcount - 2 - len(row.state)
+
+        @_compiled
+        def plain(p, g, s, distance, scalars, n):  # type: ignore[no-untyped-def]
+            values = to_fixed_tuple(scalars, n_scalars)
+            for i in range(n):
+                (p[i],) = f(p[i], g[i], *values)
+
+        @_compiled
+        def one_slot(p, g, s, distance, scalars, n):  # type: ignore[no-untyped-def]
+            values = to_fixed_tuple(scalars, n_scalars)
+            for i in range(n):
+                p[i], s[i] = f(p[i], g[i], s[i], *values)
+
+        @_compiled
+        def two_slots(p, g, s, distance, scalars, n):  # type: ignore[no-untyped-def]
+            values = to_fixed_tuple(scalars, n_scalars)
+            r = offset(s, distance)
+            for i in range(n):
+                p[i], s[i], r[i] = f(p[i], g[i], s[i], r[i], *values)
+
+        return (plain, one_slot, two_slots)[len(row.state)]
+
+    apply_activation = _switch([in_place(row.forward) for row in _ELEMENTWISE])
+    apply_slope = _switch([slope_in_place(row.backward) for row in _ELEMENTWISE])
+    apply_loss = _switch([loss_row(formula) for formula in _LOSS_FORMULAS])
+    apply_rule = _switch([rule(formula) for formula in _RULE_FORMULAS])
+
+    @_compiled
+    def exponentials(z, e, n):  # type: ignore[no-untyped-def]
+        """Write exp(z - max(z)) to e; return the largest z and the sum."""
+        top = z[0]
+        for j in range(1, n):
+            top = top if top >= z[j] or top != top else z[j]
+        for j in range(n):
+            e[j] = exp(z[j] - top)
+        total = 0.0  # in double precision: a softmax may have thousands of entries
+        for j in range(n):
+            total += e[j]
+        return top, real(total)
+
+    @kernel
+    def product(a, b, out, trans_a, trans_b, first, last):  # type: ignore[no-untyped-def]
+        gemm(a, b, out, trans_a, trans_b, first, last, one, False)
+
+    @kernel
+    def activate(z, b, y, keep, code, first, last):  # type: ignore[no-untyped-def]
+        """Rows of y = f(z + b); z + b is kept in z, or z is y itself.  An empty b adds nothing."""
+        n = z.shape[1]
+        start, count = first * n, (last - first) * n
+        if b.size:
+            for i in range(first, last):
+                row = offset(pointer(z), i * n)
+                for j in range(n):
+                    row[j] += b[j]
+        source, target = offset(pointer(z), start), offset(pointer(y), start)
+        if keep:
+            for i in range(count):
+                target[i] = source[i]
+        apply_activation(code, target, count)
+
+    @kernel
+    def softmax(z, y):  # type: ignore[no-untyped-def]
+        n = z.shape[1]
+        for i in range(z.shape[0]):
+            row = offset(pointer(y), i * n)
+            _, total = exponentials(offset(pointer(z), i * n), row, n)
+            for j in range(n):
+                row[j] = row[j] / total
+
+    @kernel
+    def softmax_backward(dy, y, dz):  # type: ignore[no-untyped-def]
+        n = y.shape[1]
+        for i in range(y.shape[0]):
+            total = 0.0
+            for j in range(n):
+                total += dy[i, j] * y[i, j]
+            for j in range(n):
+                dz[i, j] = y[i, j] * (dy[i, j] - real(total))
+
+    @kernel
+    def slope(delta, saved, code, first, last):  # type: ignore[no-untyped-def]
+        """Turn rows of delta from the slope in y into the slope in z."""
+        n = delta.shape[1]
+        start = first * n
+        apply_slope(code, offset(pointer(delta), start), offset(pointer(saved), start), (last - first) * n)
+
+    @kernel
+    def column_sums(x, out):  # type: ignore[no-untyped-def]
+        n = x.shape[1]
+        for j in range(n):
+            out[j] = 0
+        for i in range(x.shape[0]):
+            row = offset(pointer(x), i * n)
+            for j in range(n):
+                out[j] += row[j]
+
+    @kernel
+    def loss_rows(y, target, portion, of_slope, value, delta, code):  # type: ignore[no-untyped-def]
+        """Sum of the losses, and their slopes in y (for a fused formula, in z), times each row's portion."""
+        n, loss = y.shape[1], 0.0
+        for i in range(y.shape[0]):
+            row = offset(pointer(delta), i * n)
+            share = portion[i]
+            if share == 0:
+                for j in range(n):
+                    row[j] = 0
+                continue
+            apply_loss(code, offset(pointer(y), i * n), offset(pointer(target), i * n), pointer(value), row, n)
+            total = 0.0
+            for j in range(n):
+                total += value[j]
+                row[j] *= share * of_slope
+            loss += total * share
+        return loss
+
+    @kernel
+    def cross_entropy_numbers(z, target, portion, delta):  # type: ignore[no-untyped-def]
+        """`loss_rows` of softmax and cross-entropy for class numbers."""
+        n, loss = z.shape[1], 0.0
+        for i in range(z.shape[0]):
+            row = offset(pointer(delta), i * n)
+            share = portion[i]
+            if share == 0:
+                for j in range(n):
+                    row[j] = 0
+                continue
+            top, total = exponentials(offset(pointer(z), i * n), row, n)
+            k = target[i]
+            loss += share * (log(total) - (z[i, k] - top))
+            for j in range(n):
+                row[j] = row[j] / total
+            row[k] -= 1
+            for j in range(n):
+                row[j] *= share
+        return loss
+
+    @kernel
+    def cross_entropy_rows(z, target, portion, delta):  # type: ignore[no-untyped-def]
+        """`loss_rows` of softmax and cross-entropy for rows of probabilities."""
+        n, loss = z.shape[1], 0.0
+        for i in range(z.shape[0]):
+            row = offset(pointer(delta), i * n)
+            share = portion[i]
+            if share == 0:
+                for j in range(n):
+                    row[j] = 0
+                continue
+            top, total = exponentials(offset(pointer(z), i * n), row, n)
+            log_total, value = log(total), 0.0
+            for j in range(n):
+                value += target[i, j] * (log_total - (z[i, j] - top))
+                row[j] = share * (row[j] / total - target[i, j])
+            loss += share * value
+        return loss
+
+    @kernel
+    def update(p, g, state, scalars, code, first, last):  # type: ignore[no-untyped-def]
+        """Apply a rule to elements of the parameters and of the rows of state, in place."""
+        slots = offset(pointer(state), first)
+        apply_rule(code, offset(pointer(p), first), offset(pointer(g), first), slots, p.size, scalars, last - first)
+
+    @kernel
+    def take_bytes(x, rows, out, scale):  # type: ignore[no-untyped-def]
+        """Gather rows of bytes as numbers, multiplied by `scale`."""
+        for i in range(rows.size):
+            k = rows[i]
+            for j in range(x.shape[1]):
+                out[i, j] = real(x[k, j]) * scale
+
+    @kernel
+    def dropout(x, out, threshold, scale, seed, epoch, step, layer):  # type: ignore[no-untyped-def]
+        n = x.shape[1]
+        blocks = (n + 7) // 8
+        low = np.uint64(0xFFFFFFFF)
+        for i in range(x.shape[0]):
+            for block in range(blocks):
+                words = _philox(np.uint64(i * blocks + block), layer, step, epoch, seed, stream)
+                for half in range(min(8, n - block * 8)):
+                    word = words[half // 2]
+                    integer = word >> np.uint64(32) if half % 2 else word & low
+                    j = block * 8 + half
+                    out[i, j] = x[i, j] * scale if integer >= threshold else real(0)
+
+    f, size = numba.from_dtype(dtype), types.intp
+
+    def read(ndim: int, kind: Any = f, layout: str = "C") -> Any:
+        return types.Array(kind, ndim, layout, readonly=True)
+
+    def write(ndim: int) -> Any:
+        return types.Array(f, ndim, "C")
+
+    flag, word = types.boolean, types.uint64
+    return Kernels(
+        {
+            "product": (product, (read(2, f, "A"), read(2, f, "A"), write(2), flag, flag, size, size)),
+            "activate": (activate, (write(2), read(1), write(2), flag, size, size, size)),
+            "softmax": (softmax, (read(2), write(2))),
+            "softmax_backward": (softmax_backward, (read(2), read(2), write(2))),
+            "slope": (slope, (write(2), read(2), size, size, size)),
+            "column_sums": (column_sums, (read(2), write(1))),
+            "loss_rows": (loss_rows, (read(2), read(2), read(1), f, write(1), write(2), size)),
+            "cross_entropy_numbers": (cross_entropy_numbers, (read(2), read(1, types.int64), read(1), write(2))),
+            "cross_entropy_rows": (cross_entropy_rows, (read(2), read(2), read(1), write(2))),
+            "update": (update, (write(1), read(1), write(2), read(1), size, size, size)),
+            "take_bytes": (take_bytes, (read(2, types.uint8, "A"), read(1, types.int64), write(2), f)),
+            "dropout": (dropout, (read(2), write(2), word, f, word, word, word, word)),
+        }
+    )

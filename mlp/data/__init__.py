@@ -1,0 +1,28 @@
+"""Data sets: the digits that ship with scikit-learn, MNIST, tables, NumPy files and toy sets.
+
+`load` is the way in; the readers below it can be used on their own.  Nothing here downloads anything,
+and no file is trusted: sizes are checked against the file before memory is taken, and nothing is unpickled.
+"""
+
+from mlp.data.arrays import read_npy, read_npz
+from mlp.data.dataset import Dataset
+from mlp.data.idx import read_idx
+from mlp.data.preprocessing import CategoricalColumn, NumericColumn, Preprocessing
+from mlp.data.sources import SOURCE_NAMES, load
+from mlp.data.tables import MissingExtraError, read_table
+from mlp.data.toys import toy
+
+__all__ = [
+    "SOURCE_NAMES",
+    "CategoricalColumn",
+    "Dataset",
+    "MissingExtraError",
+    "NumericColumn",
+    "Preprocessing",
+    "load",
+    "read_idx",
+    "read_npy",
+    "read_npz",
+    "read_table",
+    "toy",
+]

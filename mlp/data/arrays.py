@@ -1,0 +1,150 @@
+"""NPY and NPZ files, checked against their real size before a byte is allocated, and never unpickled."""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlp._backends import DtypeError, FileFormatError
+from mlp.data.files import MAX_EXPANDED_BYTES, check_expansion, declared_bytes, open_checked
+
+_HEADER_LIMIT = 2**16
+"""More than numpy accepts as the header of an array of numbers; keeps a false header length from mattering."""
+
+
+def read_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """Read the array of an NPY file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+
+    Returns
+    -------
+    ndarray
+        Of booleans, integers or floating-point numbers, in native byte order.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is not NPY, or its header declares another size than it has.
+    DtypeError
+        If the elements are not real numbers: objects (which would have to be unpickled), text, complex, structured.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = pathlib.Path(folder.name) / "points.npy"
+    >>> np.save(path, np.eye(2))
+    >>> read_npy(path)
+    array([[1., 0.],
+           [0., 1.]])
+    >>> folder.cleanup()
+    """
+    with open_checked(path, "NPY") as (handle, size):
+        return _read_array(handle, size, repr(os.fspath(path)))
+
+
+def read_npz(path: str | os.PathLike[str], *, max_bytes: int = MAX_EXPANDED_BYTES) -> dict[str, NDArray[Any]]:
+    """Read all arrays of an NPZ file, as written by `numpy.savez` or `numpy.savez_compressed`.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    max_bytes : int
+        Refuse a file whose arrays take more together.
+
+    Returns
+    -------
+    dict of str to ndarray
+        The arrays by name, in the order of the file.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is damaged, encrypted, holds anything but arrays, names one twice, or declares sizes that its
+        bytes cannot hold.
+    DtypeError
+        If the elements of an array are not real numbers.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = pathlib.Path(folder.name) / "points.npz"
+    >>> np.savez_compressed(path, X=np.eye(2), y=np.array([0, 1]))
+    >>> {name: array.shape for name, array in read_npz(path).items()}
+    {'X': (2, 2), 'y': (2,)}
+    >>> folder.cleanup()
+    """
+    where = repr(os.fspath(path))
+    with open_checked(path, "NPZ") as (handle, size), zipfile.ZipFile(handle) as archive:
+        members = archive.infolist()
+        _check_members(members, size, max_bytes, where)
+        arrays = {}
+        for member in members:
+            name = member.filename.removesuffix(".npy")
+            with archive.open(member) as stream:
+                arrays[name] = _read_array(stream, member.file_size, f"array {name!r} of {where}")
+        return arrays
+
+
+def _check_members(members: list[zipfile.ZipInfo], size: int, max_bytes: int, where: str) -> None:
+    if not members:
+        raise FileFormatError(f"{where} holds no arrays; write it with numpy.savez(path, X=X, y=y)")
+    seen = set()
+    for name in (member.filename for member in members):
+        if name in seen:
+            raise FileFormatError(f"{where} holds {name!r} twice; write it again with numpy.savez")
+        seen.add(name)
+        if not name.endswith(".npy") or any(part in name for part in ("/", "\\", "..")):
+            raise FileFormatError(f"{where} holds {name!r}, which is not an array written by numpy.savez")
+    for member in members:
+        if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise FileFormatError(
+                f"{where} holds {member.filename!r} encrypted or compressed by another method than deflate; "
+                "write it with numpy.savez_compressed"
+            )
+        check_expansion(member.file_size, member.compress_size, max_bytes, f"{member.filename!r} of {where}")
+    # members may overlap, so that each is within its bounds and all together are not
+    check_expansion(sum(member.file_size for member in members), size, max_bytes, where)
+
+
+def _read_array(stream: IO[bytes], size: int, where: str) -> NDArray[Any]:
+    dtype, shape, offset = _read_header(stream, where)
+    if dtype.hasobject or dtype.kind not in "biuf":
+        raise DtypeError(
+            f"{where} holds elements of type {dtype}, expected booleans, integers or floating-point numbers; "
+            "objects would have to be unpickled, which can run any code, so they are refused"
+        )
+    declared = declared_bytes(shape, dtype.itemsize, where)
+    if offset + declared != size:
+        raise FileFormatError(
+            f"{where} declares shape {shape} of {dtype.name}, {offset + declared} bytes with its header, "
+            f"but has {size}; write or copy it again"
+        )
+    stream.seek(0)
+    array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _read_header(stream: IO[bytes], where: str) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    head = io.BytesIO(stream.read(_HEADER_LIMIT))
+    version = np.lib.format.read_magic(head)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(head)
+    elif version == (2, 0):
+        shape, _, dtype = np.lib.format.read_array_header_2_0(head)
+    else:
+        raise FileFormatError(
+            f"{where} is of NPY version {version[0]}.{version[1]}; arrays of numbers are written as 1.0 or 2.0"
+        )
+    return dtype, shape, head.tell()

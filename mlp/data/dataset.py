@@ -1,0 +1,121 @@
+"""`Dataset`: what every loader returns and every training run takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+from mlp._backends import ConfigurationError, ShapeError
+from mlp.data.preprocessing import Preprocessing
+
+Task = Literal["classification", "regression"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """A named data set, split into a training and a test part.
+
+    Attributes
+    ----------
+    name : str
+        Where it came from: ``"digits"``, ``"moons"``, the path of a file, ...
+    X : ndarray of shape (n, n_in)
+        Training inputs, one row per example.
+    y : ndarray of shape (n,) or (n, k)
+        Classification: int64 codes into `classes`.  Regression: floating-point targets.
+    X_test, y_test : ndarray or None
+        The test part, of the same kinds; None where nothing was set aside.
+    task : {"classification", "regression"}
+        What `y` means.
+    classes : tuple or None
+        The labels as they stood in the source, sorted; None for regression.
+    input_scale : float or None
+        Factor by which a model multiplies `X`, so that images can stay uint8 in memory.
+    preprocessing : Preprocessing or None
+        What was fitted on the training part and has already been applied to both parts.
+    feature_names : tuple of str
+        A name per column of `X`; ``x0, x1, ...`` where the source has none.
+
+    Raises
+    ------
+    ShapeError
+        If rows, columns or names do not match up.
+    ConfigurationError
+        If there are classes and the task is regression, or the other way round.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> data = Dataset("two points", np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([0, 1]), classes=("left", "right"))
+    >>> data
+    <Dataset 'two points': classification, 2 training rows, no test rows, 2 inputs, 2 outputs>
+    >>> data.feature_names
+    ('x0', 'x1')
+    """
+
+    name: str
+    X: NDArray[Any]
+    y: NDArray[Any]
+    X_test: NDArray[Any] | None = None
+    y_test: NDArray[Any] | None = None
+    task: Task = "classification"
+    classes: tuple[str | int | float | bool, ...] | None = None
+    input_scale: float | None = None
+    preprocessing: Preprocessing | None = None
+    feature_names: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        self._check_part("X", self.X, "y", self.y)
+        if (self.X_test is None) != (self.y_test is None):
+            raise ShapeError(f"data set {self.name!r}: X_test and y_test come together; one of them is missing")
+        if self.X_test is not None and self.y_test is not None:
+            self._check_part("X_test", self.X_test, "y_test", self.y_test)
+            if self.X_test.shape[1] != self.X.shape[1] or self.y_test.shape[1:] != self.y.shape[1:]:
+                raise ShapeError(
+                    f"data set {self.name!r}: training part X {self.X.shape}, y {self.y.shape} and test part "
+                    f"X_test {self.X_test.shape}, y_test {self.y_test.shape} must have the same columns"
+                )
+        if not self.feature_names:
+            object.__setattr__(self, "feature_names", tuple(f"x{i}" for i in range(self.X.shape[1])))
+        if len(self.feature_names) != self.X.shape[1]:
+            raise ShapeError(
+                f"data set {self.name!r}: {len(self.feature_names)} feature names for {self.X.shape[1]} columns of X"
+            )
+        if (self.task == "classification") != (self.classes is not None):
+            raise ConfigurationError(
+                f"data set {self.name!r}: task is {self.task!r} and classes is {self.classes!r}; give the labels for "
+                "classification, and None for regression"
+            )
+
+    def _check_part(self, x_name: str, x: NDArray[Any], y_name: str, y: NDArray[Any]) -> None:
+        if x.ndim != 2:
+            raise ShapeError(
+                f"data set {self.name!r}: {x_name} has shape {x.shape}, expected 2 dimensions (rows, inputs); "
+                f"reshape it with {x_name}.reshape(len({x_name}), -1)"
+            )
+        if y.ndim not in (1, 2) or len(y) != len(x):
+            raise ShapeError(
+                f"data set {self.name!r}: {y_name} has shape {y.shape} and {x_name} {x.shape}; expected one target "
+                f"for each of the {len(x)} rows"
+            )
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of columns of `X`."""
+        return int(self.X.shape[1])
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of classes, or of regression targets per row."""
+        if self.classes is not None:
+            return len(self.classes)
+        return 1 if self.y.ndim == 1 else int(self.y.shape[1])
+
+    def __repr__(self) -> str:
+        test = "no" if self.X_test is None else str(len(self.X_test))
+        return (
+            f"<Dataset {self.name!r}: {self.task}, {len(self.X)} training rows, {test} test rows, "
+            f"{self.n_inputs} inputs, {self.n_outputs} outputs>"
+        )

@@ -1,0 +1,139 @@
+"""Opening files that may be hostile: typed errors for everything, and limits before any allocation."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlp._backends import FileFormatError, MLPError
+
+MAX_EXPANDED_BYTES = 8 * 2**30
+"""Default limit on what a compressed file may expand to.  Plain files are limited by their own size."""
+
+DEFLATE_RATIO = 1032
+"""The most bytes that one byte of deflate can stand for: two bits that repeat 258 bytes."""
+
+_MAX_DIMENSIONS = 64  # numpy's
+
+
+@contextmanager
+def open_checked(path: str | os.PathLike[str], kind: str) -> Iterator[tuple[io.BufferedReader, int]]:
+    """Open a regular, non-empty file and yield it with its size in bytes.
+
+    Parsers of the standard library and of numpy answer damaged bytes with a dozen kinds of exception;
+    whatever leaves the ``with`` block is turned into one that names the file.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file.
+    kind : str
+        What it should be, for error messages: ``"NPY"``, ``"IDX"``, ...
+
+    Raises
+    ------
+    FileFormatError
+        If the file is missing, a folder, not readable, empty, or not of this kind.
+
+    Examples
+    --------
+    >>> with open_checked("no such.npy", "NPY") as (handle, size):
+    ...     pass
+    Traceback (most recent call last):
+        ...
+    backends.errors.FileFormatError: there is no file 'no such.npy'; check the spelling and the current folder
+    """
+    name = repr(os.fspath(path))
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        raise FileFormatError(f"there is no file {name}; check the spelling and the current folder") from None
+    except OSError as error:
+        raise FileFormatError(f"{name} cannot be reached: {error.strerror}; check the rights of its folder") from error
+    if stat.S_ISDIR(mode):
+        raise FileFormatError(f"{name} is a folder, expected a file of format {kind}; name a file inside it")
+    if not stat.S_ISREG(mode):
+        raise FileFormatError(
+            f"{name} is a pipe or a device, expected a file of format {kind}; copy it to a file first"
+        )
+    with _open(path, name) as handle:
+        size = os.fstat(handle.fileno()).st_size
+        if size == 0:
+            raise FileFormatError(f"{name} is empty (0 bytes), expected format {kind}; write or copy it again")
+        try:
+            yield handle, size
+        except (MLPError, MemoryError):
+            raise
+        except Exception as error:
+            raise FileFormatError(
+                f"{name} is damaged or not of format {kind} ({type(error).__name__}: {error}); write or copy it again"
+            ) from error
+
+
+def _open(path: str | os.PathLike[str], name: str) -> io.BufferedReader:
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        raise FileFormatError(f"{name} cannot be opened: {error.strerror}; check its access rights") from error
+
+
+def declared_bytes(shape: tuple[int, ...], itemsize: int, where: str) -> int:
+    """Return the bytes an array of this shape takes, refusing shapes that no array can have.
+
+    Raises
+    ------
+    FileFormatError
+        If a dimension is negative, there are too many, or they overflow (even beside a zero).
+
+    Examples
+    --------
+    >>> declared_bytes((60000, 28, 28), 1, "train-images-idx3-ubyte")
+    47040000
+    """
+    possible = len(shape) <= _MAX_DIMENSIONS and all(n >= 0 for n in shape)
+    if not possible or math.prod(max(n, 1) for n in shape) * itemsize > sys.maxsize:
+        raise FileFormatError(f"{where} declares an impossible shape of {len(shape)} dimensions; the file is damaged")
+    return math.prod(shape) * itemsize
+
+
+def check_expansion(expanded: int, compressed: int, max_bytes: int, where: str) -> None:
+    """Refuse content that deflate cannot have produced, or that is larger than the limit.
+
+    Parameters
+    ----------
+    expanded, compressed : int
+        Bytes declared after, and present before decompression.
+    max_bytes : int
+        The limit on `expanded`.
+    where : str
+        The file, for the error message.
+
+    Raises
+    ------
+    FileFormatError
+        If `expanded` is out of bounds.
+
+    Examples
+    --------
+    >>> check_expansion(2**35, 128, MAX_EXPANDED_BYTES, "'small.gz'")
+    Traceback (most recent call last):
+        ...
+    backends.errors.FileFormatError: 'small.gz' declares 34359738368 bytes, but its 128 compressed bytes cannot hold \
+more than 132096; the file is truncated or damaged
+    """
+    if expanded > compressed * DEFLATE_RATIO:
+        raise FileFormatError(
+            f"{where} declares {expanded} bytes, but its {compressed} compressed bytes cannot hold more than "
+            f"{compressed * DEFLATE_RATIO}; the file is truncated or damaged"
+        )
+    if expanded > max_bytes:
+        raise FileFormatError(
+            f"{where} would expand to {expanded} bytes, more than the limit of {max_bytes}; "
+            f"if you trust it, read it with a larger max_bytes"
+        )

@@ -1,0 +1,264 @@
+"""Tables from CSV, TSV and Parquet files, read by polars after checks that polars does not make."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlp._backends import DataError, FileFormatError, MLPError, UnknownNameError
+from mlp.data.columns import kind_of
+from mlp.data.files import MAX_EXPANDED_BYTES, open_checked
+
+if TYPE_CHECKING:
+    import polars
+
+logger = logging.getLogger(__name__)
+
+MISSING_VALUES = ("", "NA", "N/A", "NaN", "nan", "null", "NULL")
+"""What counts as a missing value in a CSV or TSV file."""
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+
+_BYTES_PER_VALUE = 8
+
+
+class MissingExtraError(MLPError, ImportError):
+    """A library that only an extra of the package installs is not there; the text says which extra."""
+
+
+def read_table(
+    path: str | os.PathLike[str], *, text: Collection[str] = (), max_bytes: int = MAX_EXPANDED_BYTES
+) -> dict[str, NDArray[Any]]:
+    """Read a table as a dict of columns: integers, floats, booleans or text.
+
+    Missing values are NaN in columns of numbers (which makes integers floats) and None in the others.  In CSV and
+    TSV files, whose first line must name the columns, these count as missing: nothing, ``NA``, ``N/A``, ``NaN``,
+    ``nan``, ``null`` and ``NULL``; the type of a column is what all of its values allow; blank lines are skipped.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A file that ends in ``.csv``, ``.tsv`` or ``.parquet``.
+    text : collection of str
+        Columns of a CSV or TSV file to read as text even if all values look like numbers, such as post codes or
+        the `Preprocessing.text_columns` of a trained model; names that are not in the file are passed over.
+    max_bytes : int
+        Refuse a Parquet file whose values take more.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n,)
+        The columns, in the order of the file.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is not UTF-8 or not Parquet, a row has too few or too many fields, a name is empty or occurs
+        twice, or there are no rows.
+    DataError
+        If a column holds numbers in a form that would be taken for text.
+    DtypeError
+        If a column of a Parquet file is of a type that is neither number, text nor boolean.
+    UnknownNameError
+        If the name of the file ends otherwise.
+    MissingExtraError
+        If polars is not installed.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = pathlib.Path(folder.name) / "people.csv"
+    >>> _ = path.write_text("age,city\\n31,Oslo\\n,Bergen\\n")
+    >>> read_table(path)
+    {'age': array([31., nan]), 'city': array(['Oslo', 'Bergen'], dtype=object)}
+    >>> folder.cleanup()
+    """
+    where = repr(os.fspath(path))
+    suffix = Path(path).suffix.lower()
+    if suffix not in TABLE_SUFFIXES:
+        raise UnknownNameError.among("kind of table", Path(path).suffix, TABLE_SUFFIXES)
+    with open_checked(path, suffix[1:].upper()) as (handle, _):
+        if suffix == ".parquet":
+            frame = _read_parquet(handle, max_bytes, where)
+        else:
+            frame = _read_text(handle, "," if suffix == ".csv" else "\t", text, where)
+        if frame.height == 0 or frame.width == 0:
+            raise FileFormatError(f"{where} has {frame.width} columns and {frame.height} rows; it needs at least one")
+        columns = {name: _to_numpy(frame[name], f"{where}, column {name!r}") for name in frame.columns}
+    for name, column in columns.items():
+        column_where = f"{where}, column {name!r}"
+        if kind_of(column, column_where) == "text" and suffix != ".parquet" and name not in text:
+            _check_not_numbers(column, column_where)
+    return columns
+
+
+def _polars(where: str) -> Any:
+    try:
+        import polars
+    except ImportError as error:
+        raise MissingExtraError(
+            f"reading {where} takes polars, which is not installed; run: pip install 'mlp[table]'"
+        ) from error
+    return polars
+
+
+def _read_parquet(handle: BinaryIO, max_bytes: int, where: str) -> polars.DataFrame:
+    pl = _polars(where)
+    try:
+        # run-length encoding lets a small file claim any number of rows, so ask its metadata first
+        rows = pl.scan_parquet(handle).select(pl.len()).collect().item()
+        handle.seek(0)
+        width = len(pl.read_parquet_schema(handle))
+        if rows * width * _BYTES_PER_VALUE > max_bytes:
+            raise FileFormatError(
+                f"{where} declares {rows} rows of {width} columns, more than the limit of {max_bytes} bytes; "
+                "if you trust it, read it with a larger max_bytes"
+            )
+        handle.seek(0)
+        frame: polars.DataFrame = pl.read_parquet(handle)
+    except pl.exceptions.PanicException as error:  # not an Exception: damaged files can crash polars' own threads
+        raise FileFormatError(f"{where} is damaged or not of format PARQUET; write or copy it again") from error
+    return frame
+
+
+def _read_text(handle: BinaryIO, separator: str, text: Collection[str], where: str) -> polars.DataFrame:
+    pl = _polars(where)
+    header, filled = _check_rows(handle, separator, where)
+    handle.seek(0)
+    frame: polars.DataFrame = pl.read_csv(
+        handle,
+        separator=separator,
+        infer_schema_length=None,  # all rows: the type of a column must not hang on how early its odd value comes
+        null_values=list(MISSING_VALUES),
+        schema_overrides={name: pl.String for name in text if name in header},
+    )
+    if frame.columns != header or frame.height != len(filled):
+        raise FileFormatError(
+            f"{where} has quotes or line ends that can be read in two ways; write it with line ends \\n or \\r\\n "
+            'and every " within a value doubled'
+        )
+    return frame.filter(pl.Series(filled, dtype=pl.Boolean))
+
+
+def _to_numpy(column: polars.Series, where: str) -> NDArray[Any]:
+    if str(column.dtype).endswith("Int128"):
+        raise DataError(
+            f"{where} holds integers of more than 64 bits, which no number here can hold exactly; leave it out, or "
+            "write it with a decimal point if its last digits do not matter"
+        )
+    return column.to_numpy()
+
+
+def _check_rows(handle: BinaryIO, separator: str, where: str) -> tuple[list[str], list[bool]]:
+    """Return the header and, for each row below, whether it is not blank.
+
+    polars fills short rows up with missing values and renames duplicate columns, both without a word.
+    """
+    lines = io.TextIOWrapper(handle, encoding="utf-8-sig", newline="")
+    reader = csv.reader(lines, delimiter=separator, strict=True)
+    filled = []
+    try:
+        header = next(reader, [])
+        _check_header(header, where)
+        for row in reader:
+            filled.append(bool(row))
+            if row and len(row) != len(header):
+                raise FileFormatError(
+                    f"{where}, line {reader.line_num}: {len(row)} fields, but the header has {len(header)} columns; "
+                    f"complete or remove that line, and quote values that contain {separator!r}"
+                )
+    except csv.Error as error:
+        raise FileFormatError(f"{where}, line {reader.line_num}: {error}; correct the quotes of that line") from error
+    except UnicodeDecodeError as error:
+        lines.detach()
+        raise FileFormatError(
+            f"{where}, line {_first_line_not_utf8(handle)}: not UTF-8 text; save it as UTF-8 "
+            "(iconv -f latin1 -t utf-8 converts from the usual other encoding)"
+        ) from error
+    lines.detach()  # else it would close the file with itself
+    if not any(filled):
+        raise FileFormatError(f"{where} has a header and no rows below it; add at least one row")
+    return header, filled
+
+
+def _check_header(header: list[str], where: str) -> None:
+    if not any(header):
+        raise FileFormatError(f"{where} has no header; its first line must name the columns")
+    seen = set()
+    for i, name in enumerate(header, 1):
+        if not name:
+            raise FileFormatError(
+                f"{where}: column {i} of {len(header)} has no name in the header; name it, or remove it "
+                "(pandas writes its row numbers so: use to_csv(path, index=False))"
+            )
+        if name in seen:
+            raise FileFormatError(f"{where}: column {i} has the name {name!r} of another one; rename or remove one")
+        seen.add(name)
+
+
+def _first_line_not_utf8(handle: BinaryIO) -> int:
+    handle.seek(0)
+    for number, line in enumerate(handle, 1):
+        try:
+            line.decode("utf-8")
+        except UnicodeDecodeError:
+            return number
+    return number
+
+
+def _check_not_numbers(column: NDArray[np.object_], where: str) -> None:
+    """Catch columns of numbers in which stray characters made text of everything."""
+    present = [(row, value) for row, value in enumerate(column) if value is not None]
+    other = [(row, value) for row, value in present if not _is_number(value)]
+    if not other:
+        row, value = present[0]
+        raise DataError(
+            f"{where} holds numbers in an odd form, such as {value!r} in row {row} (counted from 0); "
+            "remove spaces, plus signs and underscores, or read it as text: read_table(path, text=[name])"
+        )
+    if 2 * len(other) < len(present):
+        row, value = other[0]
+        logger.warning(
+            "%s is taken as text: row %d (counted from 0) holds %r, though most values are numbers", where, row, value
+        )
+
+
+def _is_number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def check_column(name: str | int | None, columns: Collection[str], where: str) -> str:
+    """Return the name of the target column, or say which there are.
+
+    Raises
+    ------
+    DataError
+        If no name is given.
+    UnknownNameError
+        If there is no such column.
+
+    Examples
+    --------
+    >>> check_column("prize", ["price", "size"], "'houses.csv'")
+    Traceback (most recent call last):
+        ...
+    backends.errors.UnknownNameError: unknown column of 'houses.csv' 'prize'; did you mean 'price'? Valid: price, size
+    """
+    if name is None:
+        raise DataError(f"{where}: which column is the target? Name one (target=..., --target): {', '.join(columns)}")
+    if name not in columns:
+        raise UnknownNameError.among(f"column of {where}", name, columns)
+    return str(name)
