@@ -103,7 +103,7 @@ def _create(name: str, device: str) -> Backend:
 GPU_STEP = 1e8
 """Floating-point operations of a step from which a GPU, at some 400 microseconds of calls a step, pays."""
 
-JIT_RUN = 2e9
+JIT_RUN = 2e10
 """Floating-point operations of a whole run from which loading the compiled kernels pays."""
 
 

@@ -212,6 +212,7 @@ class Backend:
         row = formulas.activation(activation)
         formulas.require_slope(row)
         self._floats("activate_backward", dy=dy, saved=saved)
+        self._same_shape("activate_backward", dy=dy, saved=saved)
         return self._into(out, self._function(row, row.backward)(dy, saved), dy)
 
     # -- backward pass ------------------------------------------------------------------------------
@@ -287,6 +288,7 @@ class Backend:
         kind = formulas.output_loss(kind)
         formulas.require_slope(kind.output)
         self._floats("loss_and_delta", z=z)
+        self._own("loss_and_delta", target)
         target = self._as_rows(kind, z, target)
         values, delta = self._values_and_delta(kind, z, target)
         portion = self._portions(z, weight)[:, None]
@@ -331,6 +333,7 @@ class Backend:
         weights, gradient : array, shape (n_weights,)
         """
         self._floats("add_penalty", weights=weights, gradient=gradient)
+        self._same_shape("add_penalty", weights=weights, gradient=gradient)
         value = 0.0
         if l2:
             gradient += l2 * weights
@@ -484,6 +487,7 @@ class Backend:
             value = value.copy() if value is like else value
             return value.astype(like.dtype, copy=False)
         if out is not value:
+            self._check_out(out, value.shape, like.dtype)
             out[...] = value
         return out
 
@@ -497,14 +501,35 @@ class Backend:
                 )
 
     def _floats(self, operation: str, **arrays: Array) -> None:
-        self._own(operation, *arrays.values())
-        first, *others = [x.dtype for x in arrays.values()]
-        if first not in FLOATS or any(dtype != first for dtype in others):
+        # this runs before every operation, and a step of a small network is a few dozen of them
+        shared = None
+        for x in arrays.values():
+            if not isinstance(x, self.namespace.ndarray):
+                self._own(operation, x)
+            if shared is None:
+                shared = x.dtype
+            elif x.dtype is not shared and x.dtype != shared:
+                shared = None
+                break
+        if shared is None or shared not in FLOATS:  # NumPy takes None for float64
             found = ", ".join(f"{name} {x.dtype}" for name, x in arrays.items())
             raise DtypeError(
                 f"{operation}: arrays must share one dtype, float32 or float64, and are never cast here; got {found}. "
                 "Cast at the door: xp.asarray(x, dtype)."
             )
+
+    def _same_shape(self, operation: str, **arrays: Array) -> None:
+        # broadcasting would hide a mistake
+        if len({x.shape for x in arrays.values()}) > 1:
+            found = " and ".join(f"{name} {x.shape}" for name, x in arrays.items())
+            raise ShapeError(f"{operation}: {found} must have one shape.")
+
+    def _check_out(self, out: Array, shape: tuple[int, ...], dtype: Any) -> None:
+        self._own("out", out)
+        if out.shape != shape:
+            raise ShapeError(f"out {out.shape} must have the shape of the result, {shape}.")
+        if out.dtype != dtype:
+            raise DtypeError(f"out is an array of {out.dtype}, and the result one of {dtype}: nothing is cast here.")
 
     def _check_product(self, a: Array, b: Array, trans_a: bool, trans_b: bool, out: Array | None) -> None:
         if a.ndim != 2 or b.ndim != 2:
@@ -521,18 +546,16 @@ class Backend:
                 f"dim {dim_b} of b = {b.shape[dim_b]}.{hint}"
             )
         shape = (a.shape[1 - dim_a], b.shape[1 - dim_b])
-        if out is not None and out.shape != shape:
-            raise ShapeError(f"matmul: out {out.shape} must be {shape}.")
+        if out is not None:
+            self._check_out(out, shape, a.dtype)
 
     def _check_class_numbers(self, z: Array, target: Array) -> None:
-        self._own("loss_and_delta", target)
         if target.dtype.kind not in "iu":
             raise DtypeError(f"loss_and_delta: class numbers must be integers, not {target.dtype}.")
         if target.shape != z.shape[:1]:
             raise ShapeError(f"loss_and_delta: target {target.shape} must be ({z.shape[0]},), a class for each row.")
 
     def _check_target_rows(self, kind: OutputLoss, z: Array, target: Array) -> None:
-        self._own("loss_and_delta", target)
         if target.shape != z.shape:
             numbers = f" or ({z.shape[0]},) of class numbers" if kind.loss.name == "cross_entropy" else ""
             raise ShapeError(f"loss_and_delta: target {target.shape} must have the shape of z, {z.shape}{numbers}.")

@@ -34,6 +34,7 @@ _HOMES = {
         "MLPError",
         "NotDifferentiableError",
         "ShapeError",
+        "StorageError",
         "UnknownNameError",
         "WrongDeviceError",
     ),
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
         MLPError,
         NotDifferentiableError,
         ShapeError,
+        StorageError,
         UnknownNameError,
         WrongDeviceError,
     )

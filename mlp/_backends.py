@@ -24,6 +24,7 @@ from backends.errors import (
     MLPError,
     NotDifferentiableError,
     ShapeError,
+    StorageError,
     UnknownNameError,
     WrongDeviceError,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "NotDifferentiableError",
     "ShapeError",
     "Status",
+    "StorageError",
     "UnknownNameError",
     "WrongDeviceError",
     "available",

@@ -34,6 +34,7 @@ from mlp.optimizers import Optimizer
 from mlp.training import Callback, EarlyStopping, Examples, History, Run, TrainingState
 from mlp.validation import (
     as_array,
+    cast,
     check_batch_size,
     check_inputs,
     check_targets,
@@ -47,6 +48,8 @@ from mlp.validation import (
 
 if TYPE_CHECKING:
     from os import PathLike
+
+    from mlp.data import Preprocessing
 
 logger = logging.getLogger("mlp")
 
@@ -88,12 +91,16 @@ class MLP:
         What uint8 inputs are multiplied by, such as 1/255 for images; other inputs are taken as they are.
     classes : sequence, optional
         Names of the classes, kept with the model; the network itself counts them from 0.
+    preprocessing : Preprocessing, optional
+        What turns a table into inputs, kept with the model; the network itself takes inputs that went through it.
 
     Attributes
     ----------
     sizes : tuple of int
     task : {"classes", "labels", "numbers"}
         What `predict` gives.
+    class_numbers : bool
+        Whether it was trained on class numbers, which makes its outputs classes under any loss.
     backend, backend_reason : str
         Where the network lives, and why.
     history : History or None
@@ -127,6 +134,7 @@ class MLP:
         device: str = "auto",
         input_scale: float | None = None,
         classes: Sequence[Any] | None = None,
+        preprocessing: Preprocessing | None = None,
     ) -> None:
         self.sizes = _check_sizes(sizes)
         n_hidden = len(self.sizes) - 2
@@ -156,6 +164,12 @@ class MLP:
             self.input_scale or 1.0,
         )
         self.classes = _check_classes(classes, self.sizes[-1])
+        if preprocessing is not None and preprocessing.n_outputs != self.sizes[0]:
+            raise ConfigurationError(
+                f"preprocessing gives {preprocessing.n_outputs} columns, and the network has {self.sizes[0]} inputs: "
+                "they must be equal."
+            )
+        self.preprocessing = preprocessing
         self.init = tuple(
             initializer_for(name, row)
             for name, row in zip(_for_each("init", init, n_hidden + 1), self.plan.activations, strict=True)
@@ -165,8 +179,8 @@ class MLP:
         self._requested = backend, device
         name, place, self.backend_reason = resolve(backend, device)
         self.xp: Backend = get_backend(name, place)
-        self._given_class_numbers = False
-        self.training_state: TrainingState | None = None
+        self.class_numbers: bool
+        self.training_state: TrainingState | None
         self.parameters = self.xp.empty((self.plan.layout.n_parameters,), self.dtype)
         self.reset()
 
@@ -180,12 +194,13 @@ class MLP:
     # -- parameters ---------------------------------------------------------------------------------
 
     def reset(self) -> None:
-        """Draw the initial weights again and forget what training remembers."""
+        """Draw the initial weights again and forget what training has left behind."""
         flat = np.empty(self.plan.layout.n_parameters)
         for layer, (W, b) in enumerate(self.plan.layout.layers(flat)):
             W[...], b[...] = draw_layer(self.init[layer], self.seed, layer, *W.shape)
         self.parameters[...] = self.xp.asarray(flat, dtype=self.dtype)
         self.training_state = None
+        self.class_numbers = False
 
     @property
     def weights(self) -> list[NDArray[Any]]:
@@ -211,6 +226,7 @@ class MLP:
         return self.plan.layout.layers(flat)
 
     def _assign(self, name: str, part: int, values: Sequence[Any]) -> None:
+        values = list(values)
         views = [layer[part] for layer in self.plan.layout.layers(self.parameters)]
         if len(values) != len(views):
             raise ShapeError(f"{name} of a network of {len(views)} layers are {len(views)} arrays, not {len(values)}.")
@@ -219,10 +235,12 @@ class MLP:
             array = as_array(f"{name}[{number - 1}]", value, self.xp)
             if array.shape != view.shape:
                 raise ShapeError(f"{name} of layer {number} have shape {view.shape}, not {array.shape}.")
-            require_finite(f"{name}[{number - 1}]", array, "Parameters must be numbers.")
-            arrays.append(self.xp.asarray(array, dtype=self.dtype))
+            require_finite(f"{name}[{number - 1}]", array, "Parameters must be finite.")
+            arrays.append(cast(f"{name}[{number - 1}]", array, self.dtype, self.xp))
         for view, array in zip(views, arrays, strict=True):  # only now: all or nothing
             view[...] = array
+        if self.training_state is not None and self.training_state.restored:
+            self.training_state.forget_best()
 
     # -- where it lives -----------------------------------------------------------------------------
 
@@ -254,8 +272,8 @@ class MLP:
         if self.training_state is not None:
             state = self.training_state
             state.slots = target.asarray(source.to_numpy(state.slots))
-            if state.best_weights is not None:
-                state.best_weights = target.asarray(source.to_numpy(state.best_weights))
+            if state.other_weights is not None:
+                state.other_weights = target.asarray(source.to_numpy(state.other_weights))
 
     def _choose_backend(self, n: int, epochs: int, batch_size: int) -> None:
         """Settle ``"auto"`` now that the work is known."""
@@ -297,6 +315,7 @@ class MLP:
         batch_size : int, optional
             1 to n; the last batch takes what is left.  Default: 32, or n where that is less.
         optimizer : str or Optimizer
+            With `resume`, that of the last training goes on instead.
         shuffle : bool
             Visit the rows in another order each epoch.
         validation_data : tuple (X, y), optional
@@ -331,7 +350,7 @@ class MLP:
         epochs = require_count("epochs", epochs)
         chosen = self._continued(epochs).optimizer if resume else optimizers.optimizer(optimizer)
         X = check_inputs(X, self.sizes[0], self.dtype, self.xp)
-        examples = self._examples(X, y, sample_weight, whole=True)
+        examples, class_numbers = self._examples(X, y, sample_weight, whole=True)
         validation = self._validation(validation_data, validation_fraction, examples)
         if isinstance(validation, tuple) and not isinstance(validation, Examples):
             examples, validation = validation
@@ -343,7 +362,10 @@ class MLP:
                 )
             batch_size = n
         batch_size = check_batch_size(batch_size, n)
+        patience = training.check_early_stopping(early_stopping, validated=validation is not None)
+        hooks = training.check_callbacks(callbacks)
         self._choose_backend(n, epochs, batch_size)
+        self.class_numbers |= class_numbers
         if not resume or self.training_state is None:
             self.training_state = self._new_state(chosen)
         state = self.training_state
@@ -356,8 +378,8 @@ class MLP:
             batch_size=batch_size,
             shuffle=shuffle,
             validation=None if validation is None else self._on_device(validation),
-            early_stopping=EarlyStopping() if early_stopping is True else early_stopping or None,
-            callbacks=tuple(callbacks),
+            early_stopping=patience,
+            callbacks=hooks,
             progress=progress,
         )
 
@@ -389,15 +411,26 @@ class MLP:
             Mean loss of the portion as it was visited.
         """
         self._require_trainable()
-        examples = self._examples(check_inputs(X, self.sizes[0], self.dtype, self.xp), y, sample_weight, whole=False)
+        X = check_inputs(X, self.sizes[0], self.dtype, self.xp)
+        examples, class_numbers = self._examples(X, y, sample_weight, whole=False)
         n = examples.rows
         batch_size = n if batch_size is None else check_batch_size(batch_size, n)
         if self.training_state is None or optimizer is not None:
+            chosen = optimizers.optimizer(optimizer or "adam")
             self._choose_backend(n, 1, batch_size)
-            self.training_state = self._new_state(optimizers.optimizer(optimizer or "adam"))
+            self.training_state = self._new_state(chosen)
+        self.class_numbers |= class_numbers
         state = self.training_state
-        examples = self._on_device(examples)
-        history = training.train(self, examples, state, epochs=state.epoch + 1, batch_size=batch_size, shuffle=shuffle)
+        state.forget_best()  # it goes on from the weights that the network shows
+        history = training.train(
+            self,
+            self._on_device(examples),
+            state,
+            epochs=state.epoch + 1,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            catch_interrupt=False,  # the loop is the caller's, and so is the decision to end it
+        )
         return history.loss[-1]
 
     @property
@@ -424,12 +457,12 @@ class MLP:
         for row in self.plan.activations:
             formulas.require_slope(row)
 
-    def _examples(self, X: Any, y: Any, sample_weight: Any, *, whole: bool) -> Examples:
+    def _examples(self, X: Any, y: Any, sample_weight: Any, *, whole: bool) -> tuple[Examples, bool]:
+        """Checked examples, and whether the targets are class numbers."""
         n = X.shape[0]
         target, class_numbers = check_targets(y, n, self.kind, self.sizes[-1], self.dtype, self.xp, whole=whole)
-        self._given_class_numbers |= class_numbers
         weight = None if sample_weight is None else check_weight(sample_weight, n, self.dtype, self.xp)
-        return Examples(X, target, weight)
+        return Examples(X, target, weight), class_numbers
 
     def _validation(
         self, data: tuple[Any, Any] | None, fraction: float | None, examples: Examples
@@ -440,9 +473,10 @@ class MLP:
             if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
                 raise ConfigurationError("validation_data is a tuple (X, y), or (X, y, sample_weight).")
             X = check_inputs(data[0], self.sizes[0], self.dtype, self.xp)
-            return self._examples(X, data[1], data[2] if len(data) == 3 else None, whole=False)
+            return self._examples(X, data[1], data[2] if len(data) == 3 else None, whole=False)[0]
         if fraction is None:
             return None
+        require_positive("validation_fraction", fraction)
         require_fraction("validation_fraction", fraction)
         n = examples.rows
         held_out = max(round(n * fraction), 1)
@@ -461,7 +495,7 @@ class MLP:
     @property
     def task(self) -> str:
         """What the network answers: one of several ``"classes"``, several yes/no ``"labels"``, or ``"numbers"``."""
-        if self.kind.loss.name == "cross_entropy" or self._given_class_numbers:
+        if self.kind.loss.name == "cross_entropy" or self.class_numbers:
             return "classes" if self.sizes[-1] > 1 else "labels"
         return "labels" if self.kind.loss.name == "binary_cross_entropy" else "numbers"
 
@@ -514,7 +548,8 @@ class MLP:
     def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, float]:
         """Mean loss (without penalties) and score on X and y."""
         X = check_inputs(X, self.sizes[0], self.dtype, self.xp)
-        return training.evaluate(self, self._examples(X, y, sample_weight, whole=False))
+        examples, class_numbers = self._examples(X, y, sample_weight, whole=False)
+        return training.evaluate(self, examples, "classes" if class_numbers else self.task)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Share of the rows whose answer is right; for numbers the coefficient of determination R^2."""
@@ -533,7 +568,7 @@ class MLP:
         """
         self._require_trainable()
         X = self.as_floats(check_inputs(X, self.sizes[0], self.dtype, self.xp))
-        examples = self._examples(X, y, sample_weight, whole=False)
+        examples, _ = self._examples(X, y, sample_weight, whole=False)
         space = loop.Workspace(self.xp, self.plan, X.shape[0], self.dtype)
         loss, gradient = loop.loss_and_gradient(
             self.xp, self.plan, self.parameters, space, *examples, l2=self.l2, l1=self.l1
@@ -573,7 +608,7 @@ class MLP:
         if self.training_state is not None:
             held = copy.copy(self.training_state)
             held.slots = self.xp.to_numpy(held.slots)
-            held.best_weights = None if held.best_weights is None else self.xp.to_numpy(held.best_weights)
+            held.other_weights = None if held.other_weights is None else self.xp.to_numpy(held.other_weights)
             state["training_state"] = held
         return state
 
@@ -581,6 +616,10 @@ class MLP:
         name, device = state.pop("_place")
         self.__dict__.update(state)
         self.xp = get_backend("numpy")
+        if not self.parameters.flags.writeable:  # joblib hands large arrays to its workers as read-only maps
+            self.parameters = self.parameters.copy()
+        if self.training_state is not None and not self.training_state.slots.flags.writeable:
+            self.training_state.slots = self.training_state.slots.copy()
         try:
             self._move(name, device, state["backend_reason"])
         except (BackendUnavailableError, ConfigurationError) as error:
@@ -615,7 +654,7 @@ def _check_dtype(dtype: Any) -> np.dtype[Any]:
         found: np.dtype[Any] = np.dtype(dtype)
     except TypeError:
         raise UnknownNameError.among("dtype", dtype, ("float32", "float64")) from None
-    if str(found) not in ("float32", "float64"):
+    if dtype is None or str(found) not in ("float32", "float64"):
         raise UnknownNameError.among("dtype", str(found), ("float32", "float64"))
     return found
 

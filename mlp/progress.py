@@ -34,8 +34,7 @@ def progress_bar(run: Run, n: int, batch_size: int, *, shown: bool) -> Iterator[
             if history.samples_per_second:
                 figures += f"  {history.samples_per_second[-1]:,.0f} samples/s"
             for task in self.tasks:
-                task.completed = done
-                task.fields["figures"] = figures
+                self.update(task.id, completed=done, figures=figures)
             yield from super().get_renderables()
 
     columns = (
@@ -46,5 +45,5 @@ def progress_bar(run: Run, n: int, batch_size: int, *, shown: bool) -> Iterator[
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=Console(stderr=True), refresh_per_second=5) as bar:
-        bar.add_task("training", total=run.epochs, figures="")
+        bar.add_task("training", total=run.epochs, completed=run.epoch, figures="")
         yield

@@ -10,7 +10,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mlp import optimizers
 from mlp._backends import (
+    Backend,
     ConfigurationError,
     Control,
     DivergenceError,
@@ -145,8 +146,11 @@ class TrainingState:
     epoch, step : int
         Epochs and updates done.
     history : History
-    best, waited, best_weights
+    best, waited : float, int
         Memory of early stopping.
+    other_weights : array or None
+        The best weights while early stopping watches; the last ones once the network has the best (`restored`).
+    restored : bool
     """
 
     optimizer: Optimizer
@@ -156,10 +160,11 @@ class TrainingState:
     history: History = field(default_factory=History)
     best: float = math.inf
     waited: int = 0
-    best_weights: Any = None
+    other_weights: Any = None
+    restored: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """The numbers, as plain data; the arrays are `slots` and `best_weights`."""
+        """The numbers, as plain data; the arrays are `slots` and `other_weights`."""
         return {
             "optimizer": self.optimizer.to_dict(),
             "epoch": self.epoch,
@@ -167,10 +172,11 @@ class TrainingState:
             "history": asdict(self.history),
             "best": self.best,
             "waited": self.waited,
+            "restored": self.restored,
         }
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any], slots: Any, best_weights: Any) -> TrainingState:
+    def from_dict(cls, data: dict[str, Any], slots: Any, other_weights: Any) -> TrainingState:
         """Read back what `to_dict` gave, with its arrays."""
         return cls(
             optimizers.from_dict(data["optimizer"]),
@@ -180,8 +186,19 @@ class TrainingState:
             History(**data["history"]),
             data["best"],
             data["waited"],
-            best_weights,
+            other_weights,
+            data["restored"],
         )
+
+    def exchange(self, net: MLP) -> None:
+        """Give the network the other weights, and keep those it had."""
+        mine, self.other_weights = self.other_weights, net.parameters.copy()
+        net.parameters[...] = mine
+        self.restored = not self.restored
+
+    def forget_best(self) -> None:
+        """Let early stopping begin anew, from weights that did not come out of this training."""
+        self.best, self.waited, self.other_weights, self.restored = math.inf, 0, None, False
 
 
 class Examples(NamedTuple):
@@ -207,11 +224,14 @@ class Run:
     state : TrainingState
     epochs : int
         How many there are to be in all.
+    whole_epoch : bool
+        Whether the last epoch saw all of its batches; False where training was stopped within it.
     """
 
     net: MLP
     state: TrainingState
     epochs: int
+    whole_epoch: bool = True
     control: Control = field(default_factory=Control)
 
     @property
@@ -229,6 +249,30 @@ class Run:
         self.control.request_stop()
 
 
+def check_early_stopping(choice: EarlyStopping | bool, *, validated: bool) -> EarlyStopping | None:
+    """What `fit` was told, as a rule or None; `validated` says whether there is a validation set."""
+    if not isinstance(choice, (bool, EarlyStopping)):
+        raise ConfigurationError(f"early_stopping must be True, False or an EarlyStopping(...), not {choice!r}.")
+    if not choice:
+        return None
+    rule = EarlyStopping() if choice is True else choice
+    if rule.monitor != "loss" and not validated:
+        raise ConfigurationError(
+            f"early stopping watches {rule.monitor!r}, and there is no validation set. Give validation_data "
+            "or validation_fraction, or use EarlyStopping(monitor='loss')."
+        )
+    return rule
+
+
+def check_callbacks(callbacks: Iterable[Callback | Callable[[Run], object]]) -> tuple[Callback, ...]:
+    """Callbacks as `Callback` objects: a function becomes one that is called after each epoch."""
+    hooks = tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,)
+    for hook in hooks:
+        if isinstance(hook, type) or not (isinstance(hook, Callback) or callable(hook)):
+            raise ConfigurationError(f"a callback is a mlp.Callback object or a function of the run, not {hook!r}.")
+    return tuple(hook if isinstance(hook, Callback) else _EpochFunction(hook) for hook in hooks)
+
+
 def train(
     net: MLP,
     examples: Examples,
@@ -239,50 +283,50 @@ def train(
     shuffle: bool = True,
     validation: Examples | None = None,
     early_stopping: EarlyStopping | None = None,
-    callbacks: Sequence[Callback | Callable[[Run], object]] = (),
+    callbacks: Sequence[Callback] = (),
     progress: bool = False,
+    catch_interrupt: bool = True,
 ) -> History:
     """Train `net` until `state` has seen `epochs` epochs.
 
     Raises
     ------
     DivergenceError
-        If a loss is not finite.  The network keeps the weights it had when that epoch began.
+        If a loss or a weight is not finite.  The network keeps the weights it had when that epoch began.
     """
-    if early_stopping and early_stopping.monitor != "loss" and validation is None:
-        raise ConfigurationError(
-            f"early stopping watches {early_stopping.monitor!r}, and there is no validation set. Give validation_data "
-            "or validation_fraction, or use EarlyStopping(monitor='loss')."
-        )
     run = Run(net, state, epochs)
-    hooks = [hook if isinstance(hook, Callback) else _EpochFunction(hook) for hook in callbacks]
-    each_batch = [hook for hook in hooks if type(hook).on_batch_end is not Callback.on_batch_end]
+    each_batch = [hook for hook in callbacks if type(hook).on_batch_end is not Callback.on_batch_end]
 
     def on_batch(batch: int, loss: float) -> None:
         for hook in each_batch:
             hook.on_batch_end(run, batch, loss)
 
     state.history.stop_reason = ""
-    for hook in hooks:
+    if state.restored:
+        state.exchange(net)
+    for hook in callbacks:
         hook.on_train_begin(run)
-    with _stop_on_ctrl_c(run), progress_bar(run, examples.rows, batch_size, shown=progress):
+    interrupts = _stop_on_ctrl_c(run) if catch_interrupt else contextlib.nullcontext()
+    with interrupts, progress_bar(run, examples.rows, batch_size, shown=progress):
         while state.epoch < epochs and not run.control.stop_requested:
             plan = _plan_epoch(net, state, examples, batch_size, shuffle)
-            _train_epoch(run, plan, examples, on_batch if each_batch else None)
+            if not _train_epoch(run, plan, examples, on_batch if each_batch else None):
+                break
+            watched = state.history.loss
             if validation is not None:
                 loss, score = evaluate(net, validation)
                 state.history.val_loss.append(loss)
                 state.history.val_score.append(score)
-            watched = state.history.val_loss or state.history.loss
+                watched = state.history.val_loss
             state.optimizer.schedule.observe(watched[-1])
             if early_stopping:
                 _watch(run, early_stopping)
-            for hook in hooks:
+            for hook in callbacks:
                 hook.on_epoch_end(run)
     state.history.stop_reason = state.history.stop_reason or f"all {epochs} epochs done"
-    if early_stopping and state.best_weights is not None:
-        net.parameters[...] = state.best_weights
-    for hook in hooks:
+    if early_stopping and state.other_weights is not None:
+        state.exchange(net)
+    for hook in callbacks:
         hook.on_train_end(run)
     return state.history
 
@@ -308,7 +352,8 @@ def _plan_epoch(net: MLP, state: TrainingState, examples: Examples, batch_size: 
     )
 
 
-def _train_epoch(run: Run, plan: EpochPlan, examples: Examples, on_batch: Callable[[int, float], None] | None) -> None:
+def _train_epoch(run: Run, plan: EpochPlan, examples: Examples, on_batch: Callable[[int, float], None] | None) -> bool:
+    """Train for one epoch and write down what it came to; False if it was stopped before its first batch."""
     net, state, xp = run.net, run.state, run.net.xp
     before = net.parameters.copy(), state.slots.copy()
     run.control.batches_done = 0
@@ -319,22 +364,31 @@ def _train_epoch(run: Run, plan: EpochPlan, examples: Examples, on_batch: Callab
     )
     xp.synchronize()
     seconds = time.perf_counter() - start
-    if result.failed is not None:
-        net.parameters[...], state.slots[...] = before
-        raise _divergence(net, plan, examples, state, result.failed)
-
     done = len(result.losses)
+    if result.failed is not None or not _all_finite(xp, net.parameters):
+        net.parameters[...], state.slots[...] = before
+        raise _divergence(net, plan, examples, state, done - 1)
+    if not done:
+        return False
     shares = _batch_weights(net, plan, examples)[:done]
     rows = min(done * plan.batch_size, len(plan.order))
     history = state.history
     history.loss.append(float(result.losses @ shares / shares.sum()) if shares.sum() else 0.0)
-    history.learning_rate.append(float(plan.learning_rates[max(done - 1, 0)]))
+    history.learning_rate.append(float(plan.learning_rates[done - 1]))
     history.samples_per_second.append(rows / max(seconds, 1e-9))
     history.seconds.append(seconds)
     state.epoch += 1
     state.step += done
-    if done < plan.n_batches:
+    run.whole_epoch = done == plan.n_batches
+    if not run.whole_epoch:
         history.stop_reason += f" (in epoch {state.epoch}, after {done} of {plan.n_batches} batches)"
+    return True
+
+
+def _all_finite(xp: Backend, array: Any) -> bool:
+    with np.errstate(all="ignore"):
+        total = float(xp.sum(array))  # one cheap pass settles nearly every case
+    return math.isfinite(total) or bool(np.isfinite(xp.to_numpy(array)).all())
 
 
 def _batch_weights(net: MLP, plan: EpochPlan, examples: Examples) -> NDArray[np.float64]:
@@ -350,7 +404,7 @@ def _watch(run: Run, rule: EarlyStopping) -> None:
     cost = -value if rule.monitor == "val_score" else value
     if cost < state.best - rule.min_delta:
         state.best, state.waited = cost, 0
-        state.best_weights = run.net.parameters.copy()
+        state.other_weights = run.net.parameters.copy()
         history.best_epoch = state.epoch - 1
         return
     state.waited += 1
@@ -383,8 +437,8 @@ CHUNK = 4096
 """Rows that go through a network at a time outside training; bounds the memory of the activations."""
 
 
-def evaluate(net: MLP, examples: Examples) -> tuple[float, float]:
-    """Mean loss (without penalties) and score: accuracy for classes, R^2 for numbers."""
+def evaluate(net: MLP, examples: Examples, task: str | None = None) -> tuple[float, float]:
+    """Mean loss (without penalties) and score: accuracy for classes, R^2 for numbers; `task` is the network's."""
     xp, outputs = net.xp, []
     total, mass = 0.0, 0.0
     for first in range(0, examples.rows, CHUNK):
@@ -396,7 +450,7 @@ def evaluate(net: MLP, examples: Examples) -> tuple[float, float]:
         mass += share
         outputs.append(xp.to_numpy(xp.activate(z, net.kind.output)))
     weight = None if examples.weight is None else xp.to_numpy(examples.weight)
-    return total / mass, score(net.task, np.concatenate(outputs), xp.to_numpy(examples.target), weight)
+    return total / mass, score(task or net.task, np.concatenate(outputs), xp.to_numpy(examples.target), weight)
 
 
 def score(task: str, y: NDArray[Any], target: NDArray[Any], weight: NDArray[Any] | None = None) -> float:
@@ -421,11 +475,12 @@ def score(task: str, y: NDArray[Any], target: NDArray[Any], weight: NDArray[Any]
         return float(np.average(y.argmax(axis=1) == truth, weights=weight))
     if task == "labels":
         return float(np.average(((y > 0.5) == (target > 0.5)).all(axis=1), weights=weight))
-    residual = np.average(np.square(y - target, dtype=np.float64), axis=0, weights=weight)
-    mean = np.average(target, axis=0, weights=weight)
-    variance = np.average(np.square(target - mean, dtype=np.float64), axis=0, weights=weight)
+    y, target = y.astype(np.float64), target.astype(np.float64)
+    residual = np.average(np.square(y - target), axis=0, weights=weight)
+    variance = np.average(np.square(target - np.average(target, axis=0, weights=weight)), axis=0, weights=weight)
     # a constant target leaves nothing to explain: 1 for getting it right, else 0, as scikit-learn has it
-    r2 = np.where(variance > 0, 1 - residual / np.where(variance > 0, variance, 1), np.where(residual > 0, 0.0, 1.0))
+    varies = np.ptp(target if weight is None else target[weight > 0], axis=0) > 0
+    r2 = np.where(varies, 1 - residual / np.where(varies, variance, 1), np.where(residual > 0, 0.0, 1.0))
     return float(r2.mean())
 
 
@@ -433,12 +488,11 @@ def score(task: str, y: NDArray[Any], target: NDArray[Any], weight: NDArray[Any]
 
 
 def _divergence(net: MLP, plan: EpochPlan, examples: Examples, state: TrainingState, batch: int) -> DivergenceError:
-    """Replay the epoch up to the batch that failed, and name the first layer whose numbers are not finite."""
+    """Replay the epoch through `batch`, where it failed, and name the first layer whose numbers are not finite."""
     xp, size = net.xp, plan.batch_size
     params, slots = net.parameters.copy(), state.slots.copy()
-    if batch:
-        replay = replace(plan, order=plan.order[: batch * size])
-        xp.train_epoch(replay, *examples, params, slots)
+    # a loss that is not finite halts the replay before its update too; else it was the update that failed
+    xp.train_epoch(replace(plan, order=plan.order[: (batch + 1) * size]), *examples, params, slots)
     rows = xp.asarray(plan.order[batch * size : (batch + 1) * size])
     x = net.as_floats(xp.take_rows(examples.X, rows))
     layer, what = net.plan.layout.n_layers, "its outputs are finite, but the loss is not"
@@ -447,8 +501,8 @@ def _divergence(net: MLP, plan: EpochPlan, examples: Examples, state: TrainingSt
             zip(net.plan.layout.layers(params), net.plan.activations, strict=True), start=1
         ):
             x = xp.dense(x, W, b, activation)
-            weights_ok = math.isfinite(float(xp.sum(W)) + float(xp.sum(b)))
-            if not weights_ok or not math.isfinite(float(xp.sum(x))):
+            weights_ok = _all_finite(xp, W) and _all_finite(xp, b)
+            if not weights_ok or not _all_finite(xp, x):
                 layer, what = number, "its outputs are not finite" if weights_ok else "its weights are not finite"
                 break
     rate = float(plan.learning_rates[batch])

@@ -111,10 +111,11 @@ def check_inputs(X: Any, n_inputs: int, dtype: Any, xp: Backend) -> Any:
     if not X.shape[0]:
         raise DataError(f"X is empty, {X.shape}: there is nothing to compute.")
     require_finite("X", X, "Remove these rows or fill them in first (sklearn.impute.SimpleImputer).")
-    return xp.asarray(X) if X.dtype == np.uint8 else _cast("X", X, dtype, xp)
+    return xp.asarray(X) if X.dtype == np.uint8 else cast("X", X, dtype, xp)
 
 
-def _cast(name: str, array: Any, dtype: Any, xp: Backend) -> Any:
+def cast(name: str, array: Any, dtype: Any, xp: Backend) -> Any:
+    """`array` on the device in `dtype`; raise `DataError` where its numbers are too large for that."""
     with np.errstate(over="ignore"):
         cast = xp.asarray(array, dtype=dtype)
     if array.dtype.kind == "f" and array.dtype.itemsize > np.dtype(dtype).itemsize:
@@ -132,13 +133,13 @@ def check_weight(weight: Any, n: int, dtype: Any, xp: Backend) -> Any:
         raise DataError(f"sample_weight holds {float(weight.min())}: a weight must be zero or positive.")
     if not float(weight.sum()) > 0:
         raise DataError("sample_weight is zero everywhere: there is nothing to learn from.")
-    return _cast("sample_weight", weight, dtype, xp)
+    return cast("sample_weight", weight, dtype, xp)
 
 
 def check_targets(
     y: Any, n: int, kind: formulas.OutputLoss, n_outputs: int, dtype: Any, xp: Backend, *, whole: bool = True
 ) -> tuple[Any, bool]:
-    """Targets as `Backend.loss_and_delta` wants them, and whether they were class numbers or one-hot rows.
+    """Targets as `Backend.loss_and_delta` wants them, and whether they were class numbers.
 
     Parameters
     ----------
@@ -165,9 +166,9 @@ def check_targets(
     if y.ndim != 2 or y.shape[1] != n_outputs:
         wanted = f"({n}, {n_outputs})" + (f" or ({n},) of class numbers" if n_outputs > 1 else f" or ({n},)")
         raise ShapeError(f"y {y.shape} does not fit the last layer's {n_outputs} outputs: it must be {wanted}.")
-    rows = _cast("y", y, dtype, xp)
+    rows = cast("y", y, dtype, xp)
     _require_in_range(rows, kind)
-    return rows, kind.loss.name in ("cross_entropy", "binary_cross_entropy")
+    return rows, False
 
 
 def _class_numbers(y: Any, kind: formulas.OutputLoss, n_outputs: int, dtype: Any, xp: Backend, *, whole: bool) -> Any:

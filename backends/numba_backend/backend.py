@@ -47,7 +47,7 @@ class NumbaBackend(Backend):
         self._check_product(a, b, trans_a, trans_b, out)
         m, k = a.shape[::-1] if trans_a else a.shape
         n = b.shape[0 if trans_b else 1]
-        target = _writable(out, (m, n), a.dtype)
+        target = self._writable(out, (m, n), a.dtype)
         product = kernels(a.dtype).product
         _share(m, m * k * n, lambda first, last: product(a, b, target, trans_a, trans_b, first, last))
         return _delivered(target, out)
@@ -68,8 +68,8 @@ class NumbaBackend(Backend):
         self._floats("dense", x=x, W=W, b=b)
         self._check_dense(x, W, b)
         shape = x.shape[0], W.shape[1]
-        y = _writable(out, shape, x.dtype)
-        z = y if preactivation is None else _writable(preactivation, shape, x.dtype)
+        y = self._writable(out, shape, x.dtype)
+        z = y if preactivation is None else self._writable(preactivation, shape, x.dtype)
         compiled, bias = kernels(x.dtype), np.ascontiguousarray(b)
 
         def rows(first: int, last: int) -> None:
@@ -85,10 +85,10 @@ class NumbaBackend(Backend):
 
     def activate(self, z: Array, activation: str | Activation, out: Array | None = None) -> Array:
         row = formulas.activation(activation)
+        self._floats("activate", z=z)
         if row.custom or z.ndim != 2:
             return super().activate(z, row, out)
-        self._floats("activate", z=z)
-        y = _writable(out, z.shape, z.dtype)
+        y = self._writable(out, z.shape, z.dtype)
         if row.rowwise:
             if z.size:
                 kernels(z.dtype).softmax(np.ascontiguousarray(z), y)
@@ -103,10 +103,11 @@ class NumbaBackend(Backend):
     ) -> Array:
         row = formulas.activation(activation)
         formulas.require_slope(row)
+        self._floats("activate_backward", dy=dy, saved=saved)
+        self._same_shape("activate_backward", dy=dy, saved=saved)
         if row.custom or dy.ndim != 2:
             return super().activate_backward(dy, saved, row, out)
-        self._floats("activate_backward", dy=dy, saved=saved)
-        dz, saved = _writable(out, dy.shape, dy.dtype), np.ascontiguousarray(saved)
+        dz, saved = self._writable(out, dy.shape, dy.dtype), np.ascontiguousarray(saved)
         if row.rowwise:
             kernels(dy.dtype).softmax_backward(np.ascontiguousarray(dy), saved, dz)
         else:
@@ -136,11 +137,13 @@ class NumbaBackend(Backend):
         formulas.require_slope(row)
         self._floats("dense_backward", dy=dy, x=x, W=W)
         self._check_dense_backward(dy, x, W)
+        self._floats("dense_backward", dy=dy, saved=saved)
+        self._same_shape("dense_backward", dy=dy, saved=saved)
         dtype, code, compiled = dy.dtype, ACTIVATION_CODE[row.name], kernels(dy.dtype)
         delta = np.ascontiguousarray(dy) if code == IDENTITY else dy.copy()
         saved = np.ascontiguousarray(saved)
-        slope_x = _writable(dx, x.shape, dtype) if need_dx else None
-        slope_W, slope_b = _writable(dW, W.shape, dtype), _writable(db, W.shape[1:], dtype)
+        slope_x = self._writable(dx, x.shape, dtype) if need_dx else None
+        slope_W, slope_b = self._writable(dW, W.shape, dtype), self._writable(db, W.shape[1:], dtype)
 
         def rows(first: int, last: int) -> None:
             if code != IDENTITY:
@@ -168,6 +171,7 @@ class NumbaBackend(Backend):
         if kind.loss.custom or kind.output.custom:
             return super().loss_and_delta(kind, z, target, weight)
         self._floats("loss_and_delta", z=z)
+        self._own("loss_and_delta", target)
         portion = self._portions(z, weight)
         of_value, of_slope = map(z.dtype.type, kind.shares(z.shape[1]))
         compiled, z, delta = kernels(z.dtype), np.ascontiguousarray(z), np.empty(z.shape, z.dtype)
@@ -175,6 +179,8 @@ class NumbaBackend(Backend):
             if target.ndim == 1:
                 self._check_class_numbers(z, target)
                 numbers = np.ascontiguousarray(target, dtype=np.int64)
+                if not _within(numbers, z.shape[1]):  # the kernel writes where they point
+                    return super().loss_and_delta(kind, z, target, weight)
                 return compiled.cross_entropy_numbers(z, numbers, portion, delta), delta
             self._check_target_rows(kind, z, target)
             return compiled.cross_entropy_rows(z, np.ascontiguousarray(target), portion, delta), delta
@@ -187,9 +193,10 @@ class NumbaBackend(Backend):
         y = self.activate(z, kind.output)
         assert kind.loss.formula is not None
         loss = compiled.loss_rows(y, target, portion, of_slope, value, delta, LOSS_CODE[kind.loss.formula])
-        return loss * of_value, self.activate_backward(
-            delta, z if kind.output.saves == "z" else y, kind.output, out=delta
-        )
+        delta = self.activate_backward(delta, z if kind.output.saves == "z" else y, kind.output, out=delta)
+        if weight is not None:
+            delta[portion == 0] = 0  # a row of weight zero must not bring its infinities in
+        return loss * of_value, delta
 
     # -- update -------------------------------------------------------------------------------------
 
@@ -213,7 +220,7 @@ class NumbaBackend(Backend):
 
     def dropout(self, x: Array, rate: float, counter: tuple[int, int, int, int], out: Array | None = None) -> Array:
         self._floats("dropout", x=x)
-        target, source = _writable(out, x.shape, x.dtype), np.ascontiguousarray(x)
+        target, source = self._writable(out, x.shape, x.dtype), np.ascontiguousarray(x)
         seed, epoch, step, layer = counter
         threshold, scale = random.dropout_threshold(rate), x.dtype.type(1 / (1 - rate))
         kernels(x.dtype).dropout(source, target, threshold, scale, seed, epoch, step, layer)
@@ -223,16 +230,27 @@ class NumbaBackend(Backend):
         if out is None or x.dtype != np.uint8 or x.ndim != 2 or out.dtype not in FLOATS:
             return super().take_rows(x, rows, out, scale)
         self._own("take_rows", x, rows)
-        target = _writable(out, out.shape, out.dtype)
-        kernels(out.dtype).take_bytes(x, np.ascontiguousarray(rows, np.int64), target, out.dtype.type(scale))
+        numbers = np.ascontiguousarray(rows, np.int64)
+        if numbers.ndim != 1 or not _within(numbers, x.shape[0]):  # the kernel reads where they point
+            return super().take_rows(x, rows, out, scale)
+        target = self._writable(out, (numbers.size, x.shape[1]), out.dtype)
+        kernels(out.dtype).take_bytes(x, numbers, target, out.dtype.type(scale))
         return _delivered(target, out)
 
+    # -- shared -------------------------------------------------------------------------------------
 
-def _writable(out: Array | None, shape: tuple[int, ...], dtype: Any) -> Array:
-    """An array that a kernel may write: `out` itself where its layout allows."""
-    if out is not None and out.flags.c_contiguous and out.dtype == dtype and out.shape == shape:
-        return out
-    return np.empty(shape, dtype)
+    def _writable(self, out: Array | None, shape: tuple[int, ...], dtype: Any) -> Array:
+        """An array that a kernel may write: `out` itself where its layout allows."""
+        if out is not None:
+            self._check_out(out, shape, dtype)
+            if out.flags.c_contiguous:
+                return out
+        return np.empty(shape, dtype)
+
+
+def _within(numbers: Array, count: int) -> bool:
+    """Whether all of them are from 0 to `count` - 1."""
+    return not numbers.size or bool(numbers.min() >= 0 and numbers.max() < count)
 
 
 def _delivered(result: Array, out: Array | None) -> Array:

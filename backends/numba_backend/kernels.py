@@ -11,6 +11,7 @@ computed for a row does not depend on the rows beside it.
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -102,14 +103,17 @@ class Kernels:
 
     def __init__(self, entries: Mapping[str, tuple[Any, tuple[Any, ...]]]) -> None:
         self._entries = entries
+        self._lock = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(name)
         dispatcher, signature = self._entries[name]
-        dispatcher.compile(signature)
-        dispatcher.disable_compile()
-        setattr(self, name, dispatcher)
+        with self._lock:  # two threads may ask for their first kernel at once
+            if name not in self.__dict__:
+                dispatcher.compile(signature)
+                dispatcher.disable_compile()
+                setattr(self, name, dispatcher)
         return dispatcher
 
 

@@ -1,0 +1,1 @@
+"""The benchmark suite; it needs the extras `bench` and, for comparison, `peers`."""

@@ -1,0 +1,342 @@
+"""``mlp train``: from data to a run's folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from mlp._backends import UnknownNameError, formulas, resolve
+from mlp.cli.options import (
+    SectionedCommand,
+    data_dir_option,
+    json_option,
+    names,
+    numbers,
+    one_or_list,
+    option,
+    place_options,
+    widths,
+)
+from mlp.cli.output import complain, say, say_json
+from mlp.initializers import INITIALIZERS
+from mlp.optimizers import OPTIMIZERS, Optimizer
+from mlp.schedules import SCHEDULES, Schedule
+
+if TYPE_CHECKING:
+    from mlp.data import Dataset
+    from mlp.model import MLP
+
+INTERRUPTED = 130
+UPDATES = 3000
+"""By default training goes on for this many updates at least."""
+
+_HIDDEN = [name for name, row in formulas.ACTIVATIONS.items() if row.role != "output"]
+_WITH_RESUME = {"resume", "epochs", "output_dir", "data_dir", "backend", "device", "as_json", "quiet"}
+
+
+@click.command(cls=SectionedCommand, short_help="Train a network, in a run's folder.")
+@click.argument("data", required=False)
+@data_dir_option
+@option("Data", "--target", metavar="COLUMN", help="Column of the answers: a table's name, or an NPY file's number.")
+@option("Data", "--task", metavar="TASK", help="classification or regression.  Default: floats are regression.")
+@option("Data", "--scale", metavar="NAME", help="none, standard or minmax.  Default: standard for tables, else none.")
+@option(
+    "Data",
+    "--test-fraction",
+    type=float,
+    default=0.2,
+    show_default=True,
+    metavar="PART",
+    help="Set aside for the final score, where DATA has no test part of its own.",
+)
+@option("Data", "--validation", type=float, metavar="PART", help="Set aside from the training rows, to watch.")
+@option(
+    "Network",
+    "--hidden",
+    type=widths,
+    metavar="WIDTHS",
+    help="Widths of the hidden layers, such as 128,64, or none.  Default: one, as wide as the input, but 32 to 128.",
+)
+@option(
+    "Network",
+    "--activation",
+    type=names,
+    default="relu",
+    show_default=True,
+    metavar="NAME",
+    help=f"Of the hidden layers; one, or one for each (relu,tanh): {', '.join(_HIDDEN)}.",
+)
+@option("Network", "--output-activation", default="auto", metavar="NAME", help="Default: what goes with the loss.")
+@option(
+    "Network",
+    "--loss",
+    metavar="NAME",
+    help=f"{', '.join(formulas.LOSSES)}.  Default: cross_entropy for classes, mse for regression.",
+)
+@option(
+    "Network",
+    "--init",
+    type=names,
+    default="auto",
+    metavar="NAME",
+    help=f"Of the weights: {', '.join(INITIALIZERS)}.  Default: what goes with the activation.",
+)
+@option("Network", "--dtype", default="float32", show_default=True, metavar="NAME", help="float32 or float64.")
+@option(
+    "Training",
+    "--epochs",
+    type=click.IntRange(1),
+    metavar="N",
+    help=f"Default: 10, or as many as it takes for {UPDATES} updates.  With --resume: in all.",
+)
+@option("Training", "--batch-size", type=click.IntRange(1), metavar="N", help="Default: 32, or all rows if fewer.")
+@option(
+    "Training",
+    "--optimizer",
+    default="adam",
+    show_default=True,
+    metavar="NAME",
+    help=f"{', '.join(OPTIMIZERS)}.",
+)
+@option("Training", "--lr", type=float, metavar="RATE", help="Learning rate.  Default: the optimizer's own.")
+@option("Training", "--momentum", type=float, metavar="M", help="For sgd; 0.9 is usual.")
+@option("Training", "--nesterov", is_flag=True, help="Nesterov's variant of the momentum.")
+@option(
+    "Training",
+    "--schedule",
+    default="constant",
+    show_default=True,
+    metavar="NAME",
+    help=f"{', '.join(SCHEDULES)}; with settings if need be: step:every=5,factor=0.5.",
+)
+@option("Training", "--warmup", type=float, metavar="EPOCHS", help="Of the cosine schedule.")
+@option(
+    "Training",
+    "--early-stopping",
+    type=click.IntRange(1),
+    metavar="EPOCHS",
+    help="Stop after so many epochs without a lower validation loss, and keep the best weights.",
+)
+@option(
+    "Training",
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Of the split, weights, shuffles and dropout.",
+)
+@option("Regularization", "--weight-decay", type=float, metavar="X", help="Decoupled, as in AdamW.")
+@option("Regularization", "--l2", type=float, default=0.0, metavar="X", help="Adds X/2 * sum(w**2).")
+@option("Regularization", "--l1", type=float, default=0.0, metavar="X", help="Adds X * sum(|w|).")
+@option(
+    "Regularization", "--dropout", type=numbers, default="0", metavar="P", help="Of hidden units; one, or one each."
+)
+@option("Regularization", "--input-dropout", type=float, default=0.0, metavar="P", help="Of inputs.")
+@option("Regularization", "--clip-norm", type=float, metavar="X", help="Bound on the gradient's norm.")
+@option("Regularization", "--clip-value", type=float, metavar="X", help="Bound on each entry of the gradient.")
+@place_options
+@option("Output", "--output-dir", metavar="DIR", help="The run's folder, new or empty.  Default: runs/NAME-1, -2, ...")
+@option("Output", "--resume", metavar="RUN", help="Go on with a run, in a new folder.")
+@json_option
+@option("Output", "--quiet", is_flag=True, help="Print the run's folder only.")
+@click.pass_context
+def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
+    """Train a network on DATA.
+
+    DATA is digits (1797 images, comes with scikit-learn), mnist (see --data-dir), a toy set (xor, moons, circles,
+    spirals, sine), or a file: .csv .tsv .parquet .npy .npz.
+
+    The run's folder gets the model, the metrics of each epoch, the configuration, and what --resume needs to go on
+    exactly.  The test part is scored once, at the end, and used for nothing else.  Ctrl-C ends training after the
+    batch at hand, saves, reports, and exits with 130; a second one exits at once.
+
+    \b
+    mlp train digits
+    mlp train mnist --data-dir mnist --hidden 512,512 --dropout 0.2 --validation 0.1
+    mlp train houses.csv --target price --early-stopping 20 --validation 0.2
+    mlp train mnist --hidden 30 --activation sigmoid --output-activation sigmoid \\
+        --loss quadratic --init normal --optimizer sgd --lr 3 --batch-size 10
+    mlp train --resume runs/digits-1 --epochs 200
+    """
+    _check_usage(ctx, data, options)
+    started = time.perf_counter()
+
+    from mlp import runs
+    from mlp.cli.reporter import Reporter
+
+    if options["output_dir"] is not None:
+        runs.require_new(options["output_dir"])
+    if options["resume"] is not None:
+        net, dataset, config = _resumed(ctx, options)
+    else:
+        assert data is not None
+        net, dataset, config = _new(data, options)
+    reporter = Reporter(dataset, config, live=not sys.stderr.isatty(), silent=options["quiet"] or options["as_json"])
+    recorder = runs.Recorder(config, options["output_dir"])
+    runs.train(
+        net,
+        dataset,
+        recorder,
+        callbacks=[reporter],
+        progress=not options["quiet"],
+        resume=options["resume"] is not None,
+    )
+    results = reporter.results(net, recorder.folder, time.perf_counter() - started)
+    runs.write_json(recorder.folder / runs.RESULTS, results)
+    if options["as_json"]:
+        say_json(results)
+    elif options["quiet"]:
+        say(str(recorder.folder))
+    else:
+        reporter.finish(results)
+    if results["interrupted"]:
+        complain(f"interrupted; go on with: mlp train --resume {recorder.folder}")
+        ctx.exit(INTERRUPTED)
+
+
+def _check_usage(ctx: click.Context, data: str | None, options: dict[str, Any]) -> None:
+    given = {name for name in options if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    flags = {parameter.name: parameter.opts[0] for parameter in ctx.command.params}
+    if options["resume"] is not None:
+        for name in sorted(given - _WITH_RESUME):
+            raise click.UsageError(f"--resume takes {flags[name]} from the run it goes on with; leave it out.", ctx)
+        if data is not None:
+            raise click.UsageError(f"--resume takes the data from the run it goes on with; leave {data!r} out.", ctx)
+    elif data is None:
+        raise click.UsageError("what on? Name the DATA, such as digits, or a file; see mlp train --help.", ctx)
+    elif options["early_stopping"] and not options["validation"]:
+        raise click.UsageError("--early-stopping watches the validation loss: add --validation 0.1.", ctx)
+
+
+def _resumed(ctx: click.Context, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[str, Any]]:
+    from mlp import runs
+    from mlp.schedules import Cosine
+
+    chosen = ctx.get_parameter_source("backend") is ParameterSource.COMMANDLINE
+    net, dataset, config = runs.resume(
+        options["resume"],
+        epochs=options["epochs"],
+        data_dir=options["data_dir"],
+        backend=options["backend"] if chosen else None,
+        device=options["device"],
+    )
+    schedule = net.training_state.optimizer.schedule if net.training_state else None
+    if isinstance(schedule, Cosine) and config["training"]["epochs"] > schedule.epochs:
+        complain(
+            f"warning: the cosine schedule was laid out for {schedule.epochs:g} epochs; after them the learning rate "
+            f"stays at {schedule.floor:g}"
+        )
+    return net, dataset, config
+
+
+def _new(source: str, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[str, Any]]:
+    from mlp import data, runs
+    from mlp.model import MLP
+
+    resolve(options["backend"], options["device"])  # before the data are read
+    arguments = {name: options[name] for name in ("target", "test_fraction", "seed", "task", "scale")}
+    folder = options["data_dir"] or (os.environ.get("MLP_DATA") if source == "mnist" else None)
+    arguments |= {
+        "source": source if source in data.SOURCE_NAMES else os.path.abspath(source),
+        "data_dir": None if folder is None else os.path.abspath(folder),
+    }
+    dataset = data.load(**arguments | {"source": source})  # as it was given, so that errors call it so
+    classes = dataset.classes
+    loss = options["loss"] or ("mse" if classes is None else "cross_entropy")
+    one_output = loss == "binary_cross_entropy" and classes is not None and len(classes) == 2
+    hidden = options["hidden"]
+    if hidden is None:
+        hidden = [min(max(dataset.n_inputs, 32), 128)]
+    net = MLP(
+        [dataset.n_inputs, *hidden, 1 if one_output else dataset.n_outputs],
+        one_or_list(options["activation"]),
+        options["output_activation"],
+        loss,
+        dropout=one_or_list(options["dropout"]),
+        input_dropout=options["input_dropout"],
+        l2=options["l2"],
+        l1=options["l1"],
+        init=one_or_list(options["init"]),
+        seed=options["seed"],
+        dtype=options["dtype"],
+        backend=options["backend"],
+        device=options["device"],
+        input_scale=dataset.input_scale,
+        classes=classes,
+        preprocessing=dataset.preprocessing,
+    )
+    _warn_of_spread(dataset)
+    patience = options["early_stopping"]
+    training: dict[str, Any] = {
+        "epochs": options["epochs"] or _default_epochs(len(dataset.X), options),
+        "batch_size": options["batch_size"],
+        "validation_fraction": options["validation"],
+        "early_stopping": {"patience": patience} if patience else None,
+    }
+    training["optimizer"] = _optimizer(options, training["epochs"]).to_dict()
+    return net, dataset, runs.configuration(dataset, arguments, training)
+
+
+def _default_epochs(n: int, options: dict[str, Any]) -> int:
+    n -= round(n * (options["validation"] or 0))
+    size = n if options["optimizer"] == "gd" else options["batch_size"] or 32
+    updates = max(-(-n // size), 1)
+    return max(10, -(-UPDATES // updates))
+
+
+def _optimizer(options: dict[str, Any], epochs: int) -> Optimizer:
+    name = options["optimizer"]
+    if name not in OPTIMIZERS:
+        raise UnknownNameError.among("optimizer", name, OPTIMIZERS)
+    kind = OPTIMIZERS[name]
+    known = {entry.name: entry.default for entry in dataclasses.fields(kind)}
+    settings = {
+        key: options[key]
+        for key in ("momentum", "nesterov", "weight_decay", "clip_norm", "clip_value")
+        if options[key] not in (None, False)
+    }
+    for key in settings:
+        if key not in known:
+            raise click.UsageError(f"--{key} means nothing to --optimizer {name}; it goes with sgd.")
+    rate: Any = known["learning_rate"] if options["lr"] is None else options["lr"]
+    return kind(_schedule(options["schedule"], rate, options["warmup"], epochs), **settings)
+
+
+def _schedule(text: str, rate: float, warmup: float | None, epochs: int) -> float | Schedule:
+    """The schedule that ``NAME`` or ``NAME:KEY=VALUE,KEY=VALUE`` describes; a constant one is its rate."""
+    name, _, rest = text.partition(":")
+    if name not in SCHEDULES:
+        raise UnknownNameError.among("schedule", name, SCHEDULES)
+    memory = ("learning_rate", "current", "best", "waited")
+    known = [entry.name for entry in dataclasses.fields(SCHEDULES[name]) if entry.name not in memory]
+    settings: dict[str, Any] = {"epochs": epochs} if "epochs" in known else {}
+    for part in filter(None, rest.split(",")):
+        key, _, value = part.partition("=")
+        if key.strip() not in known:
+            raise UnknownNameError.among(f"setting of the {name} schedule", key.strip(), known or ["none"])
+        try:
+            settings[key.strip()] = int(value) if value.strip().isdecimal() else float(value)
+        except ValueError:
+            raise click.UsageError(f"--schedule: {part!r} is not of the form KEY=NUMBER.") from None
+    if warmup is not None:
+        if "warmup" not in known:
+            raise click.UsageError(f"--warmup goes with --schedule cosine, and means nothing to {name}.")
+        settings["warmup"] = warmup
+    return rate if name == "constant" else SCHEDULES[name](rate, **settings)
+
+
+def _warn_of_spread(dataset: Dataset) -> None:
+    if dataset.classes is None:
+        spread = float(dataset.y.std())
+        if not 1e-2 <= spread <= 1e2:
+            complain(
+                f"warning: the targets have a standard deviation of {spread:.3g}; networks learn best when it is "
+                "near 1, so write them in a larger or smaller unit"
+            )

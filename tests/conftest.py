@@ -1,0 +1,52 @@
+"""What all tests share: every backend, both dtypes, the MNIST files, and runs that repeat exactly."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+import backends
+
+settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    deadline=None,
+    max_examples=25,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.register_profile("thorough", parent=settings.get_profile("repeatable"), derandomize=False, max_examples=1000)
+settings.load_profile(os.environ.get("MLP_HYPOTHESIS", "repeatable"))
+
+
+@pytest.fixture(scope="session", params=backends.names())
+def backend(request):
+    """The name of each backend there is; one that cannot run here is skipped, and says why."""
+    status = backends.probe(request.param)
+    if not status.usable:
+        pytest.skip(f"backend {request.param}: {status.reason}")
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def xp(backend):
+    return backends.get_backend(backend)
+
+
+@pytest.fixture(scope="session", params=["float32", "float64"])
+def dtype(request):
+    return np.dtype(request.param)
+
+
+@pytest.fixture(scope="session")
+def mnist_folder():
+    """The folder of MNIST's four files: $MLP_DATA, or data/mnist in the folder `shared` beside the repository."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
+    folder = Path(os.environ.get("MLP_DATA", beside))
+    if not any(folder.glob("*-ubyte*")):
+        pytest.skip(f"no MNIST files in {folder}; set MLP_DATA to the folder that has them")
+    return folder

@@ -1,0 +1,355 @@
+"""What may not come in: the type of each error, what its text must say, and that nothing is lost by it."""
+
+from __future__ import annotations
+
+import pickle
+import re
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+import backends
+import mlp
+from mlp import schedules
+
+RNG = np.random.default_rng(3)
+X = RNG.normal(size=(12, 4))
+Y = np.arange(12) % 3
+ONES = np.ones(12)
+NAN, INF = float("nan"), float("inf")
+
+
+def make(sizes=(4, 5, 3), **options):
+    return mlp.MLP(sizes, **{"backend": "numpy"} | options)
+
+
+def regressor(**options):
+    return make((4, 5, 2), **{"loss": "mse"} | options)
+
+
+def with_one(array, place, value):
+    changed = np.array(array, dtype=float)
+    changed[place] = value
+    return changed
+
+
+class ArrayOnGPU:
+    """What an array of another library on a GPU looks like from outside."""
+
+    __cuda_array_interface__ = {"shape": (12, 4), "typestr": "<f4", "data": (1, False), "version": 3}  # noqa: RUF012
+
+
+# -- arrays --------------------------------------------------------------------------------------------
+
+INPUTS = {
+    "wrong width": (X[:, :3], mlp.ShapeError, "its 3 columns must equal the network's 4 inputs"),
+    "one dimension": (X[0], mlp.ShapeError, "X.reshape(1, -1)"),
+    "three dimensions": (X.reshape(12, 2, 2), mlp.ShapeError, "X.reshape(len(X), -1)"),
+    "a number": (1.0, mlp.ShapeError, "two dimensions"),
+    "no rows": (X[:0], mlp.DataError, "X is empty, (0, 4)"),
+    "objects": (X.astype(object), mlp.DtypeError, "dtype object"),
+    "complex numbers": (X + 1j, mlp.DtypeError, "real and imaginary parts"),
+    "text": ([["a", "b", "c", "d"]] * 12, mlp.DtypeError, "encoded as numbers"),
+    "bytes": ([[b"a", b"b", b"c", b"d"]] * 12, mlp.DtypeError, "encoded as numbers"),
+    "dates": (np.zeros((12, 4), "datetime64[D]"), mlp.DtypeError, "datetime64"),
+    "nothing": (None, mlp.DtypeError, "dtype object"),
+    "rows of different lengths": ([[1, 2, 3, 4], [1, 2]], mlp.DtypeError, "rows of different lengths"),
+    "a sparse matrix": (sparse.csr_matrix(X), mlp.DtypeError, "X.toarray()"),
+    "a sparse array": (sparse.coo_array(X), mlp.DtypeError, "X.toarray()"),
+    "an array on a GPU": (ArrayOnGPU(), mlp.WrongDeviceError, "to_numpy"),
+    "NaN": (with_one(X, (7, 2), NAN), mlp.DataError, "X[7, 2] is nan, and 1 of its 48 values are not finite. Remove"),
+    "infinity": (with_one(X, (7, 2), INF), mlp.DataError, "X[7, 2] is inf"),
+    "both infinities": (with_one(with_one(X, (1, 1), INF), (2, 1), -INF), mlp.DataError, "X[1, 1] is inf, and 2 of"),
+    "too large for float32": (with_one(X, (7, 2), 1e39), mlp.DataError, "too large for float32"),
+}
+
+CLASS_TARGETS = {
+    "too few": (Y[:11], mlp.ShapeError, "y (11,) has 11 rows and X has 12"),
+    "too many": (np.append(Y, 0), mlp.ShapeError, "y (13,) has 13 rows and X has 12"),
+    "a number": (1, mlp.ShapeError, "no rows"),
+    "columns that are no classes": (np.zeros((12, 2)), mlp.ShapeError, "(12, 3) or (12,) of class numbers"),
+    "out of range": (
+        with_one(Y, 5, 3),
+        mlp.DataError,
+        "y[5] = 3 is out of range: 3 outputs stand for the classes 0 to 2",
+    ),
+    "negative": (with_one(Y, 5, -1), mlp.DataError, "y[5] = -1 is out of range"),
+    "not whole": (with_one(Y, 5, 0.5), mlp.DataError, "y[5] = 0.5 is no class number"),
+    "one class": (np.zeros(12, int), mlp.DataError, "the class 0 alone"),
+    "NaN": (with_one(Y, 5, NAN), mlp.DataError, "y[5] is nan"),
+    "text": (["a", "b", "c"] * 4, mlp.DtypeError, "y has dtype <U1"),
+    "a sparse column": (sparse.csr_matrix(Y).T, mlp.DtypeError, "y.toarray()"),
+    "no probabilities": (np.full((12, 3), 2 / 3), mlp.DataError, "row 0 of y sums to 2"),
+    "negative probabilities": (np.tile([1.5, -0.5, 0], (12, 1)), mlp.DataError, "from -0.5 to 1.5"),
+}
+
+WEIGHTS = {
+    "too few": (ONES[:11], mlp.ShapeError, "sample_weight (11,) must be (12,)"),
+    "a column": (ONES[:, None], mlp.ShapeError, "must be (12,)"),
+    "negative": (with_one(ONES, 3, -1), mlp.DataError, "-1.0: a weight must be zero or positive"),
+    "all zero": (ONES * 0, mlp.DataError, "zero everywhere"),
+    "NaN": (with_one(ONES, 3, NAN), mlp.DataError, "sample_weight[3] is nan"),
+    "text": (["1"] * 12, mlp.DtypeError, "sample_weight has dtype"),
+}
+
+NUMBER_TARGETS = {
+    "a wrong width": ("mse", np.zeros((12, 3)), mlp.ShapeError, "last layer's 2 outputs: it must be (12, 2)"),
+    "three dimensions": ("mse", np.zeros((12, 2, 1)), mlp.ShapeError, "it must be (12, 2)"),
+    "too large for float32": ("mse", np.full((12, 2), 1e39), mlp.DataError, "too large for float32"),
+    "no probabilities": (
+        "binary_cross_entropy",
+        np.full((12, 2), 1.5),
+        mlp.DataError,
+        "binary_cross_entropy needs prob",
+    ),
+    "negative counts": ("poisson", np.full((12, 2), -1), mlp.DataError, "the Poisson loss is for counts"),
+}
+
+# -- arguments of fit ----------------------------------------------------------------------------------
+
+FIT = {
+    "epochs 0": ({"epochs": 0}, mlp.ConfigurationError, "epochs must be a whole number"),
+    "epochs 1.5": ({"epochs": 1.5}, mlp.ConfigurationError, "epochs must be a whole number"),
+    "epochs True": ({"epochs": True}, mlp.ConfigurationError, "epochs must be a whole number"),
+    "batch_size 0": ({"batch_size": 0}, mlp.ConfigurationError, "batch_size must be a whole number, 1 or more"),
+    "batch_size -1": ({"batch_size": -1}, mlp.ConfigurationError, "batch_size must be a whole number, 1 or more"),
+    "batch_size 2.0": ({"batch_size": 2.0}, mlp.ConfigurationError, "batch_size must be a whole number, 1 or more"),
+    "batch_size 13": ({"batch_size": 13}, mlp.ConfigurationError, "larger than the 12 rows there are"),
+    "unknown optimizer": ({"optimizer": "adma"}, mlp.UnknownNameError, "did you mean 'adam'?"),
+    "an optimizer's class": ({"optimizer": mlp.SGD}, mlp.UnknownNameError, "unknown optimizer"),
+    "batches of gradient descent": ({"optimizer": "gd", "batch_size": 4}, mlp.ConfigurationError, "use SGD"),
+    "validation twice": (
+        {"validation_data": (X, Y), "validation_fraction": 0.2},
+        mlp.ConfigurationError,
+        "not both",
+    ),
+    "validation without targets": ({"validation_data": X}, mlp.ConfigurationError, "a tuple (X, y)"),
+    "validation of another width": ({"validation_data": (X[:, :2], Y)}, mlp.ShapeError, "2 columns"),
+    "validation out of range": ({"validation_data": (X, Y + 1)}, mlp.DataError, "out of range"),
+    "no validation rows": ({"validation_fraction": 0.0}, mlp.ConfigurationError, "validation_fraction must be"),
+    "nothing but validation": ({"validation_fraction": 0.99}, mlp.DataError, "nothing to train on"),
+    "validation of all": ({"validation_fraction": 1.0}, mlp.ConfigurationError, "below 1"),
+    "nothing to watch": ({"early_stopping": True}, mlp.ConfigurationError, "there is no validation set"),
+    "an odd rule": ({"early_stopping": 5}, mlp.ConfigurationError, "EarlyStopping(...), not 5"),
+    "a callback that cannot be called": ({"callbacks": [3]}, mlp.ConfigurationError, "not 3"),
+    "a callback's class": ({"callbacks": [mlp.Callback]}, mlp.ConfigurationError, "a mlp.Callback object"),
+    "resuming backwards": ({"resume": True, "epochs": 1}, mlp.ConfigurationError, "2 epochs behind it"),
+}
+
+CALLS = {
+    **{f"X: {name}": (make, "fit", (x, Y), {}, *rest) for name, (x, *rest) in INPUTS.items()},
+    **{f"y: {name}": (make, "fit", (X, y), {}, *rest) for name, (y, *rest) in CLASS_TARGETS.items()},
+    **{
+        f"sample_weight: {name}": (make, "fit", (X, Y), {"sample_weight": weight}, *rest)
+        for name, (weight, *rest) in WEIGHTS.items()
+    },
+    **{f"fit: {name}": (make, "fit", (X, Y), options, *rest) for name, (options, *rest) in FIT.items()},
+    **{
+        f"{loss}: {name}": (lambda loss=loss: regressor(loss=loss), "fit", (X, y), {}, *rest)
+        for name, (loss, y, *rest) in NUMBER_TARGETS.items()
+    },
+    "fit: y too long for a portion": (make, "partial_fit", (X[:5], Y), {}, mlp.ShapeError, "12 rows and X has 5"),
+    "portion: unknown optimizer": (make, "partial_fit", (X, Y), {"optimizer": "sdg"}, mlp.UnknownNameError, "'sgd'"),
+    "predict: width": (make, "predict", (X[:, :3],), {}, mlp.ShapeError, "network's 4 inputs"),
+    "predict: NaN": (make, "predict", (X * NAN,), {}, mlp.DataError, "X[0, 0] is nan"),
+    "predict: empty": (make, "predict", (X[:0],), {}, mlp.DataError, "empty"),
+    "score: lengths": (make, "score", (X, Y[:3]), {}, mlp.ShapeError, "3 rows and X has 12"),
+    "gradients: lengths": (make, "loss_and_gradients", (X, Y[:3]), {}, mlp.ShapeError, "3 rows and X has 12"),
+    "probabilities of numbers": (regressor, "predict_proba", (X,), {}, mlp.ConfigurationError, "no probabilities"),
+    "to: unknown": (make, "to", ("nunpy",), {}, mlp.UnknownNameError, "did you mean 'numpy'?"),
+}
+
+
+@pytest.mark.parametrize(("network", "method", "args", "options", "error", "phrase"), CALLS.values(), ids=CALLS)
+def test_bad_calls_are_refused_and_lose_nothing(network, method, args, options, error, phrase):
+    net = network()
+    counts = net.kind.loss.name == "poisson"
+    good = Y if net.sizes[-1] == 3 else np.abs(X[:, :2]) if counts else (X[:, :2] > 0).astype(float)
+    net.fit(X, good, epochs=2)
+    before = pickle.dumps(net)
+    with pytest.raises(error, match=re.escape(phrase)):
+        getattr(net, method)(*args, **options)
+    assert pickle.dumps(net) == before
+
+
+ASSIGNMENTS = {
+    "too few": ([np.ones((4, 5))], mlp.ShapeError, "2 layers are 2 arrays, not 1"),
+    "transposed": ([np.ones((5, 4)), np.ones((5, 3))], mlp.ShapeError, "weights of layer 1 have shape (4, 5)"),
+    "NaN": ([np.ones((4, 5)), np.full((5, 3), NAN)], mlp.DataError, "weights[1][0, 0] is nan"),
+    "too large": ([np.ones((4, 5)), np.full((5, 3), 1e39)], mlp.DataError, "too large for float32"),
+    "text": ([np.ones((4, 5)), np.full((5, 3), "a")], mlp.DtypeError, "weights[1] has dtype"),
+}
+
+
+@pytest.mark.parametrize(("values", "error", "phrase"), ASSIGNMENTS.values(), ids=ASSIGNMENTS)
+def test_bad_weights_are_refused_and_lose_nothing(values, error, phrase):
+    net = make()
+    before = pickle.dumps(net)
+    with pytest.raises(error, match=re.escape(phrase)):
+        net.weights = values
+    assert pickle.dumps(net) == before
+
+
+# -- networks ------------------------------------------------------------------------------------------
+
+NETWORKS = {
+    "no sizes": ({"sizes": []}, mlp.ConfigurationError, "an input and an output"),
+    "one size": ({"sizes": [4]}, mlp.ConfigurationError, "an input and an output"),
+    "a number": ({"sizes": 4}, mlp.ConfigurationError, "a list of widths"),
+    "text": ({"sizes": "784"}, mlp.ConfigurationError, "a list of widths"),
+    "size 0": ({"sizes": [4, 0, 3]}, mlp.ConfigurationError, "whole number, 1 or more, not 0"),
+    "size -5": ({"sizes": [4, -5, 3]}, mlp.ConfigurationError, "whole number, 1 or more, not -5"),
+    "size 5.0": ({"sizes": [4, 5.0, 3]}, mlp.ConfigurationError, "whole number, 1 or more, not 5.0"),
+    "size True": ({"sizes": [4, True, 3]}, mlp.ConfigurationError, "whole number, 1 or more, not True"),
+    "enormous": ({"sizes": [2**21, 2**21]}, mlp.ConfigurationError, "more than 2**40 weights"),
+    "activation": ({"activation": "rleu"}, mlp.UnknownNameError, "unknown activation 'rleu'; did you mean 'relu'?"),
+    "no activation": ({"activation": None}, mlp.UnknownNameError, "unknown activation None"),
+    "output": ({"output_activation": "sofmax"}, mlp.UnknownNameError, "did you mean 'softmax'?"),
+    "loss": (
+        {"loss": "cross_entrpy"},
+        mlp.UnknownNameError,
+        "unknown loss 'cross_entrpy'; did you mean 'cross_entropy'?",
+    ),
+    "init": ({"init": "he_norm"}, mlp.UnknownNameError, "unknown initializer 'he_norm'; did you mean 'he_normal'?"),
+    "dtype": ({"dtype": "float31"}, mlp.UnknownNameError, "unknown dtype 'float31'; did you mean 'float32'?"),
+    "dtype int32": ({"dtype": "int32"}, mlp.UnknownNameError, "Valid: float32, float64"),
+    "dtype None": ({"dtype": None}, mlp.UnknownNameError, "Valid: float32, float64"),
+    "backend": ({"backend": "nunba"}, mlp.UnknownNameError, "unknown backend 'nunba'; did you mean 'numba'?"),
+    "device": ({"device": "cudda"}, mlp.UnknownNameError, "unknown device 'cudda'; did you mean 'cuda'?"),
+    "device cuda:x": ({"device": "cuda:x"}, mlp.UnknownNameError, "unknown device 'cuda:x'"),
+    "device 0": ({"device": 0}, mlp.UnknownNameError, "unknown device 0"),
+    "numpy on a GPU": ({"backend": "numpy", "device": "cuda"}, mlp.ConfigurationError, "runs on the CPU, but device="),
+    "numba on a GPU": (
+        {"backend": "numba", "device": "cuda:0"},
+        mlp.ConfigurationError,
+        "backend='cupy' or device='cpu'",
+    ),
+    "cupy on the CPU": (
+        {"backend": "cupy", "device": "cpu"},
+        mlp.ConfigurationError,
+        "runs on a GPU, but device='cpu'",
+    ),
+    "softmax within": ({"activation": "softmax"}, mlp.ConfigurationError, "'softmax' is for the output layer only"),
+    "too many activations": ({"activation": ["relu"] * 3}, mlp.ConfigurationError, "3 entries, and the network has 1"),
+    "too many rates": ({"dropout": [0.1, 0.1]}, mlp.ConfigurationError, "dropout has 2 entries"),
+    "too few inits": ({"init": ["zeros"]}, mlp.ConfigurationError, "init has 1 entries, and the network has 2 layers"),
+    "tanh with cross-entropy": (
+        {"output_activation": "tanh"},
+        mlp.ConfigurationError,
+        "Use output_activation='softmax'",
+    ),
+    "sigmoid with cross-entropy": ({"output_activation": "sigmoid"}, mlp.ConfigurationError, "does not go with output"),
+    "exp with mse": ({"output_activation": "exp", "loss": "mse"}, mlp.ConfigurationError, "training diverges"),
+    "dropout 1": ({"dropout": 1.0}, mlp.ConfigurationError, "dropout must be at least 0 and below 1, not 1.0"),
+    "dropout -0.1": ({"dropout": -0.1}, mlp.ConfigurationError, "at least 0 and below 1"),
+    "dropout NaN": ({"dropout": NAN}, mlp.ConfigurationError, "at least 0 and below 1"),
+    "dropout text": ({"dropout": "0.5"}, mlp.ConfigurationError, "at least 0 and below 1"),
+    "input_dropout 1": ({"input_dropout": 1}, mlp.ConfigurationError, "at least 0 and below 1"),
+    "l2 -1": ({"l2": -1}, mlp.ConfigurationError, "l2 must be zero or a positive number"),
+    "l1 infinity": ({"l1": INF}, mlp.ConfigurationError, "l1 must be zero or a positive number"),
+    "seed -1": ({"seed": -1}, mlp.ConfigurationError, "seed must be an integer from 0 to 2**64 - 1, not -1"),
+    "seed 2**64": ({"seed": 2**64}, mlp.ConfigurationError, "seed must be an integer"),
+    "seed 1.0": ({"seed": 1.0}, mlp.ConfigurationError, "seed must be an integer"),
+    "input_scale 0": ({"input_scale": 0}, mlp.ConfigurationError, "input_scale must be a positive number"),
+    "too few class names": ({"classes": ["a", "b"]}, mlp.ConfigurationError, "2 names of classes do not fit 3 outputs"),
+}
+
+
+@pytest.mark.parametrize(("options", "error", "phrase"), NETWORKS.values(), ids=NETWORKS)
+def test_networks_that_cannot_be(options, error, phrase):
+    with pytest.raises(error, match=re.escape(phrase)):
+        mlp.MLP(**{"sizes": [4, 5, 3]} | options)
+
+
+# -- optimizers and schedules --------------------------------------------------------------------------
+
+RECIPES = {
+    "rate 0": (lambda: mlp.SGD(0), "learning_rate must be a positive number, not 0"),
+    "rate -1": (lambda: mlp.Adam(-1.0), "learning_rate must be a positive number"),
+    "rate NaN": (lambda: mlp.SGD(NAN), "learning_rate must be a positive number, not nan"),
+    "rate infinity": (lambda: mlp.SGD(INF), "learning_rate must be a positive number"),
+    "rate text": (lambda: mlp.SGD("fast"), "learning_rate must be a positive number, not 'fast'"),
+    "momentum 1": (lambda: mlp.SGD(0.1, momentum=1.0), "momentum must be at least 0 and below 1"),
+    "momentum -0.1": (lambda: mlp.SGD(0.1, momentum=-0.1), "momentum must be at least 0"),
+    "nesterov alone": (lambda: mlp.SGD(0.1, nesterov=True), "it needs momentum > 0"),
+    "rho 1": (lambda: mlp.RMSprop(rho=1), "rho must be at least 0 and below 1"),
+    "beta1 1": (lambda: mlp.Adam(beta1=1.0), "beta1 must be at least 0 and below 1"),
+    "beta2 2": (lambda: mlp.Adam(beta2=2), "beta2 must be at least 0 and below 1"),
+    "epsilon 0": (lambda: mlp.Adagrad(epsilon=0), "epsilon must be a positive number"),
+    "weight_decay -1": (lambda: mlp.AdamW(weight_decay=-1), "weight_decay must be zero or a positive number"),
+    "clip_norm 0": (lambda: mlp.SGD(0.1, clip_norm=0), "clip_norm must be a positive number"),
+    "clip_value -1": (lambda: mlp.SGD(0.1, clip_value=-1), "clip_value must be a positive number"),
+    "schedule of rate 0": (lambda: schedules.Cosine(0), "learning_rate must be a positive number"),
+    "steps of 0 epochs": (lambda: schedules.Step(0.1, every=0), "every must be a positive number"),
+    "all warm-up": (lambda: schedules.Cosine(0.1, epochs=5, warmup=5), "leaves nothing"),
+    "patience 0": (lambda: mlp.EarlyStopping(patience=0), "patience must be a whole number"),
+    "min_delta -1": (lambda: mlp.EarlyStopping(min_delta=-1), "min_delta must be zero"),
+    "unknown figure": (lambda: mlp.EarlyStopping("val_los"), "did you mean 'val_loss'?"),
+    "unknown optimizer": (lambda: mlp.optimizers.from_dict({"name": "adamx"}), "did you mean 'adam'?"),
+    "unknown schedule": (
+        lambda: schedules.from_dict({"name": "cosin"}),
+        "unknown schedule 'cosin'; did you mean 'cosine'?",
+    ),
+}
+
+
+@pytest.mark.parametrize(("recipe", "phrase"), RECIPES.values(), ids=RECIPES)
+def test_optimizers_and_schedules_that_cannot_be(recipe, phrase):
+    with pytest.raises(mlp.ConfigurationError, match=re.escape(phrase)):
+        recipe()
+
+
+# -- the rest ------------------------------------------------------------------------------------------
+
+
+def test_there_must_be_something_to_resume():
+    net = make()
+    with pytest.raises(mlp.ConfigurationError, match="no training to resume"):
+        net.fit(X, Y, resume=True)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "loss_and_gradients"])
+@pytest.mark.parametrize("place", ["activation", "output_activation"])
+def test_nothing_is_learnt_through_a_step(method, place):
+    net = regressor(**{place: "step"})
+    before = pickle.dumps(net)
+    with pytest.raises(mlp.NotDifferentiableError, match="train with 'sigmoid' or 'relu' instead"):
+        getattr(net, method)(X, X[:, :2])
+    assert pickle.dumps(net) == before
+
+
+@pytest.mark.skipif(backends.probe("cupy").usable, reason="there is a GPU here")
+@pytest.mark.parametrize(
+    "options", [{"device": "cuda"}, {"device": "cuda:1"}, {"backend": "cupy"}, {"backend": "cupy", "device": "cuda"}]
+)
+def test_a_gpu_that_is_not_there_is_refused_with_the_reason(options):
+    reason = backends.status()["cupy"].reason
+    assert reason
+    with pytest.raises(mlp.BackendUnavailableError, match=re.escape(reason)):
+        make(**options | {"backend": options.get("backend", "auto")})
+    net = make()
+    with pytest.raises(mlp.BackendUnavailableError, match=re.escape(reason)):
+        net.to(**options)
+    assert net.backend == "numpy"
+
+
+@pytest.mark.parametrize(
+    ("error", "builtin"),
+    [
+        (mlp.ConfigurationError, ValueError),
+        (mlp.UnknownNameError, ValueError),
+        (mlp.ShapeError, ValueError),
+        (mlp.DataError, ValueError),
+        (mlp.FileFormatError, ValueError),
+        (mlp.DtypeError, TypeError),
+        (mlp.WrongDeviceError, TypeError),
+        (mlp.BackendUnavailableError, RuntimeError),
+        (mlp.DivergenceError, ArithmeticError),
+        (mlp.NotDifferentiableError, ValueError),
+        (mlp.GradientError, ValueError),
+    ],
+)
+def test_errors_are_ours_and_those_that_python_users_expect(error, builtin):
+    assert issubclass(error, mlp.MLPError)
+    assert issubclass(error, builtin)

@@ -1,0 +1,417 @@
+"""The command line, as its users meet it: reports, files, exit codes and complaints."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+import mlp
+from mlp.cli import cli
+
+ROOT = Path(__file__).parent.parent
+QUICK = ("--backend", "numpy", "--epochs", "2")
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLP_DATA", raising=False)
+    monkeypatch.delenv("MLP_DEBUG", raising=False)
+
+
+def run(*arguments: object, status: int = 0) -> Result:
+    result = CliRunner().invoke(cli, [str(argument) for argument in arguments], prog_name="mlp")
+    assert result.exit_code == status, (result.output, result.exception)
+    return result
+
+
+def fails(*arguments: object) -> str:
+    """The one line on stderr of a command that fails."""
+    result = run(*arguments, status=1)
+    assert result.stdout == ""
+    line = result.stderr.splitlines()[-1]
+    assert line.startswith("mlp: error: ")
+    return line
+
+
+def mlp_process(*arguments: object, **settings: Any) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **settings.pop("env", {})}
+    command = [sys.executable, "-m", "mlp", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, **settings)
+
+
+@pytest.fixture
+def houses() -> str:
+    rng = np.random.default_rng(0)
+    size, city = rng.uniform(50, 200, 120), rng.choice(["Bergen", "Oslo", "Åsgård"], 120)
+    price = size / 50 + (city == "Oslo") + rng.normal(0, 0.05, 120)
+    with open("houses.csv", "w", encoding="utf-8", newline="") as handle:
+        csv.writer(handle).writerows([("size", "city", "price"), *zip(size, city, price, strict=True)])
+    return "houses.csv"
+
+
+@pytest.fixture
+def spam() -> str:
+    rng = np.random.default_rng(0)
+    length = rng.normal(size=100)
+    with open("mail.csv", "w", encoding="utf-8", newline="") as handle:
+        rows = [(x, "spam" if x > 0 else "ham") for x in length]
+        csv.writer(handle).writerows([("length", "kind"), *rows])
+    return "mail.csv"
+
+
+# -- train ----------------------------------------------------------------------------------------------
+
+
+def test_digits_are_learnt_by_default() -> None:
+    results = json.loads(run("train", "digits", "--backend", "numpy", "--json").stdout)
+    assert results["sizes"] == [64, 64, 10]
+    assert results["test"]["rows"] == 359
+    assert results["test"]["score"] >= 0.97
+    assert sorted(os.listdir(results["run"])) == sorted(
+        ["config.json", "metrics.csv", "model.safetensors", "results.json", "training.safetensors"]
+    )
+    assert json.loads(Path(results["run"], "results.json").read_text()) == results
+
+
+def test_the_report_says_what_is_trained_and_what_came_of_it() -> None:
+    lines = run("train", "digits", "--validation", "0.1", *QUICK).stdout.splitlines()
+    assert lines[0] == (
+        "data      digits: 1438 rows to train on (10% of them to validate), 359 to test, 64 inputs, 10 classes"
+    )
+    assert lines[1] == "network   64-64-10, relu, softmax + cross_entropy, 4,810 float32 parameters"
+    assert lines[2] == "training  adam 0.001, batches of 32, 2 epochs, seed 0"
+    assert lines[3] == "backend   numpy on cpu (as asked)"
+    assert lines[5].split() == ["epoch", "loss", "val_loss", "val_score", "learning", "rate", "samples/s"]
+    assert [line.split()[0] for line in lines[6:8]] == ["1", "2"]
+    assert lines[-1] == f"run       {Path('runs', 'digits-1')}"
+
+
+def test_quiet_prints_the_folder_alone() -> None:
+    assert run("train", "moons", "--quiet", *QUICK).output == f"{Path('runs', 'moons-1')}\n"
+
+
+def test_json_is_one_document(houses: str) -> None:
+    document = json.loads(run("train", houses, "--target", "price", "--json", *QUICK).stdout)
+    assert document["task"] == "numbers"
+    assert document["score"] == "R^2"
+
+
+def test_every_flag_reaches_the_network() -> None:
+    run(
+        "train", "digits", "--hidden", "12,6", "--activation", "tanh,elu", "--output-activation", "sigmoid",
+        "--loss", "binary_cross_entropy", "--epochs", 2, "--batch-size", 50, "--optimizer", "sgd", "--lr", 0.05,
+        "--momentum", 0.9, "--nesterov", "--schedule", "cosine:floor=0.001", "--warmup", 1, "--weight-decay", 0.01,
+        "--l2", 0.1, "--l1", 0.2, "--dropout", "0.1,0.2", "--input-dropout", 0.3, "--clip-norm", 5, "--clip-value", 2,
+        "--init", "normal", "--seed", 7, "--dtype", "float64", "--backend", "numpy", "--scale", "standard",
+        "--validation", 0.25, "--early-stopping", 3, "--test-fraction", 0.5, "--output-dir", "here",
+    )  # fmt: skip
+    config = json.loads(Path("here/config.json").read_text())
+    assert config["model"] == {
+        "sizes": [64, 12, 6, 10], "activation": ["tanh", "elu"], "output_activation": "sigmoid",
+        "loss": "binary_cross_entropy", "dropout": [0.1, 0.2], "input_dropout": 0.3, "l2": 0.1, "l1": 0.2,
+        "init": ["normal"] * 3, "seed": 7, "dtype": "float64", "input_scale": None, "classes": list(range(10)),
+    }  # fmt: skip
+    assert config["training"] == {
+        "epochs": 2, "batch_size": 50, "validation_fraction": 0.25, "early_stopping": {"patience": 3},
+        "optimizer": {
+            "name": "sgd", "learning_rate":
+            {"name": "cosine", "learning_rate": 0.05, "epochs": 2, "warmup": 1.0, "floor": 0.001},
+            "weight_decay": 0.01, "clip_norm": 5.0, "clip_value": 2.0, "momentum": 0.9, "nesterov": True,
+            "rate_inside": False,
+        },
+    }  # fmt: skip
+    assert config["data"]["seed"] == 7
+    assert config["data"]["test_fraction"] == 0.5
+    assert config["data"]["scale"] == "standard"
+
+
+def test_two_classes_with_binary_cross_entropy_are_one_output(spam: str) -> None:
+    results = json.loads(
+        run("train", spam, "--target", "kind", "--loss", "binary_cross_entropy", "--backend", "numpy", "--json").stdout
+    )
+    assert results["sizes"] == [1, 32, 1]
+    assert results["test"]["score"] > 0.9
+    document = json.loads(run("evaluate", results["run"], spam, "--json").stdout)
+    assert document["score"] == results["test"]["score"]
+    assert document["classes"] == ["ham", "spam"]
+
+
+def test_no_hidden_layer() -> None:
+    results = json.loads(run("train", "digits", "--hidden", "none", "--json", *QUICK).stdout)
+    assert results["sizes"] == [64, 10]
+
+
+def test_ten_epochs_are_five_and_five_more() -> None:
+    run("train", "moons", "--epochs", 10, "--backend", "numpy", "--output-dir", "whole")
+    run("train", "moons", "--epochs", 5, "--backend", "numpy", "--output-dir", "half")
+    report = run("train", "--resume", "half", "--epochs", 10, "--output-dir", "more").stdout
+    assert "resumes   half, after 5 epochs" in report
+    whole, more = mlp.load("whole/model.safetensors"), mlp.load("more/model.safetensors")
+    np.testing.assert_array_equal(more.parameters, whole.parameters)
+    assert json.loads(Path("more/config.json").read_text())["parent"] == str(Path("half").resolve())
+    assert "5 epochs behind it" in fails("train", "--resume", "half")
+
+
+def test_a_cosine_schedule_that_is_over_is_told_of() -> None:
+    run("train", "moons", "--schedule", "cosine", "--output-dir", "half", *QUICK)
+    assert "laid out for 2 epochs" in run("train", "--resume", "half", "--epochs", 3).stderr
+
+
+def test_a_run_is_never_overwritten() -> None:
+    run("train", "moons", "--output-dir", "mine", *QUICK)
+    before = {path: path.read_bytes() for path in Path("mine").iterdir()}
+    assert "'mine' is there already" in fails("train", "moons", "--output-dir", "mine", *QUICK)
+    assert {path: path.read_bytes() for path in Path("mine").iterdir()} == before
+
+
+def test_targets_far_from_one_are_told_of() -> None:
+    np.save("big.npy", np.random.default_rng(0).normal(size=(50, 2)) * [1, 1e6])
+    assert "standard deviation of" in run("train", "big.npy", *QUICK).stderr
+
+
+def test_nielsens_network_on_mnist(mnist_folder: Path) -> None:
+    results = json.loads(
+        run(
+            "train", "mnist", "--data-dir", mnist_folder, "--hidden", 30, "--activation", "sigmoid",
+            "--output-activation", "sigmoid", "--loss", "quadratic", "--init", "normal", "--optimizer", "sgd",
+            "--lr", 3.0, "--batch-size", 10, "--epochs", 1, "--json",
+        ).stdout
+    )  # fmt: skip
+    assert results["sizes"] == [784, 30, 10]
+    assert results["task"] == "classes"
+    assert results["test"]["score"] > 0.8
+    document = json.loads(run("evaluate", results["run"], "mnist", "--json").stdout)
+    assert (document["rows"], document["score"]) == (10000, results["test"]["score"])
+
+
+# -- wrong usage and failures -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train",), "what on? Name the DATA"),
+        (("train", "digits", "--optmizer", "adam"), "No such option '--optmizer'"),
+        (("train", "digits", "--hidden", "64;64"), "is not a list of whole numbers such as 128,64"),
+        (("train", "digits", "--dropout", "lots"), "is not a number"),
+        (("train", "digits", "--epochs", "0"), "Invalid value for '--epochs'"),
+        (("train", "digits", "--momentum", "0.9"), "--momentum means nothing to --optimizer adam"),
+        (("train", "digits", "--warmup", "2"), "--warmup goes with --schedule cosine"),
+        (("train", "digits", "--early-stopping", "5"), "add --validation 0.1"),
+        (("train", "digits", "--schedule", "step:every"), "is not of the form KEY=NUMBER"),
+        (("train", "--resume", "runs/a", "--lr", "1"), "takes --lr from the run it goes on with"),
+        (("train", "digits", "--resume", "runs/a"), "leave 'digits' out"),
+        (("predict", "model", "data", "--output", "answers.xls"), "must end in .csv or .npy"),
+        (("tarin", "digits"), "No such command 'tarin'"),
+    ],
+)
+def test_wrong_usage_is_status_2(arguments: tuple[str, ...], message: str) -> None:
+    assert message in " ".join(run(*arguments, status=2).stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "digts"), "did you mean 'digits'"),
+        (("train", "digits", "--activation", "rleu"), "did you mean 'relu'"),
+        (("train", "digits", "--optimizer", "adm"), "did you mean 'adam'"),
+        (("train", "digits", "--schedule", "cosin"), "did you mean 'cosine'"),
+        (("train", "digits", "--schedule", "step:evry=2"), "did you mean 'every'"),
+        (("train", "digits", "--loss", "crossentropy"), "did you mean 'cross_entropy'"),
+        (("train", "digits", "--backend", "numppy"), "did you mean 'numpy'"),
+        (("train", "digits", "--scale", "minmx"), "did you mean 'minmax'"),
+        (("train", "digits", "--backend", "numpy", "--device", "cuda"), "backend 'numpy' runs on the CPU"),
+        (("train", "mnist"), "where is MNIST?"),
+        (("train", "no/such/file.csv"), "there is no file"),
+        (("train", "digits", "--batch-size", "5000"), "is larger than the 1438 rows"),
+        (("train", "digits", "--lr", "-1"), "learning_rate must be a positive number"),
+        (("evaluate", "nowhere", "digits"), "there is no file 'nowhere'"),
+        (("evaluate", ".", "digits"), "is no run"),
+        (("train", "--resume", "nowhere"), "there is no file"),
+    ],
+)
+def test_failures_are_status_1_and_one_line(arguments: tuple[str, ...], message: str) -> None:
+    assert message in fails(*arguments)
+
+
+def test_divergence_is_told_with_its_place_and_remedy() -> None:
+    told = run("train", "moons", "--lr", "1e30", "--optimizer", "sgd", "--backend", "numpy", status=1).stderr
+    assert "mlp: error: training diverged in epoch 0" in told
+    assert "The learning rate was 1e+30: lower it" in told
+
+
+@pytest.mark.skipif(mlp._backends.status()["cupy"].usable, reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_an_error_with_the_remedy() -> None:
+    assert "backend 'cupy' cannot be used here" in fails("train", "digits", "--device", "cuda")
+
+
+def test_debug_shows_the_traceback() -> None:
+    result = CliRunner().invoke(cli, ["--debug", "train", "digts"])
+    assert isinstance(result.exception, mlp.UnknownNameError)
+    told = mlp_process("train", "digts", env={"MLP_DEBUG": "1"})
+    assert told.returncode == 1
+    assert "Traceback" in told.stderr
+
+
+# -- predict and evaluate -----------------------------------------------------------------------------------
+
+
+def test_a_table_is_prepared_as_in_training(houses: str) -> None:
+    run("train", houses, "--target", "price", "--backend", "numpy", "--output-dir", "run")
+    report = run("evaluate", "run", houses).stdout
+    assert "houses.csv, test part, 24 rows" in report
+    assert "R^2 0.9" in report
+    assert json.loads(run("evaluate", "run", houses, "--part", "all", "--json").stdout)["rows"] == 120
+
+    Path("new.csv").write_text("city,size\nOslo,100\nAtlantis,\n", encoding="utf-8")
+    answers = run("predict", "run", "new.csv").stdout.splitlines()
+    net = mlp.load("run/model.safetensors", backend="numpy")
+    assert net.preprocessing is not None
+    X = net.preprocessing.transform({"city": np.array(["Oslo", "Atlantis"]), "size": np.array([100.0, np.nan])})
+    assert answers == ["prediction", *map(str, net.predict(X))]
+    os.rename("run/model.safetensors", "alone.safetensors")
+    assert "which column is the target" in fails("evaluate", "alone.safetensors", houses)
+    Path("new.csv").write_text("city\nOslo\n")
+    assert "lacks column 'size'" in fails("predict", "alone.safetensors", "new.csv")
+
+
+def test_answers_have_the_names_of_the_classes(spam: str) -> None:
+    run("train", spam, "--target", "kind", "--backend", "numpy", "--output-dir", "run")
+    rows = list(csv.DictReader(run("predict", "run", spam, "--part", "all", "--proba").stdout.splitlines()))
+    assert len(rows) == 100
+    assert all(float(row[f"p_{row['prediction']}"]) >= 0.5 for row in rows)
+    document = json.loads(run("predict", "run", spam, "--proba", "--json").stdout)
+    assert (document["part"], document["classes"], len(document["predictions"])) == ("test", ["ham", "spam"], 20)
+
+    written = run("predict", "run", spam, "--part", "all", "--output", "answers.csv")
+    assert written.stdout == ""
+    answers = [row["prediction"] for row in rows]
+    assert Path("answers.csv").read_text().split() == ["prediction", *answers]
+    run("predict", "run", spam, "--part", "all", "--output", "answers.npy")
+    assert np.load("answers.npy", allow_pickle=False).tolist() == answers
+    run("predict", "run", spam, "--part", "all", "--proba", "--output", "chances.npy")
+    np.testing.assert_allclose(np.load("chances.npy").sum(axis=1), 1, rtol=1e-6)
+
+    Path("other.csv").write_text("length,kind\n0.5,spam\n0.1,eggs\n")
+    assert "row 1 (counted from 0) is 'eggs'; the model's classes are 'ham', 'spam'" in fails(
+        "evaluate", "run", "other.csv"
+    )
+
+
+def test_the_confusion_matrix_counts_every_row() -> None:
+    run("train", "digits", "--output-dir", "run", *QUICK)
+    document = json.loads(run("evaluate", "run", "digits", "--json").stdout)
+    confusion = np.array(document["confusion"])
+    assert confusion.sum() == document["rows"] == 359
+    assert confusion.trace() / 359 == document["score"]
+    assert confusion.sum(axis=1).tolist() == document["support"]
+    assert "true \\ answer" in run("evaluate", "run", "digits").stdout
+    assert json.loads(run("evaluate", "run", "digits", "--part", "train", "--json").stdout)["rows"] == 1438
+    assert json.loads(run("evaluate", "run", "digits", "--part", "all", "--json").stdout)["rows"] == 1797
+    assert json.loads(run("evaluate", "run/model.safetensors", "digits", "--json").stdout)["score"] == document["score"]
+    os.rename("run/model.safetensors", "alone.safetensors")
+    alone = run("evaluate", "alone.safetensors", "digits", "--json")
+    assert json.loads(alone.stdout)["score"] == document["score"]
+    assert "does not say which rows of digits it was trained on" in alone.stderr
+
+
+def test_arrays_with_and_without_answers() -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 3)), rng.integers(0, 2, 60)
+    np.savez("both.npz", X=X, y=y)
+    np.savez("inputs.npz", X=X)
+    np.save("inputs.npy", X)
+    np.save("both.npy", np.column_stack([X, y]))
+    run("train", "both.npz", "--scale", "standard", "--output-dir", "run", *QUICK)
+    from_npz = run("predict", "run", "inputs.npz").stdout
+    assert len(from_npz.splitlines()) == 61
+    assert run("predict", "run", "inputs.npy").stdout == from_npz
+    assert run("predict", "run", "both.npy", "--target", "3").stdout == from_npz
+    assert "the matrix has 4 columns, the training data had 3" in fails("predict", "run", "both.npy")
+    assert "both.npz, test part, 12 rows" in run("evaluate", "run", "both.npz").stdout
+    assert "both.npy, all, 60 rows" in run("evaluate", "run", "both.npy", "--target", "3", "--part", "all").stdout
+
+
+# -- info ---------------------------------------------------------------------------------------------------
+
+
+def test_info_names_every_backend_and_its_reason() -> None:
+    document = json.loads(run("info", "--json").stdout)
+    assert set(document["backends"]) == set(mlp._backends.status())
+    for status in document["backends"].values():
+        assert status["usable"] or status["reason"]
+    report = run("info").stdout
+    for name in ("numpy", "cpu", "threads", "versions", "MLP_NUM_THREADS", "MLP_CACHE_DIR"):
+        assert name in report
+
+
+# -- the terminal ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs signals of POSIX")
+def test_ctrl_c_saves_reports_and_exits_with_130(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mlp", "train", "digits", "--epochs", "1000000", "--backend", "numpy", "--json"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    metrics = tmp_path / "runs" / "digits-1" / "metrics.csv"
+    while process.poll() is None and not (metrics.exists() and len(metrics.read_text().splitlines()) > 5):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    results = json.loads(out)
+    assert results["interrupted"]
+    assert results["test"]["score"] > 0.1
+    assert "go on with: mlp train --resume" in err
+    assert mlp.load(results["model"]).sizes == (64, 64, 10)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs pipes of POSIX")
+def test_a_reader_that_leaves_early_does_no_harm() -> None:
+    command = f"{sys.executable} -m mlp train moons --epochs 30 --backend numpy --output-dir run | head -1"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=60
+    )
+    assert done.stderr == ""
+    assert done.stdout.startswith("data ")
+    assert json.loads(Path("run/results.json").read_text())["epochs"] == 30
+
+
+def test_a_terminal_that_knows_no_unicode_and_no_home(houses: str) -> None:
+    environment = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C", "COLUMNS": "30", "HOME": ""}
+    os.rename(houses, "hüser.csv")
+    done = mlp_process("train", "hüser.csv", "--target", "price", *QUICK, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "ser.csv: 96 rows" in done.stdout
+    assert mlp_process("info", env=environment).returncode == 0
+
+
+def test_help_is_quick_and_loads_no_heavy_library() -> None:
+    program = """
+import sys
+from mlp.cli import cli
+cli(["train", "--help"], standalone_mode=False)
+heavy = {"numba", "cupy", "matplotlib", "sklearn", "polars", "scipy", "rich"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for section in ("Data:", "Network:", "Training:", "Regularization:", "Where:", "Output:"):
+        assert section in done.stdout
+
+
+def test_the_version() -> None:
+    assert mlp_process("--version").stdout == f"mlp, version {mlp.__version__}\n"
