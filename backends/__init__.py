@@ -18,9 +18,9 @@ import importlib
 import pkgutil
 from functools import cache
 
+from backends._status import Status
 from backends.base import Backend
 from backends.errors import BackendUnavailableError, ConfigurationError, UnknownNameError
-from backends.status import Status
 
 DISTRIBUTION = "mlp"
 """Tells this package from any other folder that happens to be called ``backends``."""

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backends._status import Status
 from backends.base import Backend
 from backends.errors import WrongDeviceError
 from backends.plan import Array
-from backends.status import Status
 
 INSTALL = "pip install 'mlp[cuda13]' (or 'mlp[cuda12]' for a CUDA 12 driver)"
 

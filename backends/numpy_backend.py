@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from backends import formulas
+from backends._status import Status
 from backends.base import Backend
 from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult
-from backends.status import Status
 
 
 class NumpyBackend(Backend):

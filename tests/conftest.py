@@ -23,12 +23,17 @@ settings.register_profile("thorough", parent=settings.get_profile("repeatable"),
 settings.load_profile(os.environ.get("MLP_HYPOTHESIS", "repeatable"))
 
 
-@pytest.fixture(scope="session", params=backends.names())
+def pytest_report_header():
+    missing = {name: found.reason for name, found in backends.status().items() if not found.usable}
+    return [
+        f"backends: {', '.join(backends.available())}",
+        *(f"not here: {name}: {why}" for name, why in missing.items()),
+    ]
+
+
+@pytest.fixture(scope="session", params=backends.available())
 def backend(request):
-    """The name of each backend there is; one that cannot run here is skipped, and says why."""
-    status = backends.probe(request.param)
-    if not status.usable:
-        pytest.skip(f"backend {request.param}: {status.reason}")
+    """The name of each backend that can be used here; `test_signatures` tells of those that cannot."""
     return request.param
 
 

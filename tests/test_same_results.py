@@ -229,6 +229,47 @@ def test_an_epoch_is_what_the_readable_loop_makes_it(xp, case):
             assert_close(mine, its, tolerance)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "batch", "rule", "dropout"),
+    [
+        ((784, 30, 10), 16, "sgd", 0.0),
+        ((784, 128, 10), 32, "momentum", 0.0),
+        ((784, 128, 10), 33, "adam", 0.2),
+        ((200, 512, 512, 10), 48, "sgd", 0.0),
+        ((60, 700, 10), 1, "adagrad", 0.0),
+        ((9, 33, 65, 129, 7), 300, "nesterov", 0.0),
+        ((784, 10), 32, "sgd", 0.0),
+    ],
+    ids=str,
+)
+def test_an_epoch_of_a_network_of_the_usual_size(xp, sizes, batch, rule, dropout):
+    rng = np.random.default_rng(6)
+    layout, n = Layout(sizes), 2 * batch + max(batch // 3, 1)
+    plan = EpochPlan(
+        network=NetworkPlan(
+            layout,
+            tuple(formulas.activation(name) for name in (*["relu"] * (len(sizes) - 2), "softmax")),
+            formulas.pair("softmax", "cross_entropy"),
+            (dropout,) * (len(sizes) - 1),
+            1 / 255,
+        ),
+        rule=next(row for row in RULES if row.name == rule),
+        batch_size=batch,
+        order=rng.permutation(n),
+        learning_rates=np.full(3, 0.01),
+        l2=np.full(3, 1e-3),
+    )
+    params = rng.normal(size=layout.n_parameters) / np.sqrt(max(sizes))
+    state = np.full((len(plan.rule.row.state), layout.n_parameters), 0.1)
+    X, target = rng.integers(0, 256, (n, sizes[0]), np.uint8), rng.integers(0, sizes[-1], n)
+    case = Case(plan, X, target, None, params, state)
+    naive_losses, naive_params = case.run_naively()
+    for dtype, tolerance in (("float64", 1e-12), ("float32", 1e-5)):
+        losses, params, _ = case.run(xp, dtype)
+        assert_close(losses, naive_losses, tolerance)
+        assert_close(params, naive_params, tolerance)
+
+
 @settings(max_examples=25)
 @given(case=cases())
 def test_the_same_epoch_twice_is_the_same_to_the_bit(xp, case):
@@ -435,6 +476,17 @@ def test_a_loss_that_is_not_finite_ends_the_epoch_before_its_update(xp, bad):
     _, expected, memory = epoch(xp, first_batches(case, 3))
     assert_close(params, expected, 1e-13)
     assert_close(state, memory, 1e-13)
+
+
+def test_an_epoch_that_may_not_halt_goes_on_to_its_end(xp):
+    case = small_case(halt=False)
+    case.X[case.plan.order[3 * 8 + 2], 1] = np.nan
+    control = Control()
+    result, params, _ = epoch(xp, case, control)
+    assert result.failed == 3
+    assert len(result.losses) == control.batches_done == 7
+    assert np.isnan(result.losses[3:]).all()
+    assert np.isnan(params).any()
 
 
 def test_inputs_of_an_epoch_are_not_written_to(xp):

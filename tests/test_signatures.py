@@ -41,6 +41,15 @@ def python(code, *, cwd=ROOT, path=(ROOT,)):
     return done.stdout
 
 
+@pytest.mark.parametrize("name", backends.names())
+def test_the_shared_tests_run_on(name):
+    """Here alone is said which backends the `backend` fixture leaves out, and why."""
+    status = backends.probe(name)
+    if not status.usable:
+        pytest.skip(f"backend {name}: {status.reason}")
+    assert name in backends.available()
+
+
 # -- what a backend offers ----------------------------------------------------------------------------------
 
 
@@ -158,6 +167,7 @@ def test_a_broken_cupy_is_a_status_and_no_error(tmp_path, source, reason):
     usable, said, available = json.loads(python(code, path=(ROOT, tmp_path)))
     assert not usable
     assert reason in said
+    assert "pip install" in said or "driver" in said  # the remedy
     assert "numpy" in available
     assert "cupy" not in available
 

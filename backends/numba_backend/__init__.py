@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING
 
-from backends.status import Status
+from backends._status import Status
 
 if TYPE_CHECKING:
     from backends.base import Backend

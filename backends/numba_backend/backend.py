@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from backends import formulas, random
 from backends.base import FLOATS, Backend
 from backends.formulas import Activation, OutputLoss, Rule
 from backends.numba_backend import threads
+from backends.numba_backend.epoch import obstacle, run_epoch
 from backends.numba_backend.kernels import (
     ACTIVATION_CODE,
     IDENTITY,
@@ -18,7 +20,9 @@ from backends.numba_backend.kernels import (
     RULE_CODE,
     kernels,
 )
-from backends.plan import Array
+from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult
+
+logger = logging.getLogger("mlp")
 
 SHARED_WORK = 6e6
 """Multiplications from which an operation is worth the 10 to 20 microseconds it takes to wake a thread."""
@@ -236,6 +240,25 @@ class NumbaBackend(Backend):
         target = self._writable(out, (numbers.size, x.shape[1]), out.dtype)
         kernels(out.dtype).take_bytes(x, numbers, target, out.dtype.type(scale))
         return _delivered(target, out)
+
+    # -- the whole epoch ----------------------------------------------------------------------------
+
+    def train_epoch(
+        self,
+        plan: EpochPlan,
+        X: Array,
+        target: Array,
+        weight: Array | None,
+        params: Array,
+        state: Array,
+        control: Control | None = None,
+        on_batch: BatchHook | None = None,
+    ) -> EpochResult:
+        reason = "each batch is to be reported" if on_batch else obstacle(plan, X, target, weight, params, state)
+        if reason:
+            logger.debug("training goes step by step, not as one kernel: %s", reason)
+            return super().train_epoch(plan, X, target, weight, params, state, control, on_batch)
+        return run_epoch(plan, X, target, weight, params, state, control or Control())
 
     # -- shared -------------------------------------------------------------------------------------
 

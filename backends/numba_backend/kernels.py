@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -42,26 +42,17 @@ IDENTITY = ACTIVATION_CODE["identity"]
 
 
 def _switch(cases: Sequence[Any]) -> Any:
-    """Compiled ``choose(code, *arguments)``, which calls ``cases[code](*arguments)``."""
+    """Compiled ``choose(code, *arguments)``, which calls ``cases[code](*arguments)``.
 
-    @_compiled
-    def nothing(code, *arguments):  # type: ignore[no-untyped-def]
-        pass
-
-    def either(number: int, case: Any, otherwise: Any) -> Any:
-        @_compiled
-        def choose(code, *arguments):  # type: ignore[no-untyped-def]
-            if code == number:
-                case(*arguments)
-            else:
-                otherwise(code, *arguments)
-
-        return choose
-
-    chosen = nothing
-    for number in reversed(range(len(cases))):
-        chosen = either(number, cases[number], chosen)
-    return chosen
+    Written out as source: compiled functions cannot be looked up in a list, and a chain of closures would be
+    optimised anew at every link.
+    """
+    lines = ["def choose(code, *arguments):"]
+    for number in range(len(cases)):
+        lines += [f"    {'el' if number else ''}if code == {number}:", f"        case{number}(*arguments)"]
+    names: dict[str, Any] = {"__name__": __name__, **{f"case{number}": case for number, case in enumerate(cases)}}
+    exec("\n".join(lines), names)
+    return _compiled(names["choose"])
 
 
 @intrinsic
@@ -94,35 +85,26 @@ def _philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
     return c0, c1, c2, c3
 
 
-class Kernels:
-    """The compiled entry points for one dtype, as attributes; compiled, or read from the cache, on first use.
+class Blocks(NamedTuple):
+    """Loops over one row, or over adjacent elements, that kernels are put together from; all take pointers."""
 
-    Each has one signature, which takes arrays of every layout that it can, writeable or not: Numba would
-    otherwise compile a version for every combination that it meets.
-    """
-
-    def __init__(self, entries: Mapping[str, tuple[Any, tuple[Any, ...]]]) -> None:
-        self._entries = entries
-        self._lock = threading.Lock()
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        dispatcher, signature = self._entries[name]
-        with self._lock:  # two threads may ask for their first kernel at once
-            if name not in self.__dict__:
-                dispatcher.compile(signature)
-                dispatcher.disable_compile()
-                setattr(self, name, dispatcher)
-        return dispatcher
+    apply_activation: Any
+    apply_slope: Any
+    apply_rule: Any
+    softmax_row: Any
+    softmax_slope_row: Any
+    class_loss: Any
+    distribution_loss: Any
+    entries_loss: Any
+    drop_row: Any
 
 
 @functools.cache
-def kernels(dtype: np.dtype[Any]) -> Kernels:
-    """The kernels for float32 or float64."""
+def blocks(dtype: np.dtype[Any]) -> Blocks:
+    """The building blocks for float32 or float64."""
     real = dtype.type
-    one = real(1)
-    stream = np.uint64(DROPOUT)
+    zero, one = real(0), real(1)
+    stream, low_half = np.uint64(DROPOUT), np.uint64(0xFFFFFFFF)
 
     def in_place(formula: Callable[..., Any]) -> Any:
         f = specialise(formula, dtype)
@@ -198,6 +180,117 @@ def kernels(dtype: np.dtype[Any]) -> Kernels:
             total += e[j]
         return top, real(total)
 
+    @_compiled
+    def softmax_row(z, y, n):  # type: ignore[no-untyped-def]
+        _, total = exponentials(z, y, n)
+        for j in range(n):
+            y[j] = y[j] / total
+
+    @_compiled
+    def softmax_slope_row(dy, y, dz, n):  # type: ignore[no-untyped-def]
+        total = 0.0
+        for j in range(n):
+            total += dy[j] * y[j]
+        for j in range(n):
+            dz[j] = y[j] * (dy[j] - real(total))
+
+    # The losses of one row times its share in the batch; the slope in z (or y) goes to delta.  A row of share zero
+    # is not looked at: its infinities would come in as NaN.
+
+    @_compiled
+    def nothing(delta, n):  # type: ignore[no-untyped-def]
+        for j in range(n):
+            delta[j] = zero
+        return 0.0
+
+    @_compiled
+    def class_loss(z, k, share, delta, n):  # type: ignore[no-untyped-def]
+        """Softmax and cross-entropy for class k."""
+        if share == 0:
+            return nothing(delta, n)
+        top, total = exponentials(z, delta, n)
+        for j in range(n):
+            delta[j] = delta[j] / total
+        delta[k] -= one
+        for j in range(n):
+            delta[j] *= share
+        return share * (log(total) - (z[k] - top))
+
+    @_compiled
+    def distribution_loss(z, target, share, delta, n):  # type: ignore[no-untyped-def]
+        """Softmax and cross-entropy for a row of probabilities."""
+        if share == 0:
+            return nothing(delta, n)
+        top, total = exponentials(z, delta, n)
+        log_total, loss = log(total), 0.0
+        for j in range(n):
+            loss += target[j] * (log_total - (z[j] - top))
+            delta[j] = share * (delta[j] / total - target[j])
+        return share * loss
+
+    @_compiled
+    def entries_loss(code, y, target, value, share, of_slope, delta, n):  # type: ignore[no-untyped-def]
+        """A loss that works entry by entry; `value` is room for the losses of the entries."""
+        if share == 0:
+            return nothing(delta, n)
+        apply_loss(code, y, target, value, delta, n)
+        loss = 0.0
+        for j in range(n):
+            loss += value[j]
+            delta[j] *= share * of_slope
+        return loss * share
+
+    @_compiled
+    def drop_row(x, y, i, n, first, last, threshold, scale, seed, epoch, step, layer):  # type: ignore[no-untyped-def]
+        """Units `first` to `last` of row i, which has n units, with dropout; y may be x."""
+        of_row = (n + 7) // 8
+        for block in range(first // 8, (last + 7) // 8):
+            words = _philox(np.uint64(i * of_row + block), layer, step, epoch, seed, stream)
+            for half in range(max(0, first - block * 8), min(8, last - block * 8)):
+                word = words[half // 2]
+                integer = word >> np.uint64(32) if half % 2 else word & low_half
+                j = block * 8 + half
+                y[j] = x[j] * scale if integer >= threshold else zero
+
+    return Blocks(
+        apply_activation, apply_slope, apply_rule, softmax_row, softmax_slope_row,
+        class_loss, distribution_loss, entries_loss, drop_row,
+    )  # fmt: skip
+
+
+class Kernels:
+    """The compiled entry points for one dtype, as attributes; compiled, or read from the cache, on first use.
+
+    Each has one signature, which takes arrays of every layout that it can, writeable or not: Numba would
+    otherwise compile a version for every combination that it meets.
+    """
+
+    def __init__(self, entries: Mapping[str, tuple[Any, tuple[Any, ...]]]) -> None:
+        self._entries = entries
+        self._lock = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        dispatcher, signature = self._entries[name]
+        with self._lock:  # two threads may ask for their first kernel at once
+            if name not in self.__dict__:
+                dispatcher.compile(signature)
+                dispatcher.disable_compile()
+                setattr(self, name, dispatcher)
+        return dispatcher
+
+
+@functools.cache
+def kernels(dtype: np.dtype[Any]) -> Kernels:
+    """The kernels for float32 or float64."""
+    real = dtype.type
+    one = real(1)
+    (
+        apply_activation, apply_slope, apply_rule, softmax_row, softmax_slope_row,
+        class_loss, distribution_loss, entries_loss, drop_row,
+    ) = blocks(dtype)  # fmt: skip
+
     @kernel
     def product(a, b, out, trans_a, trans_b, first, last):  # type: ignore[no-untyped-def]
         gemm(a, b, out, trans_a, trans_b, first, last, one, False)
@@ -222,20 +315,14 @@ def kernels(dtype: np.dtype[Any]) -> Kernels:
     def softmax(z, y):  # type: ignore[no-untyped-def]
         n = z.shape[1]
         for i in range(z.shape[0]):
-            row = offset(pointer(y), i * n)
-            _, total = exponentials(offset(pointer(z), i * n), row, n)
-            for j in range(n):
-                row[j] = row[j] / total
+            softmax_row(offset(pointer(z), i * n), offset(pointer(y), i * n), n)
 
     @kernel
     def softmax_backward(dy, y, dz):  # type: ignore[no-untyped-def]
         n = y.shape[1]
         for i in range(y.shape[0]):
-            total = 0.0
-            for j in range(n):
-                total += dy[i, j] * y[i, j]
-            for j in range(n):
-                dz[i, j] = y[i, j] * (dy[i, j] - real(total))
+            at = i * n
+            softmax_slope_row(offset(pointer(dy), at), offset(pointer(y), at), offset(pointer(dz), at), n)
 
     @kernel
     def slope(delta, saved, code, first, last):  # type: ignore[no-untyped-def]
@@ -257,20 +344,10 @@ def kernels(dtype: np.dtype[Any]) -> Kernels:
     @kernel
     def loss_rows(y, target, portion, of_slope, value, delta, code):  # type: ignore[no-untyped-def]
         """Sum of the losses, and their slopes in y (for a fused formula, in z), times each row's portion."""
-        n, loss = y.shape[1], 0.0
+        n, loss, room = y.shape[1], 0.0, pointer(value)
         for i in range(y.shape[0]):
-            row = offset(pointer(delta), i * n)
-            share = portion[i]
-            if share == 0:
-                for j in range(n):
-                    row[j] = 0
-                continue
-            apply_loss(code, offset(pointer(y), i * n), offset(pointer(target), i * n), pointer(value), row, n)
-            total = 0.0
-            for j in range(n):
-                total += value[j]
-                row[j] *= share * of_slope
-            loss += total * share
+            row, goal, slope = offset(pointer(y), i * n), offset(pointer(target), i * n), offset(pointer(delta), i * n)
+            loss += entries_loss(code, row, goal, room, portion[i], of_slope, slope, n)
         return loss
 
     @kernel
@@ -278,20 +355,8 @@ def kernels(dtype: np.dtype[Any]) -> Kernels:
         """`loss_rows` of softmax and cross-entropy for class numbers."""
         n, loss = z.shape[1], 0.0
         for i in range(z.shape[0]):
-            row = offset(pointer(delta), i * n)
-            share = portion[i]
-            if share == 0:
-                for j in range(n):
-                    row[j] = 0
-                continue
-            top, total = exponentials(offset(pointer(z), i * n), row, n)
-            k = target[i]
-            loss += share * (log(total) - (z[i, k] - top))
-            for j in range(n):
-                row[j] = row[j] / total
-            row[k] -= 1
-            for j in range(n):
-                row[j] *= share
+            row, slope = offset(pointer(z), i * n), offset(pointer(delta), i * n)
+            loss += class_loss(row, target[i], portion[i], slope, n)
         return loss
 
     @kernel
@@ -299,18 +364,8 @@ def kernels(dtype: np.dtype[Any]) -> Kernels:
         """`loss_rows` of softmax and cross-entropy for rows of probabilities."""
         n, loss = z.shape[1], 0.0
         for i in range(z.shape[0]):
-            row = offset(pointer(delta), i * n)
-            share = portion[i]
-            if share == 0:
-                for j in range(n):
-                    row[j] = 0
-                continue
-            top, total = exponentials(offset(pointer(z), i * n), row, n)
-            log_total, value = log(total), 0.0
-            for j in range(n):
-                value += target[i, j] * (log_total - (z[i, j] - top))
-                row[j] = share * (row[j] / total - target[i, j])
-            loss += share * value
+            row, goal, slope = offset(pointer(z), i * n), offset(pointer(target), i * n), offset(pointer(delta), i * n)
+            loss += distribution_loss(row, goal, portion[i], slope, n)
         return loss
 
     @kernel
@@ -330,16 +385,9 @@ def kernels(dtype: np.dtype[Any]) -> Kernels:
     @kernel
     def dropout(x, out, threshold, scale, seed, epoch, step, layer):  # type: ignore[no-untyped-def]
         n = x.shape[1]
-        blocks = (n + 7) // 8
-        low = np.uint64(0xFFFFFFFF)
         for i in range(x.shape[0]):
-            for block in range(blocks):
-                words = _philox(np.uint64(i * blocks + block), layer, step, epoch, seed, stream)
-                for half in range(min(8, n - block * 8)):
-                    word = words[half // 2]
-                    integer = word >> np.uint64(32) if half % 2 else word & low
-                    j = block * 8 + half
-                    out[i, j] = x[i, j] * scale if integer >= threshold else real(0)
+            row, target = offset(pointer(x), i * n), offset(pointer(out), i * n)
+            drop_row(row, target, i, n, 0, n, threshold, scale, seed, epoch, step, layer)
 
     f, size = numba.from_dtype(dtype), types.intp
 

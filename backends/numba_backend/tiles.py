@@ -14,6 +14,8 @@ The vector width is the processor's, found when the module is imported: 64 bytes
 else 16 (SSE, NEON).  Columns beyond the last whole vector are masked with AVX, and single elsewhere.
 """
 
+# mypy: allow-untyped-decorators
+
 from __future__ import annotations
 
 from typing import Any
@@ -63,7 +65,7 @@ def pointer(typingctx: Any, array: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return context.make_array(array)(context, builder, values[0]).data
 
-    return types.CPointer(array.dtype)(array), codegen
+    return types.CPointer(array.dtype)(array), codegen  # type: ignore[attr-defined]
 
 
 @intrinsic
@@ -91,7 +93,7 @@ def _lanes(real: types.Float) -> int:
 
 
 @intrinsic
-def _stay_a_call(typingctx: Any) -> Any:
+def stay_a_call(typingctx: Any) -> Any:
     """Forbid inlining of the function that calls this: tiles are large, and every copy is compiled anew."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -243,7 +245,7 @@ def _strip(vectors: int, *, masked: bool = False, single: bool = False) -> Any:
 
     @_compiled
     def strip(a, a_row, a_col, b, b_row, c, c_row, rows, columns, depth, alpha, accumulate):  # type: ignore[no-untyped-def]
-        _stay_a_call()
+        stay_a_call()
         i = 0
         while rows - i >= height:
             whole(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, height, columns)
@@ -288,7 +290,7 @@ def multiply(
     accumulate : bool
         Add to C instead of overwriting it.
     """
-    _stay_a_call()
+    stay_a_call()
     if depth < 1:
         if not accumulate:
             for i in range(rows):
@@ -320,6 +322,18 @@ def multiply(
         b = offset(b, step)
         c = offset(c, step)
         j += step
+
+
+@_compiled
+def multiply_panel(
+    a: Pointer, a_row: int, a_col: int, b: Pointer, b_row: int, c: Pointer, c_row: int,
+    rows: int, columns: int, depth: int, alpha: float, accumulate: bool,
+) -> None:  # fmt: skip
+    """`multiply` for exactly one or two vectors of columns, as padded buffers have them; `depth` is at least 1."""
+    if columns > lanes(a):
+        _wide(a, a_row, a_col, b, b_row, c, c_row, rows, 0, depth, alpha, accumulate)
+    else:
+        _narrow(a, a_row, a_col, b, b_row, c, c_row, rows, 0, depth, alpha, accumulate)
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -378,7 +392,7 @@ _whole_square, _part_of_square = _transpose_square(edge=False), _transpose_squar
 @_compiled
 def transpose(source: Pointer, source_row: int, target: Pointer, target_row: int, rows: int, columns: int) -> None:
     """Write ``target[j, i] = source[i, j]`` for a source (rows, columns); strides of the rows in elements."""
-    _stay_a_call()
+    stay_a_call()
     width = lanes(source)
     for i in range(0, rows, width):
         for j in range(0, columns, width):
@@ -416,7 +430,7 @@ def _pack(b, b_row, b_col, packed, depth, columns):  # type: ignore[no-untyped-d
 
 @_compiled
 def _product(a, a_row, a_col, b, b_row, b_col, c, c_row, scratch, packs, rows, columns, depth, alpha, accumulate):  # type: ignore[no-untyped-def]
-    _stay_a_call()
+    stay_a_call()
     panel = 2 * lanes(a)
     for k in range(0, max(depth, 1), DEPTH):
         steps = min(DEPTH, depth - k)

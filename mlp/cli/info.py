@@ -56,10 +56,7 @@ def _gather() -> dict[str, Any]:
     from mlp._backends import status
 
     return {
-        "backends": {
-            name: asdict(found)
-            for name, found in status().items()  # type: ignore[operator]  # mypy takes it for its module
-        },
+        "backends": {name: asdict(found) for name, found in status().items()},
         "machine": machine.describe(),
         "threads": machine.threads(),
         "cache": machine.cache_folder(),
