@@ -303,7 +303,8 @@ def softmax_cross_entropy(z: Any, t: Any) -> Any:
     shifted = z - row_max(z)
     e = exp(shifted)
     total = row_sum(e)
-    return t * (log(total) - shifted), e / total - t
+    # a class that is certainly not meant counts nothing, however impossible the network calls it
+    return where(t == 0, 0, t * (log(total) - shifted)), e / total - t
 
 
 @dataclass(frozen=True)

@@ -293,7 +293,7 @@ class MLP:
         *,
         epochs: int = 10,
         batch_size: int | None = None,
-        optimizer: str | Optimizer = "adam",
+        optimizer: str | Optimizer | None = None,
         shuffle: bool = True,
         validation_data: tuple[Any, Any] | None = None,
         validation_fraction: float | None = None,
@@ -315,7 +315,7 @@ class MLP:
         batch_size : int, optional
             1 to n; the last batch takes what is left.  Default: 32, or n where that is less.
         optimizer : str or Optimizer
-            With `resume`, that of the last training goes on instead.
+            Default: Adam; with `resume` always that of the last training.
         shuffle : bool
             Visit the rows in another order each epoch.
         validation_data : tuple (X, y), optional
@@ -348,7 +348,11 @@ class MLP:
         """
         self._require_trainable()
         epochs = require_count("epochs", epochs)
-        chosen = self._continued(epochs).optimizer if resume else optimizers.optimizer(optimizer)
+        if resume and optimizer is not None:
+            raise ConfigurationError(
+                "resume=True goes on with the optimizer of the last training; do not give another."
+            )
+        chosen = self._continued(epochs).optimizer if resume else optimizers.optimizer(optimizer or "adam")
         X = check_inputs(X, self.sizes[0], self.dtype, self.xp)
         examples, class_numbers = self._examples(X, y, sample_weight, whole=True)
         validation = self._validation(validation_data, validation_fraction, examples)

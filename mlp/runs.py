@@ -222,13 +222,12 @@ def train(
     """Train `net` on the training part of `dataset`, as the recorder's configuration has it."""
     training = recorder.config["training"]
     stopping = training["early_stopping"]
-    state = net.training_state if resume else None
     return net.fit(
         dataset.X,
         dataset.y,
         epochs=training["epochs"],
         batch_size=training["batch_size"],
-        optimizer=optimizers.from_dict(training["optimizer"]) if state is None else state.optimizer,
+        optimizer=None if resume else optimizers.from_dict(training["optimizer"]),
         validation_fraction=training["validation_fraction"],
         early_stopping=EarlyStopping(**stopping) if stopping else False,
         callbacks=(recorder, *callbacks),

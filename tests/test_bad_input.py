@@ -309,6 +309,15 @@ def test_there_must_be_something_to_resume():
         net.fit(X, Y, resume=True)
 
 
+def test_a_resumed_training_keeps_its_optimizer():
+    net = make()
+    net.fit(X, Y, epochs=1)
+    before = pickle.dumps(net)
+    with pytest.raises(mlp.ConfigurationError, match="do not give another"):
+        net.fit(X, Y, epochs=2, optimizer="sgd", resume=True)
+    assert pickle.dumps(net) == before
+
+
 @pytest.mark.parametrize("method", ["fit", "partial_fit", "loss_and_gradients"])
 @pytest.mark.parametrize("place", ["activation", "output_activation"])
 def test_nothing_is_learnt_through_a_step(method, place):

@@ -410,6 +410,18 @@ def test_rows_of_weight_zero_do_not_count(xp, dtype, kind):
     assert_array_equal(delta[~counted], 0)
 
 
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+@pytest.mark.parametrize("one_hot", [False, True])
+def test_the_farthest_logits_give_a_loss_where_the_answer_is_right(xp, dtype, one_hot):
+    """Their difference overflows, and 0 times infinity must not come into it."""
+    far = np.finfo(dtype).max
+    z = np.array([[-far, far], [far, -far]], dtype)
+    target = np.array([[0, 1], [1, 0]], dtype) if one_hot else np.array([1, 0])
+    loss, delta = xp.loss_and_delta("softmax+cross_entropy", xp.asarray(z), xp.asarray(target))
+    assert float(loss) == 0
+    assert_array_equal(host(xp, delta)[0], np.zeros((2, 2), dtype))
+
+
 @pytest.mark.parametrize("kind", PAIRS)
 def test_weights_of_zero_everywhere_give_zero(xp, dtype, kind):
     z, t = draw_loss(np.random.default_rng(4), kind, 5, 3, dtype)

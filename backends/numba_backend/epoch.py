@@ -515,7 +515,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
 
     f, size, word, double, flag = numba.from_dtype(dtype), types.intp, types.uint64, types.float64, types.boolean
 
-    def read(kind: Any, ndim: int, layout: str = "C") -> Any:
+    def read(kind: Any, ndim: int, layout: Any = "C") -> Any:
         return types.Array(kind, ndim, layout, readonly=True)
 
     def write(kind: Any) -> Any:

@@ -8,6 +8,8 @@ Every kernel works on rows (or elements) `first` to `last`, which is how threads
 computed for a row does not depend on the rows beside it.
 """
 
+# mypy: allow-untyped-decorators
+
 from __future__ import annotations
 
 import functools
@@ -224,7 +226,8 @@ def blocks(dtype: np.dtype[Any]) -> Blocks:
         top, total = exponentials(z, delta, n)
         log_total, loss = log(total), 0.0
         for j in range(n):
-            loss += target[j] * (log_total - (z[j] - top))
+            if target[j] != 0:
+                loss += target[j] * (log_total - (z[j] - top))
             delta[j] = share * (delta[j] / total - target[j])
         return share * loss
 
@@ -391,7 +394,7 @@ def kernels(dtype: np.dtype[Any]) -> Kernels:
 
     f, size = numba.from_dtype(dtype), types.intp
 
-    def read(ndim: int, kind: Any = f, layout: str = "C") -> Any:
+    def read(ndim: int, kind: Any = f, layout: Any = "C") -> Any:
         return types.Array(kind, ndim, layout, readonly=True)
 
     def write(ndim: int) -> Any:
