@@ -73,7 +73,7 @@ def get_backend(name: str, device: str | None = None) -> Backend:
     name : str
         One of `names()`.
     device : str, optional
-        One of the backend's devices, or ``"cuda"`` for the first; default: its first.
+        One of the backend's devices, or ``"cuda"`` for its first GPU; default: its first.
 
     Raises
     ------
@@ -85,7 +85,9 @@ def get_backend(name: str, device: str | None = None) -> Backend:
     found = probe(name)
     if not found.usable:
         raise BackendUnavailableError(f"backend {name!r} cannot be used here: {found.reason}")
-    chosen = found.devices[0] if device in (None, "cuda", "gpu") else str(device)
+    first = found.devices[0]
+    # "cuda" is short for the first GPU, where the backend has one
+    chosen = first if device is None or device == first.partition(":")[0] else str(device)
     if chosen not in found.devices:
         raise ConfigurationError(
             f"backend {name!r} has no device {device!r}; it has {', '.join(found.devices)}. "

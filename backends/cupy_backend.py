@@ -18,7 +18,7 @@ from backends.base import Backend
 from backends.errors import WrongDeviceError
 from backends.plan import Array
 
-INSTALL = "pip install 'mlp[cuda13]' (or 'mlp[cuda12]' for a CUDA 12 driver)"
+INSTALL = "pip install 'cupy-cuda13x[ctk]' (or 'cupy-cuda12x[ctk]' for a CUDA 12 driver)"
 
 _SMOKE_KERNEL = 'extern "C" __global__ void twice(float* x) { x[threadIdx.x] *= 2; }'
 

@@ -34,8 +34,9 @@ class UnknownNameError(ConfigurationError):
     def among(cls, kind: str, name: object, valid: Iterable[str]) -> UnknownNameError:
         """Build the error for `name`, suggesting the nearest of the `valid` ones."""
         known = list(valid)
-        near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
+        as_written = {option.lower(): option for option in known}
+        near = difflib.get_close_matches(str(name).lower(), as_written, n=1, cutoff=0.5)
+        hint = f"; did you mean {as_written[near[0]]!r}?" if near else "."
         return cls(f"unknown {kind} {name!r}{hint} Valid: {', '.join(known)}")
 
 

@@ -69,8 +69,9 @@ def threads() -> dict[str, Any]:
     import threadpoolctl
 
     asked = next((name for name in ("MLP_NUM_THREADS", "NUMBA_NUM_THREADS") if os.environ.get(name)), None)
+    text = os.environ[asked] if asked else str(usable_processors())
     return {
-        "kernels": int(os.environ[asked]) if asked and os.environ[asked].isdecimal() else usable_processors(),
+        "kernels": int(text) if text.isdecimal() and int(text) else f"{text!r} is no number of threads",
         "kernels_set_by": asked or "the processors there are",
         "blas": [
             {"library": library["internal_api"], "version": library["version"], "threads": library["num_threads"]}

@@ -93,6 +93,9 @@ class MLP:
         Names of the classes, kept with the model; the network itself counts them from 0.
     preprocessing : Preprocessing, optional
         What turns a table into inputs, kept with the model; the network itself takes inputs that went through it.
+    target_scaling : tuple (shift, scale), optional
+        For regression with an identity output: the network learns ``(y - shift) / scale``, one number for each output,
+        and its outputs are scaled back.  Losses are those of the scaled targets.
 
     Attributes
     ----------
@@ -135,12 +138,18 @@ class MLP:
         input_scale: float | None = None,
         classes: Sequence[Any] | None = None,
         preprocessing: Preprocessing | None = None,
+        target_scaling: tuple[Sequence[float], Sequence[float]] | None = None,
     ) -> None:
         self.sizes = _check_sizes(sizes)
         n_hidden = len(self.sizes) - 2
         cost = formulas.loss(loss)
         output = _OUTPUT_FOR.get(cost.name, "identity") if output_activation == "auto" else output_activation
         self.kind = formulas.pair(output, cost)
+        if cost.name == "cross_entropy" and self.sizes[-1] == 1:
+            raise ConfigurationError(
+                "cross_entropy chooses one of several outputs, and this network has one, which softmax always makes 1. "
+                "For two classes give it 2 outputs, or loss='binary_cross_entropy'; for numbers, loss='mse'."
+            )
         hidden = [formulas.activation(name) for name in _for_each("activation", activation, n_hidden)]
         for row in hidden:
             if row.role == "output":
@@ -170,6 +179,7 @@ class MLP:
                 "they must be equal."
             )
         self.preprocessing = preprocessing
+        self.target_scaling = _check_target_scaling(target_scaling, self.kind, self.sizes[-1])
         self.init = tuple(
             initializer_for(name, row)
             for name, row in zip(_for_each("init", init, n_hidden + 1), self.plan.activations, strict=True)
@@ -226,6 +236,8 @@ class MLP:
         return self.plan.layout.layers(flat)
 
     def _assign(self, name: str, part: int, values: Sequence[Any]) -> None:
+        if not isinstance(values, Iterable):
+            raise ShapeError(f"{name} are a list of arrays, one for each layer, not {values!r}.")
         values = list(values)
         views = [layer[part] for layer in self.plan.layout.layers(self.parameters)]
         if len(values) != len(views):
@@ -295,7 +307,7 @@ class MLP:
         batch_size: int | None = None,
         optimizer: str | Optimizer | None = None,
         shuffle: bool = True,
-        validation_data: tuple[Any, Any] | None = None,
+        validation_data: tuple[Any, ...] | None = None,
         validation_fraction: float | None = None,
         sample_weight: Any = None,
         early_stopping: EarlyStopping | bool = False,
@@ -318,7 +330,7 @@ class MLP:
             Default: Adam; with `resume` always that of the last training.
         shuffle : bool
             Visit the rows in another order each epoch.
-        validation_data : tuple (X, y), optional
+        validation_data : tuple (X, y) or (X, y, sample_weight), optional
         validation_fraction : float, optional
             Split this part of the rows off, at random by the network's seed, as validation data.
         sample_weight : array_like, shape (n,), optional
@@ -355,9 +367,7 @@ class MLP:
         chosen = self._continued(epochs).optimizer if resume else optimizers.optimizer(optimizer or "adam")
         X = check_inputs(X, self.sizes[0], self.dtype, self.xp)
         examples, class_numbers = self._examples(X, y, sample_weight, whole=True)
-        validation = self._validation(validation_data, validation_fraction, examples)
-        if isinstance(validation, tuple) and not isinstance(validation, Examples):
-            examples, validation = validation
+        examples, validation = self._split_validation(validation_data, validation_fraction, examples)
         n = examples.rows
         if isinstance(chosen, optimizers.GradientDescent):
             if batch_size not in (None, n):
@@ -464,22 +474,27 @@ class MLP:
     def _examples(self, X: Any, y: Any, sample_weight: Any, *, whole: bool) -> tuple[Examples, bool]:
         """Checked examples, and whether the targets are class numbers."""
         n = X.shape[0]
+        if self.target_scaling is not None:
+            shift, scale = (np.array(part) for part in self.target_scaling)
+            y = as_array("y", y, self.xp)
+            y = (y - shift if y.ndim > 1 else y - shift[0]) / (scale if y.ndim > 1 else scale[0])
         target, class_numbers = check_targets(y, n, self.kind, self.sizes[-1], self.dtype, self.xp, whole=whole)
         weight = None if sample_weight is None else check_weight(sample_weight, n, self.dtype, self.xp)
         return Examples(X, target, weight), class_numbers
 
-    def _validation(
-        self, data: tuple[Any, Any] | None, fraction: float | None, examples: Examples
-    ) -> Examples | tuple[Examples, Examples] | None:
+    def _split_validation(
+        self, data: tuple[Any, ...] | None, fraction: float | None, examples: Examples
+    ) -> tuple[Examples, Examples | None]:
+        """Examples to train on, and to validate with if there are to be any."""
         if data is not None and fraction is not None:
             raise ConfigurationError("give validation_data or validation_fraction, not both.")
         if data is not None:
             if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
                 raise ConfigurationError("validation_data is a tuple (X, y), or (X, y, sample_weight).")
             X = check_inputs(data[0], self.sizes[0], self.dtype, self.xp)
-            return self._examples(X, data[1], data[2] if len(data) == 3 else None, whole=False)[0]
+            return examples, self._examples(X, data[1], data[2] if len(data) == 3 else None, whole=False)[0]
         if fraction is None:
-            return None
+            return examples, None
         require_positive("validation_fraction", fraction)
         require_fraction("validation_fraction", fraction)
         n = examples.rows
@@ -503,29 +518,71 @@ class MLP:
             return "classes" if self.sizes[-1] > 1 else "labels"
         return "labels" if self.kind.loss.name == "binary_cross_entropy" else "numbers"
 
-    def as_floats(self, x: Any) -> Any:
+    def _as_floats(self, x: Any) -> Any:
         """A device array of inputs in the network's dtype: uint8 is scaled by `input_scale`."""
         if x.dtype == self.dtype:
             return x
         out = self.xp.empty(x.shape, self.dtype)
         return self.xp.take_rows(x, self.xp.namespace.arange(x.shape[0]), out=out, scale=self.plan.input_scale)
 
-    def logits(self, X: Any) -> Any:
+    def _logits(self, X: Any) -> Any:
         """What enters the output's activation, for checked rows on the device; a device array."""
         with np.errstate(all="ignore"):
-            return loop.logits(self.xp, self.plan, self.parameters, self.as_floats(X))
+            return loop.logits(self.xp, self.plan, self.parameters, self._as_floats(X))
 
     def feedforward(self, X: Any) -> NDArray[Any]:
-        """The network's output for each row of X, shape (n, n_out)."""
+        """The network's output for each row of X, without dropout.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, n_in)
+            Real numbers, cast to the network's dtype; uint8 is multiplied by `input_scale`.
+
+        Returns
+        -------
+        ndarray, shape (n, n_out)
+            Of the network's dtype, on the host.
+
+        Raises
+        ------
+        ShapeError, DtypeError, DataError
+
+        Examples
+        --------
+        >>> MLP([2, 3], init="zeros").feedforward([[1.0, 2.0]])
+        array([[0.33333334, 0.33333334, 0.33333334]], dtype=float32)
+        """
         X = check_inputs(X, self.sizes[0], self.dtype, self.xp)
         chunks = [
-            self.xp.to_numpy(self.xp.activate(self.logits(X[first : first + training.CHUNK]), self.kind.output))
+            self.xp.to_numpy(self.xp.activate(self._logits(X[first : first + training.CHUNK]), self.kind.output))
             for first in range(0, X.shape[0], training.CHUNK)
         ]
-        return np.concatenate(chunks)
+        y = np.concatenate(chunks)
+        if self.target_scaling is not None:
+            shift, scale = (np.array(part, dtype=self.dtype) for part in self.target_scaling)
+            y = y * scale + shift
+        return y
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Class numbers, labels 0 and 1, or numbers, by `task`; shape (n,), or (n, n_out) for several answers a row."""
+        """The network's answer to each row of X.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, n_in)
+            As in `feedforward`.
+
+        Returns
+        -------
+        ndarray, shape (n,), or (n, n_out) for several answers a row
+            By `task`: class numbers, labels 0 and 1 (an output above 1/2), or the outputs themselves.
+
+        Examples
+        --------
+        >>> net = MLP([1, 2], init="zeros")
+        >>> net.biases = [[0.0, 1.0]]
+        >>> net.predict([[5.0]])
+        array([1])
+        """
         y = self.feedforward(X)
         if self.task == "classes":
             return np.asarray(y.argmax(axis=1))
@@ -534,7 +591,17 @@ class MLP:
         return y[:, 0] if y.shape[1] == 1 else y
 
     def predict_proba(self, X: Any) -> NDArray[Any]:
-        """Probabilities, shape (n, number of classes); for a single sigmoid output the columns are no and yes.
+        """Probability of each class.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, n_in)
+            As in `feedforward`.
+
+        Returns
+        -------
+        ndarray, shape (n, number of classes)
+            For a single sigmoid output the columns are no and yes.
 
         Raises
         ------
@@ -550,13 +617,36 @@ class MLP:
         return np.hstack([1 - y, y]) if y.shape[1] == 1 else y
 
     def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, float]:
-        """Mean loss (without penalties) and score on X and y."""
+        """Mean loss and score on X and y.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, n_in)
+        y : array_like, shape (n,) or (n, n_out)
+            As in `fit`.
+        sample_weight : array_like, shape (n,), optional
+
+        Returns
+        -------
+        loss : float
+            Without penalties.
+        score : float
+            As `score` gives it.
+        """
         X = check_inputs(X, self.sizes[0], self.dtype, self.xp)
         examples, class_numbers = self._examples(X, y, sample_weight, whole=False)
         return training.evaluate(self, examples, "classes" if class_numbers else self.task)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Share of the rows whose answer is right; for numbers the coefficient of determination R^2."""
+        """How good the answers are; arguments as in `evaluate`.
+
+        Returns
+        -------
+        float
+            For classes and labels the share of rows that are answered rightly in all labels; for numbers the
+            coefficient of determination R^2, mean over the outputs: scikit-learn's ``accuracy_score`` and
+            ``r2_score``.
+        """
         return self.evaluate(X, y, sample_weight)[1]
 
     def loss_and_gradients(
@@ -564,14 +654,28 @@ class MLP:
     ) -> tuple[float, list[tuple[NDArray[Any], NDArray[Any]]]]:
         """Mean loss of the rows, penalties included, and its slopes by back-propagation; without dropout.
 
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `evaluate`.
+
         Returns
         -------
         loss : float
         gradients : list of (dW, db)
-            Shapes (n_in, n_out) and (n_out,), one pair for each layer.
+            Shapes (n_in, n_out) and (n_out,), one pair for each layer; host arrays of the network's dtype.
+
+        Examples
+        --------
+        For one neuron and half the squared error, dW = (y - t) x and db = y - t:
+
+        >>> net = MLP([2, 1], loss="quadratic", init="zeros")
+        >>> loss, [(dW, db)] = net.loss_and_gradients([[3.0, 4.0]], [2.0])
+        >>> loss, dW.ravel().tolist(), db.tolist()
+        (2.0, [-6.0, -8.0], [-2.0])
         """
         self._require_trainable()
-        X = self.as_floats(check_inputs(X, self.sizes[0], self.dtype, self.xp))
+        X = self._as_floats(check_inputs(X, self.sizes[0], self.dtype, self.xp))
         examples, _ = self._examples(X, y, sample_weight, whole=False)
         space = loop.Workspace(self.xp, self.plan, X.shape[0], self.dtype)
         loss, gradient = loop.loss_and_gradient(
@@ -582,7 +686,18 @@ class MLP:
     # -- keeping ------------------------------------------------------------------------------------
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the network to a safetensors file, complete or not at all; see `mlp.load`."""
+        """Write the network to a safetensors file, complete or not at all; `mlp.load` reads it.
+
+        Parameters
+        ----------
+        path : path-like
+            Replaced if it is there.
+
+        Raises
+        ------
+        StorageError
+            If it cannot be written; what was there stays.
+        """
         from mlp import persistence
 
         persistence.save(self, path)
@@ -604,6 +719,7 @@ class MLP:
             "dtype": str(self.dtype),
             "input_scale": self.input_scale,
             "classes": None if self.classes is None else list(self.classes),
+            "target_scaling": None if self.target_scaling is None else [list(part) for part in self.target_scaling],
         }
 
     def __getstate__(self) -> dict[str, Any]:
@@ -659,7 +775,7 @@ def _check_dtype(dtype: Any) -> np.dtype[Any]:
     except TypeError:
         raise UnknownNameError.among("dtype", dtype, ("float32", "float64")) from None
     if dtype is None or str(found) not in ("float32", "float64"):
-        raise UnknownNameError.among("dtype", str(found), ("float32", "float64"))
+        raise UnknownNameError.among("dtype", dtype if dtype is None else str(found), ("float32", "float64"))
     return found
 
 
@@ -672,9 +788,24 @@ def _check_classes(classes: Sequence[Any] | None, n_outputs: int) -> tuple[Any, 
     return names
 
 
+def _check_target_scaling(
+    scaling: tuple[Sequence[float], Sequence[float]] | None, kind: formulas.OutputLoss, n_outputs: int
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    if scaling is None:
+        return None
+    if kind.output.name != "identity":
+        raise ConfigurationError(f"target_scaling is for outputs of any size, and {kind.output.name!r} is bounded.")
+    shift, scale = (tuple(float(number) for number in part) for part in scaling)
+    if len(shift) != n_outputs or len(scale) != n_outputs:
+        raise ConfigurationError(f"target_scaling needs {n_outputs} shifts and scales, one for each output.")
+    for number in scale:
+        require_positive("every scale in target_scaling", number)
+    return shift, scale
+
+
 def _for_each(name: str, value: Any, count: int) -> list[Any]:
     """One value for every layer, or the list of them that was given."""
-    if isinstance(value, (str, Activation, int, float)) or not isinstance(value, Iterable):
+    if isinstance(value, (str, Activation)) or not isinstance(value, Sequence):
         return [value] * count
     values = list(value)
     if len(values) != count:

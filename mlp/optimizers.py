@@ -208,6 +208,8 @@ def optimizer(choice: str | Optimizer) -> Optimizer:
     """
     if isinstance(choice, Optimizer):
         return choice
+    if callable(choice):
+        raise ConfigurationError(f"the optimizer is a class; make one of it: mlp.{choice.__name__}().")
     if not isinstance(choice, str) or choice not in OPTIMIZERS:
         raise UnknownNameError.among("optimizer", choice, OPTIMIZERS)
     return OPTIMIZERS[choice]()  # type: ignore[call-arg]  # every optimizer of the table has a default rate

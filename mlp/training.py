@@ -44,7 +44,8 @@ class History:
     loss : list of float
         Mean over the epoch's rows of the loss as it was when they were visited, penalties included.
     val_loss, val_score : list of float
-        Loss (without penalties) and score on the validation set after the epoch; empty without one.
+        Loss (without penalties) and score on the validation set after the epoch; empty without one, and NaN for the
+        epochs that had none.
     learning_rate : list of float
         Of the epoch's last update.
     samples_per_second : list of float
@@ -72,6 +73,12 @@ class History:
 
     def __len__(self) -> int:
         return len(self.loss)
+
+    def append_validation(self, loss: float, score: float) -> None:
+        """Add the figures of the epoch that `loss` was last told of; epochs without any have NaN."""
+        missing = [math.nan] * (len(self.loss) - 1 - len(self.val_loss))
+        self.val_loss += [*missing, loss]
+        self.val_score += [*missing, score]
 
 
 @dataclass(frozen=True)
@@ -146,8 +153,8 @@ class TrainingState:
     epoch, step : int
         Epochs and updates done.
     history : History
-    best, waited : float, int
-        Memory of early stopping.
+    monitor, best, waited : str, float, int
+        Memory of early stopping: what it watches, the best of it so far, and for how long.
     other_weights : array or None
         The best weights while early stopping watches; the last ones once the network has the best (`restored`).
     restored : bool
@@ -158,6 +165,7 @@ class TrainingState:
     epoch: int = 0
     step: int = 0
     history: History = field(default_factory=History)
+    monitor: str = ""
     best: float = math.inf
     waited: int = 0
     other_weights: Any = None
@@ -170,6 +178,7 @@ class TrainingState:
             "epoch": self.epoch,
             "step": self.step,
             "history": asdict(self.history),
+            "monitor": self.monitor,
             "best": self.best,
             "waited": self.waited,
             "restored": self.restored,
@@ -184,6 +193,7 @@ class TrainingState:
             data["epoch"],
             data["step"],
             History(**data["history"]),
+            data["monitor"],
             data["best"],
             data["waited"],
             other_weights,
@@ -199,6 +209,7 @@ class TrainingState:
     def forget_best(self) -> None:
         """Let early stopping begin anew, from weights that did not come out of this training."""
         self.best, self.waited, self.other_weights, self.restored = math.inf, 0, None, False
+        self.history.best_epoch = None
 
 
 class Examples(NamedTuple):
@@ -304,6 +315,10 @@ def train(
     state.history.stop_reason = ""
     if state.restored:
         state.exchange(net)
+    monitor = early_stopping.monitor if early_stopping else ""
+    if monitor != state.monitor:  # the best of one figure says nothing of another
+        state.forget_best()
+        state.monitor = monitor
     for hook in callbacks:
         hook.on_train_begin(run)
     interrupts = _stop_on_ctrl_c(run) if catch_interrupt else contextlib.nullcontext()
@@ -312,13 +327,13 @@ def train(
             plan = _plan_epoch(net, state, examples, batch_size, shuffle)
             if not _train_epoch(run, plan, examples, on_batch if each_batch else None):
                 break
-            watched = state.history.loss
+            watched = state.history.loss[-1]
             if validation is not None:
-                loss, score = evaluate(net, validation)
-                state.history.val_loss.append(loss)
-                state.history.val_score.append(score)
-                watched = state.history.val_loss
-            state.optimizer.schedule.observe(watched[-1])
+                watched, score = evaluate(net, validation)
+                state.history.append_validation(watched, score)
+            elif state.history.val_loss:
+                state.history.append_validation(math.nan, math.nan)
+            state.optimizer.schedule.observe(watched)
             if early_stopping:
                 _watch(run, early_stopping)
             for hook in callbacks:
@@ -359,9 +374,13 @@ def _train_epoch(run: Run, plan: EpochPlan, examples: Examples, on_batch: Callab
     run.control.batches_done = 0
     xp.synchronize()
     start = time.perf_counter()
-    result = xp.train_epoch(
-        plan, examples.X, examples.target, examples.weight, net.parameters, state.slots, run.control, on_batch
-    )
+    try:
+        result = xp.train_epoch(
+            plan, examples.X, examples.target, examples.weight, net.parameters, state.slots, run.control, on_batch
+        )
+    except BaseException:  # of a callback, or a second Ctrl-C: what is half done could not be gone on with
+        net.parameters[...], state.slots[...] = before
+        raise
     xp.synchronize()
     seconds = time.perf_counter() - start
     done = len(result.losses)
@@ -443,7 +462,7 @@ def evaluate(net: MLP, examples: Examples, task: str | None = None) -> tuple[flo
     total, mass = 0.0, 0.0
     for first in range(0, examples.rows, CHUNK):
         chunk = slice(first, first + CHUNK)
-        z = net.logits(examples.X[chunk])
+        z = net._logits(examples.X[chunk])
         weight = None if examples.weight is None else examples.weight[chunk]
         share = float(z.shape[0]) if weight is None else float(xp.sum(weight))
         total += share * float(xp.loss_and_delta(net.kind, z, examples.target[chunk], weight)[0])
@@ -494,7 +513,7 @@ def _divergence(net: MLP, plan: EpochPlan, examples: Examples, state: TrainingSt
     # a loss that is not finite halts the replay before its update too; else it was the update that failed
     xp.train_epoch(replace(plan, order=plan.order[: (batch + 1) * size]), *examples, params, slots)
     rows = xp.asarray(plan.order[batch * size : (batch + 1) * size])
-    x = net.as_floats(xp.take_rows(examples.X, rows))
+    x = net._as_floats(xp.take_rows(examples.X, rows))
     layer, what = net.plan.layout.n_layers, "its outputs are finite, but the loss is not"
     with np.errstate(all="ignore"):
         for number, ((W, b), activation) in enumerate(

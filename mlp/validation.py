@@ -50,6 +50,8 @@ def require_count(name: str, value: Any) -> int:
 
 def as_array(name: str, value: Any, xp: Backend) -> Any:
     """`value` as an array of the host or of `xp`, of a real dtype; anything else is refused with the reason."""
+    if value is None:
+        raise DtypeError(f"{name} is None, and an array is needed.")
     if hasattr(value, "tocsr"):
         raise DtypeError(
             f"{name} is a sparse {type(value).__name__}, and a network multiplies dense arrays. Pass {name}.toarray() "
@@ -133,6 +135,12 @@ def check_weight(weight: Any, n: int, dtype: Any, xp: Backend) -> Any:
         raise DataError(f"sample_weight holds {float(weight.min())}: a weight must be zero or positive.")
     if not float(weight.sum()) > 0:
         raise DataError("sample_weight is zero everywhere: there is nothing to learn from.")
+    largest, limits = float(weight.max()), np.finfo(dtype)
+    if not limits.tiny * n < largest < limits.max / n:
+        raise DataError(
+            f"sample_weight goes up to {largest:g}, and sums of such numbers leave the range of {np.dtype(dtype)}. "
+            "Only ratios of weights count: divide them by their mean."
+        )
     return cast("sample_weight", weight, dtype, xp)
 
 

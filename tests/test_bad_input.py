@@ -53,7 +53,7 @@ INPUTS = {
     "text": ([["a", "b", "c", "d"]] * 12, mlp.DtypeError, "encoded as numbers"),
     "bytes": ([[b"a", b"b", b"c", b"d"]] * 12, mlp.DtypeError, "encoded as numbers"),
     "dates": (np.zeros((12, 4), "datetime64[D]"), mlp.DtypeError, "datetime64"),
-    "nothing": (None, mlp.DtypeError, "dtype object"),
+    "nothing": (None, mlp.DtypeError, "X is None"),
     "rows of different lengths": ([[1, 2, 3, 4], [1, 2]], mlp.DtypeError, "rows of different lengths"),
     "a sparse matrix": (sparse.csr_matrix(X), mlp.DtypeError, "X.toarray()"),
     "a sparse array": (sparse.coo_array(X), mlp.DtypeError, "X.toarray()"),
@@ -117,7 +117,7 @@ FIT = {
     "batch_size 2.0": ({"batch_size": 2.0}, mlp.ConfigurationError, "batch_size must be a whole number, 1 or more"),
     "batch_size 13": ({"batch_size": 13}, mlp.ConfigurationError, "larger than the 12 rows there are"),
     "unknown optimizer": ({"optimizer": "adma"}, mlp.UnknownNameError, "did you mean 'adam'?"),
-    "an optimizer's class": ({"optimizer": mlp.SGD}, mlp.UnknownNameError, "unknown optimizer"),
+    "an optimizer's class": ({"optimizer": mlp.SGD}, mlp.ConfigurationError, "mlp.SGD()"),
     "batches of gradient descent": ({"optimizer": "gd", "batch_size": 4}, mlp.ConfigurationError, "use SGD"),
     "validation twice": (
         {"validation_data": (X, Y), "validation_fraction": 0.2},
@@ -150,6 +150,16 @@ CALLS = {
         for name, (loss, y, *rest) in NUMBER_TARGETS.items()
     },
     "fit: y too long for a portion": (make, "partial_fit", (X[:5], Y), {}, mlp.ShapeError, "12 rows and X has 5"),
+    "fit: no y": (make, "fit", (X, None), {}, mlp.DtypeError, "y is None"),
+    "fit: tiny weights": (
+        make,
+        "fit",
+        (X, Y),
+        {"sample_weight": np.full(12, 1e-50)},
+        mlp.DataError,
+        "divide them by their mean",
+    ),
+    "score: huge weights": (make, "score", (X, Y, np.full(12, 1e38)), {}, mlp.DataError, "divide them by their mean"),
     "portion: unknown optimizer": (make, "partial_fit", (X, Y), {"optimizer": "sdg"}, mlp.UnknownNameError, "'sgd'"),
     "predict: width": (make, "predict", (X[:, :3],), {}, mlp.ShapeError, "network's 4 inputs"),
     "predict: NaN": (make, "predict", (X * NAN,), {}, mlp.DataError, "X[0, 0] is nan"),
@@ -179,6 +189,7 @@ ASSIGNMENTS = {
     "NaN": ([np.ones((4, 5)), np.full((5, 3), NAN)], mlp.DataError, "weights[1][0, 0] is nan"),
     "too large": ([np.ones((4, 5)), np.full((5, 3), 1e39)], mlp.DataError, "too large for float32"),
     "text": ([np.ones((4, 5)), np.full((5, 3), "a")], mlp.DtypeError, "weights[1] has dtype"),
+    "nothing": (None, mlp.ShapeError, "a list of arrays"),
 }
 
 
@@ -214,7 +225,15 @@ NETWORKS = {
     "init": ({"init": "he_norm"}, mlp.UnknownNameError, "unknown initializer 'he_norm'; did you mean 'he_normal'?"),
     "dtype": ({"dtype": "float31"}, mlp.UnknownNameError, "unknown dtype 'float31'; did you mean 'float32'?"),
     "dtype int32": ({"dtype": "int32"}, mlp.UnknownNameError, "Valid: float32, float64"),
-    "dtype None": ({"dtype": None}, mlp.UnknownNameError, "Valid: float32, float64"),
+    "dtype None": ({"dtype": None}, mlp.UnknownNameError, "unknown dtype None"),
+    "capitals": ({"activation": "ReLU"}, mlp.UnknownNameError, "did you mean 'relu'?"),
+    "one class": ({"sizes": [4, 5, 1]}, mlp.ConfigurationError, "loss='binary_cross_entropy'"),
+    "a scaled softmax": ({"target_scaling": ([0] * 3, [1] * 3)}, mlp.ConfigurationError, "'softmax' is bounded"),
+    "scales of others": (
+        {"loss": "mse", "target_scaling": ([0], [1])},
+        mlp.ConfigurationError,
+        "needs 3 shifts and scales",
+    ),
     "backend": ({"backend": "nunba"}, mlp.UnknownNameError, "unknown backend 'nunba'; did you mean 'numba'?"),
     "device": ({"device": "cudda"}, mlp.UnknownNameError, "unknown device 'cudda'; did you mean 'cuda'?"),
     "device cuda:x": ({"device": "cuda:x"}, mlp.UnknownNameError, "unknown device 'cuda:x'"),

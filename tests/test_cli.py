@@ -122,6 +122,7 @@ def test_every_flag_reaches_the_network() -> None:
         "sizes": [64, 12, 6, 10], "activation": ["tanh", "elu"], "output_activation": "sigmoid",
         "loss": "binary_cross_entropy", "dropout": [0.1, 0.2], "input_dropout": 0.3, "l2": 0.1, "l1": 0.2,
         "init": ["normal"] * 3, "seed": 7, "dtype": "float64", "input_scale": None, "classes": list(range(10)),
+            "target_scaling": None,
     }  # fmt: skip
     assert config["training"] == {
         "epochs": 2, "batch_size": 50, "validation_fraction": 0.25, "early_stopping": {"patience": 3},
@@ -176,9 +177,20 @@ def test_a_run_is_never_overwritten() -> None:
     assert {path: path.read_bytes() for path in Path("mine").iterdir()} == before
 
 
-def test_targets_far_from_one_are_told_of() -> None:
-    np.save("big.npy", np.random.default_rng(0).normal(size=(50, 2)) * [1, 1e6])
-    assert "standard deviation of" in run("train", "big.npy", *QUICK).stderr
+def test_numbers_of_any_size_can_be_learnt() -> None:
+    x = np.random.default_rng(0).normal(size=(400, 3))
+    np.save("prices.npy", np.column_stack([x, 3e5 + 1e5 * x @ [1, 2, -1]]))
+    results = json.loads(run("train", "prices.npy", "--backend", "numpy", "--json").stdout)
+    assert results["test"]["score"] > 0.95
+    np.save("houses.npy", x)
+    run("predict", results["run"], "houses.npy", "--output", "answers.npy")
+    answers = np.load("answers.npy")
+    assert 2e5 < answers.mean() < 4e5
+    assert (
+        "'answers.npy' is there already"
+        in run("predict", results["run"], "houses.npy", "--output", "answers.npy", status=2).stderr
+    )
+    np.testing.assert_array_equal(np.load("answers.npy"), answers)
 
 
 def test_nielsens_network_on_mnist(mnist_folder: Path) -> None:

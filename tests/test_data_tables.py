@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import re
 import sys
 from pathlib import Path
 
@@ -193,7 +194,7 @@ def test_damaged_parquet_raises_our_errors_only(tmp_path: Path, capfd: pytest.Ca
 def test_without_polars_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = written(tmp_path, "a\n1\n")
     monkeypatch.setitem(sys.modules, "polars", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'mlp\[table\]'") as caught:
+    with pytest.raises(MissingExtraError, match="pip install polars") as caught:
         read_table(path)
     assert isinstance(caught.value, ImportError)
 
@@ -269,3 +270,17 @@ def test_tables_that_cannot_be_learnt_from(
 ) -> None:
     with pytest.raises(error, match=message):
         load(written(tmp_path, content), target=target)
+
+
+def test_names_with_quotes_are_read_as_they_are_meant(tmp_path):
+    path = tmp_path / "quoted.csv"
+    path.write_text('"a ""q""",b\n1,2\n3,4\n')
+    assert list(read_table(path)) == ['a "q"', "b"]
+
+
+@pytest.mark.parametrize(("suffix", "mark"), [(".csv", ";"), (".csv", "\t"), (".tsv", ",")])
+def test_another_separator_is_told_of(tmp_path, suffix, mark):
+    path = tmp_path / f"other{suffix}"
+    path.write_text(f"a{mark}b\n1{mark}2\n")
+    with pytest.raises(FileFormatError, match=f"separated by {re.escape(repr(mark))}"):
+        read_table(path)

@@ -147,7 +147,7 @@ def test_dropout_does_not_act_outside_training(backend):
 
 @pytest.fixture(scope="module")
 def torch():
-    module = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'mlp[peers]'")
+    module = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
     module.set_num_threads(1)
     return module
 

@@ -771,3 +771,59 @@ def test_losses_fall(backend):
     history = make(backend=backend).fit(X, Y, epochs=200, batch_size=5, optimizer=mlp.Adam(0.02))
     assert history.loss[-1] < 0.1 * history.loss[0]
     assert all(later < earlier for earlier, later in pairwise(history.loss[::40]))
+
+
+# -- what goes wrong within an epoch -------------------------------------------------------------------
+
+
+class Trip(mlp.Callback):
+    """Raises in the given batch of the given epoch."""
+
+    def __init__(self, epoch, batch):
+        self.place = epoch, batch
+
+    def on_batch_end(self, run, batch, loss):
+        if (run.epoch, batch) == self.place:
+            raise RuntimeError("tripped")
+
+
+def test_an_error_of_a_callback_leaves_the_epochs_start_to_go_on_from(backend):
+    whole, net = make(backend=backend), make(backend=backend)
+    whole.fit(X, Y, epochs=4, batch_size=5, optimizer="adam")
+    with pytest.raises(RuntimeError, match="tripped"):
+        net.fit(X, Y, epochs=4, batch_size=5, optimizer="adam", callbacks=[Trip(2, 3)])
+    assert len(net.history) == 2
+    net.fit(X, Y, epochs=4, batch_size=5, resume=True)
+    # a callback for each batch makes the Numba backend go step by step, which rounds in another order
+    np.testing.assert_allclose(parameters(net), parameters(whole), rtol=1e-12)
+
+
+def test_the_best_of_one_figure_says_nothing_of_another():
+    net = make()
+    options = {"validation_data": (X_VAL, Y_VAL)}
+    net.fit(X, Y, epochs=3, early_stopping=mlp.EarlyStopping("val_score", patience=50), **options)
+    history = net.fit(X, Y, epochs=40, early_stopping=mlp.EarlyStopping("val_loss", patience=3), resume=True, **options)
+    watched = history.val_loss[3:]
+    assert history.best_epoch == 3 + int(np.argmin(watched))
+    net.fit(X, Y, epochs=60, resume=True)
+    assert net.history.best_epoch is None
+
+
+def test_validation_figures_keep_to_their_epochs():
+    net = make()
+    net.fit(X, Y, epochs=2)
+    net.fit(X, Y, epochs=3, resume=True, validation_data=(X_VAL, Y_VAL))
+    history = net.fit(X, Y, epochs=4, resume=True)
+    assert [np.isnan(value) for value in history.val_loss] == [True, True, False, True]
+    assert len(history.val_score) == len(history.loss) == 4
+
+
+def test_scaled_targets_are_learnt_as_such_and_answered_as_they_were():
+    far = 1e6 + 2e5 * Y
+    scaled = make(target_scaling=([1e6], [2e5]))
+    plain = make()
+    losses = [net.fit(X, y, epochs=5).loss for net, y in ((scaled, far), (plain, Y))]
+    np.testing.assert_allclose(*losses, rtol=1e-9)
+    np.testing.assert_allclose(scaled.predict(X), 1e6 + 2e5 * plain.predict(X), rtol=1e-9)
+    assert scaled.score(X, far) == pytest.approx(plain.score(X, Y), rel=1e-9)
+    assert mlp.MLP(**scaled.get_config()).target_scaling == ((1e6,), (2e5,))

@@ -17,7 +17,7 @@ N, BATCH, STEPS = 58, 6, 10  # the last batch is ragged
 
 @pytest.fixture(scope="module")
 def torch():
-    module = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'mlp[peers]'")
+    module = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
     module.set_num_threads(1)
     return module
 

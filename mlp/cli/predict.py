@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     "--output",
     "-o",
     metavar="FILE",
-    help="A .csv or .npy file to write instead of printing; replaced if there.",
+    help="A new .csv or .npy file to write instead of printing.",
 )
 @option("Output", "--proba", is_flag=True, help="The probability of each class too (in an .npy file, those alone).")
 @json_option
@@ -44,7 +44,7 @@ def predict(model: str, data: str, **options: Any) -> None:
     from mlp import persistence, runs
     from mlp.cli.rows import load_rows
 
-    suffix = _check_suffix(options["output"])
+    suffix = _check_output(options["output"])
     net = persistence.load(runs.model_path(model), backend=options["backend"], device=options["device"])
     rows = load_rows(net, model, data, options, answers=False)
     answers = _named(net, net.predict(rows.X))
@@ -68,7 +68,9 @@ def predict(model: str, data: str, **options: Any) -> None:
         say(_to_csv(net, answers, chances).removesuffix("\n"))
 
 
-def _check_suffix(output: str | None) -> str:
+def _check_output(output: str | None) -> str:
+    if output is not None and Path(output).exists():
+        raise click.BadParameter(f"{output!r} is there already; name a new file.", param_hint="--output")
     suffix = "" if output is None else Path(output).suffix.lower()
     if output is not None and suffix not in (".csv", ".npy"):
         raise click.BadParameter(f"{output!r} must end in .csv or .npy.", param_hint="--output")

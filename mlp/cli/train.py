@@ -154,13 +154,14 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
     spirals, sine), or a file: .csv .tsv .parquet .npy .npz.
 
     The run's folder gets the model, the metrics of each epoch, the configuration, and what --resume needs to go on
-    exactly.  The test part is scored once, at the end, and used for nothing else.  Ctrl-C ends training after the
+    exactly.  The test part is scored once, at the end, and used for nothing else.  Numbers to be learnt are
+    standardised and the answers scaled back; losses are those of the standardised.  Ctrl-C ends training after the
     batch at hand, saves, reports, and exits with 130; a second one exits at once.
 
     \b
     mlp train digits
     mlp train mnist --data-dir mnist --hidden 512,512 --dropout 0.2 --validation 0.1
-    mlp train houses.csv --target price --early-stopping 20 --validation 0.2
+    mlp train houses.csv --target price --task regression --early-stopping 20 --validation 0.2
     mlp train mnist --hidden 30 --activation sigmoid --output-activation sigmoid \\
         --loss quadratic --init normal --optimizer sgd --lr 3 --batch-size 10
     mlp train --resume runs/digits-1 --epochs 200
@@ -271,8 +272,8 @@ def _new(source: str, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[str, 
         input_scale=dataset.input_scale,
         classes=classes,
         preprocessing=dataset.preprocessing,
+        target_scaling=_target_scaling(dataset, loss, options["output_activation"]),
     )
-    _warn_of_spread(dataset)
     patience = options["early_stopping"]
     training: dict[str, Any] = {
         "epochs": options["epochs"] or _default_epochs(len(dataset.X), options),
@@ -332,11 +333,10 @@ def _schedule(text: str, rate: float, warmup: float | None, epochs: int) -> floa
     return rate if name == "constant" else SCHEDULES[name](rate, **settings)
 
 
-def _warn_of_spread(dataset: Dataset) -> None:
-    if dataset.classes is None:
-        spread = float(dataset.y.std())
-        if not 1e-2 <= spread <= 1e2:
-            complain(
-                f"warning: the targets have a standard deviation of {spread:.3g}; networks learn best when it is "
-                "near 1, so write them in a larger or smaller unit"
-            )
+def _target_scaling(dataset: Dataset, loss: str, output: str) -> tuple[list[float], list[float]] | None:
+    """Mean and standard deviation of the numbers to be learnt, where the output may be of any size."""
+    if dataset.classes is not None or loss == "poisson" or output not in ("auto", "identity"):
+        return None
+    y = dataset.y.reshape(len(dataset.y), -1)
+    spread = y.std(axis=0)
+    return y.mean(axis=0).tolist(), [float(s) if s > 0 else 1.0 for s in spread]

@@ -106,7 +106,7 @@ def _polars(where: str) -> Any:
         import polars
     except ImportError as error:
         raise MissingExtraError(
-            f"reading {where} takes polars, which is not installed; run: pip install 'mlp[table]'"
+            f"reading {where} takes polars, which is not installed; run: pip install polars"
         ) from error
     return polars
 
@@ -141,11 +141,12 @@ def _read_text(handle: BinaryIO, separator: str, text: Collection[str], where: s
         null_values=list(MISSING_VALUES),
         schema_overrides={name: pl.String for name in text if name in header},
     )
-    if frame.columns != header or frame.height != len(filled):
+    if frame.width != len(header) or frame.height != len(filled):
         raise FileFormatError(
             f"{where} has quotes or line ends that can be read in two ways; write it with line ends \\n or \\r\\n "
             'and every " within a value doubled'
         )
+    frame.columns = header  # polars leaves doubled quotes in a name as they are
     return frame.filter(pl.Series(filled, dtype=pl.Boolean))
 
 
@@ -168,7 +169,7 @@ def _check_rows(handle: BinaryIO, separator: str, where: str) -> tuple[list[str]
     filled = []
     try:
         header = next(reader, [])
-        _check_header(header, where)
+        _check_header(header, separator, where)
         for row in reader:
             filled.append(bool(row))
             if row and len(row) != len(header):
@@ -190,9 +191,15 @@ def _check_rows(handle: BinaryIO, separator: str, where: str) -> tuple[list[str]
     return header, filled
 
 
-def _check_header(header: list[str], where: str) -> None:
+def _check_header(header: list[str], separator: str, where: str) -> None:
     if not any(header):
         raise FileFormatError(f"{where} has no header; its first line must name the columns")
+    other = next((mark for mark in ";\t|," if len(header) == 1 and mark in header[0]), None)
+    if other:
+        raise FileFormatError(
+            f"{where}: the header is one name, {header[0]!r}; its fields seem to be separated by {other!r}, and here "
+            f"they must be by {separator!r} (pandas.read_csv(path, sep={other!r}).to_csv(new, index=False) converts it)"
+        )
     seen = set()
     for i, name in enumerate(header, 1):
         if not name:
