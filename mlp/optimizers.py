@@ -198,8 +198,8 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 _NAMES = {cls: name for name, cls in OPTIMIZERS.items()}
 
 
-def optimizer(choice: str | Optimizer) -> Optimizer:
-    """An optimizer by name, with its defaults; an `Optimizer` is handed back as it is.
+def optimizer(choice: str | Optimizer | type[Optimizer]) -> Optimizer:
+    """An optimizer by name, with its defaults; an `Optimizer` is handed back as it is, and a class is refused.
 
     Examples
     --------
@@ -208,7 +208,7 @@ def optimizer(choice: str | Optimizer) -> Optimizer:
     """
     if isinstance(choice, Optimizer):
         return choice
-    if callable(choice):
+    if isinstance(choice, type):
         raise ConfigurationError(f"the optimizer is a class; make one of it: mlp.{choice.__name__}().")
     if not isinstance(choice, str) or choice not in OPTIMIZERS:
         raise UnknownNameError.among("optimizer", choice, OPTIMIZERS)
