@@ -1,1 +1,1 @@
-"""The benchmark suite; it needs the extras `bench` and, for comparison, `peers`."""
+"""The pytest-benchmark suite, on the contestants of `mlp.bench`; it needs the extra `bench`, and gains by `peers`."""

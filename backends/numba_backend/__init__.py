@@ -1,8 +1,8 @@
 """Numba: the contract as kernels compiled for this processor.
 
 Read in this order: `backend` (the class, in the contract's words), `kernels` (the loops), `tiles` (matrix
-products), `vector_math` (exp and its kin), `threads` and `cache`.  Importing this package imports none of
-them, nor Numba.
+products), `vector_math` (exp and its kin), `threads`, `cache` and `parts`; then `epoch`, `epoch_kernel` and
+`panels`, which run a whole epoch at once.  Importing this package imports none of them, nor Numba.
 """
 
 from __future__ import annotations

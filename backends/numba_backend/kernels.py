@@ -25,11 +25,10 @@ from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from backends import formulas
 from backends.numba_backend.cache import kernel
+from backends.numba_backend.parts import part
 from backends.numba_backend.tiles import gemm, offset, pointer
 from backends.numba_backend.vector_math import exp, log, specialise
 from backends.random import DROPOUT
-
-_compiled = numba.njit(nogil=True, error_model="numpy", boundscheck=False)
 
 _ELEMENTWISE = [row for row in formulas.ACTIVATIONS.values() if not row.rowwise]
 _LOSS_FORMULAS: list[Callable[..., Any]] = [row.formula for row in formulas.LOSSES.values() if row.formula is not None]
@@ -54,7 +53,7 @@ def _switch(cases: Sequence[Any]) -> Any:
         lines += [f"    {'el' if number else ''}if code == {number}:", f"        case{number}(*arguments)"]
     names: dict[str, Any] = {"__name__": __name__, **{f"case{number}": case for number, case in enumerate(cases)}}
     exec("\n".join(lines), names)
-    return _compiled(names["choose"])
+    return part(names["choose"])
 
 
 @intrinsic
@@ -75,7 +74,7 @@ _M0, _M1 = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
 _W0, _W1 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B)
 
 
-@_compiled
+@part
 def _philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
     """Philox4x64-10: four random words for a counter and a key (see `backends.random`)."""
     for _ in range(10):
@@ -111,7 +110,7 @@ def blocks(dtype: np.dtype[Any]) -> Blocks:
     def in_place(formula: Callable[..., Any]) -> Any:
         f = specialise(formula, dtype)
 
-        @_compiled
+        @part
         def loop(y, n):  # type: ignore[no-untyped-def]
             for i in range(n):
                 y[i] = f(y[i])
@@ -121,7 +120,7 @@ def blocks(dtype: np.dtype[Any]) -> Blocks:
     def slope_in_place(formula: Callable[..., Any] | None) -> Any:
         f = specialise(formula or formulas.identity_backward, dtype)
 
-        @_compiled
+        @part
         def loop(delta, saved, n):  # type: ignore[no-untyped-def]
             for i in range(n):
                 delta[i] = f(delta[i], saved[i])
@@ -131,7 +130,7 @@ def blocks(dtype: np.dtype[Any]) -> Blocks:
     def loss_row(formula: Callable[..., Any]) -> Any:
         f = specialise(formula, dtype)
 
-        @_compiled
+        @part
         def loop(y, target, value, delta, n):  # type: ignore[no-untyped-def]
             for i in range(n):
                 value[i], delta[i] = f(y[i], target[i])
@@ -143,19 +142,19 @@ def blocks(dtype: np.dtype[Any]) -> Blocks:
         row = next(row for row in formulas.RULES.values() if row.formula is formula)
         n_scalars = formula.__code__.co_argcount - 2 - len(row.state)
 
-        @_compiled
+        @part
         def plain(p, g, s, distance, scalars, n):  # type: ignore[no-untyped-def]
             values = to_fixed_tuple(scalars, n_scalars)
             for i in range(n):
                 (p[i],) = f(p[i], g[i], *values)
 
-        @_compiled
+        @part
         def one_slot(p, g, s, distance, scalars, n):  # type: ignore[no-untyped-def]
             values = to_fixed_tuple(scalars, n_scalars)
             for i in range(n):
                 p[i], s[i] = f(p[i], g[i], s[i], *values)
 
-        @_compiled
+        @part
         def two_slots(p, g, s, distance, scalars, n):  # type: ignore[no-untyped-def]
             values = to_fixed_tuple(scalars, n_scalars)
             r = offset(s, distance)
@@ -169,7 +168,7 @@ def blocks(dtype: np.dtype[Any]) -> Blocks:
     apply_loss = _switch([loss_row(formula) for formula in _LOSS_FORMULAS])
     apply_rule = _switch([rule(formula) for formula in _RULE_FORMULAS])
 
-    @_compiled
+    @part
     def exponentials(z, e, n):  # type: ignore[no-untyped-def]
         """Write exp(z - max(z)) to e; return the largest z and the sum."""
         top = z[0]
@@ -182,13 +181,13 @@ def blocks(dtype: np.dtype[Any]) -> Blocks:
             total += e[j]
         return top, real(total)
 
-    @_compiled
+    @part
     def softmax_row(z, y, n):  # type: ignore[no-untyped-def]
         _, total = exponentials(z, y, n)
         for j in range(n):
             y[j] = y[j] / total
 
-    @_compiled
+    @part
     def softmax_slope_row(dy, y, dz, n):  # type: ignore[no-untyped-def]
         total = 0.0
         for j in range(n):
@@ -199,13 +198,13 @@ def blocks(dtype: np.dtype[Any]) -> Blocks:
     # The losses of one row times its share in the batch; the slope in z (or y) goes to delta.  A row of share zero
     # is not looked at: its infinities would come in as NaN.
 
-    @_compiled
+    @part
     def nothing(delta, n):  # type: ignore[no-untyped-def]
         for j in range(n):
             delta[j] = zero
         return 0.0
 
-    @_compiled
+    @part
     def class_loss(z, k, share, delta, n):  # type: ignore[no-untyped-def]
         """Softmax and cross-entropy for class k."""
         if share == 0:
@@ -218,7 +217,7 @@ def blocks(dtype: np.dtype[Any]) -> Blocks:
             delta[j] *= share
         return share * (log(total) - (z[k] - top))
 
-    @_compiled
+    @part
     def distribution_loss(z, target, share, delta, n):  # type: ignore[no-untyped-def]
         """Softmax and cross-entropy for a row of probabilities."""
         if share == 0:
@@ -231,7 +230,7 @@ def blocks(dtype: np.dtype[Any]) -> Blocks:
             delta[j] = share * (delta[j] / total - target[j])
         return share * loss
 
-    @_compiled
+    @part
     def entries_loss(code, y, target, value, share, of_slope, delta, n):  # type: ignore[no-untyped-def]
         """A loss that works entry by entry; `value` is room for the losses of the entries."""
         if share == 0:
@@ -243,7 +242,7 @@ def blocks(dtype: np.dtype[Any]) -> Blocks:
             delta[j] *= share * of_slope
         return loss * share
 
-    @_compiled
+    @part
     def drop_row(x, y, i, n, first, last, threshold, scale, seed, epoch, step, layer):  # type: ignore[no-untyped-def]
         """Units `first` to `last` of row i, which has n units, with dropout; y may be x."""
         of_row = (n + 7) // 8

@@ -50,7 +50,7 @@ CHUNK = 32
 BLOCK = 64
 """Rows of a batch that a product runs through at once, for the same reason."""
 SHARED_WEIGHTS = 4096
-"""Weights of a layer from which on it pays to meet at a barrier for it."""
+"""Weights of a layer from which on a phase of its own pays."""
 
 
 class Panels:

@@ -20,11 +20,14 @@ from typing import Any
 
 import llvmlite.binding
 import numba
+import numpy as np
 from llvmlite import ir as llvm
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from backends.errors import ConfigurationError
+from backends.numba_backend.parts import part
 
 _VARIABLES = ("MLP_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -315,6 +318,18 @@ def _yield(typingctx: Any) -> Any:
     return types.void(), codegen
 
 
+@intrinsic
+def atomic_swap(typingctx: Any, array: Any, index: Any, old: Any, new: Any) -> Any:
+    """Write `new` to ``array[index]`` if it holds `old`; returns whether it did."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        address = _element(context, builder, array, values[0], values[1])
+        outcome = builder.cmpxchg(address, values[2], values[3], "seq_cst", "seq_cst")
+        return builder.extract_value(outcome, 1)
+
+    return types.boolean(array, types.intp, types.int64, types.int64), codegen
+
+
 @numba.njit(nogil=True)
 def wait_for(counter, index, target):  # type: ignore[no-untyped-def]
     """Wait until ``counter[index] >= target``: spin for a while, then give the processor away between looks."""
@@ -336,3 +351,57 @@ def barrier(counter, index, threads):  # type: ignore[no-untyped-def]
     if threads > 1:
         arrived = atomic_add(counter, index, 1)
         wait_for(counter, index, (arrived // threads + 1) * threads)
+
+
+# A kernel in phases, none of which may begin before the one before has ended.  Each phase has one share of work
+# for each thread.  A thread does its own share, and then, rather than wait for a thread that has not even begun
+# (another program may have its processor), that thread's too.  The words of `phases` stand in cache lines of
+# their own: shares done, the last phase that ended, and for each share the last phase in which somebody took it.
+
+_DONE, _ENDED, _TAKEN, _LINE = 0, 8, 16, 8
+_PATIENCE = 50  # looks, about a microsecond: as much as threads that started together are apart
+
+
+def phases(threads: int) -> NDArray[np.int64]:
+    """The words by which threads that run a kernel in phases find shares to do; phases count from 1."""
+    return np.zeros(_TAKEN + _LINE * threads, np.int64)
+
+
+@part
+def take_share(words, phase, t, threads):  # type: ignore[no-untyped-def]
+    """Number of a share that is now the caller's to do, or -1 when the phase has ended."""
+    if atomic_swap(words, _TAKEN + _LINE * t, phase - 1, phase):
+        return t
+    spins = 0
+    while atomic_load(words, _ENDED) < phase:
+        if spins == _PATIENCE:
+            for share in range(threads):
+                if atomic_swap(words, _TAKEN + _LINE * share, phase - 1, phase):
+                    return share
+        if spins < _SPINS:
+            spins += 1
+            _pause()
+        else:
+            _yield()
+    return -1
+
+
+@part
+def is_last_share(words, phase, threads):  # type: ignore[no-untyped-def]
+    """Report a share as done: the last one must still `end_phase`, after what is to be done between phases."""
+    return atomic_add(words, _DONE, 1) == phase * threads - 1
+
+
+@part
+def end_phase(words, phase):  # type: ignore[no-untyped-def]
+    """Let the next phase begin."""
+    atomic_store(words, _ENDED, phase)
+
+
+@part
+def next_share(words, phase, t, threads):  # type: ignore[no-untyped-def]
+    """Report a share as done, and take another."""
+    if is_last_share(words, phase, threads):
+        end_phase(words, phase)
+        return -1
+    return take_share(words, phase, t, threads)

@@ -20,13 +20,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 from llvmlite import ir as llvm
 from numba.core import types
 from numba.extending import intrinsic
 
 from backends.numba_backend.cache import kernel, target_cpu
+from backends.numba_backend.parts import part
 from backends.numba_backend.vector_math import emit_fma
 
 Pointer = Any
@@ -49,7 +49,6 @@ HEIGHT = 192
 FAR_BYTES, FAR_ROWS = 4096, 64
 """Rows of B this far apart lie in pages of their own: with this many rows of A, packing pays."""
 
-_compiled = numba.njit(nogil=True, error_model="numpy", boundscheck=False)
 _i32 = llvm.IntType(32)
 
 
@@ -243,7 +242,7 @@ def _strip(vectors: int, *, masked: bool = False, single: bool = False) -> Any:
     one = _register_tile(1, vectors, masked=masked, single=single)
     height = ROWS
 
-    @_compiled
+    @part
     def strip(a, a_row, a_col, b, b_row, c, c_row, rows, columns, depth, alpha, accumulate):  # type: ignore[no-untyped-def]
         stay_a_call()
         i = 0
@@ -271,7 +270,7 @@ _narrow = _strip(1)
 _column = _strip(1, single=True)
 
 
-@_compiled
+@part
 def multiply(
     a: Pointer, a_row: int, a_col: int, b: Pointer, b_row: int, c: Pointer, c_row: int,
     rows: int, columns: int, depth: int, alpha: float, accumulate: bool,
@@ -324,7 +323,7 @@ def multiply(
         j += step
 
 
-@_compiled
+@part
 def multiply_panel(
     a: Pointer, a_row: int, a_col: int, b: Pointer, b_row: int, c: Pointer, c_row: int,
     rows: int, columns: int, depth: int, alpha: float, accumulate: bool,
@@ -389,7 +388,7 @@ def _transpose_square(edge: bool) -> Any:
 _whole_square, _part_of_square = _transpose_square(edge=False), _transpose_square(edge=True)
 
 
-@_compiled
+@part
 def transpose(source: Pointer, source_row: int, target: Pointer, target_row: int, rows: int, columns: int) -> None:
     """Write ``target[j, i] = source[i, j]`` for a source (rows, columns); strides of the rows in elements."""
     stay_a_call()
@@ -413,7 +412,7 @@ def transpose(source: Pointer, source_row: int, target: Pointer, target_row: int
 # ---------------------------------------------------------------------------------------------------
 
 
-@_compiled
+@part
 def _pack(b, b_row, b_col, packed, depth, columns):  # type: ignore[no-untyped-def]
     """Copy B (depth, columns) into panels of two vectors, [panel][k][column]; the last one may be partly unset."""
     panel = 2 * lanes(b)
@@ -428,7 +427,7 @@ def _pack(b, b_row, b_col, packed, depth, columns):  # type: ignore[no-untyped-d
                     there[k * panel + j] = here[k * b_row + j * b_col]
 
 
-@_compiled
+@part
 def _product(a, a_row, a_col, b, b_row, b_col, c, c_row, scratch, packs, rows, columns, depth, alpha, accumulate):  # type: ignore[no-untyped-def]
     stay_a_call()
     panel = 2 * lanes(a)

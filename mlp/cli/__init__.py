@@ -14,6 +14,7 @@ import click
 
 import mlp
 from mlp._backends import MLPError
+from mlp.cli.bench import bench
 from mlp.cli.evaluate import evaluate
 from mlp.cli.info import info
 from mlp.cli.output import complain
@@ -66,7 +67,7 @@ def cli(debug: bool) -> None:
     logger.propagate = False
 
 
-for _command in (train, predict, evaluate, info):
+for _command in (train, predict, evaluate, info, bench):
     cli.add_command(_command)
 
 

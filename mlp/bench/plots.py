@@ -1,0 +1,144 @@
+"""A `Report` as pictures: speed over batch size, and the roofline; they need the extra `plot`."""
+
+from __future__ import annotations
+
+import io
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from mlp._backends import ConfigurationError
+from mlp.bench.results import Report
+from mlp.storage import write_atomically
+
+# Okabe & Ito's palette, told apart by colour-blind eyes; each contestant keeps its colour and mark in every picture
+_LOOK = {
+    "mlp numpy": ("#56B4E9", "o"),
+    "mlp numba": ("#0072B2", "o"),
+    "mlp cupy": ("#009E73", "o"),
+    "NumPy by hand": ("#000000", "s"),
+    "PyTorch": ("#D55E00", "^"),
+    "torch.compile": ("#E69F00", "v"),
+    "JAX": ("#CC79A7", "D"),
+    "scikit-learn": ("#888888", "P"),
+    "Nielsen": ("#888888", "x"),
+    "PyTorch CUDA": ("#D55E00", "<"),
+    "PyTorch CUDA graph": ("#E69F00", ">"),
+}
+_UNKNOWN = ("#444444", "*")
+
+
+def speed(report: Report, path: str | PathLike[str]) -> None:
+    """Samples a second over the batch size, a panel for each net and optimizer; bars show the quartiles."""
+    figure, axes, panels = _panels(report)
+    for axis, key in zip(axes, panels, strict=False):
+        results = sorted((r for r in report.results if _key(r.case) == key), key=lambda r: r.case.batch_size)
+        for name in _names(report):
+            points = [(r.case.batch_size, r.samples_per_second(e)) for r in results if (e := r.find(name))]
+            if not points:
+                continue
+            sizes, figures = [size for size, _ in points], [figure for _, figure in points]
+            spread = [figure.spread / 2 for figure in figures]
+            axis.errorbar(sizes, [figure.median for figure in figures], spread, label=name, **_style(report, name))
+        axis.set(title=", ".join(key), xlabel="batch size", ylabel="samples per second", xscale="log", yscale="log")
+        sizes = [result.case.batch_size for result in results]
+        axis.set_xticks(sizes, [str(size) for size in sizes])
+        axis.minorticks_off()
+        _plain(axis.yaxis)
+    _finish(figure, axes, len(panels), report, path, "Training speed")
+
+
+def roofline(report: Report, path: str | PathLike[str]) -> None:
+    """Operations a second over operations a byte, under what the device can do, a panel for each net and optimizer.
+
+    The bytes are those a step cannot avoid if caches forget between steps (`Case.bytes_per_step`), so a point above
+    the slope is a network whose weights stay in a cache.
+    """
+    figure, axes, panels = _panels(report)
+    for axis, key in zip(axes, panels, strict=False):
+        results = sorted((r for r in report.results if _key(r.case) == key), key=lambda r: r.case.batch_size)
+        intensities = [result.case.intensity for result in results]
+        low, high = min(intensities) / 2, max(intensities) * 2
+        for number, (device, roof) in enumerate(report.roofs.items()):
+            ridge = roof.gflops / roof.gigabytes_per_second
+            xs = sorted({low, min(max(ridge, low), high), high})
+            ys = [min(roof.gflops, x * roof.gigabytes_per_second) for x in xs]
+            axis.plot(xs, ys, color="#000000", linewidth=2.5, alpha=0.35, linestyle=("-", "--", ":")[number % 3])
+            axis.annotate(
+                f"{device}: {roof.gflops:,.0f} GFLOP/s, {roof.gigabytes_per_second:,.0f} GB/s",
+                (high, roof.gflops), (0, 4), textcoords="offset points", ha="right", fontsize="small",
+            )  # fmt: skip
+        for name in _names(report):
+            points = [(r.case.intensity, r.gflops(e)) for r in results if (e := r.find(name))]
+            if points:
+                axis.plot(*zip(*points, strict=True), label=name, **_style(report, name))
+        axis.set(xlabel="operations per byte that must move", ylabel="GFLOP/s", xscale="log", yscale="log")
+        sizes = ", ".join(str(result.case.batch_size) for result in results)
+        axis.set(title=f"{', '.join(key)} (batch {sizes})", xlim=(low, high))
+        _plain(axis.xaxis)
+        _plain(axis.yaxis)
+    _finish(figure, axes, len(panels), report, path, "Roofline")
+
+
+def _key(case: Any) -> tuple[str, str]:
+    return case.net, case.optimizer
+
+
+def _names(report: Report) -> list[str]:
+    """Every contestant that has a figure, ours first."""
+    entries = [entry for result in report.results for entry in result.entries if entry.counts]
+    return list(dict.fromkeys(entry.name for entry in sorted(entries, key=lambda entry: not entry.ours)))
+
+
+def _style(report: Report, name: str) -> dict[str, Any]:
+    colour, mark = _LOOK.get(name, _UNKNOWN)
+    ours = name.startswith("mlp ")
+    return {
+        "color": colour, "marker": mark, "linewidth": 2.2 if ours else 1.2, "markersize": 6,
+        "linestyle": "-" if ours else "--", "zorder": 3 if ours else 2,
+    }  # fmt: skip
+
+
+def _panels(report: Report) -> tuple[Any, list[Any], list[tuple[str, str]]]:
+    """A figure with a panel for each net and optimizer, three in a row."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigurationError("pictures need matplotlib: pip install 'mlp[plot]'") from error
+    panels = list(dict.fromkeys(_key(result.case) for result in report.results))
+    columns = min(3, max(1, len(panels)))
+    rows = max(1, -(-len(panels) // columns))
+    figure = Figure(figsize=(max(5.2 * columns, 7.5), 4.2 * rows + 1.2), layout="constrained")
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat), panels
+
+
+def _plain(axis: Any) -> None:
+    """Ticks of a logarithmic axis as one says them: 0.5, 20 k, 1 M."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    def say(value: float, _: int) -> str:
+        return f"{value / 1e6:g} M" if value >= 1e6 else f"{value / 1e3:g} k" if value >= 1e3 else f"{value:g}"
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(say))
+
+
+def _finish(figure: Any, axes: list[Any], used: int, report: Report, path: str | PathLike[str], title: str) -> None:
+    for axis in axes[used:]:
+        axis.set_visible(False)
+    handles: dict[str, Any] = {}
+    for axis in axes[:used]:
+        axis.grid(visible=True, which="major", alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+        handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+    in_a_row = int(figure.get_figwidth() // 2)
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside lower center", ncols=max(1, min(len(handles), in_a_row))
+    )
+    machine = report.about.get("machine", {})
+    where = [machine.get("cpu"), f"{machine.get('usable_processors')} processors", *machine.get("gpus", [])]
+    figure.suptitle(f"{title}, float32\n{', '.join(map(str, where))}" if machine else f"{title}, float32")
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=150, format=Path(path).suffix[1:])
+    write_atomically(path, picture.getvalue())
