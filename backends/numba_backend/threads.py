@@ -2,7 +2,7 @@
 
 `run` hands the parts of a task to threads that are already waiting, which takes what the system needs to
 wake one (20 to 50 microseconds measured there and back).  Kernels that run a whole epoch synchronise among
-themselves with `barrier`, in compiled code.
+themselves in compiled code, at a `barrier` or in phases.
 """
 
 # mypy: allow-untyped-decorators
