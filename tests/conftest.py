@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,11 @@ settings.register_profile(
 )
 settings.register_profile("thorough", parent=settings.get_profile("repeatable"), derandomize=False, max_examples=1000)
 settings.load_profile(os.environ.get("MLP_HYPOTHESIS", "repeatable"))
+
+
+def pytest_configure():
+    # a shell's background job is started with Ctrl-C ignored, and so would be all that it starts
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header():
