@@ -547,7 +547,8 @@ class UpdateRule:
     state : tuple of str
         Names of what it remembers of every parameter; all start at zero.
     scalars : callable
-        ``scalars(step, learning_rate, **hyper) -> tuple of float``: the formula's last arguments.
+        ``scalars(step, learning_rate, **hyper) -> tuple of float``: the formula's last arguments; of arrays of
+        steps and rates, arrays.
     """
 
     name: str
@@ -573,7 +574,7 @@ def _rmsprop_scalars(step: int, rate: float, *, rho: float, epsilon: float) -> t
 
 
 def _adam_scalars(step: int, rate: float, *, beta1: float, beta2: float, epsilon: float) -> tuple[float, ...]:
-    root = math.sqrt(1 - beta2**step)
+    root = sqrt(1 - beta2**step)
     return rate / (1 - beta1**step), beta1, 1 - beta1, beta2, 1 - beta2, epsilon, root
 
 
@@ -582,7 +583,7 @@ def _adam_epsilon_hat_scalars(
 ) -> tuple[float, ...]:
     # the order of operations suggested below algorithm 1, as scikit-learn and TensorFlow have it: epsilon joins the
     # uncorrected square root, so it acts as epsilon / sqrt(1 - beta2^t) would in the other form
-    root = math.sqrt(1 - beta2**step)
+    root = sqrt(1 - beta2**step)
     return rate * root / (1 - beta1**step), beta1, 1 - beta1, beta2, 1 - beta2, epsilon, 1.0
 
 

@@ -23,7 +23,7 @@ from backends.plan import Control, EpochPlan, Layout, NetworkPlan
 
 pytest.importorskip("numba")
 
-from backends.numba_backend import epoch, threads
+from backends.numba_backend import epoch, panels, threads
 from backends.numba_backend.panels import SHARED_WEIGHTS, Panels
 
 NUMPY, NUMBA = backends.get_backend("numpy"), backends.get_backend("numba")
@@ -208,7 +208,7 @@ def test_softmax_regression():
 
 @pytest.fixture
 def any_work_is_shared(monkeypatch):
-    monkeypatch.setattr(epoch, "THREAD_WORK", 0)
+    monkeypatch.setattr(panels, "THREAD_WORK", 0)
     yield
     threads.set_num_threads(None)
 
@@ -415,7 +415,7 @@ def test_the_loop_takes_over(caplog):
     custom = formulas.Activation("twice", lambda xp, z: 2 * z, lambda xp, dy, y: 2 * dy, custom=True)
     network = case.plan.network
     network = replace(network, activations=(custom, network.activations[-1]))
-    with caplog.at_level(logging.DEBUG, "mlp"):
+    with caplog.at_level(logging.INFO, "mlp"):
         found = case.train(network=network)
     assert "a user's own" in caplog.text
     assert_same(found, case.train(NUMPY.train_epoch, network=network), 1e-12)

@@ -41,6 +41,7 @@ class NumbaBackend(Backend):
 
     def __init__(self) -> None:
         super().__init__(np, erfc=formulas.erfc)
+        self._reported: set[str] = set()
 
     # -- batched dot products -----------------------------------------------------------------------
 
@@ -256,7 +257,9 @@ class NumbaBackend(Backend):
     ) -> EpochResult:
         reason = "each batch is to be reported" if on_batch else obstacle(plan, X, target, weight, params, state)
         if reason:
-            logger.debug("training goes step by step, not as one kernel: %s", reason)
+            if reason not in self._reported:  # once, not each epoch
+                self._reported.add(reason)
+                logger.info("training goes step by step, not as one kernel: %s", reason)
             return super().train_epoch(plan, X, target, weight, params, state, control, on_batch)
         return run_epoch(plan, X, target, weight, params, state, control or Control())
 

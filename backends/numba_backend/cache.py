@@ -90,6 +90,9 @@ def _environment_digest(package: Path = _PACKAGE) -> str:
     return digest.hexdigest()[:16]
 
 
+_ENVIRONMENT = _environment_digest()  # now: a source edited later is not the one that this process compiles
+
+
 def _fingerprint(function: Callable[..., Any]) -> str:
     """Digest of a function's code and of every function and constant that it reaches."""
     digest = hashlib.sha256()
@@ -186,7 +189,7 @@ def _candidates() -> Iterator[Path]:
 def cache_dir() -> Path | None:
     """Folder of the compiled kernels of this version on this processor, or None if none can be written."""
     for root in _candidates():
-        folder = root / f"kernels-{_environment_digest()}"
+        folder = root / f"kernels-{_ENVIRONMENT}"
         if _usable(root) and _usable(folder):
             _prune(root, keep=folder)
             return folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -22,11 +21,8 @@ from backends.numba_backend.epoch_kernel import (
     epoch_kernel,
 )
 from backends.numba_backend.kernels import LOSS_CODE, RULE_CODE
-from backends.numba_backend.panels import Panels
+from backends.numba_backend.panels import Panels, is_shared
 from backends.plan import Array, Control, EpochPlan, EpochResult, NetworkPlan
-
-THREAD_WORK = 1.5e6
-"""Floating-point operations of a step from which a second thread gives more than meeting it takes."""
 
 
 def obstacle(plan: EpochPlan, X: Array, target: Array, weight: Array | None, params: Array, state: Array) -> str:
@@ -112,15 +108,14 @@ def run_epoch(
 
 def _threads_for(network: NetworkPlan, batch_size: int) -> int:
     """Threads for a step; one where this call is part of a task that threads already share."""
-    work = 6.0 * batch_size * network.layout.n_weights
-    return 1 if work < THREAD_WORK or team.inside() else team.get_num_threads()
+    return team.get_num_threads() if is_shared(network, batch_size) and not team.inside() else 1
 
 
 def _scalars(plan: EpochPlan, dtype: np.dtype[Any]) -> Array:
     """The update rule's scalars of each batch, shape (n_batches, n_scalars)."""
-    scalars = functools.partial(plan.rule.row.scalars, **plan.rule.hyper)
-    rates = enumerate(plan.learning_rates[: plan.n_batches].tolist(), plan.first_step + 1)
-    return np.array([scalars(step, rate) for step, rate in rates], dtype)
+    steps = np.arange(plan.first_step + 1, plan.first_step + 1 + plan.n_batches)
+    values = plan.rule.row.scalars(steps, plan.learning_rates[: plan.n_batches], **plan.rule.hyper)
+    return np.stack(np.broadcast_arrays(*values), axis=1).astype(dtype)
 
 
 def _weighing(plan: EpochPlan, weight: Array | None, dtype: np.dtype[Any]) -> tuple[Array, Array]:

@@ -88,19 +88,20 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
     # -- forward ------------------------------------------------------------------------------------
 
     @part
-    def gather(layer, space, X, X_bytes, input_scale, order, start, i0, i1, odd, dice):  # type: ignore[no-untyped-def]
+    def gather(layer, space, source, order, start, i0, i1, odd, dice):  # type: ignore[no-untyped-def]
         """Rows of the batch into the input of the first layer."""
         stay_a_call()
+        X, X_row, X_bytes, bytes_row, are_bytes, input_scale = source
         n, row = layer[N_IN], layer[INPUT_ROW]
         inputs = offset(space, layer[INPUT] + odd * layer[SECOND])
         for i in range(i0, i1):
             x = offset(inputs, i * row)
-            if X_bytes.size:
-                bytes_ = offset(pointer(X_bytes), order[start + i] * X_bytes.strides[0])
+            if are_bytes:
+                bytes_ = offset(X_bytes, order[start + i] * bytes_row)
                 for k in range(n):
                     x[k] = real(bytes_[k]) * input_scale
             else:
-                numbers = offset(pointer(X), order[start + i] * (X.strides[0] // X.itemsize))
+                numbers = offset(X, order[start + i] * X_row)
                 for k in range(n):
                     x[k] = numbers[k]
         if layer[THRESHOLD]:
@@ -146,18 +147,19 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
 
     @part
     def losses(  # type: ignore[no-untyped-def]
-        layer, space, kind, code, of_slope, order, numbers, targets, portions, start, rows, i0, i1, room, result
+        layer, space, kind, code, of_slope, order, truth, start, rows, i0, i1, room, result
     ):
         """Losses of rows i0 to i1, and their slopes in z."""
         stay_a_call()
+        numbers, targets, portions, weighed = truth
         n, row, y = layer[N_OUT], layer[ROW], offset(room, layer[N_OUT])
         for i in range(i0, i1):
             z, delta = offset(space, layer[SAVED] + i * row), offset(space, layer[DELTA] + i * row)
-            share = portions[start + i] if portions.size else real(1.0 / rows)
+            share = portions[start + i] if weighed else real(1.0 / rows)
             if kind == CLASS:
                 result[i] = class_loss(z, numbers[order[start + i]], share, delta, n)
                 continue
-            target = offset(pointer(targets), order[start + i] * n)
+            target = offset(targets, order[start + i] * n)
             if kind == DISTRIBUTION:
                 result[i] = distribution_loss(z, target, share, delta, n)
             elif kind == FUSED:
@@ -369,9 +371,17 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
         rule, way, scalars, terms, l1, clip_value, clip_norm,
         seed, number, halt,
     ):  # fmt: skip
+        # from here on pointers only: threads that count references to the same arrays would hinder each other
         batch_size, shared, packed, kept, chunks, penalised = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5]
-        buffer, n_layers, n_batches = pointer(space), table.shape[0], batch_losses.size
+        buffer, n_layers, n_batches, n_rows = pointer(space), table.shape[0], batch_losses.size, order.size
         bottom, top = pointer(table), offset(pointer(table), (n_layers - 1) * n_fields)
+        shares, request, report, loss_of = pointer(phases), pointer(words), pointer(result), pointer(batch_losses)
+        order_at, all_scalars, all_terms = pointer(order), pointer(scalars), pointer(terms)
+        n_scalars, n_terms = scalars.shape[1], terms.shape[1]
+        source = (
+            pointer(X), X.strides[0] // X.itemsize, pointer(X_bytes), X_bytes.strides[0], X_bytes.size > 0, input_scale
+        )  # fmt: skip
+        truth = pointer(numbers), pointer(targets), pointer(portions), portions.size > 0
         turned, own = offset(buffer, scratch[t, 0]), offset(buffer, scratch[t, 1])
         row_room = offset(buffer, scratch[t, 2])
         row_losses = pointer(doubles)
@@ -380,7 +390,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
         l1_slope, bound = real(l1), real(clip_value)
 
         phase = 1
-        who = take_share(phases, phase, t, threads)
+        who = take_share(shares, phase, t, threads)
         while who >= 0:
             if penalised:
                 for l in range(n_layers):
@@ -389,39 +399,39 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                     for chunk in range(first, last):
                         weigh(layer, buffer, chunk, room, chunk_sums)
             if shared:
-                first, last = _share(min(batch_size, order.size), 1, who, threads)
-                gather(bottom, buffer, X, X_bytes, input_scale, order, 0, first, last, 0, (seed, number, np.uint64(0)))
-            who = next_share(phases, phase, t, threads)
+                first, last = _share(min(batch_size, n_rows), 1, who, threads)
+                gather(bottom, buffer, source, order_at, 0, first, last, 0, (seed, number, np.uint64(0)))
+            who = next_share(shares, phase, t, threads)
 
         for batch in range(n_batches):
             start, odd, dice = batch * batch_size, batch & 1, (seed, number, np.uint64(batch))
-            rows = min(batch_size, order.size - start)
-            of_batch, values = offset(pointer(terms), batch * terms.shape[1]), scalars[batch]
+            rows = min(batch_size, n_rows - start)
+            of_batch, values = offset(all_terms, batch * n_terms), offset(all_scalars, batch * n_scalars)
             counts = of_batch[COUNTS] != 0
 
             # Forward through the shared layers.
             for l in range(shared):
                 layer = offset(bottom, l * n_fields)
                 phase += 1
-                who = take_share(phases, phase, t, threads)
+                who = take_share(shares, phase, t, threads)
                 while who >= 0:
                     forward_shared(layer, l == n_layers - 1, buffer, rows, who, threads, odd, dice)
-                    who = next_share(phases, phase, t, threads)
+                    who = next_share(shares, phase, t, threads)
 
             # The other layers forward and back: what a row needs of them does not depend on other rows.
             phase += 1
-            who = take_share(phases, phase, t, threads)
+            who = take_share(shares, phase, t, threads)
             while who >= 0:
                 first, last = _share(rows, ROWS, who, threads)
                 for i0 in range(first, last, BLOCK):
                     i1 = min(i0 + BLOCK, last)
                     if not shared:
-                        gather(bottom, buffer, X, X_bytes, input_scale, order, start, i0, i1, 0, dice)
+                        gather(bottom, buffer, source, order_at, start, i0, i1, 0, dice)
                     for l in range(shared, n_layers):
                         layer = offset(bottom, l * n_fields)
                         forward(layer, l == n_layers - 1, buffer, i0, i1, 0, layer[PANELS], odd, dice)
                     losses(
-                        top, buffer, kind, loss_code, of_slope, order, numbers, targets, portions, start, rows, i0, i1,
+                        top, buffer, kind, loss_code, of_slope, order_at, truth, start, rows, i0, i1,
                         row_room, row_losses,
                     )  # fmt: skip
                     for l in range(n_layers - 1, max(shared, 1) - 1, -1):
@@ -431,27 +441,27 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                             k1 = min(k0 + CHUNK, layer[N_IN])
                             slopes_of_inputs(layer, buffer, i0, i1, k0, k1, turned, own)
                         through_activation(layer, buffer, i0, i1, 0, layer[N_IN], dice)
-                if is_last_share(phases, phase, threads):
+                if is_last_share(shares, phase, threads):
                     loss = total_loss(row_losses, rows, of_value)
                     if penalised:
                         loss += penalty(chunk_sums, chunks, of_batch[L2], l1)
-                    batch_losses[batch] = loss
-                    result[DONE] = batch + 1
+                    loss_of[batch] = loss
+                    report[DONE] = batch + 1
                     if not math.isfinite(loss):
-                        if result[FAILED] < 0:
-                            result[FAILED] = batch
+                        if report[FAILED] < 0:
+                            report[FAILED] = batch
                         if halt:
-                            atomic_store(result, LAST, batch)
-                    end_phase(phases, phase)
-                who = take_share(phases, phase, t, threads)
-            if atomic_load(result, LAST) <= batch:
+                            atomic_store(report, LAST, batch)
+                    end_phase(shares, phase)
+                who = take_share(shares, phase, t, threads)
+            if atomic_load(report, LAST) <= batch:
                 return
 
             # Back through the shared layers.  A chunk of all panels is updated once it has been used.
             for l in range(shared - 1, 0, -1):
                 layer = offset(bottom, l * n_fields)
                 phase += 1
-                who = take_share(phases, phase, t, threads)
+                who = take_share(shares, phase, t, threads)
                 while who >= 0:
                     turn(layer, buffer, 0, rows, turned)
                     first, last = _share(layer[CHUNKS], 1, who, threads)
@@ -470,13 +480,13 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                     k0, k1 = first * CHUNK, min(last * CHUNK, layer[N_IN])
                     if k0 < k1:
                         through_activation(layer, buffer, 0, rows, k0, k1, dice)
-                    who = next_share(phases, phase, t, threads)
+                    who = next_share(shares, phase, t, threads)
 
             # The rest of the update; where the whole gradient's norm is bounded, all of it.
             factor = one
             if counts and way == KEPT:
                 phase += 1
-                who = take_share(phases, phase, t, threads)
+                who = take_share(shares, phase, t, threads)
                 while who >= 0:
                     for l in range(n_layers):
                         layer = offset(bottom, l * n_fields)
@@ -487,10 +497,10 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                             gradient(layer, buffer, rows, chunk, odd, real(of_batch[L2]), l1_slope, bound, g)
                             of_chunk = offset(chunk_sums, 4 * (layer[FIRST_CHUNK] + chunk) + 2)
                             sums(g, n, width, room, of_chunk)
-                    who = next_share(phases, phase, t, threads)
+                    who = next_share(shares, phase, t, threads)
                 factor = clip_factor(chunk_sums, chunks, clip_norm)
             phase += 1
-            who = take_share(phases, phase, t, threads)
+            who = take_share(shares, phase, t, threads)
             while who >= 0:
                 for l in range(n_layers):
                     if not counts or (0 < l < shared and way != KEPT):
@@ -507,15 +517,15 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                 if shared and batch + 1 < n_batches:
                     dice = (seed, number, np.uint64(batch + 1))
                     after = start + batch_size
-                    first, last = _share(min(batch_size, order.size - after), 1, who, threads)
-                    gather(bottom, buffer, X, X_bytes, input_scale, order, after, first, last, 1 - odd, dice)
-                if is_last_share(phases, phase, threads):
-                    atomic_store(words, 1, batch + 1)
-                    if atomic_load(words, 0) != 0:
-                        atomic_store(result, LAST, batch)
-                    end_phase(phases, phase)
-                who = take_share(phases, phase, t, threads)
-            if atomic_load(result, LAST) <= batch:
+                    first, last = _share(min(batch_size, n_rows - after), 1, who, threads)
+                    gather(bottom, buffer, source, order_at, after, first, last, 1 - odd, dice)
+                if is_last_share(shares, phase, threads):
+                    atomic_store(request, 1, batch + 1)
+                    if atomic_load(request, 0) != 0:
+                        atomic_store(report, LAST, batch)
+                    end_phase(shares, phase)
+                who = take_share(shares, phase, t, threads)
+            if atomic_load(report, LAST) <= batch:
                 return
 
     f, size, word, double, flag = numba.from_dtype(dtype), types.intp, types.uint64, types.float64, types.boolean

@@ -21,12 +21,11 @@ import numba
 import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
-from numba.np.unsafe.ndarray import to_fixed_tuple
 
 from backends import formulas
 from backends.numba_backend.cache import kernel
 from backends.numba_backend.parts import part
-from backends.numba_backend.tiles import gemm, offset, pointer
+from backends.numba_backend.tiles import gemm, leading, offset, pointer
 from backends.numba_backend.vector_math import exp, log, specialise
 from backends.random import DROPOUT
 
@@ -140,23 +139,23 @@ def blocks(dtype: np.dtype[Any]) -> Blocks:
     def rule(formula: Callable[..., Any]) -> Any:
         f = specialise(formula, dtype)
         row = next(row for row in formulas.RULES.values() if row.formula is formula)
-        n_scalars = formula.__code__.co_argcount - 2 - len(row.state)
+        read_scalars = leading(formula.__code__.co_argcount - 2 - len(row.state))
 
         @part
         def plain(p, g, s, distance, scalars, n):  # type: ignore[no-untyped-def]
-            values = to_fixed_tuple(scalars, n_scalars)
+            values = read_scalars(scalars)
             for i in range(n):
                 (p[i],) = f(p[i], g[i], *values)
 
         @part
         def one_slot(p, g, s, distance, scalars, n):  # type: ignore[no-untyped-def]
-            values = to_fixed_tuple(scalars, n_scalars)
+            values = read_scalars(scalars)
             for i in range(n):
                 p[i], s[i] = f(p[i], g[i], s[i], *values)
 
         @part
         def two_slots(p, g, s, distance, scalars, n):  # type: ignore[no-untyped-def]
-            values = to_fixed_tuple(scalars, n_scalars)
+            values = read_scalars(scalars)
             r = offset(s, distance)
             for i in range(n):
                 p[i], s[i], r[i] = f(p[i], g[i], s[i], r[i], *values)
@@ -374,7 +373,9 @@ def kernels(dtype: np.dtype[Any]) -> Kernels:
     def update(p, g, state, scalars, code, first, last):  # type: ignore[no-untyped-def]
         """Apply a rule to elements of the parameters and of the rows of state, in place."""
         slots = offset(pointer(state), first)
-        apply_rule(code, offset(pointer(p), first), offset(pointer(g), first), slots, p.size, scalars, last - first)
+        apply_rule(
+            code, offset(pointer(p), first), offset(pointer(g), first), slots, p.size, pointer(scalars), last - first
+        )
 
     @kernel
     def take_bytes(x, rows, out, scale):  # type: ignore[no-untyped-def]

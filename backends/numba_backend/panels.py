@@ -51,6 +51,13 @@ BLOCK = 64
 """Rows of a batch that a product runs through at once, for the same reason."""
 SHARED_WEIGHTS = 4096
 """Weights of a layer from which on a phase of its own pays."""
+THREAD_WORK = 1.5e6
+"""Floating-point operations of a step from which a second thread gives more than meeting it takes."""
+
+
+def is_shared(network: NetworkPlan, batch_size: int) -> bool:
+    """Whether a step is worth more than one thread."""
+    return 6.0 * batch_size * network.layout.n_weights >= THREAD_WORK
 
 
 class Panels:
@@ -78,7 +85,7 @@ class Panels:
     ) -> None:
         self.layout, self.slots, self.lanes = network.layout, slots, VECTOR_BYTES // dtype.itemsize
         self._size = self.chunks = 0
-        layers = [self._panels_of(l, network) for l in range(self.layout.n_layers)]
+        layers = [self._panels_of(l, network, batch_size) for l in range(self.layout.n_layers)]
         self.packed = self._size
         self._size *= 1 + slots + keep_gradient
         # dividing by panels moves inputs between processors, dividing by rows moves weights
@@ -127,11 +134,12 @@ class Panels:
                 yield W[:, first : first + width], b[first : first + width], panel
                 start += height * width
 
-    def _panels_of(self, l: int, network: NetworkPlan) -> dict[str, int]:
+    def _panels_of(self, l: int, network: NetworkPlan, batch_size: int) -> dict[str, int]:
         n_in, n_out = network.layout.sizes[l : l + 2]
         padded = _round_up(n_out, self.lanes)
         # panels of one vector give a narrow layer two panels to divide
-        width = self.lanes * (2 if padded > 2 * self.lanes else 1)
+        divided = padded <= 2 * self.lanes and is_shared(network, batch_size)
+        width = self.lanes * (1 if divided else 2)
         panels, chunks = -(-padded // width), -(-(n_in + 1) // CHUNK)
         activation, rate = network.activations[l], network.dropout[l]
         layer = {

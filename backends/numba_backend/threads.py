@@ -235,7 +235,7 @@ def run(task: Callable[[int], object], parts: int, on_interrupt: Callable[[], ob
 
 
 # ---------------------------------------------------------------------------------------------------
-# Meeting in compiled code.  Counters are int64 arrays.
+# Meeting in compiled code.  Counters are int64, in arrays or behind pointers.
 # ---------------------------------------------------------------------------------------------------
 
 _SPINS = 2000  # about 20 to 50 microseconds, more than a step of a small network takes
@@ -252,8 +252,9 @@ def _yield_processor() -> int:
 llvmlite.binding.add_symbol("mlp_yield_processor", _yield_processor())
 
 
-def _element(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
-    return builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
+def _element(context: Any, builder: Any, kind: Any, words: Any, index: Any) -> Any:
+    start = words if isinstance(kind, types.CPointer) else context.make_array(kind)(context, builder, words).data  # type: ignore[attr-defined]
+    return builder.gep(start, [index])
 
 
 @intrinsic

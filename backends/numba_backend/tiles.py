@@ -77,6 +77,22 @@ def offset(typingctx: Any, start: Any, elements: Any) -> Any:
     return start(start, types.intp), codegen
 
 
+def leading(count: int) -> Any:
+    """Function for compiled code that reads the first `count` elements behind a pointer, as a tuple."""
+
+    @intrinsic
+    def read(typingctx: Any, start: Any) -> Any:
+        result = types.UniTuple(start.dtype, count)  # type: ignore[attr-defined]
+
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            elements = [builder.load(builder.gep(values[0], [llvm.IntType(64)(i)])) for i in range(count)]
+            return context.make_tuple(builder, result, elements)
+
+        return result(start), codegen
+
+    return read
+
+
 @intrinsic
 def lanes(typingctx: Any, start: Any) -> Any:
     """Numbers in one vector of the type that `start` points to."""

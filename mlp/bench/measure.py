@@ -29,8 +29,8 @@ TOLERANCE = 1e-3
 TURN = 0.05
 """Seconds that a turn takes at least; shorter epochs are repeated."""
 
-SETTLE = 0.03
-"""Seconds before a turn: threads of the BLAS and OpenMP libraries spin for about so long after their work."""
+SETTLE, PATIENCE = 0.01, 1.0
+"""Seconds in which nothing may run before a turn begins, and how long that is waited for."""
 
 LONG = 0.1
 """Seconds of an epoch in which waking up does not show."""
@@ -148,7 +148,7 @@ class _Runner:
         assert self.epoch is not None
         limit = self.contestant.limit_threads
         with contextlib.nullcontext() if limit is None or threads is None else limit(threads):
-            time.sleep(SETTLE)
+            _settle()
             if self.usual < LONG:
                 self.epoch()  # wakes its threads and fills the caches
             epochs = max(1, round(TURN / self.usual))
@@ -156,6 +156,16 @@ class _Runner:
             for _ in range(epochs):
                 self.epoch()
             return (time.perf_counter() - start) / epochs
+
+
+def _settle() -> None:
+    """Wait for threads that spin on after the work of the turn before, as those of BLAS libraries do for 0.1 s."""
+    deadline = time.perf_counter() + PATIENCE
+    while time.perf_counter() < deadline:
+        used = time.process_time()
+        time.sleep(SETTLE)
+        if time.process_time() - used < SETTLE / 10:
+            return
 
 
 # -- what the machine can do ---------------------------------------------------------------------------
