@@ -41,7 +41,6 @@ class NumbaBackend(Backend):
 
     def __init__(self) -> None:
         super().__init__(np, erfc=formulas.erfc)
-        self._reported: set[str] = set()
 
     # -- batched dot products -----------------------------------------------------------------------
 
@@ -257,8 +256,7 @@ class NumbaBackend(Backend):
     ) -> EpochResult:
         reason = "each batch is to be reported" if on_batch else obstacle(plan, X, target, weight, params, state)
         if reason:
-            if reason not in self._reported:  # once, not each epoch
-                self._reported.add(reason)
+            if plan.first_step == 0:  # once, not each epoch
                 logger.info("training goes step by step, not as one kernel: %s", reason)
             return super().train_epoch(plan, X, target, weight, params, state, control, on_batch)
         return run_epoch(plan, X, target, weight, params, state, control or Control())
