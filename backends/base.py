@@ -293,6 +293,8 @@ class Backend:
         values, delta = self._values_and_delta(kind, z, target)
         portion = self._portions(z, weight)[:, None]
         of_value, of_slope = kind.shares(z.shape[1])
+        if kind.loss.bounded:
+            values = self.minimum(values, kind.ceiling(z.dtype))
         # where, not the product: a row of weight zero must not bring its infinities in
         loss = self.where(portion != 0, values * portion, 0).sum(dtype=np.float64)
         return loss * of_value, self.where(portion != 0, delta * (portion * of_slope), 0)

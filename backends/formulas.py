@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from types import FunctionType, MappingProxyType
 from typing import Any
 
-from numpy import abs, exp, expm1, log, log1p, maximum, minimum, sign, sqrt, tanh, where
+from numpy import abs, exp, expm1, finfo, log, log1p, maximum, minimum, sign, sqrt, tanh, where
 
 from backends.errors import ConfigurationError, NotDifferentiableError, UnknownNameError
 
@@ -321,6 +321,9 @@ class Loss:
     reports_mean : bool
         The value told is the mean over the outputs even where the slope is that of their sum, as in scikit-learn's
         squared error.
+    bounded : bool
+        The value told of an entry is at most ``-log(eps)``, as in scikit-learn's log-loss, where no probability is
+        taken for smaller than eps; the slope knows no bound.
     outputs : tuple of str, or None
         The output activations it goes with; None: every differentiable one.
     reason : str
@@ -336,6 +339,7 @@ class Loss:
     reason: str = ""
     custom: bool = False
     reports_mean: bool = False
+    bounded: bool = False
 
 
 LOSSES: Mapping[str, Loss] = MappingProxyType(
@@ -404,6 +408,10 @@ class OutputLoss:
         """What the value and the slope of one entry count in the loss of its row of `n_out` outputs."""
         mean = self.loss.mean_over_outputs
         return 1 / n_out if mean or self.loss.reports_mean else 1.0, 1 / n_out if mean else 1.0
+
+    def ceiling(self, dtype: Any) -> float:
+        """What the loss of one entry is told as at most, for numbers of `dtype`."""
+        return -math.log(finfo(dtype).eps) if self.loss.bounded else math.inf
 
 
 def loss(name: str | Loss) -> Loss:

@@ -178,6 +178,7 @@ class NumbaBackend(Backend):
         self._own("loss_and_delta", target)
         portion = self._portions(z, weight)
         of_value, of_slope = map(z.dtype.type, kind.shares(z.shape[1]))
+        ceiling = z.dtype.type(kind.ceiling(z.dtype))
         compiled, z, delta = kernels(z.dtype), np.ascontiguousarray(z), np.empty(z.shape, z.dtype)
         if kind.loss.name == "cross_entropy":
             if target.ndim == 1:
@@ -185,18 +186,18 @@ class NumbaBackend(Backend):
                 numbers = np.ascontiguousarray(target, dtype=np.int64)
                 if not _within(numbers, z.shape[1]):  # the kernel writes where they point
                     return super().loss_and_delta(kind, z, target, weight)
-                return compiled.cross_entropy_numbers(z, numbers, portion, delta), delta
+                return compiled.cross_entropy_numbers(z, numbers, portion, ceiling, delta), delta
             self._check_target_rows(kind, z, target)
-            return compiled.cross_entropy_rows(z, np.ascontiguousarray(target), portion, delta), delta
+            return compiled.cross_entropy_rows(z, np.ascontiguousarray(target), portion, ceiling, delta), delta
         self._check_target_rows(kind, z, target)
         target, value = np.ascontiguousarray(target), np.empty(z.shape[1], z.dtype)
         if kind.fused is not None:
             return compiled.loss_rows(
-                z, target, portion, of_slope, value, delta, LOSS_CODE[kind.fused]
+                z, target, portion, of_slope, ceiling, value, delta, LOSS_CODE[kind.fused]
             ) * of_value, delta
         y = self.activate(z, kind.output)
         assert kind.loss.formula is not None
-        loss = compiled.loss_rows(y, target, portion, of_slope, value, delta, LOSS_CODE[kind.loss.formula])
+        loss = compiled.loss_rows(y, target, portion, of_slope, ceiling, value, delta, LOSS_CODE[kind.loss.formula])
         delta = self.activate_backward(delta, z if kind.output.saves == "z" else y, kind.output, out=delta)
         if weight is not None:
             delta[portion == 0] = 0  # a row of weight zero must not bring its infinities in

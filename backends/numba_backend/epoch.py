@@ -76,6 +76,7 @@ def run_epoch(
     scalars, terms, portions = _scalars(plan, dtype), *_weighing(plan, weight, dtype)
     kind, loss_code = _kind(network.kind, target)
     of_value, of_slope = map(dtype.type, network.kind.shares(network.layout.sizes[-1]))
+    ceiling = dtype.type(network.kind.ceiling(dtype))
     nothing, X = np.empty((0, 0), dtype), _rows_adjacent(X)
     numbers, bytes_ = (nothing, X) if X.dtype == np.uint8 else (X, np.empty((0, 0), np.uint8))
     is_class = kind == CLASS
@@ -91,7 +92,7 @@ def run_epoch(
             t, threads, phases, control.words, result, losses,
             panels.table, panels.space, sizes, panels.own, doubles,
             numbers, bytes_, dtype.type(network.input_scale), order, classes, targets, portions,
-            kind, loss_code, of_value, of_slope,
+            kind, loss_code, of_value, of_slope, ceiling,
             RULE_CODE[rule.name], way, scalars, terms, plan.l1, clip_value, clip_norm,
             plan.seed, plan.epoch, plan.halt,
         )  # fmt: skip

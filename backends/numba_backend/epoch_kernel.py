@@ -147,7 +147,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
 
     @part
     def losses(  # type: ignore[no-untyped-def]
-        layer, space, kind, code, of_slope, order, truth, start, rows, i0, i1, room, result
+        layer, space, kind, code, of_slope, ceiling, order, truth, start, rows, i0, i1, room, result
     ):
         """Losses of rows i0 to i1, and their slopes in z."""
         stay_a_call()
@@ -157,22 +157,22 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
             z, delta = offset(space, layer[SAVED] + i * row), offset(space, layer[DELTA] + i * row)
             share = portions[start + i] if weighed else real(1.0 / rows)
             if kind == CLASS:
-                result[i] = class_loss(z, numbers[order[start + i]], share, delta, n)
+                result[i] = class_loss(z, numbers[order[start + i]], share, ceiling, delta, n)
                 continue
             target = offset(targets, order[start + i] * n)
             if kind == DISTRIBUTION:
-                result[i] = distribution_loss(z, target, share, delta, n)
+                result[i] = distribution_loss(z, target, share, ceiling, delta, n)
             elif kind == FUSED:
-                result[i] = entries_loss(code, z, target, room, share, of_slope, delta, n)
+                result[i] = entries_loss(code, z, target, room, share, of_slope, ceiling, delta, n)
             elif kind == SOFTMAX:
                 softmax_row(z, y, n)
-                result[i] = entries_loss(code, y, target, room, share, of_slope, delta, n)
+                result[i] = entries_loss(code, y, target, room, share, of_slope, ceiling, delta, n)
                 softmax_slope_row(delta, y, delta, n)
             else:
                 for j in range(n):
                     y[j] = z[j]
                 apply_activation(layer[ACTIVATION], y, n)
-                result[i] = entries_loss(code, y, target, room, share, of_slope, delta, n)
+                result[i] = entries_loss(code, y, target, room, share, of_slope, ceiling, delta, n)
                 apply_slope(layer[ACTIVATION], delta, z if layer[SAVES_Z] else y, n)
 
     # -- backward -----------------------------------------------------------------------------------
@@ -367,7 +367,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
         t, threads, phases, words, result, batch_losses,
         table, space, sizes, scratch, doubles,
         X, X_bytes, input_scale, order, numbers, targets, portions,
-        kind, loss_code, of_value, of_slope,
+        kind, loss_code, of_value, of_slope, ceiling,
         rule, way, scalars, terms, l1, clip_value, clip_norm,
         seed, number, halt,
     ):  # fmt: skip
@@ -431,7 +431,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                         layer = offset(bottom, l * n_fields)
                         forward(layer, l == n_layers - 1, buffer, i0, i1, 0, layer[PANELS], odd, dice)
                     losses(
-                        top, buffer, kind, loss_code, of_slope, order_at, truth, start, rows, i0, i1,
+                        top, buffer, kind, loss_code, of_slope, ceiling, order_at, truth, start, rows, i0, i1,
                         row_room, row_losses,
                     )  # fmt: skip
                     for l in range(n_layers - 1, max(shared, 1) - 1, -1):
@@ -541,7 +541,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
             size, size, write(size), write(size), write(size), write(double),
             read(size, 2), write(f), read(size, 1), read(size, 2), write(double),
             read(f, 2, "A"), read(types.uint8, 2, "A"), f, read(size, 1), read(size, 1), read(f, 2), read(f, 1),
-            size, size, f, f,
+            size, size, f, f, f,
             size, size, read(f, 2), read(double, 2), double, double, double,
             word, word, flag,
         )

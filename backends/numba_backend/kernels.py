@@ -26,7 +26,7 @@ from backends import formulas
 from backends.numba_backend.cache import kernel
 from backends.numba_backend.parts import part
 from backends.numba_backend.tiles import gemm, leading, offset, pointer
-from backends.numba_backend.vector_math import exp, log, specialise
+from backends.numba_backend.vector_math import exp, log, minimum, specialise
 from backends.random import DROPOUT
 
 _ELEMENTWISE = [row for row in formulas.ACTIVATIONS.values() if not row.rowwise]
@@ -204,7 +204,7 @@ def blocks(dtype: np.dtype[Any]) -> Blocks:
         return 0.0
 
     @part
-    def class_loss(z, k, share, delta, n):  # type: ignore[no-untyped-def]
+    def class_loss(z, k, share, ceiling, delta, n):  # type: ignore[no-untyped-def]
         """Softmax and cross-entropy for class k."""
         if share == 0:
             return nothing(delta, n)
@@ -214,10 +214,10 @@ def blocks(dtype: np.dtype[Any]) -> Blocks:
         delta[k] -= one
         for j in range(n):
             delta[j] *= share
-        return share * (log(total) - (z[k] - top))
+        return share * minimum(log(total) - (z[k] - top), ceiling)
 
     @part
-    def distribution_loss(z, target, share, delta, n):  # type: ignore[no-untyped-def]
+    def distribution_loss(z, target, share, ceiling, delta, n):  # type: ignore[no-untyped-def]
         """Softmax and cross-entropy for a row of probabilities."""
         if share == 0:
             return nothing(delta, n)
@@ -225,19 +225,19 @@ def blocks(dtype: np.dtype[Any]) -> Blocks:
         log_total, loss = log(total), 0.0
         for j in range(n):
             if target[j] != 0:
-                loss += target[j] * (log_total - (z[j] - top))
+                loss += minimum(target[j] * (log_total - (z[j] - top)), ceiling)
             delta[j] = share * (delta[j] / total - target[j])
         return share * loss
 
     @part
-    def entries_loss(code, y, target, value, share, of_slope, delta, n):  # type: ignore[no-untyped-def]
+    def entries_loss(code, y, target, value, share, of_slope, ceiling, delta, n):  # type: ignore[no-untyped-def]
         """A loss that works entry by entry; `value` is room for the losses of the entries."""
         if share == 0:
             return nothing(delta, n)
         apply_loss(code, y, target, value, delta, n)
         loss = 0.0
         for j in range(n):
-            loss += value[j]
+            loss += minimum(value[j], ceiling)
             delta[j] *= share * of_slope
         return loss * share
 
@@ -343,30 +343,30 @@ def kernels(dtype: np.dtype[Any]) -> Kernels:
                 out[j] += row[j]
 
     @kernel
-    def loss_rows(y, target, portion, of_slope, value, delta, code):  # type: ignore[no-untyped-def]
+    def loss_rows(y, target, portion, of_slope, ceiling, value, delta, code):  # type: ignore[no-untyped-def]
         """Sum of the losses, and their slopes in y (for a fused formula, in z), times each row's portion."""
         n, loss, room = y.shape[1], 0.0, pointer(value)
         for i in range(y.shape[0]):
             row, goal, slope = offset(pointer(y), i * n), offset(pointer(target), i * n), offset(pointer(delta), i * n)
-            loss += entries_loss(code, row, goal, room, portion[i], of_slope, slope, n)
+            loss += entries_loss(code, row, goal, room, portion[i], of_slope, ceiling, slope, n)
         return loss
 
     @kernel
-    def cross_entropy_numbers(z, target, portion, delta):  # type: ignore[no-untyped-def]
+    def cross_entropy_numbers(z, target, portion, ceiling, delta):  # type: ignore[no-untyped-def]
         """`loss_rows` of softmax and cross-entropy for class numbers."""
         n, loss = z.shape[1], 0.0
         for i in range(z.shape[0]):
             row, slope = offset(pointer(z), i * n), offset(pointer(delta), i * n)
-            loss += class_loss(row, target[i], portion[i], slope, n)
+            loss += class_loss(row, target[i], portion[i], ceiling, slope, n)
         return loss
 
     @kernel
-    def cross_entropy_rows(z, target, portion, delta):  # type: ignore[no-untyped-def]
+    def cross_entropy_rows(z, target, portion, ceiling, delta):  # type: ignore[no-untyped-def]
         """`loss_rows` of softmax and cross-entropy for rows of probabilities."""
         n, loss = z.shape[1], 0.0
         for i in range(z.shape[0]):
             row, goal, slope = offset(pointer(z), i * n), offset(pointer(target), i * n), offset(pointer(delta), i * n)
-            loss += distribution_loss(row, goal, portion[i], slope, n)
+            loss += distribution_loss(row, goal, portion[i], ceiling, slope, n)
         return loss
 
     @kernel
@@ -409,9 +409,9 @@ def kernels(dtype: np.dtype[Any]) -> Kernels:
             "softmax_backward": (softmax_backward, (read(2), read(2), write(2))),
             "slope": (slope, (write(2), read(2), size, size, size)),
             "column_sums": (column_sums, (read(2), write(1))),
-            "loss_rows": (loss_rows, (read(2), read(2), read(1), f, write(1), write(2), size)),
-            "cross_entropy_numbers": (cross_entropy_numbers, (read(2), read(1, types.int64), read(1), write(2))),
-            "cross_entropy_rows": (cross_entropy_rows, (read(2), read(2), read(1), write(2))),
+            "loss_rows": (loss_rows, (read(2), read(2), read(1), f, f, write(1), write(2), size)),
+            "cross_entropy_numbers": (cross_entropy_numbers, (read(2), read(1, types.int64), read(1), f, write(2))),
+            "cross_entropy_rows": (cross_entropy_rows, (read(2), read(2), read(1), f, write(2))),
             "update": (update, (write(1), read(1), write(2), read(1), size, size, size)),
             "take_bytes": (take_bytes, (read(2, types.uint8, "A"), read(1, types.int64), write(2), f)),
             "dropout": (dropout, (read(2), write(2), word, f, word, word, word, word)),
