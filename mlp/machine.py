@@ -42,9 +42,9 @@ def describe() -> dict[str, Any]:
 
 def usable_processors() -> int:
     """Processors that this process may use; containers and batch systems lend fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    import joblib
+
+    return int(joblib.cpu_count())
 
 
 def versions() -> dict[str, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import platform
 import queue
@@ -18,6 +19,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import joblib
 import llvmlite.binding
 import numba
 import numpy as np
@@ -44,10 +46,13 @@ def _default_num_threads() -> int:
             if not text.isdecimal() or int(text) < 1:
                 raise ConfigurationError(f"{name}={text!r}: the number of threads must be a positive integer")
             return int(text)
-    # the processors this process may use: containers and batch systems lend fewer than the machine has
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return _usable_processors()
+
+
+@functools.cache
+def _usable_processors() -> int:
+    """Processors that this process may use: containers and batch systems lend fewer than the machine has."""
+    return int(joblib.cpu_count())
 
 
 _chosen: int | None = None
