@@ -299,6 +299,13 @@ def sigmoid_binary_cross_entropy(z: Any, t: Any) -> Any:
     return maximum(z, 0) - z * t + log1p(e), where(z >= 0, 1 / (1 + e), e / (1 + e)) - t
 
 
+def sigmoid_log_loss(z: Any, t: Any) -> Any:
+    """Binary cross-entropy told from the rounded probability, as scikit-learn does; infinite where that is 0 or 1."""
+    e = exp(-abs(z))
+    y = where(z >= 0, 1 / (1 + e), e / (1 + e))
+    return where(t > 0, -t * log(y), 0) + where(t < 1, (t - 1) * log(1 - y), 0), y - t
+
+
 def softmax_cross_entropy(z: Any, t: Any) -> Any:
     shifted = z - row_max(z)
     e = exp(shifted)
@@ -378,10 +385,11 @@ FUSED: Mapping[tuple[str, str], Callable[..., Any]] = MappingProxyType(
     {
         ("softmax", "cross_entropy"): softmax_cross_entropy,
         ("sigmoid", "binary_cross_entropy"): sigmoid_binary_cross_entropy,
+        ("sigmoid", "log_loss"): sigmoid_log_loss,
         ("exp", "poisson"): exp_poisson,
     }
 )
-"""(output activation, loss) -> ``formula(z, t) -> (value, dz)``."""
+"""(output activation, loss) -> ``formula(z, t) -> (value, dz)``; ``log_loss`` is the estimators' alone."""
 
 
 @dataclass(frozen=True)
@@ -637,7 +645,8 @@ class Rule:
 
     def scalars(self, step: int, learning_rate: float) -> tuple[float, ...]:
         """The formula's scalar arguments at `step`, which counts from 1."""
-        return self.row.scalars(step, learning_rate, **self.hyper)
+        # Python's floats take part in float32 arithmetic, NumPy's would turn it into float64
+        return tuple(map(float, self.row.scalars(step, learning_rate, **self.hyper)))
 
 
 # ---------------------------------------------------------------------------------------------------

@@ -230,6 +230,12 @@ def test_two_trainings_of_one_epoch_are_one_of_two(backend, optimizer):
         assert_array_equal(mine, theirs)
 
 
+@pytest.mark.parametrize("optimizer", [mlp.SGD(0.1, momentum=0.9), mlp.Adam(), mlp.Adam(epsilon_hat=True)], ids=repr)
+def test_scalars_leave_float32_as_it_is(optimizer):
+    scalars = optimizer.rule.scalars(3, np.float64(0.1))
+    assert all((np.float32(1) * scalar).dtype == np.float32 for scalar in scalars)
+
+
 def test_gradient_descent_is_one_update_an_epoch(backend):
     net = network(backend)
     X, y = data()
