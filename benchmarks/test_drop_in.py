@@ -1,0 +1,180 @@
+"""Speed of what replaces existing code by a changed import: scikit-learn's MLPClassifier, and the book's Network.
+
+MLP_DATA=mnist python -m pytest benchmarks/test_drop_in.py
+python -m pytest benchmarks/test_drop_in.py -k "fit and numba" --benchmark-json=now.json
+
+Both take turns.  The table shows the time of ours, each under a heading with the ratio: the median over the turns of
+the other's time divided by ours.  Without the files of MNIST, random rows of its shape stand in for it, and the heading
+says so.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn import neural_network
+from sklearn.datasets import load_digits
+from sklearn.model_selection import GridSearchCV
+
+import backends
+import mlp
+from benchmarks import nielsen
+from mlp import classic
+from mlp.bench import Case
+from mlp.bench.measure import SETTLE
+
+BACKENDS = ("auto", *backends.available())
+WARM_UP = 1000
+"""Rows of a first training that is not measured: kernels are compiled in it, and threads started."""
+
+
+@cache
+def mnist() -> tuple[str, NDArray[Any], NDArray[Any]]:
+    """Where the rows come from, the rows as bytes, and their classes."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
+    folder = Path(os.environ.get("MLP_DATA", beside))
+    if any(folder.glob("*-ubyte*")):
+        images = mlp.data.load("mnist", data_dir=folder)
+        return "MNIST", images.X, images.y
+    X, y = Case("784-100-10", 32).data()
+    return "random rows of MNIST's shape", (X * 255).astype(np.uint8), y
+
+
+@cache
+def rows(dtype: str, n: int | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The first n of them as numbers from 0 to 1, and their classes."""
+    _, X, y = mnist()
+    return X[:n] / np.dtype(dtype).type(255), y[:n]
+
+
+def race(benchmark: Any, name: str, ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> None:
+    """Measure `ours`, each time after `theirs`, and write the ratio into the heading of the table."""
+    seconds: list[float] = []
+
+    def other() -> None:
+        start = time.perf_counter()
+        theirs()
+        seconds.append(time.perf_counter() - start)
+        time.sleep(SETTLE)
+
+    benchmark.pedantic(ours, setup=other, rounds=rounds)
+    ratio = statistics.median(np.array(seconds) / benchmark.stats.stats.data)
+    benchmark.stats.group = f"{name}: {ratio:.2f} times as fast, {statistics.median(seconds):.2f} s before"
+    benchmark.extra_info |= {"times_as_fast": ratio, "seconds_of_the_other": seconds}
+
+
+@pytest.fixture(autouse=True)
+def _few_epochs_are_meant(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore")  # for the processes that joblib starts
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Stochastic Optimizer: Maximum iterations")
+        yield
+
+
+# -- MLPClassifier --------------------------------------------------------------------------------------
+
+
+def classifier(kind: Any, batch_size: Any, **ours: Any) -> Any:
+    """The defaults, but for a number of epochs that is the same for both."""
+    return kind(batch_size=batch_size, max_iter=2, random_state=0, **ours)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("batch_size", ["auto", 32])
+def test_fit(benchmark: Any, batch_size: Any, dtype: str, backend: str) -> None:
+    X, y = rows(dtype)
+    ours = classifier(mlp.MLPClassifier, batch_size, backend=backend)
+    theirs = classifier(neural_network.MLPClassifier, batch_size)
+    for model in (ours, theirs):
+        model.fit(X[:WARM_UP], y[:WARM_UP])
+    name = f"fit of MLPClassifier on {mnist()[0]}, batch_size={batch_size}, {dtype}"
+    race(benchmark, name, lambda: ours.fit(X, y), lambda: theirs.fit(X, y), rounds=3)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("batch_size", ["auto", 32])
+def test_same_work_in_fit(batch_size: Any, backend: str) -> None:
+    X, y = rows("float64", WARM_UP)
+    ours = classifier(mlp.MLPClassifier, batch_size, backend=backend).fit(X, y)
+    theirs = classifier(neural_network.MLPClassifier, batch_size).fit(X, y)
+    assert ours.loss_curve_ == pytest.approx(theirs.loss_curve_, rel=1e-8)
+
+
+# -- a grid search --------------------------------------------------------------------------------------
+
+GRID = {"hidden_layer_sizes": [(16,), (32,), (32, 16), (64,)], "alpha": [1e-4, 1e-1]}
+FOLDS = 3  # times the eight settings
+
+
+def search(kind: Any, n_jobs: int | None = None, max_iter: int = 20, **ours: Any) -> Any:
+    X, y = load_digits(return_X_y=True)
+    model = kind(max_iter=max_iter, random_state=0, **ours)
+    return GridSearchCV(model, GRID, cv=FOLDS, n_jobs=n_jobs, refit=False).fit(X / 16, y)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_grid_search(benchmark: Any, n_jobs: int | None, backend: str) -> None:
+    def ours() -> object:
+        return search(mlp.MLPClassifier, n_jobs, backend=backend)
+
+    def theirs() -> object:
+        return search(neural_network.MLPClassifier, n_jobs)
+
+    ours()
+    race(benchmark, f"grid search of 24 models on digits, n_jobs={n_jobs}", ours, theirs, rounds=3)
+
+
+def test_same_work_in_a_grid_search() -> None:
+    ours, theirs = (search(kind, max_iter=3) for kind in (mlp.MLPClassifier, neural_network.MLPClassifier))
+    assert ours.cv_results_["mean_test_score"] == pytest.approx(theirs.cv_results_["mean_test_score"], rel=1e-12)
+
+
+# -- the book's program ---------------------------------------------------------------------------------
+
+
+def columns(n: int) -> list[tuple[Any, Any]]:
+    """The first n images as the book's `mnist_loader` gives them."""
+    X, y = rows("float32", n)
+    return list(zip(X[:, :, None], np.eye(10)[y][:, :, None], strict=True))
+
+
+def epoch_of_the_book(kind: Any, pairs: list[tuple[Any, Any]], **ours: Any) -> Any:
+    np.random.seed(0)  # noqa: NPY002 - what the book draws from
+    random.seed(0)
+    net = kind([784, 30, 10], **ours)
+    net.SGD(list(pairs), 1, 10, 3.0)
+    return net
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_book(benchmark: Any, backend: str) -> None:
+    pairs = columns(50_000)
+
+    def ours() -> object:
+        return epoch_of_the_book(classic.Network, pairs, backend=backend)
+
+    def theirs() -> object:
+        return epoch_of_the_book(nielsen.Network, pairs)
+
+    epoch_of_the_book(classic.Network, pairs[:WARM_UP], backend=backend)
+    race(benchmark, f"an epoch of the book's 784-30-10 on {mnist()[0]}, batch 10", ours, theirs, rounds=3)
+
+
+def test_same_work_in_the_book() -> None:
+    pairs = columns(WARM_UP)
+    ours, theirs = epoch_of_the_book(classic.Network, pairs), epoch_of_the_book(nielsen.Network, pairs)
+    for mine, its in zip([*ours.weights, *ours.biases], [*theirs.weights, *theirs.biases], strict=True):
+        np.testing.assert_allclose(mine, its, rtol=1e-8, atol=1e-10)
