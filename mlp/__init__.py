@@ -19,10 +19,12 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "mlp.model": ("MLP",),
+    "mlp.estimators": ("MLPClassifier", "MLPRegressor"),
     "mlp.training": ("Callback", "EarlyStopping", "History", "Run"),
     "mlp.optimizers": ("Adagrad", "Adam", "AdamW", "GradientDescent", "Optimizer", "RMSprop", "SGD"),
     "mlp.custom": ("custom_activation", "custom_loss"),
     "mlp.persistence": ("load",),
+    "mlp.interchange": ("from_sklearn", "from_torch"),
     "mlp._backends": (
         "BackendUnavailableError",
         "ConfigurationError",
@@ -40,7 +42,7 @@ _HOMES = {
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = ("data", "initializers", "optimizers", "persistence", "schedules", "training")
+_MODULES = ("classic", "data", "initializers", "optimizers", "persistence", "plots", "schedules", "trace", "training")
 
 __all__ = [*sorted(_HOME_OF), *_MODULES]
 
@@ -61,7 +63,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from mlp import data, initializers, optimizers, persistence, schedules, training
+    from mlp import classic, data, initializers, optimizers, persistence, plots, schedules, trace, training
     from mlp._backends import (
         BackendUnavailableError,
         ConfigurationError,
@@ -78,6 +80,8 @@ if TYPE_CHECKING:
         WrongDeviceError,
     )
     from mlp.custom import custom_activation, custom_loss
+    from mlp.estimators import MLPClassifier, MLPRegressor
+    from mlp.interchange import from_sklearn, from_torch
     from mlp.model import MLP
     from mlp.optimizers import SGD, Adagrad, Adam, AdamW, GradientDescent, Optimizer, RMSprop
     from mlp.persistence import load

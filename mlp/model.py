@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from mlp.data import Preprocessing
+    from mlp.gradcheck import GradientCheck
+    from mlp.trace import Trace
 
 logger = logging.getLogger("mlp")
 
@@ -683,6 +685,112 @@ class MLP:
         )
         return loss, self.plan.layout.layers(self.xp.to_numpy(gradient))
 
+    # -- looking inside -----------------------------------------------------------------------------
+
+    def trace(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        optimizer: str | Optimizer | None = None,
+        steps: int = 1,
+        batch_size: int | None = None,
+        sample_weight: Any = None,
+    ) -> Trace:
+        """Training in numbers: every quantity of the next steps with its formula, without taking them.
+
+        A copy is trained as `partial_fit` would train the network, on the operations of its backend; the network
+        itself stays as it is.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `partial_fit`; the rows are visited in the order given, over and over.
+        optimizer : str or Optimizer, optional
+            Given anew, it starts without memory.  Default: the last one, or Adam.
+        steps : int
+            How many batches to follow.
+        batch_size : int, optional
+            Default: all rows at once.
+
+        Returns
+        -------
+        Trace
+            Frozen data, with `to_text`, `to_markdown`, `to_html`, `to_json` and `to_numpy_program`.
+
+        Raises
+        ------
+        ConfigurationError
+            If the trace would not fit in memory.
+        DivergenceError
+            If a loss is not finite.
+
+        Notes
+        -----
+        The loop spelled out in `backends.loop` is what runs.  A backend that trains whole epochs faster (Numba's)
+        arrives at the same numbers but for rounding: to 1e-12 a step in float64.
+
+        Examples
+        --------
+        >>> net = MLP([2, 1], loss="quadratic", init="zeros", dtype="float64")
+        >>> trace = net.trace([[3.0, 4.0]], [2.0], optimizer=optimizers.SGD(0.1))
+        >>> trace.steps[0].loss, trace.steps[0]["new_W1"].tolist()
+        (2.0, [[0.6000000000000001], [0.8]])
+        """
+        from mlp.trace.recording import record
+
+        return record(
+            self, X, y, optimizer=optimizer, steps=steps, batch_size=batch_size, sample_weight=sample_weight
+        )
+
+    def gradient_check(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        epsilon: float = 1e-5,
+        parameters: int | str = 1000,
+        tolerance: float = 1e-5,
+    ) -> GradientCheck:
+        """Compare back-propagation with central differences of the loss, parameter by parameter.
+
+        Both are computed in float64, on a copy of the network, by the operations of its backend and without dropout.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `evaluate`.
+        epsilon : float
+            Each parameter p is moved to p - epsilon and p + epsilon.
+        parameters : int or "all"
+            How many parameters to check at most, drawn by the network's seed and spread over the layers.
+        tolerance : float
+            The relative error that is taken for rounding.
+
+        Returns
+        -------
+        GradientCheck
+            Its `passed` and `verdict`, the largest error of each layer's weights and biases, the worst offenders, and
+            what makes the check unreliable where it is.
+
+        Raises
+        ------
+        NotDifferentiableError
+            For ``step``, which has no slope to check.
+
+        Examples
+        --------
+        >>> net = MLP([3, 4, 2], activation="tanh", seed=0)
+        >>> net.gradient_check([[1.0, 2.0, 3.0], [0.5, -1.0, 0.0]], [0, 1]).passed
+        True
+        """
+        from mlp.gradcheck import check_gradient
+
+        return check_gradient(
+            self, X, y, sample_weight=sample_weight, epsilon=epsilon, parameters=parameters, tolerance=tolerance
+        )
+
     # -- keeping ------------------------------------------------------------------------------------
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -701,6 +809,36 @@ class MLP:
         from mlp import persistence
 
         persistence.save(self, path)
+
+    def to_torch(self, *, logits: bool = False) -> Any:
+        """The network as a torch.nn.Sequential, to go on with in PyTorch; `mlp.from_torch` reads it back.
+
+        Parameters
+        ----------
+        logits : bool
+            Leave the output's activation out, as torch.nn.CrossEntropyLoss, BCEWithLogitsLoss and PoissonNLLLoss
+            want it.
+
+        Returns
+        -------
+        torch.nn.Sequential
+            On the CPU, of the network's dtype, in evaluation mode: ``module(x)`` is `feedforward` of x.  In training
+            mode it drops units as the network does.  It shares no memory with the network.
+
+        Raises
+        ------
+        ConfigurationError
+            If PyTorch is not installed, or an activation is a function of your own.
+
+        Notes
+        -----
+        A first module scales uint8 inputs by `input_scale`; `target_scaling` becomes part of the last layer.  The
+        module takes rows that went through `preprocessing`, as the network does; a warning reminds of it.  Names of
+        classes stay behind, and so do `l2` and `l1`, which are up to the optimizer in PyTorch.
+        """
+        from mlp import interchange
+
+        return interchange.to_torch(self, logits=logits)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this network again, as plain data; a user's own functions by their names."""

@@ -16,9 +16,13 @@ import mlp
 from mlp._backends import MLPError
 from mlp.cli.bench import bench
 from mlp.cli.evaluate import evaluate
+from mlp.cli.gradcheck import gradcheck
 from mlp.cli.info import info
 from mlp.cli.output import complain
+from mlp.cli.plot import plot
 from mlp.cli.predict import predict
+from mlp.cli.report import report
+from mlp.cli.trace import trace
 from mlp.cli.train import train
 from mlp.machine import VARIABLES
 
@@ -67,7 +71,7 @@ def cli(debug: bool) -> None:
     logger.propagate = False
 
 
-for _command in (train, predict, evaluate, info, bench):
+for _command in (train, predict, evaluate, info, bench, plot, report, trace, gradcheck):
     cli.add_command(_command)
 
 
