@@ -1,13 +1,13 @@
-"""The program of Nielsen's book, to be measured against: ``network.py`` of chapter 1, without its comments.
+"""The algorithm of Nielsen's book as its program goes about it, to be measured against.
 
-M. Nielsen, https://github.com/mnielsen/neural-networks-and-deep-learning, MIT license, copyright 2012-2018.  It is
-kept as it was written; only ``xrange`` and the print statement are today's.
+One example at a time, as column vectors; the slopes of a mini-batch are added up list by list (M. Nielsen, "Neural
+Networks and Deep Learning", 2015, chapters 1 and 2).  Written anew, with the same operations in the same order.
 """
-# ruff: noqa: B905, NPY002, RUF007 - so it was written
 
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,75 +19,45 @@ class Network:
     """A network of sigmoid neurons that learns from lists of pairs of column vectors."""
 
     def __init__(self, sizes: list[int]) -> None:
-        self.num_layers = len(sizes)
-        self.sizes = sizes
-        self.biases = [np.random.randn(y, 1) for y in sizes[1:]]
-        self.weights = [np.random.randn(y, x) for x, y in zip(sizes[:-1], sizes[1:])]
+        self.biases = [np.random.randn(n, 1) for n in sizes[1:]]  # noqa: NPY002 - what the book draws from
+        self.weights = [np.random.randn(n, m) for m, n in pairwise(sizes)]  # noqa: NPY002
 
-    def feedforward(self, a: Any) -> Any:
-        for b, w in zip(self.biases, self.weights):
-            a = sigmoid(np.dot(w, a) + b)
-        return a
-
-    def SGD(
-        self, training_data: Examples, epochs: int, mini_batch_size: int, eta: float, test_data: Examples | None = None
-    ) -> None:
-        if test_data:
-            n_test = len(test_data)
-        n = len(training_data)
-        for j in range(epochs):
+    def SGD(self, training_data: Examples, epochs: int, mini_batch_size: int, eta: float) -> None:
+        for _ in range(epochs):
             random.shuffle(training_data)
-            mini_batches = [training_data[k : k + mini_batch_size] for k in range(0, n, mini_batch_size)]
-            for mini_batch in mini_batches:
-                self.update_mini_batch(mini_batch, eta)
-            if test_data:
-                print(f"Epoch {j}: {self.evaluate(test_data)} / {n_test}")
-            else:
-                print(f"Epoch {j} complete")
+            for first in range(0, len(training_data), mini_batch_size):
+                self.update(training_data[first : first + mini_batch_size], eta / mini_batch_size)
 
-    def update_mini_batch(self, mini_batch: Examples, eta: float) -> None:
-        nabla_b = [np.zeros(b.shape) for b in self.biases]
-        nabla_w = [np.zeros(w.shape) for w in self.weights]
+    def update(self, mini_batch: Examples, rate: float) -> None:
+        sum_b, sum_w = self.zeros()
         for x, y in mini_batch:
-            delta_nabla_b, delta_nabla_w = self.backprop(x, y)
-            nabla_b = [nb + dnb for nb, dnb in zip(nabla_b, delta_nabla_b)]
-            nabla_w = [nw + dnw for nw, dnw in zip(nabla_w, delta_nabla_w)]
-        self.weights = [w - (eta / len(mini_batch)) * nw for w, nw in zip(self.weights, nabla_w)]
-        self.biases = [b - (eta / len(mini_batch)) * nb for b, nb in zip(self.biases, nabla_b)]
+            slopes_b, slopes_w = self.backprop(x, y)
+            sum_b = [total + slope for total, slope in zip(sum_b, slopes_b, strict=True)]
+            sum_w = [total + slope for total, slope in zip(sum_w, slopes_w, strict=True)]
+        self.biases = [b - rate * total for b, total in zip(self.biases, sum_b, strict=True)]
+        self.weights = [w - rate * total for w, total in zip(self.weights, sum_w, strict=True)]
 
     def backprop(self, x: Any, y: Any) -> tuple[list[Any], list[Any]]:
-        nabla_b = [np.zeros(b.shape) for b in self.biases]
-        nabla_w = [np.zeros(w.shape) for w in self.weights]
-        activation = x
-        activations = [x]
-        zs = []
-        for b, w in zip(self.biases, self.weights):
-            z = np.dot(w, activation) + b
-            zs.append(z)
-            activation = sigmoid(z)
-            activations.append(activation)
-        delta = self.cost_derivative(activations[-1], y) * sigmoid_prime(zs[-1])
-        nabla_b[-1] = delta
-        nabla_w[-1] = np.dot(delta, activations[-2].transpose())
-        for l in range(2, self.num_layers):
-            z = zs[-l]
-            sp = sigmoid_prime(z)
-            delta = np.dot(self.weights[-l + 1].transpose(), delta) * sp
-            nabla_b[-l] = delta
-            nabla_w[-l] = np.dot(delta, activations[-l - 1].transpose())
-        return nabla_b, nabla_w
+        slopes_b, slopes_w = self.zeros()
+        logits, activations = [], [x]
+        for b, w in zip(self.biases, self.weights, strict=True):
+            logits.append(np.dot(w, activations[-1]) + b)
+            activations.append(sigmoid(logits[-1]))
+        delta = activations[-1] - y
+        for layer in reversed(range(len(self.weights))):
+            delta = delta * sigmoid_slope(logits[layer])
+            slopes_b[layer], slopes_w[layer] = delta, np.dot(delta, activations[layer].T)
+            if layer:
+                delta = np.dot(self.weights[layer].T, delta)
+        return slopes_b, slopes_w
 
-    def evaluate(self, test_data: Examples) -> int:
-        test_results = [(np.argmax(self.feedforward(x)), y) for (x, y) in test_data]
-        return sum(int(x == y) for (x, y) in test_results)
-
-    def cost_derivative(self, output_activations: Any, y: Any) -> Any:
-        return output_activations - y
+    def zeros(self) -> tuple[list[Any], list[Any]]:
+        return [np.zeros(b.shape) for b in self.biases], [np.zeros(w.shape) for w in self.weights]
 
 
 def sigmoid(z: Any) -> Any:
     return 1.0 / (1.0 + np.exp(-z))
 
 
-def sigmoid_prime(z: Any) -> Any:
+def sigmoid_slope(z: Any) -> Any:
     return sigmoid(z) * (1 - sigmoid(z))

@@ -739,9 +739,7 @@ class MLP:
         """
         from mlp.trace.recording import record
 
-        return record(
-            self, X, y, optimizer=optimizer, steps=steps, batch_size=batch_size, sample_weight=sample_weight
-        )
+        return record(self, X, y, optimizer=optimizer, steps=steps, batch_size=batch_size, sample_weight=sample_weight)
 
     def gradient_check(
         self,
