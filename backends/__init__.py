@@ -105,8 +105,8 @@ def _create(name: str, device: str) -> Backend:
 GPU_STEP = 1e8
 """Floating-point operations of a step from which a GPU, at some 400 microseconds of calls a step, pays."""
 
-JIT_RUN = 2e10
-"""Floating-point operations of a whole run from which loading the compiled kernels pays."""
+JIT_RUN = 5e9
+"""Floating-point operations of a whole run from which it pays to load the compiled kernels: they take NumPy as long."""
 
 
 def resolve(

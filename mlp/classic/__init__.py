@@ -1,0 +1,59 @@
+"""The systems of the course notes, from one neuron to Nielsen's `Network`: views on the framework, not another one.
+
+One neuron: `Neuron`, `MPNeuron`, `Perceptron`.  Layers and slopes: `layer`, `one_hidden_layer`, `two_two_one`,
+`twelve_steps`.  Descents: `one_dimension`, `compare_descents`.  Experiments: `sine_fits`, `confidence_on_noise`,
+`normalisation`.  The book's program: `Network`.
+"""
+
+from mlp.classic.cost import average_cost, layer_shapes, parameter_count, squared_differences
+from mlp.classic.descent import CostSurface, Descent, Descents, Path, compare_descents, descend, one_dimension
+from mlp.classic.experiments import (
+    NoiseAnswers,
+    Normalisation,
+    SineFits,
+    Training,
+    confidence_on_noise,
+    normalisation,
+    sine_fits,
+)
+from mlp.classic.network import Network, sigmoid, sigmoid_prime
+from mlp.classic.neurons import MPNeuron, Neuron, layer
+from mlp.classic.perceptron import Learning, Perceptron, mistake_bound
+from mlp.classic.slopes import nine_gradients, one_hidden_layer, slopes, two_two_one
+from mlp.classic.steps import Step, twelve_steps
+
+__all__ = [
+    "CostSurface",
+    "Descent",
+    "Descents",
+    "Learning",
+    "MPNeuron",
+    "Network",
+    "Neuron",
+    "NoiseAnswers",
+    "Normalisation",
+    "Path",
+    "Perceptron",
+    "SineFits",
+    "Step",
+    "Training",
+    "average_cost",
+    "compare_descents",
+    "confidence_on_noise",
+    "descend",
+    "layer",
+    "layer_shapes",
+    "mistake_bound",
+    "nine_gradients",
+    "normalisation",
+    "one_dimension",
+    "one_hidden_layer",
+    "parameter_count",
+    "sigmoid",
+    "sigmoid_prime",
+    "sine_fits",
+    "slopes",
+    "squared_differences",
+    "twelve_steps",
+    "two_two_one",
+]

@@ -1,0 +1,84 @@
+"""How many numbers a network is made of, and what its answers cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlp._backends import DataError, Layout, ShapeError, formulas
+
+Array = NDArray[Any]
+
+
+def layer_shapes(sizes: Sequence[int]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """Shapes of the weights and biases of each layer, as the notes print them and `Network` has them.
+
+    Examples
+    --------
+    >>> for weights, biases in layer_shapes([784, 16, 16, 10]):
+    ...     print(weights, biases)
+    (16, 784) (16, 1)
+    (16, 16) (16, 1)
+    (10, 16) (10, 1)
+    """
+    return [((n_out, n_in), (n_out, 1)) for n_in, n_out in pairwise(sizes)]
+
+
+def parameter_count(sizes: Sequence[int]) -> int:
+    """Number of all weights and biases.
+
+    Examples
+    --------
+    >>> parameter_count([784, 16, 16, 10])
+    13002
+    """
+    return Layout(tuple(sizes)).n_parameters
+
+
+def squared_differences(output: Any, wanted: Any) -> float:
+    """The cost of one example: the sum of the squared differences between what came out and what was wanted.
+
+    Parameters
+    ----------
+    output, wanted : array_like
+        Of the same shape.
+
+    Examples
+    --------
+    A network that has not learnt yet is shown a 3:
+
+    >>> output = [0.43, 0.28, 0.19, 0.88, 0.72, 0.01, 0.64, 0.86, 0.99, 0.63]
+    >>> round(squared_differences(output, [0, 0, 0, 1, 0, 0, 0, 0, 0, 0]), 4)
+    3.3585
+    """
+    a, y = np.asarray(output, np.float64), np.asarray(wanted, np.float64)
+    if a.shape != y.shape:
+        raise ShapeError(f"output {a.shape} and wanted {y.shape} must have the same shape.")
+    return float(2 * formulas.quadratic(a, y)[0].sum())
+
+
+def average_cost(feedforward: Callable[[Any], Any], examples: Iterable[tuple[Any, Any]]) -> float:
+    """The mean of `squared_differences` over all examples: what training makes small.
+
+    Parameters
+    ----------
+    feedforward : callable
+        Of a network: ``Network.feedforward``.
+    examples : iterable of pairs (x, y)
+
+    Examples
+    --------
+    >>> from mlp.classic import Network
+    >>> net = Network([2, 2])
+    >>> net.weights, net.biases = [np.zeros((2, 2))], [np.zeros((2, 1))]
+    >>> average_cost(net.feedforward, [([[0.0], [1.0]], [[1.0], [0.0]]), ([[1.0], [1.0]], [[0.5], [0.5]])])
+    0.25
+    """
+    costs = [squared_differences(feedforward(x), y) for x, y in examples]
+    if not costs:
+        raise DataError("there is no example to take the average over.")
+    return float(np.mean(costs))

@@ -1,0 +1,207 @@
+"""Gradient descent to look at: down a parabola, and down the cost surface of one neuron."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlp._backends import formulas, get_backend
+from mlp.model import MLP
+from mlp.optimizers import SGD
+from mlp.training import Callback, Run
+from mlp.validation import check_batch_size, require_count
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Descent:
+    """A descent in one dimension.
+
+    Attributes
+    ----------
+    learning_rate : float
+    x, cost : ndarray, shape (steps + 1,)
+        Where it stood before the first step and after each, and how high.
+    """
+
+    learning_rate: float
+    x: Array
+    cost: Array
+
+
+def descend(
+    cost: Callable[[float], float], slope: Callable[[float], float], start: float, learning_rate: float, steps: int = 20
+) -> Descent:
+    """Gradient descent in one dimension: x <- x - α cost'(x).
+
+    Parameters
+    ----------
+    cost, slope : callable
+        A function of one number, and its derivative.
+    start : float
+    learning_rate : float
+        α.
+    steps : int
+
+    Returns
+    -------
+    Descent
+
+    Examples
+    --------
+    >>> descend(lambda x: x * x, lambda x: 2 * x, start=1.0, learning_rate=0.25, steps=3).x
+    array([1.   , 0.5  , 0.25 , 0.125])
+    """
+    xp, rule = get_backend("numpy"), formulas.Rule("sgd", {})
+    point, no_memory = np.array([float(start)]), np.empty((0, 1))
+    path = [float(start)]
+    for step in range(1, require_count("steps", steps) + 1):
+        xp.update(rule, point, np.array([float(slope(path[-1]))]), no_memory, step, learning_rate)
+        path.append(float(point[0]))
+    return Descent(learning_rate, np.array(path), np.array([cost(x) for x in path]))
+
+
+def one_dimension(start: float = -1.0, steps: int = 20) -> dict[str, Descent]:
+    """Descents of the parabola x² with a rate that is too low, just right, and too high.
+
+    A step multiplies x by 1 - 2α: the closer that is to 0 the faster the descent, and beyond -1 it climbs.
+
+    Examples
+    --------
+    >>> {name: (run.learning_rate, float(run.cost[-1].round(6))) for name, run in one_dimension().items()}
+    {'too low': (0.01, 0.4457), 'just right': (0.3, 0.0), 'too high': (1.05, 45.259256)}
+    """
+    rates = {"too low": 0.01, "just right": 0.3, "too high": 1.05}
+    return {name: descend(lambda x: x * x, lambda x: 2 * x, start, rate, steps) for name, rate in rates.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class CostSurface:
+    """The cost of one neuron, y = w x + b, over its two parameters.
+
+    Attributes
+    ----------
+    w, b : ndarray, shapes (n_w,) and (n_b,)
+    cost : ndarray, shape (n_b, n_w)
+        ``cost[i, j]`` belongs to ``b[i]`` and ``w[j]``.
+    """
+
+    w: Array
+    b: Array
+    cost: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """Where a training went on a cost surface.
+
+    Attributes
+    ----------
+    name : str
+    batch_size : int
+    parameters : ndarray, shape (updates + 1, 2)
+        w and b at the start and after each update.
+    cost : ndarray, shape (updates + 1,)
+        Over all rows.
+    """
+
+    name: str
+    batch_size: int
+    parameters: Array
+    cost: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Descents:
+    """The same training with batches of several sizes.
+
+    Attributes
+    ----------
+    X, y : ndarray, shapes (n, 1) and (n,)
+        Points near the line y = 1.5 x + 0.5.
+    surface : CostSurface
+    paths : tuple of Path
+        Of the full batch first.
+    """
+
+    X: Array
+    y: Array
+    surface: CostSurface
+    paths: tuple[Path, ...]
+
+
+def compare_descents(
+    *,
+    n: int = 128,
+    epochs: int = 20,
+    learning_rate: float = 0.1,
+    batch_sizes: Sequence[int] = (1, 16, 32),
+    seed: int = 0,
+    backend: str = "auto",
+) -> Descents:
+    """Fit a line to points by full-batch gradient descent, by SGD, and by mini-batches, from the same start.
+
+    Parameters
+    ----------
+    n : int
+        Number of points.
+    epochs : int
+        The same for all, so that a small batch makes many updates and the full batch few.
+    learning_rate : float
+    batch_sizes : sequence of int
+        Those beside the full batch.
+    seed : int
+        Of the points and the order of the rows.
+    backend : str
+
+    Returns
+    -------
+    Descents
+
+    Examples
+    --------
+    >>> for path in compare_descents().paths:
+    ...     print(f"{path.name}: {len(path.cost) - 1} updates, cost {path.cost[0]:.2f} -> {path.cost[-1]:.3f}")
+    full batch: 20 updates, cost 6.10 -> 0.505
+    one row: 2560 updates, cost 6.10 -> 0.027
+    16 rows: 160 updates, cost 6.10 -> 0.023
+    32 rows: 80 updates, cost 6.10 -> 0.027
+    """
+    sizes = [check_batch_size(size, require_count("n", n)) for size in (n, *batch_sizes)]
+    generator = np.random.default_rng(seed)
+    X = generator.uniform(-1, 1, (n, 1))
+    y = 1.5 * X[:, 0] + 0.5 + 0.2 * generator.standard_normal(n)
+    axes = np.linspace(-2.5, 3.5, 61), np.linspace(-2.5, 2.5, 61)
+    surface = CostSurface(*axes, _cost(X, y, *np.meshgrid(*axes)))
+
+    def walk(batch_size: int) -> Path:
+        net = MLP([1, 1], loss="quadratic", init="zeros", seed=seed, dtype="float64", backend=backend)
+        net.weights, net.biases = [[[-2.0]]], [[-2.0]]
+        steps = _Steps(net)
+        net.fit(X, y, epochs=epochs, batch_size=batch_size, optimizer=SGD(learning_rate), callbacks=[steps])
+        parameters = np.array(steps.parameters)
+        name = {n: "full batch", 1: "one row"}.get(batch_size, f"{batch_size} rows")
+        return Path(name, batch_size, parameters, _cost(X, y, *parameters.T))
+
+    return Descents(X, y, surface, tuple(walk(size) for size in sizes))
+
+
+class _Steps(Callback):
+    """Writes down the parameters after each update."""
+
+    def __init__(self, net: MLP) -> None:
+        self.parameters = [net.xp.to_numpy(net.parameters).copy()]
+
+    def on_batch_end(self, run: Run, batch: int, loss: float) -> None:
+        self.parameters.append(run.net.xp.to_numpy(run.net.parameters).copy())
+
+
+def _cost(X: Array, y: Array, w: Array, b: Array) -> Array:
+    """Half the squared error, mean over the rows, for each w and b; of their shape."""
+    mean: Array = formulas.quadratic(w[..., None] * X[:, 0] + b[..., None], y)[0].mean(axis=-1)
+    return mean

@@ -1,0 +1,213 @@
+"""One neuron, McCulloch and Pitts' neuron, and a layer of neurons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlp._backends import DataError, ShapeError, get_backend
+from mlp.validation import as_array, require_count
+
+Array = NDArray[Any]
+
+
+def layer(inputs: Any, weights: Any, biases: Any, activation: str = "identity", *, backend: str = "numpy") -> Array:
+    """What a layer of neurons gives: f(inputs · weightsᵀ + biases).
+
+    Parameters
+    ----------
+    inputs : array_like, shape (n_inputs,) or (n, n_inputs)
+        One example, or a batch of n.
+    weights : array_like, shape (n_neurons, n_inputs)
+        One row for each neuron, as the notes write them: the transpose of a W of `mlp.MLP`.
+    biases : array_like, shape (n_neurons,)
+    activation : str
+    backend : str
+
+    Returns
+    -------
+    ndarray, shape (n_neurons,) or (n, n_neurons)
+
+    Raises
+    ------
+    ShapeError
+        If a neuron has another number of weights than there are inputs.
+
+    Examples
+    --------
+    Four inputs and three neurons, for one example and for a batch of three:
+
+    >>> weights = [[0.2, 0.8, -0.5, 1.0], [0.5, -0.91, 0.26, -0.5], [-0.26, -0.27, 0.17, 0.87]]
+    >>> biases = [2.0, 3.0, 0.5]
+    >>> layer([1, 2, 3, 2.5], weights, biases).round(3)
+    array([4.8  , 1.21 , 2.385])
+    >>> batch = [[1, 2, 3, 2.5], [2, 5, -1, 2], [-1.5, 2.7, 3.3, -0.8]]
+    >>> layer(batch, weights, biases).round(3)
+    array([[ 4.8  ,  1.21 ,  2.385],
+           [ 8.9  , -1.81 ,  0.2  ],
+           [ 1.41 ,  1.051,  0.026]])
+
+    Both matrices are (3, 4) here, so the product needs the transpose.  Without it:
+
+    >>> import backends
+    >>> xp = backends.get_backend("numpy")
+    >>> xp.matmul(xp.asarray(batch), xp.asarray(weights))
+    Traceback (most recent call last):
+        ...
+    backends.errors.ShapeError: matmul: a (3, 4) and b (3, 4) do not fit: dim 1 of a = 4 must equal dim 0 of b = 3. \
+The transpose of b fits: trans_b=True.
+    """
+    xp = get_backend(backend)
+    x, W, b = (_floats(name, value) for name, value in (("inputs", inputs), ("weights", weights), ("biases", biases)))
+    if W.ndim != 2 or b.shape != W.shape[:1]:
+        raise ShapeError(
+            f"weights {W.shape} need a row for each neuron and biases {b.shape} a number for each: (neurons, inputs) "
+            "and (neurons,)."
+        )
+    if x.ndim not in (1, 2) or x.shape[-1] != W.shape[1]:
+        raise ShapeError(
+            f"inputs {x.shape} do not fit weights {W.shape}: the last dimension of the inputs must equal the "
+            f"{W.shape[1]} weights of each neuron."
+        )
+    y = xp.to_numpy(xp.dense(xp.asarray(np.atleast_2d(x)), xp.asarray(W.T), xp.asarray(b), activation))
+    return y if x.ndim == 2 else y[0]
+
+
+class Neuron:
+    """A neuron: a weighted sum of its inputs and a bias, held against a threshold.
+
+    Parameters
+    ----------
+    weights : array_like, shape (n,)
+    bias : float
+    threshold : float
+        The neuron fires where the weighted sum reaches it.
+
+    Examples
+    --------
+    >>> neuron = Neuron([0.5, 1.5, 0.7], threshold=2.0)
+    >>> neuron.weighted_sum([0, 1, 1]), neuron([0, 1, 1])
+    (2.2, 1)
+
+    A threshold on one side of the inequality is a bias of opposite sign on the other:
+
+    >>> neuron = Neuron([0.5, 1.5, 0.7], bias=-2.0)
+    >>> round(neuron.weighted_sum([0, 1, 1]), 12), neuron([0, 1, 1]), neuron([1, 0, 1])
+    (0.2, 1, 0)
+    """
+
+    def __init__(self, weights: Any, bias: float = 0.0, threshold: float = 0.0) -> None:
+        self.weights = _floats("weights", weights)
+        if self.weights.ndim != 1:
+            raise ShapeError(f"the weights of one neuron are a list of numbers, not an array of {self.weights.shape}.")
+        self.bias, self.threshold = float(bias), float(threshold)
+
+    def __repr__(self) -> str:
+        return f"Neuron({self.weights.tolist()}, bias={self.bias:g}, threshold={self.threshold:g})"
+
+    def weighted_sum(self, x: Any) -> Any:
+        """z = Σ w x + bias, for inputs of shape (n,) a float, for (rows, n) an array of shape (rows,)."""
+        z = layer(x, self.weights[None, :], [self.bias])[..., 0]
+        return z if z.ndim else float(z)
+
+    def __call__(self, x: Any) -> Any:
+        """1 where the weighted sum reaches the threshold, else 0."""
+        return _fires(self.weighted_sum(x), self.threshold)
+
+
+class MPNeuron:
+    """McCulloch and Pitts' neuron: inputs and output are 0 or 1, and it fires where enough of its inputs are 1.
+
+    The sum z = Σ x over the exciting inputs is held against the threshold.  An inhibiting input that is 1 keeps
+    the neuron silent whatever the others are.
+
+    Parameters
+    ----------
+    threshold : int
+        It fires where z >= threshold.
+    inhibiting : sequence of int
+        Positions of the inhibiting inputs.
+
+    References
+    ----------
+    W. McCulloch and W. Pitts, "A logical calculus of the ideas immanent in nervous activity", 1943.
+
+    Examples
+    --------
+    >>> inputs = [[0, 0], [0, 1], [1, 0], [1, 1]]
+    >>> MPNeuron.AND(2)(inputs), MPNeuron.OR()(inputs)
+    (array([0, 0, 0, 1]), array([0, 1, 1, 1]))
+    >>> MPNeuron.NOT()([[0], [1]])
+    array([1, 0])
+    >>> MPNeuron.majority(3)([1, 0, 1])
+    1
+    """
+
+    def __init__(self, threshold: float, inhibiting: Sequence[int] = ()) -> None:
+        self.threshold = threshold
+        self.inhibiting = list(inhibiting)
+
+    def __repr__(self) -> str:
+        return f"MPNeuron(threshold={self.threshold}" + (f", inhibiting={self.inhibiting})" if self.inhibiting else ")")
+
+    @classmethod
+    def AND(cls, n: int = 2) -> MPNeuron:
+        """Fires where all of n inputs are 1."""
+        return cls(require_count("n", n))
+
+    @classmethod
+    def OR(cls) -> MPNeuron:
+        """Fires where at least one input is 1, however many there are."""
+        return cls(1)
+
+    @classmethod
+    def NOT(cls) -> MPNeuron:
+        """Fires where its one input, which inhibits, is 0."""
+        return cls(0, inhibiting=(0,))
+
+    @classmethod
+    def majority(cls, n: int = 3) -> MPNeuron:
+        """Fires where more than half of n inputs are 1."""
+        return cls(require_count("n", n) // 2 + 1)
+
+    def __call__(self, x: Any) -> Any:
+        """The neuron's output.
+
+        Parameters
+        ----------
+        x : array_like of 0 and 1, shape (n,) or (rows, n)
+
+        Returns
+        -------
+        int, or ndarray of int, shape (rows,)
+
+        Raises
+        ------
+        DataError
+            If an input is neither 0 nor 1.
+        """
+        x = _floats("x", x)
+        if x.ndim not in (1, 2) or x.shape[-1] <= max(self.inhibiting, default=0):
+            raise ShapeError(
+                f"x {x.shape} must be (n,) or (rows, n), n inputs for one neuron, and inhibiting={self.inhibiting} "
+                "counts them from 0."
+            )
+        if not np.isin(x, (0, 1)).all():
+            raise DataError("the inputs of a McCulloch-Pitts neuron are 0 or 1; for other numbers use Neuron.")
+        z = np.delete(x, self.inhibiting, axis=-1).sum(axis=-1)
+        silenced = x[..., self.inhibiting].any(axis=-1)
+        return _fires(np.where(silenced, -np.inf, z), self.threshold)
+
+
+def _fires(z: Any, threshold: float) -> Any:
+    xp = get_backend("numpy")
+    y = xp.activate(np.atleast_1d(z) - threshold, "step").astype(np.int64)
+    return y if np.ndim(z) else int(y[0])
+
+
+def _floats(name: str, value: Any) -> Array:
+    array: Array = as_array(name, value, get_backend("numpy")).astype(np.float64)
+    return array

@@ -1,0 +1,259 @@
+"""The perceptron, its learning rule, and the bound on its mistakes."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlp._backends import DataError, ShapeError, UnknownNameError, formulas, get_backend
+from mlp.model import MLP
+from mlp.optimizers import SGD
+from mlp.validation import as_array, check_inputs, require_count, require_positive
+
+Array = NDArray[Any]
+logger = logging.getLogger("mlp")
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How a perceptron's learning went.
+
+    Attributes
+    ----------
+    mistakes : tuple of int
+        Rows on the wrong side in each epoch: as they were visited for the step, after the epoch for the sigmoid.
+    losses : tuple of float
+        Mean log-loss of each epoch; empty for the step, which has none.
+    bound : float or None
+        `mistake_bound`, times m where each update is the mean over m rows; infinite where no line parts the classes.
+        None where the theorem does not speak: of the sigmoid, and of weights that did not begin at zero.
+    converged : bool
+        Whether the last epoch made no mistake.
+    verdict : str
+        The same in words.
+    """
+
+    mistakes: tuple[int, ...]
+    losses: tuple[float, ...]
+    bound: float | None
+    converged: bool
+    verdict: str
+
+
+class Perceptron:
+    """Rosenblatt's perceptron: z = w0 + Σ w x, and the answer is 1 where z >= 0, else 0.
+
+    It begins with weights of zero and learns by w <- w - (α/m) Σ (answer - y) x over m rows, for the bias w0 with
+    x = 1.  With a sigmoid for the step, (answer - y) x is the slope of the log-loss, and the same rule is gradient
+    descent.
+
+    Parameters
+    ----------
+    n_inputs : int
+    activation : {"step", "sigmoid"}
+    learning_rate : float
+        α.
+    backend : str
+
+    Attributes
+    ----------
+    weights : ndarray, shape (n_inputs,)
+    bias : float
+        w0.
+
+    References
+    ----------
+    F. Rosenblatt, "The perceptron", Psychological Review 65, 1958.
+
+    Examples
+    --------
+    AND can be learnt, and within the bound of the perceptron theorem; XOR cannot:
+
+    >>> X = [[0, 0], [0, 1], [1, 0], [1, 1]]
+    >>> perceptron = Perceptron(2)
+    >>> learning = perceptron.fit(X, [0, 0, 0, 1])
+    >>> learning.mistakes, round(learning.bound, 1)
+    ((2, 3, 3, 2, 1, 0), 51.0)
+    >>> perceptron.predict(X), perceptron.weights, perceptron.bias
+    (array([0, 0, 0, 1]), array([2., 1.]), -3.0)
+    >>> print(Perceptron(2).fit(X, [0, 1, 1, 0]).verdict)
+    not separable: no straight line (plane) parts the two classes, so the rule never comes to rest; epoch 100 made 4 \
+mistakes.
+
+    With the sigmoid and the log-loss, over all rows at once:
+
+    >>> perceptron = Perceptron(2, activation="sigmoid", learning_rate=5.0)
+    >>> learning = perceptron.fit(X, [0, 1, 1, 1], epochs=200, per_row=False)
+    >>> perceptron.predict(X), learning.losses[-1] < 0.1 < learning.losses[0]
+    (array([0, 1, 1, 1]), True)
+    """
+
+    def __init__(
+        self, n_inputs: int, activation: str = "step", *, learning_rate: float = 1.0, backend: str = "numpy"
+    ) -> None:
+        if activation not in _LOSSES:
+            raise UnknownNameError.among("activation of a perceptron", activation, _LOSSES)
+        require_positive("learning_rate", learning_rate)
+        self.activation, self.learning_rate = activation, float(learning_rate)
+        self._net = MLP(
+            [n_inputs, 1],
+            output_activation=activation,
+            loss=_LOSSES[activation],
+            init="zeros",
+            dtype="float64",
+            backend=backend,
+        )
+
+    def __repr__(self) -> str:
+        return f"Perceptron({self._net.sizes[0]}, {self.activation!r}, learning_rate={self.learning_rate:g})"
+
+    @property
+    def weights(self) -> Array:
+        """w1 to wn."""
+        return self._net.weights[0][:, 0]
+
+    @property
+    def bias(self) -> float:
+        """w0."""
+        return float(self._net.biases[0][0])
+
+    def predict(self, X: Any) -> Array:
+        """The answers 0 and 1, shape (n,), to rows of inputs, shape (n, n_inputs)."""
+        answers: Array = (self._net.feedforward(X)[:, 0] >= 0.5).astype(np.int64)
+        return answers
+
+    def fit(self, X: Any, y: Any, *, epochs: int = 100, per_row: bool = True) -> Learning:
+        """Learn; with the step, until an epoch makes no mistake.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, n_inputs)
+        y : array_like of 0 and 1, shape (n,)
+        epochs : int
+            At most.
+        per_row : bool
+            Change the weights after each row, or once an epoch by the mean over all rows.
+
+        Returns
+        -------
+        Learning
+
+        Raises
+        ------
+        DataError, ShapeError, DtypeError
+        """
+        epochs = require_count("epochs", epochs)
+        X, y = _check(X, y, self._net.sizes[0])
+        size = 1 if per_row else len(X)
+        if self.activation == "sigmoid":
+            return self._descend(X, y, epochs, size)
+        begins_at_zero = not self.weights.any() and not self.bias
+        bound: float | None = size * mistake_bound(X, y)
+        if bound != np.inf and not begins_at_zero:
+            bound = None
+        mistakes: list[int] = []
+        while len(mistakes) < epochs and 0 not in mistakes:
+            mistakes.append(sum(self._correct(X[i : i + size], y[i : i + size]) for i in range(0, len(X), size)))
+        verdict = _verdict(mistakes, bound)
+        if bound == np.inf:
+            logger.warning("perceptron: %s", verdict)
+        return Learning(tuple(mistakes), (), bound, mistakes[-1] == 0, verdict)
+
+    def _correct(self, X: Array, y: Array) -> int:
+        """Take one step of the learning rule; returns how many of these rows were on the wrong side."""
+        xp, layout, parameters = self._net.xp, self._net.plan.layout, self._net.parameters
+        [(W, b)] = layout.layers(parameters)
+        x = xp.asarray(X)
+        answer = xp.dense(x, W, b, "step")
+        wrong = answer - xp.asarray(y[:, None])
+        gradient = xp.empty(parameters.shape, parameters.dtype)
+        [(dW, db)] = layout.layers(gradient)
+        xp.dense_backward(wrong / len(X), x, answer, W, "identity", dW=dW, db=db, need_dx=False)
+        no_memory = xp.empty((0, len(parameters)), parameters.dtype)
+        xp.update(formulas.Rule("sgd", {}), parameters, gradient, no_memory, 1, self.learning_rate)
+        return int(np.count_nonzero(xp.to_numpy(wrong)))
+
+    def _descend(self, X: Array, y: Array, epochs: int, size: int) -> Learning:
+        mistakes: list[int] = []
+        history = self._net.fit(
+            X,
+            y,
+            epochs=epochs,
+            batch_size=size,
+            optimizer=SGD(self.learning_rate),
+            shuffle=False,
+            callbacks=[lambda _: mistakes.append(int(np.count_nonzero(self.predict(X) != y)))],
+        )
+        return Learning(tuple(mistakes), tuple(history.loss), None, mistakes[-1] == 0, _verdict(mistakes, None))
+
+
+def mistake_bound(X: Any, y: Any) -> float:
+    """The perceptron theorem: how many mistakes the rule can make, row by row from weights of zero, R² / γ².
+
+    R is the length of the longest row, the 1 of the bias counted in, and γ the margin: the distance of the nearest
+    row from the plane through the origin that parts the classes best.
+
+    Parameters
+    ----------
+    X : array_like, shape (n, n_inputs)
+    y : array_like of 0 and 1, shape (n,)
+
+    Returns
+    -------
+    float
+        Infinite where no plane parts the classes.
+
+    References
+    ----------
+    A. Novikoff, "On convergence proofs on perceptrons", 1962.
+
+    Examples
+    --------
+    For the rows -1 and 1 on a line, R² = 2 and γ = 1:
+
+    >>> round(mistake_bound([[-1.0], [1.0]], [0, 1]), 9)
+    2.0
+    """
+    from scipy.optimize import nnls
+
+    X, y = _check(X, y, None)
+    rows = np.column_stack([X, np.ones(len(X))])
+    radius = np.linalg.norm(rows, axis=1).max()
+    signed = np.where(y == 1, 1, -1)[:, None] * rows / radius
+    # the best plane's normal is the point nearest to the origin in the convex hull of the signed rows, which is what
+    # non-negative least squares finds once "the shares sum to 1" stands below them as one more equation
+    shares, _ = nnls(np.vstack([signed.T, np.ones(len(rows))]), np.append(np.zeros(rows.shape[1]), 1.0))
+    normal = shares @ signed / shares.sum()
+    margin = (signed @ normal).min() / max(np.linalg.norm(normal), np.finfo(float).tiny)
+    return float(1 / margin**2) if margin > 1e-9 else np.inf
+
+
+_LOSSES = {"step": "mse", "sigmoid": "binary_cross_entropy"}
+
+
+def _check(X: Any, y: Any, n_inputs: int | None) -> tuple[Array, Array]:
+    xp = get_backend("numpy")
+    X = as_array("X", X, xp)
+    X = check_inputs(X.astype(np.float64), X.shape[-1] if n_inputs is None else n_inputs, np.float64, xp)
+    y = as_array("y", y, xp)
+    if y.shape != X.shape[:1]:
+        raise ShapeError(f"y {y.shape} must be ({len(X)},): one answer for each row of X.")
+    if not np.isin(y, (0, 1)).all():
+        raise DataError("y holds other numbers than 0 and 1, the two answers of a perceptron.")
+    return X, y.astype(np.float64)
+
+
+def _verdict(mistakes: list[int], bound: float | None) -> str:
+    if bound == np.inf:
+        return (
+            "not separable: no straight line (plane) parts the two classes, so the rule never comes to rest; "
+            f"epoch {len(mistakes)} made {mistakes[-1]} mistakes."
+        )
+    limit = "" if bound is None else f", {sum(mistakes)} in all, where the theorem allows {bound:.6g}"
+    if mistakes[-1] == 0:
+        return f"converged: epoch {len(mistakes)} made no mistake{limit}."
+    return f"not there yet: epoch {len(mistakes)} made {mistakes[-1]} mistakes{limit}."

@@ -1,0 +1,128 @@
+"""Slopes under the notes' own names: of one hidden layer, for all rows, and of the 2-2-1 network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlp._backends import ConfigurationError
+from mlp.model import MLP
+
+Array = NDArray[Any]
+
+
+def one_hidden_layer(n_inputs: int, n_hidden: int, *, seed: int | None = 0, backend: str = "auto") -> MLP:
+    """A network of one hidden layer of tanh, a sigmoid output, and the binary cross-entropy.
+
+    For all m rows at once, a⁰ = X and y a column::
+
+        z¹ = a⁰ W¹ + b¹    a¹ = tanh z¹    z² = a¹ W² + b²    a² = σ(z²)
+        J = -(1/m) Σ [y log a² + (1 - y) log(1 - a²)]
+
+        ∂z² = (a² - y)/m    ∂W² = a¹ᵀ ∂z²    ∂b² = Σ ∂z²    ∂a¹ = ∂z² W²ᵀ
+        ∂z¹ = ∂a¹ ⊙ (1 - a¹²)    ∂W¹ = Xᵀ ∂z¹    ∂b¹ = Σ ∂z¹
+
+    Each ∂q is the slope of J in q; the 1/m of the mean stands in ∂z², and all that follows has it from there.
+    `slopes` gives these quantities.
+
+    Returns
+    -------
+    MLP
+
+    Examples
+    --------
+    >>> net = one_hidden_layer(2, 3)
+    >>> quantities = slopes(net, [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0])
+    >>> {name: quantity.shape for name, quantity in quantities.items() if name.startswith("d")}
+    {'dz2': (4, 1), 'dW2': (3, 1), 'db2': (1,), 'da1': (4, 3), 'dz1': (4, 3), 'dW1': (2, 3), 'db1': (3,)}
+    """
+    return MLP(
+        [n_inputs, n_hidden, 1], "tanh", loss="binary_cross_entropy", seed=seed, dtype="float64", backend=backend
+    )
+
+
+def slopes(net: MLP, X: Any, y: Any) -> dict[str, Array]:
+    """Every z and a of a network on the way there, its cost J, and every slope on the way back.
+
+    Parameters
+    ----------
+    net : MLP
+    X, y : array_like
+        As for `MLP.loss_and_gradients`.
+
+    Returns
+    -------
+    dict of str to ndarray
+        ``z1``, ``a1``, ..., ``J``, and ``dz2``, ``dW2``, ``db2``, ``da1``, ...; rows as in X.
+
+    Examples
+    --------
+    The textbook's one neuron: z = 2·3 - 5 = 1, and for half the squared error against 0, ∂z = a σ'(z).
+
+    >>> net = MLP([1, 1], output_activation="sigmoid", loss="quadratic", dtype="float64")
+    >>> net.weights, net.biases = [[[2.0]]], [[-5.0]]
+    >>> {name: round(float(value.squeeze()), 4) for name, value in slopes(net, [[3.0]], [0.0]).items()}
+    {'z1': 1.0, 'a1': 0.7311, 'J': 0.2672, 'dz1': 0.1437, 'dW1': 0.4312, 'db1': 0.1437}
+    """
+    step = net.trace(X, y, optimizer="sgd").steps[0]
+    layers = range(1, len(net.sizes))
+    there = [f"{letter}{layer}" for layer in layers for letter in "za"]
+    back = [f"d{letter}{layer}" for layer in reversed(layers) for letter in "azWb"][1:]  # the cost begins with z
+    return {name: step[name] for name in there} | {"J": np.array(step.loss)} | {name: step[name] for name in back}
+
+
+def two_two_one(*, seed: int | None = 0, backend: str = "auto") -> MLP:
+    """The network of two inputs, two hidden neurons and one output, all sigmoids, with half the squared error.
+
+    `nine_gradients` gives the slopes of its nine parameters.
+
+    Returns
+    -------
+    MLP
+
+    Examples
+    --------
+    >>> two_two_one()
+    <MLP 2-2-1, sigmoid, sigmoid+quadratic, 9 parameters of float64, numpy on cpu>
+    """
+    return MLP([2, 2, 1], "sigmoid", "sigmoid", "quadratic", seed=seed, dtype="float64", backend=backend)
+
+
+def nine_gradients(net: MLP, x: Any, t: float) -> dict[str, float]:
+    """The nine slopes of a 2-2-1 network for one example.
+
+    With h1 = σ(w11 x1 + w21 x2 + b1), h2 = σ(w12 x1 + w22 x2 + b2), y = σ(v1 h1 + v2 h2 + c), E = (y - t)²/2 and
+    δ = (y - t) y (1 - y), they are::
+
+        v1:  δ h1                         v2:  δ h2                         c:  δ
+        w11: δ v1 h1 (1 - h1) x1          w12: δ v2 h2 (1 - h2) x1
+        w21: δ v1 h1 (1 - h1) x2          w22: δ v2 h2 (1 - h2) x2
+        b1:  δ v1 h1 (1 - h1)             b2:  δ v2 h2 (1 - h2)
+
+    Parameters
+    ----------
+    net : MLP
+        Of sizes [2, 2, 1]; the formulas above are those of `two_two_one`.
+    x : array_like, shape (2,)
+    t : float
+
+    Returns
+    -------
+    dict of str to float
+
+    Examples
+    --------
+    With all parameters zero, both hidden neurons and the output are 1/2, and δ = -1/8 for the target 1:
+
+    >>> net = two_two_one()
+    >>> net.weights, net.biases = [np.zeros((2, 2)), np.zeros((2, 1))], [np.zeros(2), np.zeros(1)]
+    >>> {name: slope for name, slope in nine_gradients(net, [1.0, 2.0], 1.0).items() if slope}
+    {'v1': -0.0625, 'v2': -0.0625, 'c': -0.125}
+    """
+    if net.sizes != (2, 2, 1):
+        raise ConfigurationError(f"the nine gradients are those of a 2-2-1 network, and this one has {net.sizes}.")
+    _, [(dW, db), (dV, dc)] = net.loss_and_gradients(np.reshape(x, (1, -1)), [t])
+    names = ("w11", "w12", "w21", "w22", "b1", "b2", "v1", "v2", "c")
+    return dict(zip(names, map(float, np.concatenate([dW.ravel(), db, dV.ravel(), dc])), strict=True))
