@@ -6,7 +6,6 @@ import copy
 import logging
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +21,6 @@ from mlp._backends import (
     Layout,
     NetworkPlan,
     ShapeError,
-    UnknownNameError,
     formulas,
     get_backend,
     loop,
@@ -36,9 +34,14 @@ from mlp.validation import (
     as_array,
     cast,
     check_batch_size,
+    check_classes,
+    check_dtype,
     check_inputs,
+    check_sizes,
+    check_target_scaling,
     check_targets,
     check_weight,
+    for_each_layer,
     require_count,
     require_finite,
     require_fraction,
@@ -142,7 +145,7 @@ class MLP:
         preprocessing: Preprocessing | None = None,
         target_scaling: tuple[Sequence[float], Sequence[float]] | None = None,
     ) -> None:
-        self.sizes = _check_sizes(sizes)
+        self.sizes = check_sizes(sizes)
         n_hidden = len(self.sizes) - 2
         cost = formulas.loss(loss)
         output = _OUTPUT_FOR.get(cost.name, "identity") if output_activation == "auto" else output_activation
@@ -152,11 +155,11 @@ class MLP:
                 "cross_entropy chooses one of several outputs, and this network has one, which softmax always makes 1. "
                 "For two classes give it 2 outputs, or loss='binary_cross_entropy'; for numbers, loss='mse'."
             )
-        hidden = [formulas.activation(name) for name in _for_each("activation", activation, n_hidden)]
+        hidden = [formulas.activation(name) for name in for_each_layer("activation", activation, n_hidden)]
         for row in hidden:
             if row.role == "output":
                 raise ConfigurationError(f"activation {row.name!r} is for the output layer only.")
-        rates = _for_each("dropout", dropout, n_hidden)
+        rates = for_each_layer("dropout", dropout, n_hidden)
         for rate in (input_dropout, *rates):
             require_fraction("dropout", rate)
         require_nonnegative("l2", l2)
@@ -164,7 +167,7 @@ class MLP:
         if input_scale is not None:
             require_positive("input_scale", input_scale)
         self.l2, self.l1 = float(l2), float(l1)
-        self.dtype = _check_dtype(dtype)
+        self.dtype = check_dtype(dtype)
         self.seed = secrets.randbits(64) if seed is None else random.check_seed(seed)
         self.input_scale = None if input_scale is None else float(input_scale)
         self.plan = NetworkPlan(
@@ -174,17 +177,17 @@ class MLP:
             (float(input_dropout), *map(float, rates)),
             self.input_scale or 1.0,
         )
-        self.classes = _check_classes(classes, self.sizes[-1])
+        self.classes = check_classes(classes, self.sizes[-1])
         if preprocessing is not None and preprocessing.n_outputs != self.sizes[0]:
             raise ConfigurationError(
                 f"preprocessing gives {preprocessing.n_outputs} columns, and the network has {self.sizes[0]} inputs: "
                 "they must be equal."
             )
         self.preprocessing = preprocessing
-        self.target_scaling = _check_target_scaling(target_scaling, self.kind, self.sizes[-1])
+        self.target_scaling = check_target_scaling(target_scaling, self.kind, self.sizes[-1])
         self.init = tuple(
             initializer_for(name, row)
-            for name, row in zip(_for_each("init", init, n_hidden + 1), self.plan.activations, strict=True)
+            for name, row in zip(for_each_layer("init", init, n_hidden + 1), self.plan.activations, strict=True)
         )
         self._check_custom()
 
@@ -892,59 +895,3 @@ class MLP:
 
 def _pick(examples: Examples, rows: Any) -> Examples:
     return Examples(*(None if array is None else array[rows] for array in examples))
-
-
-def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
-    if isinstance(sizes, (str, bytes)) or not isinstance(sizes, Iterable):
-        raise ConfigurationError(f"sizes must be a list of widths such as [784, 128, 10], not {sizes!r}.")
-    checked = tuple(require_count("every width in sizes", size) for size in sizes)
-    if len(checked) < 2:
-        raise ConfigurationError(f"sizes needs an input and an output, such as [784, 10], not {list(checked)}.")
-    if sum(n_in * n_out for n_in, n_out in pairwise(checked)) > 2**40:
-        raise ConfigurationError(f"a network of sizes {list(checked)} has more than 2**40 weights.")
-    return checked
-
-
-def _check_dtype(dtype: Any) -> np.dtype[Any]:
-    try:
-        found: np.dtype[Any] = np.dtype(dtype)
-    except TypeError:
-        raise UnknownNameError.among("dtype", dtype, ("float32", "float64")) from None
-    if dtype is None or str(found) not in ("float32", "float64"):
-        raise UnknownNameError.among("dtype", dtype if dtype is None else str(found), ("float32", "float64"))
-    return found
-
-
-def _check_classes(classes: Sequence[Any] | None, n_outputs: int) -> tuple[Any, ...] | None:
-    if classes is None:
-        return None
-    names = tuple(item.item() if isinstance(item, np.generic) else item for item in classes)
-    if len(names) != n_outputs and not (len(names) == 2 and n_outputs == 1):
-        raise ConfigurationError(f"{len(names)} names of classes do not fit {n_outputs} outputs.")
-    return names
-
-
-def _check_target_scaling(
-    scaling: tuple[Sequence[float], Sequence[float]] | None, kind: formulas.OutputLoss, n_outputs: int
-) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    if scaling is None:
-        return None
-    if kind.output.name != "identity":
-        raise ConfigurationError(f"target_scaling is for outputs of any size, and {kind.output.name!r} is bounded.")
-    shift, scale = (tuple(float(number) for number in part) for part in scaling)
-    if len(shift) != n_outputs or len(scale) != n_outputs:
-        raise ConfigurationError(f"target_scaling needs {n_outputs} shifts and scales, one for each output.")
-    for number in scale:
-        require_positive("every scale in target_scaling", number)
-    return shift, scale
-
-
-def _for_each(name: str, value: Any, count: int) -> list[Any]:
-    """One value for every layer, or the list of them that was given."""
-    if isinstance(value, (str, Activation)) or not isinstance(value, Sequence):
-        return [value] * count
-    values = list(value)
-    if len(values) != count:
-        what = "hidden layers" if name != "init" else "layers"
-        raise ConfigurationError(f"{name} has {len(values)} entries, and the network has {count} {what}.")
-    return values

@@ -6,12 +6,23 @@ Everything is checked here, once, before any work is done; behind this door shap
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
-from mlp._backends import Backend, ConfigurationError, DataError, DtypeError, ShapeError, formulas
+from mlp._backends import (
+    Activation,
+    Backend,
+    ConfigurationError,
+    DataError,
+    DtypeError,
+    ShapeError,
+    UnknownNameError,
+    formulas,
+)
 
 # -- numbers ------------------------------------------------------------------------------------------
 
@@ -236,3 +247,66 @@ def check_batch_size(batch_size: Any, n: int) -> int:
             f"batch_size={size} is larger than the {n} rows there are; use batch_size={n} or less."
         )
     return size
+
+
+# -- what a network is made from ------------------------------------------------------------------------
+
+
+def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
+    """Widths of all layers as a tuple, or `ConfigurationError`."""
+    if isinstance(sizes, (str, bytes)) or not isinstance(sizes, Iterable):
+        raise ConfigurationError(f"sizes must be a list of widths such as [784, 128, 10], not {sizes!r}.")
+    checked = tuple(require_count("every width in sizes", size) for size in sizes)
+    if len(checked) < 2:
+        raise ConfigurationError(f"sizes needs an input and an output, such as [784, 10], not {list(checked)}.")
+    if sum(n_in * n_out for n_in, n_out in pairwise(checked)) > 2**40:
+        raise ConfigurationError(f"a network of sizes {list(checked)} has more than 2**40 weights.")
+    return checked
+
+
+def check_dtype(dtype: Any) -> np.dtype[Any]:
+    """float32 or float64 as a dtype, or `UnknownNameError`."""
+    try:
+        found: np.dtype[Any] = np.dtype(dtype)
+    except TypeError:
+        raise UnknownNameError.among("dtype", dtype, ("float32", "float64")) from None
+    if dtype is None or str(found) not in ("float32", "float64"):
+        raise UnknownNameError.among("dtype", dtype if dtype is None else str(found), ("float32", "float64"))
+    return found
+
+
+def check_classes(classes: Sequence[Any] | None, n_outputs: int) -> tuple[Any, ...] | None:
+    """Names of the classes as plain Python values, one for each output, or `ConfigurationError`."""
+    if classes is None:
+        return None
+    names = tuple(item.item() if isinstance(item, np.generic) else item for item in classes)
+    if len(names) != n_outputs and not (len(names) == 2 and n_outputs == 1):
+        raise ConfigurationError(f"{len(names)} names of classes do not fit {n_outputs} outputs.")
+    return names
+
+
+def check_target_scaling(
+    scaling: tuple[Sequence[float], Sequence[float]] | None, kind: formulas.OutputLoss, n_outputs: int
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Shifts and scales of the outputs as floats, or `ConfigurationError`."""
+    if scaling is None:
+        return None
+    if kind.output.name != "identity":
+        raise ConfigurationError(f"target_scaling is for outputs of any size, and {kind.output.name!r} is bounded.")
+    shift, scale = (tuple(float(number) for number in part) for part in scaling)
+    if len(shift) != n_outputs or len(scale) != n_outputs:
+        raise ConfigurationError(f"target_scaling needs {n_outputs} shifts and scales, one for each output.")
+    for number in scale:
+        require_positive("every scale in target_scaling", number)
+    return shift, scale
+
+
+def for_each_layer(name: str, value: Any, count: int) -> list[Any]:
+    """One value for every layer, or the list of them that was given."""
+    if isinstance(value, (str, Activation)) or not isinstance(value, Sequence):
+        return [value] * count
+    values = list(value)
+    if len(values) != count:
+        what = "hidden layers" if name != "init" else "layers"
+        raise ConfigurationError(f"{name} has {len(values)} entries, and the network has {count} {what}.")
+    return values
