@@ -220,20 +220,38 @@ def train(
     resume: bool = False,
 ) -> History:
     """Train `net` on the training part of `dataset`, as the recorder's configuration has it."""
-    training = recorder.config["training"]
+    return _fit(net, dataset, recorder.config["training"], (recorder, *callbacks), progress=progress, resume=resume)
+
+
+def _fit(
+    net: MLP,
+    dataset: Dataset,
+    training: dict[str, Any],
+    callbacks: Sequence[Callback],
+    *,
+    progress: bool = False,
+    resume: bool = False,
+) -> History:
     stopping = training["early_stopping"]
     return net.fit(
         dataset.X,
         dataset.y,
         epochs=training["epochs"],
         batch_size=training["batch_size"],
-        optimizer=None if resume else optimizers.from_dict(training["optimizer"]),
+        optimizer=None if resume else _optimizer(training["optimizer"]),
         validation_fraction=training["validation_fraction"],
         early_stopping=EarlyStopping(**stopping) if stopping else False,
-        callbacks=(recorder, *callbacks),
+        callbacks=callbacks,
         progress=progress,
         resume=resume,
     )
+
+
+def _optimizer(settings: dict[str, Any]) -> optimizers.Optimizer:
+    rate = settings["learning_rate"]
+    if isinstance(rate, dict):  # null is what JSON made of the infinity that a schedule begins its memory with
+        rate = {name: value for name, value in rate.items() if value is not None}
+    return optimizers.from_dict(settings | {"learning_rate": rate})
 
 
 def write_json(path: str | os.PathLike[str], document: dict[str, Any]) -> None:
@@ -338,15 +356,102 @@ def resume(
         If the data are no longer what the run was trained on.
     """
     config = read_config(folder)
-    source = config["data"] | ({} if data_dir is None else {"data_dir": os.path.abspath(data_dir)})
+    source = _source(config, data_dir)
     if backend is None and device == "auto":
-        backend, device = config["backend"].get("name", "auto"), config["backend"].get("device", "auto")
+        backend, device = _place(config)
     net = persistence.load(Path(folder) / TRAINING, backend=backend or "auto", device=device)
+    dataset = read_dataset(folder, data_dir=data_dir)
+    training = config["training"] | ({} if epochs is None else {"epochs": epochs})
+    return net, dataset, configuration(dataset, source, training, parent=folder)
+
+
+def repeat(
+    folder: str | os.PathLike[str],
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    callbacks: Sequence[Callback] = (),
+    progress: bool = False,
+) -> tuple[MLP, Dataset]:
+    """Train a run's network again from the beginning, on its own data and backend, and keep nothing on disk.
+
+    One seed gives one training: where library and machine are the same, the network becomes the one in the run's
+    folder, and `callbacks` see how.
+
+    Parameters
+    ----------
+    folder : path-like
+        The run's folder; it is only read.
+    data_dir : path-like, optional
+        Where MNIST is now, if it has moved.
+    callbacks : sequence of Callback
+    progress : bool
+        As in `MLP.fit`.
+
+    Returns
+    -------
+    net : MLP
+    dataset : Dataset
+
+    Raises
+    ------
+    FileFormatError
+        If the run or its data cannot be read.
+    DataError
+        If the data are no longer what the run was trained on.
+    """
+    config = read_config(folder)
+    dataset = read_dataset(folder, data_dir=data_dir)
+    backend, device = _place(config)
+    net = MLP(**config["model"], preprocessing=dataset.preprocessing, backend=backend, device=device)
+    _fit(net, dataset, config["training"], callbacks, progress=progress)
+    return net, dataset
+
+
+def read_dataset(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
+    """The data of a run, as they were when it was trained.
+
+    Raises
+    ------
+    FileFormatError, StorageError, ConfigurationError
+        If the run or its data cannot be read.
+    DataError
+        If the data are no longer the same.
+    """
+    config = read_config(folder)
+    source = _source(config, data_dir)
     dataset = data.load(**source)
     if fingerprint(dataset) != config["data_sha256"]:
         raise DataError(
             f"the data in {source['source']!r} have changed since the run {str(folder)!r} was trained on them; bring "
             "the old data back, or start a new run"
         )
-    training = config["training"] | ({} if epochs is None else {"epochs": epochs})
-    return net, dataset, configuration(dataset, source, training, parent=folder)
+    return dataset
+
+
+def read_history(folder: str | os.PathLike[str]) -> History:
+    """What each epoch came to, from the run's ``metrics.csv``; a last row that was cut short is left out.
+
+    Raises
+    ------
+    FileFormatError
+        If there is no such file, or it is damaged.
+    """
+    path = Path(folder) / METRICS
+    with open_checked(path, "CSV") as (handle, _):
+        whole = handle.read().decode().rpartition("\n")[0]
+        header, *rows = csv.reader(whole.splitlines() or [""])
+        if tuple(header) != COLUMNS:
+            raise FileFormatError(f"{str(path)!r} is damaged: its columns are {', '.join(header)!r:.80}")
+        figures = np.array([[float(cell or "nan") for cell in row] for row in rows]).reshape(-1, len(COLUMNS))
+    return History(**{name: column.tolist() for name, column in zip(COLUMNS[1:], figures.T[1:], strict=True)})
+
+
+def _source(config: dict[str, Any], data_dir: str | os.PathLike[str] | None) -> dict[str, Any]:
+    """The arguments of `mlp.data.load`."""
+    source: dict[str, Any] = config["data"] | ({} if data_dir is None else {"data_dir": os.path.abspath(data_dir)})
+    return source
+
+
+def _place(config: dict[str, Any]) -> tuple[str, str]:
+    """Backend and device that a run was on."""
+    return config["backend"].get("name", "auto"), config["backend"].get("device", "auto")

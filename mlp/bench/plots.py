@@ -2,30 +2,40 @@
 
 from __future__ import annotations
 
-import io
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
-from mlp._backends import ConfigurationError
 from mlp.bench.results import Report
-from mlp.storage import write_atomically
+from mlp.plots.style import (
+    BLACK,
+    BLUE,
+    DARK_GREY,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    bare,
+    new_figure,
+    save,
+)
 
-# Okabe & Ito's palette, told apart by colour-blind eyes; each contestant keeps its colour and mark in every picture
+# each contestant keeps its colour and mark in every picture
 _LOOK = {
-    "mlp numpy": ("#56B4E9", "o"),
-    "mlp numba": ("#0072B2", "o"),
-    "mlp cupy": ("#009E73", "o"),
-    "NumPy by hand": ("#000000", "s"),
-    "PyTorch": ("#D55E00", "^"),
-    "torch.compile": ("#E69F00", "v"),
-    "JAX": ("#CC79A7", "D"),
-    "scikit-learn": ("#888888", "P"),
-    "Nielsen": ("#888888", "x"),
-    "PyTorch CUDA": ("#D55E00", "<"),
-    "PyTorch CUDA graph": ("#E69F00", ">"),
+    "mlp numpy": (SKY, "o"),
+    "mlp numba": (BLUE, "o"),
+    "mlp cupy": (GREEN, "o"),
+    "NumPy by hand": (BLACK, "s"),
+    "PyTorch": (VERMILION, "^"),
+    "torch.compile": (ORANGE, "v"),
+    "JAX": (PURPLE, "D"),
+    "scikit-learn": (GREY, "P"),
+    "Nielsen": (GREY, "x"),
+    "PyTorch CUDA": (VERMILION, "<"),
+    "PyTorch CUDA graph": (ORANGE, ">"),
 }
-_UNKNOWN = ("#444444", "*")
+_UNKNOWN = (DARK_GREY, "*")
 
 
 def speed(report: Report, path: str | PathLike[str]) -> None:
@@ -101,14 +111,10 @@ def _style(report: Report, name: str) -> dict[str, Any]:
 
 def _panels(report: Report) -> tuple[Any, list[Any], list[tuple[str, str]]]:
     """A figure with a panel for each net and optimizer, three in a row."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigurationError("pictures need matplotlib: pip install 'mlp[plot]'") from error
     panels = list(dict.fromkeys(_key(result.case) for result in report.results))
     columns = min(3, max(1, len(panels)))
     rows = max(1, -(-len(panels) // columns))
-    figure = Figure(figsize=(max(5.2 * columns, 7.5), 4.2 * rows + 1.2), layout="constrained")
+    figure = new_figure(4.2 * rows + 1.2, width=max(5.2 * columns, 7.5))
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat), panels
 
 
@@ -129,8 +135,7 @@ def _finish(figure: Any, axes: list[Any], used: int, report: Report, path: str |
         axis.set_visible(False)
     handles: dict[str, Any] = {}
     for axis in axes[:used]:
-        axis.grid(visible=True, which="major", alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
+        bare(axis)
         handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
     in_a_row = int(figure.get_figwidth() // 2)
     figure.legend(
@@ -139,6 +144,4 @@ def _finish(figure: Any, axes: list[Any], used: int, report: Report, path: str |
     machine = report.about.get("machine", {})
     where = [machine.get("cpu"), f"{machine.get('usable_processors')} processors", *machine.get("gpus", [])]
     figure.suptitle(f"{title}, float32\n{', '.join(map(str, where))}" if machine else f"{title}, float32")
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=150, format=Path(path).suffix[1:])
-    write_atomically(path, picture.getvalue())
+    save(figure, path)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from mlp.cli.options import SectionedCommand, json_option, place_options, rows_options
 from mlp.cli.output import fact, network_text, say, say_json, score_name, score_text, table
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from mlp.model import MLP
 
 MATRIX = 20
 """Up to this many classes the confusion matrix is printed; ``--json`` always has it."""
@@ -34,6 +29,7 @@ def evaluate(model: str, data: str, **options: Any) -> None:
     mlp evaluate runs/houses-1 houses_2024.csv --json
     """
     from mlp import persistence, runs
+    from mlp.answers import Answers
     from mlp.cli.rows import load_rows
 
     path = runs.model_path(model)
@@ -46,7 +42,8 @@ def evaluate(model: str, data: str, **options: Any) -> None:
         "score": score, "score_name": score_name(net.task),
     }  # fmt: skip
     if net.task != "numbers" and rows.y.ndim == 1:
-        document |= _by_class(net, rows.y.astype(int), net.predict(rows.X))
+        answers = Answers.of(net, rows.X, rows.y)
+        document |= {"classes": answers.classes, **answers.by_class(), "confusion": answers.confusion.tolist()}
     if options["as_json"]:
         say_json(document)
         return
@@ -56,23 +53,6 @@ def evaluate(model: str, data: str, **options: Any) -> None:
     fact("score", click.style(score_text(net.task, score), bold=True, fg="green"))
     if "classes" in document:
         _say_classes(document)
-
-
-def _by_class(net: MLP, truth: NDArray[Any], answers: NDArray[Any]) -> dict[str, Any]:
-    import numpy as np
-
-    n = max(net.sizes[-1], 2)
-    confusion = np.zeros((n, n), dtype=int)
-    np.add.at(confusion, (truth, answers), 1)
-    right, of_class, answered = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
-    return {
-        "classes": list(net.classes) if net.classes is not None else list(range(n)),
-        "support": of_class.tolist(),
-        "precision": (right / np.maximum(answered, 1)).tolist(),
-        "recall": (right / np.maximum(of_class, 1)).tolist(),
-        "f1": (2 * right / np.maximum(of_class + answered, 1)).tolist(),
-        "confusion": confusion.tolist(),
-    }
 
 
 def _say_classes(document: dict[str, Any]) -> None:

@@ -1,0 +1,439 @@
+"""The page about a run: what it says, that it says it of any run, and how a browser takes it."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import re
+import shlex
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from sklearn.metrics import precision_recall_fscore_support
+
+import mlp
+from mlp import runs
+from mlp.cli import cli
+from mlp.report import report
+
+pytest.importorskip("matplotlib", reason="a report needs the extra plot")
+pytest.importorskip("jinja2", reason="a report needs the extra plot")
+
+HOSTILE = ("<script>alert(1)</script>", "a & b", '"><img src=x onerror=alert(2)>', "x" * 60, "{{ 7 * 7 }}")
+
+
+def run(*arguments: object, status: int = 0) -> str:
+    result = CliRunner().invoke(cli, [str(argument) for argument in arguments], prog_name="mlp")
+    assert result.exit_code == status, (result.output, result.exception)
+    return result.output
+
+
+def train(folder: Path, *arguments: object, status: int = 0) -> Path:
+    run("train", *arguments, "--backend", "numpy", "--quiet", "--output-dir", folder, status=status)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run of each kind."""
+    folder = tmp_path_factory.mktemp("trained")
+    train(folder / "digits", "digits", "--epochs", 12, "--validation", 0.1, "--hidden", 40)
+    train(folder / "moons", "moons", "--epochs", 5, "--hidden", 8)
+    rng = np.random.default_rng(0)
+    with (folder / "mail <b>.csv").open("w", newline="", encoding="utf-8") as handle:
+        rows = [(k + rng.normal(), rng.normal(), HOSTILE[k]) for k in np.arange(200) % 5]
+        csv.writer(handle).writerows([("<i>length</i>", "b", "kind"), *rows])
+    train(folder / "mail <u>", folder / "mail <b>.csv", "--target", "kind", "--epochs", 5)
+    with (folder / "houses.csv").open("w", newline="", encoding="utf-8") as handle:
+        rows = [
+            (size, city, size / 50 + (city == "Oslo"))
+            for size, city in zip(rng.uniform(50, 200, 120), ["Oslo", "Rom"] * 60, strict=True)
+        ]
+        csv.writer(handle).writerows([("size", "city", "price"), *rows])
+    train(folder / "houses", folder / "houses.csv", "--target", "price", "--epochs", 20, "--validation", 0.2)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pages(trained: Path) -> dict[str, str]:
+    """The page of each of them."""
+    return {kind: report(trained / kind) for kind in KINDS}
+
+
+KINDS = ("digits", "moons", "mail <u>", "houses")
+
+
+class Page(HTMLParser):
+    """What a page holds: elements with their attributes, headings, tables, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.headings: list[tuple[int, str]] = []
+        self.tables: list[list[list[str]]] = []
+        self.path: list[str] = []
+        self.text = ""
+        self.feed(text)
+        self.text = " ".join(self.text.split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in ("meta", "link", "img"):
+            self.path.append(tag)
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append((int(tag[1]), ""))
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.path.pop() == tag, "elements are closed in the order they were opened"
+
+    def handle_data(self, data: str) -> None:
+        if "style" in self.path:
+            return
+        self.text += data
+        if self.path and re.fullmatch("h[1-6]", self.path[-1]):
+            level, said = self.headings[-1]
+            self.headings[-1] = level, said + data
+        if {"td", "th"} & set(self.path):
+            self.tables[-1][-1][-1] += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def table(self, first: str) -> list[list[str]]:
+        """The table whose first cell says so."""
+        return next(table for table in self.tables if table[0][0] == first)
+
+
+# -- what it says -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_page_is_well_made_and_needs_nothing_but_itself(kind: str, pages: dict[str, str]) -> None:
+    text = pages[kind]
+    page = Page(text)
+    assert text.lstrip().startswith("<!doctype html>")
+    assert page.path == []
+    assert page.all("html") == [{"lang": "en"}]
+    assert page.all("script") == page.all("iframe") == []
+    links = [element[name] for _, element in page.elements for name in ("src", "href", "srcset") if name in element]
+    assert links
+    assert all(str(link).startswith(("data:", "#")) for link in links)
+    assert "@import" not in text
+    assert "url(" not in text
+    levels = [level for level, _ in page.headings]
+    assert levels.count(1) == 1
+    assert levels[0] == 1
+    assert all(below - above <= 1 for above, below in itertools.pairwise(levels))
+    pictures = page.all("img")
+    assert len(pictures) >= 3
+    assert all(len(str(picture["alt"])) > 30 for picture in pictures)
+    assert len(page.all("caption")) == len(page.tables)
+    assert {attributes.get("scope") for attributes in page.all("th")} == {"col", "row"}
+    anchors = {str(attributes["href"])[1:] for attributes in page.all("a")}
+    assert anchors == {attributes["id"] for attributes in page.all("h2")}
+
+
+def test_a_classifier_is_shown_with_its_figures(trained: Path, pages: dict[str, str]) -> None:
+    page = Page(pages["digits"])
+    results = json.loads((trained / "digits" / "results.json").read_text())
+    digits, net = mlp.data.load("digits"), mlp.load(trained / "digits" / "model.safetensors")
+    said = net.predict(digits.X_test)
+    assert page.headings[0] == (1, "Run digits")
+    assert f"accuracy {100 * results['test']['score']:.2f} % on 359 test rows" in page.text
+    header, *rows = page.table("class")
+    assert header == ["class", "rows", "precision", "recall", "F1"]
+    precision, recall, f1, support = precision_recall_fscore_support(digits.y_test, said, zero_division=0)
+    for number, row in enumerate(rows):
+        figures = precision[number], recall[number], f1[number]
+        assert row == [str(number), str(support[number]), *(f"{figure:.4f}" for figure in figures)]
+    epochs = page.table("epoch")
+    history = runs.read_history(trained / "digits")
+    assert epochs[-1][:3] == ["12", f"{history.loss[-1]:.4g}", f"{history.val_loss[-1]:.4g}"]
+    headings = [heading for _, heading in page.headings]
+    for heading in (
+        "Training",
+        "Confusion matrix",
+        "Worst mistakes",
+        "What the neurons look for",
+        "Speed",
+        "Environment",
+    ):
+        assert heading in headings
+    assert "as images of 8 by 8 pixels" in " ".join(str(picture["alt"]) for picture in page.all("img"))
+    assert ["numpy", np.__version__] in page.table("mlp")
+
+
+def test_a_regression_is_shown_with_its_errors(trained: Path, pages: dict[str, str]) -> None:
+    page = Page(pages["houses"])
+    dataset, net = runs.read_dataset(trained / "houses"), mlp.load(trained / "houses" / "model.safetensors")
+    residual = net.predict(dataset.X_test) - dataset.y_test
+    worst = int(abs(residual).argmax())
+    header, first, *_ = page.table("row")
+    assert header == ["row", "actual", "predicted", "residual"]
+    assert first[0] == str(worst)
+    assert float(first[3]) == pytest.approx(residual[worst], rel=1e-3)
+    errors = dict(page.table("Root mean square"))
+    assert float(errors["Root mean square"]) == pytest.approx(np.sqrt(np.square(residual).mean()), rel=1e-3)
+    assert f"R² {net.score(dataset.X_test, dataset.y_test):.4f}" in page.text
+    assert "Confusion matrix" not in page.text
+
+
+def test_names_are_text_and_nothing_else(pages: dict[str, str]) -> None:
+    page = Page(pages["mail <u>"])
+    assert page.headings[0] == (1, "Run mail <u>")
+    assert {row[0] for row in page.table("class")[1:]} == set(HOSTILE)
+    assert "mail <b>.csv" in page.text
+    assert {"b", "u", "i", "script"}.isdisjoint({tag for tag, _ in page.elements})
+    assert not [attributes for _, attributes in page.elements if "onerror" in attributes]
+    assert "49" not in {row[0] for row in page.table("class")}  # a name is no template either
+
+
+# -- runs that lack something -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copied(trained: Path, tmp_path: Path) -> Any:
+    def copy(kind: str) -> Path:
+        return Path(shutil.copytree(trained / kind, tmp_path / kind))
+
+    return copy
+
+
+def test_data_that_are_gone_are_said_to_be(copied: Any) -> None:
+    folder = copied("houses")
+    config = json.loads((folder / "config.json").read_text())
+    config["data"]["source"] = "/no/such/houses.csv"
+    (folder / "config.json").write_text(json.dumps(config))
+    page = Page(report(folder))
+    assert "The data of this run are not to be had" in page.text
+    assert "there is no file '/no/such/houses.csv'" in page.text
+    assert len(page.all("img")) == 2  # the curves and the weights
+
+
+def test_data_that_have_changed_are_not_shown_as_the_runs(copied: Any) -> None:
+    folder = copied("moons")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"data_sha256": "0" * 64}))
+    page = Page(report(folder))
+    assert "have changed since the run" in page.text
+    assert "Confusion matrix" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "told"),
+    [
+        (runs.METRICS, "gone", "There are no curves: there is no file"),
+        (runs.METRICS, "cut short", "There are no curves"),
+        (runs.RESULTS, "gone", "This run did not come to its end"),
+        (runs.RESULTS, "cut short", "This run did not come to its end"),
+        (runs.RESULTS, "foreign", "This run did not come to its end"),
+        (runs.MODEL, "gone", "The model of this run is not to be had"),
+        (runs.MODEL, "cut short", "The model of this run is not to be had"),
+    ],
+)
+def test_whatever_is_damaged_the_page_is_written(name: str, damage: str, told: str, copied: Any) -> None:
+    path = copied("moons") / name
+    content = {"gone": b"", "cut short": path.read_bytes()[:20], "foreign": b'["nothing", "of", "ours"]'}[damage]
+    path.unlink()
+    if content:
+        path.write_bytes(content)
+    assert told in Page(report(path.parent)).text
+
+
+def test_a_run_that_diverged_has_a_page(tmp_path: Path) -> None:
+    folder = train(tmp_path / "lost", "moons", "--optimizer", "sgd", "--lr", "1e30", status=1)
+    page = Page(report(folder))
+    assert "did not come to its end" in page.text
+    assert "0 of 300 epochs are recorded" in page.text
+
+
+def test_an_interrupted_run_says_so(copied: Any) -> None:
+    folder = copied("moons")
+    results = json.loads((folder / "results.json").read_text())
+    results |= {"interrupted": True, "stop_reason": "interrupted by Ctrl-C", "test": None, "score": "accuracy"}
+    (folder / "results.json").write_text(json.dumps(results))
+    page = Page(report(folder))
+    assert "This run was stopped early: interrupted by Ctrl-C." in page.text
+
+
+def test_a_network_with_functions_of_ones_own_has_a_page(tmp_path: Path) -> None:
+    source = {
+        "source": "moons",
+        "data_dir": None,
+        "target": None,
+        "test_fraction": 0.2,
+        "seed": 0,
+        "task": None,
+        "scale": None,
+    }
+    dataset = mlp.data.load(**source)
+    own = mlp.custom_activation("own", lambda xp, z: z * abs(z), lambda xp, z: 2 * abs(z))
+    settings = {"epochs": 2, "batch_size": 16, "optimizer": mlp.Adam(beta1=0.8).to_dict(), "validation_fraction": None}
+    recorder = runs.Recorder(runs.configuration(dataset, source, settings | {"early_stopping": None}), tmp_path / "own")
+    runs.train(mlp.MLP([2, 4, 2], own, backend="numpy"), dataset, recorder)
+    page = Page(report(tmp_path / "own"))
+    assert "'own'" in page.text
+    assert "It leaves out what has no flag: optimizer.beta1 = 0.8." in page.text
+
+
+def test_several_labels_a_row_are_no_mistake(tmp_path: Path) -> None:
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    np.savez(tmp_path / "labels.npz", X=X, y=(X > 0).astype(float))
+    yes_or_no = ("--loss", "binary_cross_entropy", "--output-activation", "sigmoid", "--epochs", 2)
+    folder = train(tmp_path / "labels", tmp_path / "labels.npz", *yes_or_no)
+    assert "yes or no to several labels" in Page(report(folder)).text
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(mlp.FileFormatError, match=r"is no run: it has no config\.json"):
+        report(tmp_path)
+
+
+def test_a_damaged_configuration_is_refused(copied: Any) -> None:
+    folder = copied("moons")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model": {"sizes": [2, 2]}}))
+    with pytest.raises(mlp.FileFormatError, match="is damaged: it describes no run"):
+        report(folder)
+
+
+# -- how to reproduce it ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "moons --epochs 3",
+        "moons --epochs 3 --hidden none --optimizer gd --lr 0.5",
+        "moons --epochs 3 --hidden 8,6 --activation tanh,relu --loss quadratic --init normal --dtype float64",
+        "moons --epochs 3 --optimizer sgd --momentum 0.9 --nesterov --weight-decay 0.01 --clip-norm 1 --dropout 0.2",
+        "moons --epochs 6 --validation 0.2 --early-stopping 2 --l2 0.001 --seed 5 --schedule cosine --warmup 2",
+        "sine --epochs 3 --batch-size 16 --schedule step:every=2,factor=0.5 --test-fraction 0.1",
+        "'DATA' --target kind --epochs 3 --scale minmax --l1 0.001 --input-dropout 0.1 --clip-value 0.5",
+    ],
+)
+def test_the_command_on_the_page_trains_the_same_network(arguments: str, trained: Path, tmp_path: Path) -> None:
+    words = [str(trained / "mail <b>.csv") if word == "DATA" else word for word in shlex.split(arguments)]
+    first = train(tmp_path / "first", *words)
+    text = Page(report(first)).text
+    command = text[text.index("mlp train ") :].split("In Python")[0].replace("\\ ", "")
+    second = tmp_path / "second"
+    run(*shlex.split(command)[1:], "--quiet", "--output-dir", second)
+    one, other = (mlp.load(folder / runs.MODEL) for folder in (first, second))
+    np.testing.assert_array_equal(one.parameters, other.parameters)
+    assert runs.read_config(first)["training"] == runs.read_config(second)["training"]
+    assert runs.read_config(first)["model"] == runs.read_config(second)["model"]
+    assert "leaves out" not in text
+
+
+# -- the command --------------------------------------------------------------------------------------------
+
+
+def test_the_command_writes_the_page_into_the_folder(copied: Any, tmp_path: Path) -> None:
+    folder = copied("moons")
+    assert f"written: {folder / 'report.html'}" in run("report", folder)
+    assert "<h1>Run moons</h1>" in (folder / "report.html").read_text(encoding="utf-8")
+    run("report", folder, "--output", tmp_path / "page.html")
+    assert (tmp_path / "page.html").exists()
+    assert "no-such-run" in run("report", "no-such-run", status=1)
+
+
+# -- in a browser -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser() -> Any:
+    """Chromium without a window, that keeps a log of its console and of what it asks for."""
+    selenium = pytest.importorskip("selenium.webdriver", reason="the page is tried in a browser with the extra browser")
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if program is None or driver is None:
+        pytest.skip("no browser here: apt install chromium chromium-driver")
+    options = selenium.ChromeOptions()
+    options.binary_location = program
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    found = selenium.Chrome(options, selenium.ChromeService(driver))
+    yield found
+    found.quit()
+
+
+def open_page(browser: Any, path: Path, width: int, scheme: str) -> None:
+    screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    wanted = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": wanted})
+    for log in ("browser", "performance"):
+        browser.get_log(log)
+    browser.get(path.as_uri())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (360, "dark"), (1280, "light")])
+def test_a_browser_shows_the_page(
+    kind: str, width: int, scheme: str, browser: Any, pages: dict[str, str], tmp_path: Path
+) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(pages[kind], encoding="utf-8")
+    open_page(browser, path, width, scheme)
+    assert browser.get_log("browser") == []
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [entry["params"]["request"]["url"] for entry in messages if entry["method"] == "Network.requestWillBeSent"]
+    assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
+
+    page = browser.execute_script("""
+        const box = element => element.getBoundingClientRect();
+        const scrolls = element => element.closest(".scroll, pre") !== null;
+        const all = selector => [...document.querySelectorAll(selector)];
+        return {
+            width: document.documentElement.scrollWidth,
+            outside: all("body *").filter(e => !scrolls(e) && box(e).right > innerWidth + 1).map(e => e.outerHTML),
+            wide: all(".scroll").filter(e => e.scrollWidth > e.clientWidth && !e.querySelector(".figures"))
+                .map(e => e.outerHTML),
+            small: all("p, td, th, dd, dt, caption, code, a").filter(e => parseFloat(getComputedStyle(e).fontSize) < 13)
+                .map(e => e.outerHTML),
+            images: all("img").map(e => [e.complete && e.naturalWidth > 0, box(e).width]),
+            ink: getComputedStyle(document.body).color,
+            paper: getComputedStyle(document.body).backgroundColor,
+        };
+    """)
+    assert page["width"] == width
+    assert page["outside"] == page["wide"] == []
+    assert page["small"] == []
+    assert page["images"]
+    assert all(shown and wide >= 300 for shown, wide in page["images"])
+    ink, paper = (sum(map(int, re.findall(r"\d+", page[part])[:3])) for part in ("ink", "paper"))
+    assert (ink > 600 > 100 > paper) if scheme == "dark" else (paper > 600 > 150 > ink)
+
+
+def test_the_ink_of_pictures_follows_the_readers_scheme(browser: Any, pages: dict[str, str], tmp_path: Path) -> None:
+    import io
+
+    from matplotlib.image import imread
+
+    path = tmp_path / "page.html"
+    path.write_text(pages["digits"], encoding="utf-8")
+    extremes = {}
+    for scheme in ("light", "dark"):
+        open_page(browser, path, 1280, scheme)
+        picture = browser.find_element("css selector", "img").screenshot_as_png
+        grey = imread(io.BytesIO(picture))[..., :3].mean(axis=2)
+        extremes[scheme] = np.median(grey), grey.min(), grey.max()
+    paper, darkest, _ = extremes["light"]
+    assert (paper, darkest) == (1.0, pytest.approx(0.13, abs=0.1))
+    paper, _, brightest = extremes["dark"]
+    assert paper < 0.1
+    assert brightest > 0.85
