@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp._backends import loop, random
+from mlp._backends import ConfigurationError, loop, random
 from mlp.validation import check_inputs, require_count, require_positive
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 SHOWN_OFFENDERS = 10
 _KINKED = ("relu", "leaky_relu", "elu", "selu")  # at z = 0 the slope jumps, or (elu) its slope does
 _CLOSER = 0.01
+_LEAST_EPSILON, _LEAST_TOLERANCE = 1e-10, 1e-9
 _SMALL = 1e-3  # slopes below this part of the largest are compared on its scale: rounding is all that is left of them
 
 
@@ -168,6 +169,16 @@ def check_gradient(
     net._require_trainable()
     require_positive("epsilon", epsilon)
     require_positive("tolerance", tolerance)
+    if epsilon < _LEAST_EPSILON:
+        raise ConfigurationError(
+            f"epsilon={epsilon:g} is lost in the rounding of float64, and any slope would pass; use {_LEAST_EPSILON:g} "
+            "or more (1e-5 is usual)."
+        )
+    if tolerance < _LEAST_TOLERANCE:
+        raise ConfigurationError(
+            f"tolerance={tolerance:g} asks for more digits than differences in float64 have; use "
+            f"{_LEAST_TOLERANCE:g} or more (1e-5 is usual)."
+        )
     if parameters != "all":
         parameters = require_count("parameters (or 'all')", parameters)
     twin = _in_float64(net)

@@ -58,7 +58,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("mlp")
 
-_OUTPUT_FOR = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "poisson": "exp"}
+OUTPUT_FOR = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "poisson": "exp"}
+"""The output that ``"auto"`` stands for, by the loss; identity for the others."""
 
 
 class MLP:
@@ -148,7 +149,7 @@ class MLP:
         self.sizes = check_sizes(sizes)
         n_hidden = len(self.sizes) - 2
         cost = formulas.loss(loss)
-        output = _OUTPUT_FOR.get(cost.name, "identity") if output_activation == "auto" else output_activation
+        output = OUTPUT_FOR.get(cost.name, "identity") if output_activation == "auto" else output_activation
         self.kind = formulas.pair(output, cost)
         if cost.name == "cross_entropy" and self.sizes[-1] == 1:
             raise ConfigurationError(
@@ -763,11 +764,11 @@ class MLP:
         X, y, sample_weight
             As in `evaluate`.
         epsilon : float
-            Each parameter p is moved to p - epsilon and p + epsilon.
+            Each parameter p is moved to p - epsilon and p + epsilon; 1e-10 or more.
         parameters : int or "all"
             How many parameters to check at most, drawn by the network's seed and spread over the layers.
         tolerance : float
-            The relative error that is taken for rounding.
+            The relative error that is taken for rounding; 1e-9 or more.
 
         Returns
         -------

@@ -57,6 +57,7 @@ def test_an_inhibiting_input_silences_whatever_the_others_are():
         (lambda: MPNeuron(1, inhibiting=[2])([0, 1]), mlp.ShapeError),
         (lambda: MPNeuron.AND(0), mlp.ConfigurationError),
         (lambda: Neuron([1.0, 2.0])([1.0]), mlp.ShapeError),
+        (lambda: Neuron([1.0, 2.0])([1.0, np.nan]), mlp.DataError),
         (lambda: Neuron([[1.0], [2.0]]), mlp.ShapeError),
         (lambda: Neuron(["a"]), mlp.DtypeError),
         (lambda: classic.layer([1, 2], [[1, 2]], [1, 2]), mlp.ShapeError),
@@ -150,6 +151,13 @@ def test_the_margin_of_a_gate_is_that_of_a_support_vector_machine(kind):
     machine = SVC(kernel="linear", C=1e9, tol=1e-12).fit(np.vstack([rows, -rows]), np.repeat([1, 0], 4))
     margin = 1 / np.linalg.norm(machine.coef_)
     assert classic.mistake_bound(X, y.astype(int)) == pytest.approx(3 / margin**2, rel=1e-6)
+
+
+@pytest.mark.parametrize("middle", [0.0, 10.0, 1e4, 1e6])
+def test_the_bound_of_two_points_however_far_from_the_origin(middle):
+    bound = classic.mistake_bound([[middle - 1], [middle + 1]], [0, 1])
+    assert bound == pytest.approx(((middle + 1) ** 2 + 1) * (middle**2 + 1), rel=1e-6)
+    assert classic.mistake_bound(np.add(CORNERS, middle), [0, 1, 1, 0]) == np.inf
 
 
 @pytest.mark.parametrize("per_row", [True, False])

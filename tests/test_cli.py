@@ -339,6 +339,24 @@ def test_the_confusion_matrix_counts_every_row() -> None:
     assert "does not say which rows of digits it was trained on" in alone.stderr
 
 
+@pytest.mark.parametrize(
+    ("loss", "columns", "task"),
+    [
+        ("binary_cross_entropy", 0, "labels"),
+        ("binary_cross_entropy", [0, 1], "labels"),
+        ("cross_entropy", [0, 1], "classes"),
+    ],
+)
+def test_yes_and_no_as_floats_are_trained_and_evaluated_on_the_same_rows(loss: str, columns: Any, task: str) -> None:
+    rng = np.random.default_rng(0)
+    one_hot = np.eye(2)[rng.choice(2, 80, p=[0.2, 0.8])]
+    np.savez("yes_no.npz", X=rng.normal(size=(80, 4)), y=one_hot[:, columns])
+    trained = json.loads(run("train", "yes_no.npz", "--loss", loss, "--output-dir", "run", "--json", *QUICK).stdout)
+    evaluated = json.loads(run("evaluate", "run", "yes_no.npz", "--json").stdout)
+    assert trained["task"] == task
+    assert (evaluated["loss"], evaluated["score"]) == (trained["test"]["loss"], trained["test"]["score"])
+
+
 def test_arrays_with_and_without_answers() -> None:
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(60, 3)), rng.integers(0, 2, 60)

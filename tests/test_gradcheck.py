@@ -249,6 +249,10 @@ def test_bad_input_is_an_error_that_helps():
         net.gradient_check(X, None)
     with pytest.raises(mlp.ConfigurationError, match="epsilon must be a positive number"):
         net.gradient_check(X, y, epsilon=0)
+    with pytest.raises(mlp.ConfigurationError, match="any slope would pass"):
+        net.gradient_check(X, y, epsilon=1e-300)
+    with pytest.raises(mlp.ConfigurationError, match="more digits than differences in float64 have"):
+        net.gradient_check(X, y, tolerance=1e-200)
     with pytest.raises(mlp.ConfigurationError, match="tolerance must be a positive number"):
         net.gradient_check(X, y, tolerance=-1)
     for wrong in (0, 2.5, "some", None):

@@ -486,6 +486,8 @@ def test_the_command_draws_a_model_alone(moons_run: Path, tmp_path: Path, monkey
     [
         (["wieghts"], 1, "did you mean 'weights'"),
         (["weights"], 2, "is of a MODEL"),
+        (["weights", "RUN", "moons"], 2, "leave 'moons' out"),
+        (["sine", "RUN"], 2, "is of an experiment of its own"),
         (["weights", "RUN", "--output", "w.jpeg"], 1, ".png, .svg or .pdf"),
         (["weights", "RUN", "--shape", "8"], 2, "HEIGHTxWIDTH"),
         (["weights", "RUN", "--shape", "8x8"], 1, "do not fit a network of 2 inputs"),

@@ -348,6 +348,10 @@ def test_the_command_writes_the_page_into_the_folder(copied: Any, tmp_path: Path
     run("report", folder, "--output", tmp_path / "page.html")
     assert (tmp_path / "page.html").exists()
     assert "no-such-run" in run("report", "no-such-run", status=1)
+    model = folder / runs.MODEL
+    before = model.read_bytes()
+    assert "must end in .html" in run("report", folder, "--output", model, status=2)
+    assert model.read_bytes() == before
 
 
 # -- in a browser -------------------------------------------------------------------------------------------

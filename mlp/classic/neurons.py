@@ -203,6 +203,8 @@ class MPNeuron:
 
 
 def _fires(z: Any, threshold: float) -> Any:
+    if np.isnan(z).any():
+        raise DataError("the weighted sum is NaN, which is on neither side of a threshold; look at the inputs.")
     xp = get_backend("numpy")
     y = xp.activate(np.atleast_1d(z) - threshold, "step").astype(np.int64)
     return y if np.ndim(z) else int(y[0])

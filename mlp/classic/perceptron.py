@@ -218,18 +218,33 @@ def mistake_bound(X: Any, y: Any) -> float:
     >>> round(mistake_bound([[-1.0], [1.0]], [0, 1]), 9)
     2.0
     """
+    X, y = _check(X, y, None)
+    ones, sign = np.ones(len(X)), np.where(y == 1, 1, -1)[:, None]
+    rows = np.column_stack([X, ones])
+    radius = np.linalg.norm(rows, axis=1).max()
+    _, margin = _parting_plane(sign * rows / radius)
+    if margin:
+        return float(1 / margin**2)
+    # of rows far from the origin the margin drowns in rounding; a plane found about their own middle has one as well
+    centre, spread = X.mean(axis=0), X.std(axis=0)
+    spread[spread == 0] = 1
+    normal, margin = _parting_plane(sign * np.column_stack([(X - centre) / spread, ones]))
+    slopes = normal[:-1] / spread
+    length = np.linalg.norm(np.append(slopes, normal[-1] - centre @ slopes))
+    return float((radius * length / margin) ** 2) if margin else np.inf
+
+
+def _parting_plane(signed: Array) -> tuple[Array, float]:
+    """Unit normal of the plane through the origin with all rows farthest on one side, and that margin; 0 if none is."""
     from scipy.optimize import nnls
 
-    X, y = _check(X, y, None)
-    rows = np.column_stack([X, np.ones(len(X))])
-    radius = np.linalg.norm(rows, axis=1).max()
-    signed = np.where(y == 1, 1, -1)[:, None] * rows / radius
     # the best plane's normal is the point nearest to the origin in the convex hull of the signed rows, which is what
     # non-negative least squares finds once "the shares sum to 1" stands below them as one more equation
-    shares, _ = nnls(np.vstack([signed.T, np.ones(len(rows))]), np.append(np.zeros(rows.shape[1]), 1.0))
+    shares, _ = nnls(np.vstack([signed.T, np.ones(len(signed))]), np.append(np.zeros(signed.shape[1]), 1.0))
     normal = shares @ signed / shares.sum()
-    margin = (signed @ normal).min() / max(np.linalg.norm(normal), np.finfo(float).tiny)
-    return float(1 / margin**2) if margin > 1e-9 else np.inf
+    normal /= max(np.linalg.norm(normal), np.finfo(float).tiny)
+    margin = float((signed @ normal).min())
+    return normal, margin if margin > 1e-9 else 0.0
 
 
 _LOSSES = {"step": "mse", "sigmoid": "binary_cross_entropy"}

@@ -57,6 +57,10 @@ def plot(kind: str, model: str | None, data: str | None, **options: Any) -> None
     """
     if kind not in KINDS:
         raise UnknownNameError.among("picture", kind, KINDS)
+    if model is not None and kind in OF_EXPERIMENTS:
+        raise click.UsageError(f"The picture {kind!r} is of an experiment of its own; leave {model!r} out.")
+    if data is not None and kind not in OF_ANSWERS:
+        raise click.UsageError(f"The picture {kind!r} is of MODEL alone; leave {data!r} out.")
     path, shape = options["output"] or f"{kind}.png", _shape(options["shape"])
 
     from mlp import plots

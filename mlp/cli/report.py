@@ -13,7 +13,7 @@ from mlp.cli.output import complain
 @click.command(cls=SectionedCommand, short_help="Write a page about a run.")
 @click.argument("run")
 @data_dir_option
-@option("Output", "--output", "-o", metavar="FILE", help="The page.  Default: report.html in the run's folder.")
+@option("Output", "--output", "-o", metavar="FILE", help="The page, .html.  Default: report.html in the run's folder.")
 def report(run: str, output: str | None, data_dir: str | None) -> None:
     """Write all there is to know about RUN, a run's folder, to one HTML page.
 
@@ -25,6 +25,9 @@ def report(run: str, output: str | None, data_dir: str | None) -> None:
     mlp report runs/digits-1
     mlp report runs/mnist-1 --data-dir mnist --output mnist.html
     """
+    if output is not None and Path(output).suffix.lower() not in (".html", ".htm"):
+        raise click.BadParameter(f"{output!r} must end in .html.", param_hint="--output")
+
     from mlp import report as reports
     from mlp.storage import write_atomically
 

@@ -78,14 +78,21 @@ def load_rows(net: MLP, model: str, source: str, options: dict[str, Any], *, ans
         return _from_table(net, source, part, target or of_run.get("target"), split, answers)
     if not known and not answers:
         return Rows(_prepared(net, _inputs_only(source, part, target)), None, part or "all")
+    task: data.dataset.Task | None = None if known else "classification" if _names_classes(net) else "regression"
+    if own and target is None:
+        task = of_run.get("task")  # so that the rows are split as they were
     if target is None and suffix == ".npy":
         target = of_run.get("target")
-    task: data.dataset.Task | None = None if known else "regression" if net.task == "numbers" else "classification"
     if data_dir is None and source == "mnist":
         data_dir = of_run.get("data_dir")
     found = data.load(source, data_dir=data_dir, target=target, task=task, **split)
     X, y, part = _pick(found, part)
     return Rows(_prepared(net, X), _as_classes_of(net, y, found.classes, repr(source)), part)
+
+
+def _names_classes(net: MLP) -> bool:
+    """Whether its answers are classes; else they are numbers, or several yes and no that stand in the data as such."""
+    return net.task == "classes" or net.class_numbers
 
 
 def _data_of_run(model: Path) -> dict[str, Any]:

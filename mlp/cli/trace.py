@@ -74,7 +74,7 @@ def trace(ctx: click.Context, /, model: str | None, data: str | None, **options:
     from mlp.storage import write_atomically
 
     write_atomically(options["output"], text.encode())
-    complain(f"{found!r} written to {options['output']}")
+    complain(f"written: {options['output']}")
 
 
 def _format(options: dict[str, Any]) -> str:

@@ -335,7 +335,9 @@ def _schedule(text: str, rate: float, warmup: float | None, epochs: int) -> floa
 
 def _target_scaling(dataset: Dataset, loss: str, output: str) -> tuple[list[float], list[float]] | None:
     """Mean and standard deviation of the numbers to be learnt, where the output may be of any size."""
-    if dataset.classes is not None or loss == "poisson" or output not in ("auto", "identity"):
+    from mlp.model import OUTPUT_FOR
+
+    if dataset.classes is not None or (OUTPUT_FOR.get(loss, "identity") if output == "auto" else output) != "identity":
         return None
     y = dataset.y.reshape(len(dataset.y), -1)
     spread = y.std(axis=0)
