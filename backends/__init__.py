@@ -105,8 +105,11 @@ def _create(name: str, device: str) -> Backend:
 GPU_STEP = 1e8
 """Floating-point operations of a step from which a GPU, at some 400 microseconds of calls a step, pays."""
 
-JIT_RUN = 5e9
-"""Floating-point operations of a whole run from which it pays to load the compiled kernels: they take NumPy as long."""
+CALLS = 1e6
+"""Floating-point operations that NumPy could do while the calls of a step are made, some 50 microseconds."""
+
+JIT_RUN = 1e10
+"""Operations of a whole run, calls included, from which loading the compiled kernels pays: half a second of NumPy."""
 
 
 def resolve(
@@ -169,6 +172,10 @@ backend='cupy' or device='cpu'.
         return "cupy", get_backend("cupy", device).device, f"device={device!r} was asked for"
     if device == "auto" and step_flops >= GPU_STEP and probe("cupy").usable:
         return "cupy", probe("cupy").devices[0], f"a GPU is there and a step has {step_flops:.1e} operations"
-    if run_flops >= JIT_RUN and probe("numba").usable:
-        return "numba", "cpu", f"the run has {run_flops:.1e} operations"
-    return "numpy", "cpu", f"the run has only {run_flops:.1e} operations" if run_flops else "nothing to run yet"
+    if not run_flops:
+        return "numpy", "cpu", "nothing to run yet"
+    steps = run_flops / step_flops if step_flops else 1.0
+    work = f"{run_flops:.1e} operations in {steps:,.0f} step{'s' * (round(steps) != 1)}"
+    if run_flops + CALLS * steps >= JIT_RUN and probe("numba").usable:
+        return "numba", "cpu", f"the run has {work}"
+    return "numpy", "cpu", f"the run has only {work}"

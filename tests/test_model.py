@@ -402,6 +402,9 @@ def test_a_small_training_stays_on_numpy_and_says_why(caplog):
 def test_the_choice_depends_on_the_work():
     assert backends.resolve(run_flops=1e6)[0] == "numpy"
     assert backends.resolve(run_flops=1e12, device="cpu")[0] == "numba"
+    # the same work takes NumPy much longer in small steps, most of which are calls
+    assert backends.resolve(run_flops=1e9, step_flops=1e7, device="cpu")[0] == "numpy"
+    assert backends.resolve(run_flops=1e9, step_flops=1e4, device="cpu")[0] == "numba"
 
 
 # -- copies --------------------------------------------------------------------------------------------

@@ -422,6 +422,39 @@ def test_several_callers_and_nested_calls(team):
     assert sorted(inner) == [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
+def test_an_interrupt_at_the_end_of_the_wait_ends_it(monkeypatch):
+    class Interrupted:
+        """A lock whose owner is interrupted as soon as it has it."""
+
+        def __init__(self, lock):
+            self.lock, self.release = lock, lock.release
+
+        def acquire(self):
+            self.lock.acquire()
+            raise KeyboardInterrupt
+
+    class Job(threads._Job):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            self._done = Interrupted(self._done)
+
+    monkeypatch.setattr(threads, "_Job", Job)
+    raised, done = [], []
+
+    def caller():
+        try:
+            threads.run(done.append, 2, on_interrupt=lambda: None)
+        except KeyboardInterrupt as interrupt:
+            raised.append(interrupt)
+
+    thread = threading.Thread(target=caller, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert len(raised) == 1
+    assert sorted(done) == [0, 1]
+
+
 def test_the_caller_only_waits_where_it_listens_for_an_interrupt(team):
     team.set_num_threads(2)
     names = []

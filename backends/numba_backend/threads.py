@@ -121,10 +121,9 @@ class _Job:
     def wait(self, on_interrupt: Callable[[], object] | None) -> None:
         """Wait for every part, whatever happens: they write to arrays of the caller."""
         interrupt: KeyboardInterrupt | None = None
-        while True:
+        while self._left:  # an interrupt may come between getting the lock and knowing of it
             try:
                 self._done.acquire()
-                break
             except KeyboardInterrupt as caught:
                 interrupt = interrupt or caught
                 if on_interrupt is not None:
