@@ -389,7 +389,7 @@ FUSED: Mapping[tuple[str, str], Callable[..., Any]] = MappingProxyType(
         ("exp", "poisson"): exp_poisson,
     }
 )
-"""(output activation, loss) -> ``formula(z, t) -> (value, dz)``; ``log_loss`` is the estimators' alone."""
+"""(output activation, loss) -> ``formula(z, t) -> (value, dz)``; ``log_loss`` is the bounded binary cross-entropy."""
 
 
 @dataclass(frozen=True)
@@ -406,7 +406,8 @@ class OutputLoss:
     @property
     def fused(self) -> Callable[..., Any] | None:
         """``formula(z, t) -> (value, dz)`` where the two have a common, more accurate form."""
-        return FUSED.get((self.output.name, self.loss.name))
+        told_by = "log_loss" if self.loss.bounded and self.loss.name == "binary_cross_entropy" else self.loss.name
+        return FUSED.get((self.output.name, told_by))
 
     @property
     def rowwise(self) -> bool:

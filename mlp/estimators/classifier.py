@@ -1,0 +1,343 @@
+"""`MLPClassifier`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin, _fit_context
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import column_or_1d, compute_sample_weight
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
+
+from mlp._backends import Activation, ConfigurationError, DataError, formulas
+from mlp.estimators.base import BaseMLP
+from mlp.estimators.inputs import Data
+from mlp.optimizers import Optimizer
+from mlp.schedules import Schedule
+from mlp.training import Callback, Run
+
+_CROSS_ENTROPY = replace(formulas.LOSSES["cross_entropy"], bounded=True)
+_LOG_LOSS = replace(formulas.LOSSES["binary_cross_entropy"], mean_over_outputs=False, bounded=True)
+"""scikit-learn's: probabilities are clipped in what is told, and several labels are summed."""
+
+
+class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]  # scikit-learn has no types
+    """A multilayer perceptron as a scikit-learn classifier.
+
+    Parameters up to `max_fun` are those of `sklearn.neural_network.MLPClassifier`, with its defaults.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : sequence of int, or int
+        Width of each hidden layer.
+    activation : str, Activation, or a list of them
+        Of the hidden layers, one for all or one for each: ``"identity"``, ``"logistic"``, ``"tanh"``, ``"relu"``, any
+        other that `mlp.MLP` has, or your own (`mlp.custom_activation`).
+    solver : str or Optimizer
+        ``"adam"``, ``"sgd"``, ``"lbfgs"``; ``"adamw"``, ``"adagrad"``, ``"rmsprop"`` at the rate
+        `learning_rate_init`; or an optimizer with a rate of its own, such as ``mlp.AdamW(0.01, clip_norm=1.0)``.
+    alpha : float
+        ``alpha/2 * sum(w**2)``, divided by the weight of the batch, is added to the loss; biases are left out.
+    batch_size : int or "auto"
+        Rows of a batch; ``"auto"`` is 200, or all where there are fewer.  L-BFGS takes all.
+    learning_rate : {"constant", "invscaling", "adaptive"} or Schedule
+        How the rate of SGD changes; a schedule of `mlp.schedules`, for every solver by batches, brings its own rate.
+    learning_rate_init : float
+        The first rate.
+    power_t : float
+        Exponent of ``"invscaling"``: the rate is ``learning_rate_init / (rows seen + 1) ** power_t``.
+    max_iter : int
+        Epochs, or iterations of L-BFGS, at most.
+    shuffle : bool
+        Whether each epoch visits the rows in a new order.
+    random_state : int, RandomState or None
+        Of initial weights, validation split, order of the rows and dropout.
+    tol : float
+        What counts as an improvement of the loss or the validation score; for L-BFGS the bound on the gradient.
+    verbose : bool or int
+        Whether to print each epoch's loss.
+    warm_start : bool
+        Whether `fit` goes on from the weights there are.
+    momentum, nesterovs_momentum : float, bool
+        Of SGD.
+    early_stopping : bool
+        Whether to stop by the score on a validation set, and go back to the best weights.
+    validation_fraction : float
+        Rows set aside for that, two at least, unless `fit` is given a set.
+    beta_1, beta_2, epsilon : float
+        Of Adam.
+    n_iter_no_change : int or inf
+        Epochs without improvement to wait for.
+    max_fun : int
+        Calls of the loss by L-BFGS at most.
+    backend : str
+        ``"numpy"``, ``"numba"``, ``"cupy"``, or ``"auto"``: chosen at each call by the work there is.
+    device : str, optional
+        ``"cpu"``, ``"cuda"`` or ``"cuda:i"``.  Results are NumPy arrays wherever they were computed.
+    dtype : {"float32", "float64"}, optional
+        What to compute in.  Default, as in scikit-learn: the type of X (L-BFGS: float64).
+    dropout : float or list of float
+        Probability with which a unit of the hidden layers is dropped; one for all, or one for each.
+    class_weight : dict, list of dict, "balanced", optional
+        Weights of the classes, in training and validation, as in scikit-learn's other classifiers.
+    restore_best : bool, optional
+        Whether to end with the weights of the best validation score.  Default: with `early_stopping`.
+    callbacks : sequence of Callback or callable, optional
+        Called as training goes on, as in `mlp.MLP.fit`.  Those of `sklearn.callback` go to ``set_callbacks``.
+    progress : bool
+        Whether to show a progress bar, on a terminal.
+
+    Attributes
+    ----------
+    classes_ : ndarray, or list of ndarray
+    coefs_, intercepts_ : list of ndarray
+        W (n_in, n_out) and b (n_out,) of each layer, on the host; may be assigned.
+    loss_, best_loss_, loss_curve_
+        Loss of the last epoch, the lowest (None with `early_stopping`), and that of each epoch, penalty included.
+    validation_scores_, best_validation_score_
+        Accuracy on the validation set after each epoch, and the highest; None without such a set.
+    validation_loss_curve_ : list of float, or None
+        Loss on the validation set after each epoch, without penalty.
+    n_iter_, t_ : int
+        Epochs of the last fit, and rows seen since the weights were drawn.
+    n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_
+        As in scikit-learn.
+    backend_ : str
+        Where the last fit ran.
+
+    See Also
+    --------
+    mlp.MLP : The network itself.
+
+    Notes
+    -----
+    Sparse X is made dense.  With the same `random_state` and in float64 the losses are scikit-learn's to 1e-8.
+
+    Examples
+    --------
+    >>> from mlp import MLPClassifier
+    >>> from sklearn.datasets import load_digits
+    >>> X, y = load_digits(return_X_y=True)
+    >>> net = MLPClassifier(random_state=0, max_iter=300, activation=["gelu", "relu"], hidden_layer_sizes=(64, 32))
+    >>> net.fit(X[:1500] / 16, y[:1500]).score(X[1500:] / 16, y[1500:]) > 0.9
+    True
+    """
+
+    _parameter_constraints = {  # noqa: RUF012
+        **BaseMLP._parameter_constraints,
+        "class_weight": [dict, list, StrOptions({"balanced"}), None],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: str | Activation | Sequence[str | Activation] = "relu",
+        *,
+        solver: str | Optimizer = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str | Schedule = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        backend: str = "auto",
+        device: str | None = None,
+        dtype: Any = None,
+        dropout: float | Sequence[float] = 0.0,
+        class_weight: Any = None,
+        restore_best: bool | None = None,
+        callbacks: Iterable[Callback | Callable[[Run], object]] | None = None,
+        progress: bool = False,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.backend = backend
+        self.device = device
+        self.dtype = dtype
+        self.dropout = dropout
+        self.class_weight = class_weight
+        self.restore_best = restore_best
+        self.callbacks = callbacks
+        self.progress = progress
+
+    # -- what `BaseMLP` asks ------------------------------------------------------------------------
+
+    def _check_data(self, X: Any, y: Any, sample_weight: Any, *, first: bool, incremental: bool) -> Data:
+        X, y = self._check_inputs(X, y, reset=first)
+        y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+        if hasattr(self, "classes_") and (self.warm_start or incremental):
+            self._check_classes(unique_labels(y))
+        else:
+            self._label_binarizer = LabelBinarizer().fit(y)
+            self.classes_ = self._label_binarizer.classes_
+        if incremental and isinstance(self.class_weight, str):
+            raise ConfigurationError(
+                "class_weight='balanced' counts the rows of all the data, and partial_fit sees a part. Give the "
+                "weights themselves: sklearn.utils.compute_class_weight('balanced', classes=classes, y=all_y)."
+            )
+        return self._as_data(X, y, sample_weight)
+
+    def _check_classes(self, found: NDArray[Any]) -> None:
+        """Refuse classes that do not go with those of the last fit."""
+        if self.warm_start and set(found) != set(self.classes_):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously "
+                f"got {self.classes_}, `y` has {found}"
+            )
+        if not set(found) <= set(self.classes_):
+            raise ValueError(
+                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {found}."
+            )
+
+    def _check_validation(self, X: Any, y: Any, sample_weight: Any) -> Data:
+        X, y = self._check_inputs(X, y, reset=False)
+        y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+        unknown = np.setdiff1d(unique_labels(y), self.classes_)
+        if len(unknown):
+            raise DataError(f"y_val has classes that y has not: {unknown}. y has {self.classes_}.")
+        return self._as_data(X, y, sample_weight)
+
+    def _as_data(self, X: NDArray[Any], y: NDArray[Any], sample_weight: Any) -> Data:
+        """Rows whose targets say which classes each has, shape (n, n_outputs); one column for two classes."""
+        rows = self._label_binarizer.transform(y).astype(bool)
+        weight = self._check_weight(sample_weight, X)
+        if self.class_weight is not None:
+            of_class = compute_sample_weight(self.class_weight, y)
+            weight = of_class if weight is None else weight * of_class
+        return Data(X, rows.reshape(len(rows), -1), weight)
+
+    def _task(self) -> str:
+        return "classes" if self.out_activation_ == "softmax" else "labels"
+
+    def _output(self) -> str:
+        return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
+
+    def _loss(self) -> formulas.Loss:
+        return _CROSS_ENTROPY if self._output() == "softmax" else _LOG_LOSS
+
+    def _target(self, y: NDArray[Any], dtype: Any) -> NDArray[Any]:
+        return y.argmax(axis=1) if self.out_activation_ == "softmax" else super()._target(y, dtype)
+
+    def _stratify(self, y: NDArray[Any]) -> NDArray[Any] | None:
+        return y if self.n_outputs_ == 1 else None
+
+    def _breaks_ties(self) -> bool:
+        # scores of few rows, one of which has all the weight, are all or nothing
+        return self.class_weight is not None
+
+    # -- use ----------------------------------------------------------------------------------------
+
+    @available_if(BaseMLP._has_batches)  # type: ignore[untyped-decorator]
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> MLPClassifier:
+        """Go once over a portion of the data, with the optimizer's memory kept from one call to the next.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`.
+        classes : array_like, shape (n_classes,), optional
+            All classes that there will be; the first call needs it.
+
+        Returns
+        -------
+        self
+        """
+        if _check_partial_fit_first_call(self, classes):
+            multilabel = type_of_target(y).startswith("multilabel")
+            self._label_binarizer = LabelBinarizer().fit(y if multilabel else classes)
+        return self._fit(X, y, sample_weight, incremental=True)  # type: ignore[no-any-return]
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The likeliest class of each row; for labels, those with a probability above 1/2.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray, shape (n_samples,), or (n_samples, n_classes) of 0 and 1 for labels
+        """
+        y = self._forward(X)
+        return self._label_binarizer.inverse_transform(y.ravel() if self.n_outputs_ == 1 else y)  # type: ignore[no-any-return]
+
+    def predict_proba(self, X: Any) -> NDArray[Any]:
+        """Probability of each class.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray, shape (n_samples, n_classes)
+            In the order of ``classes_``.
+        """
+        y = self._forward(X)
+        if self.n_outputs_ == 1:
+            return np.hstack([1 - y, y])
+        if self.out_activation_ == "logistic":  # rounding made some of them 0 or 1, which a sigmoid never is
+            limits = np.finfo(y.dtype)
+            np.clip(y, limits.tiny, 1 - limits.epsneg, out=y)
+        return y
+
+    def predict_log_proba(self, X: Any) -> NDArray[Any]:
+        """Logarithm of `predict_proba`.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray, shape (n_samples, n_classes)
+        """
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))  # type: ignore[no-any-return]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

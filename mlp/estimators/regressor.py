@@ -1,0 +1,188 @@
+"""`MLPRegressor`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import RegressorMixin, _fit_context
+from sklearn.utils import column_or_1d
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
+
+from mlp._backends import Activation, DataError, DtypeError, formulas
+from mlp.estimators.base import BaseMLP
+from mlp.estimators.inputs import Data
+from mlp.optimizers import Optimizer
+from mlp.schedules import Schedule
+from mlp.training import Callback, Run
+
+_LOSSES = {
+    "squared_error": replace(formulas.LOSSES["quadratic"], reports_mean=True),
+    "poisson": replace(formulas.LOSSES["poisson"], mean_over_outputs=False),
+}
+"""As scikit-learn has them: sums over the outputs, but that the squared error is told as their mean."""
+
+
+class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]  # scikit-learn has no types
+    """A multilayer perceptron as a scikit-learn regressor.
+
+    Parameters up to `max_fun` are those of `sklearn.neural_network.MLPRegressor`, with its defaults.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "poisson"}
+        Half the squared error, or half the Poisson deviance of the exponential of the network, for counts.
+    hidden_layer_sizes, activation, ..., progress
+        As in `MLPClassifier`, which has `class_weight` in addition.
+
+    Attributes
+    ----------
+    coefs_, intercepts_, loss_, best_loss_, loss_curve_, n_iter_, t_, ...
+        As in `MLPClassifier`; validation scores are R^2, the coefficient of determination.
+
+    See Also
+    --------
+    mlp.MLP : The network itself.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from mlp import MLPRegressor
+    >>> X = np.linspace(-1, 1, 100).reshape(-1, 1)
+    >>> net = MLPRegressor(solver="lbfgs", hidden_layer_sizes=10, activation="tanh", random_state=0)
+    >>> net.fit(X, np.sin(3 * X[:, 0])).score(X, np.sin(3 * X[:, 0])) > 0.99
+    True
+    """
+
+    _parameter_constraints = {  # noqa: RUF012
+        **BaseMLP._parameter_constraints,
+        "loss": [StrOptions(set(_LOSSES))],
+    }
+
+    def __init__(
+        self,
+        loss: str = "squared_error",
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: str | Activation | Sequence[str | Activation] = "relu",
+        *,
+        solver: str | Optimizer = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str | Schedule = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: int | np.random.RandomState | None = None,
+        tol: float = 1e-4,
+        verbose: bool | int = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        backend: str = "auto",
+        device: str | None = None,
+        dtype: Any = None,
+        dropout: float | Sequence[float] = 0.0,
+        restore_best: bool | None = None,
+        callbacks: Iterable[Callback | Callable[[Run], object]] | None = None,
+        progress: bool = False,
+    ) -> None:
+        self.loss = loss
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.solver = solver
+        self.alpha = alpha
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.learning_rate_init = learning_rate_init
+        self.power_t = power_t
+        self.max_iter = max_iter
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.tol = tol
+        self.verbose = verbose
+        self.warm_start = warm_start
+        self.momentum = momentum
+        self.nesterovs_momentum = nesterovs_momentum
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.beta_1 = beta_1
+        self.beta_2 = beta_2
+        self.epsilon = epsilon
+        self.n_iter_no_change = n_iter_no_change
+        self.max_fun = max_fun
+        self.backend = backend
+        self.device = device
+        self.dtype = dtype
+        self.dropout = dropout
+        self.restore_best = restore_best
+        self.callbacks = callbacks
+        self.progress = progress
+
+    # -- what `BaseMLP` asks ------------------------------------------------------------------------
+
+    def _task(self) -> str:
+        return "numbers"
+
+    def _check_data(self, X: Any, y: Any, sample_weight: Any, *, first: bool, incremental: bool) -> Data:
+        X, y = self._check_inputs(X, y, reset=first, y_numeric=True)
+        y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+        if y.dtype.kind not in "biuf":
+            raise DtypeError(
+                f"y has dtype {y.dtype}, and a regressor learns numbers: y.astype(float), if that is meant."
+            )
+        if self.loss == "poisson" and y.min() < 0:
+            raise DataError(f"y holds {y.min():g}, and loss='poisson' is for counts: zero or more.")
+        return Data(X, y.reshape(len(y), -1), self._check_weight(sample_weight, X))
+
+    def _check_validation(self, X: Any, y: Any, sample_weight: Any) -> Data:
+        return self._check_data(X, y, sample_weight, first=False, incremental=False)
+
+    def _output(self) -> str:
+        return "exp" if self.loss == "poisson" else "identity"
+
+    def _loss(self) -> formulas.Loss:
+        return _LOSSES[self.loss]
+
+    # -- use ----------------------------------------------------------------------------------------
+
+    @available_if(BaseMLP._has_batches)  # type: ignore[untyped-decorator]
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
+        """Go once over a portion of the data, with the optimizer's memory kept from one call to the next.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, incremental=True)  # type: ignore[no-any-return]
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The network's answer to each row.
+
+        Parameters
+        ----------
+        X : array_like or sparse matrix, shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray, shape (n_samples,), or (n_samples, n_outputs)
+        """
+        y = self._forward(X)
+        return y.ravel() if y.shape[1] == 1 else y
