@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError, UnknownNameError
 
-LEARNING_RATES = {"sgd": 0.01, "adam": 0.001}
+LEARNING_RATES = {"sgd": 0.01, "adam": 0.0001}
 """Speed does not depend on them; they are small so that rounding errors stay small over many steps."""
 
 STEPS, MIN_STEPS = 1024, 2

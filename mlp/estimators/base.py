@@ -43,7 +43,7 @@ logger = logging.getLogger("mlp")
 FLOATS = (np.float64, np.float32)
 SKLEARNS_FRAME = 4
 """From where a fit warns up to scikit-learn's wrapper of it: programs filter warnings by the module ``sklearn``."""
-FITS = 25
+FITS = 40
 """Fits that ``backend="auto"`` reckons with, one after the other: estimators live in searches and cross-validations."""
 
 CHUNK = 1024
