@@ -116,7 +116,7 @@ def _penalty(estimator: Any) -> float:
         logger.info("alpha=%g was divided by a number of rows that is not known: l2 is 0", estimator.alpha)
         return 0.0
     rows = estimator.t_ / estimator.n_iter_
-    if estimator.solver == "gd" or isinstance(estimator.solver, GradientDescent):
+    if isinstance(estimator.solver, GradientDescent):
         return float(estimator.alpha / rows)
     return float(estimator.alpha / min(200 if estimator.batch_size == "auto" else estimator.batch_size, rows))
 

@@ -117,7 +117,7 @@ def test_training_goes_on_as_scikit_learn_would(target):
         (MLPClassifier, {"batch_size": 7}, 7),
         (MLPClassifier, {"batch_size": 240, "early_stopping": True}, 216),
         (mlp.MLPClassifier, {"batch_size": 7}, 7),
-        (mlp.MLPClassifier, {"solver": "gd"}, 240),
+        (mlp.MLPClassifier, {"solver": mlp.GradientDescent(0.5)}, 240),
     ],
 )
 def test_the_penalty_counts_the_rows_of_a_batch(kind, settings, rows):
