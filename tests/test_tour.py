@@ -46,17 +46,16 @@ def test_in_python(number):
 
 
 @pytest.mark.parametrize("number", range(1, 11))
-def test_on_the_command_line(number, folder):
-    station = STATIONS[number - 1]
-    if "mlp train mnist" in station and not os.environ.get("MLP_DATA"):
-        pytest.skip("MNIST is not here: set MLP_DATA to the folder of its files")
+def test_on_the_command_line(number, folder, request):
+    station, environment = STATIONS[number - 1], os.environ | {"PYTHONIOENCODING": "utf-8", "COLUMNS": "120"}
+    if "mlp train mnist" in station:
+        environment["MLP_DATA"] = str(request.getfixturevalue("mnist_folder"))
     if "mlp plot" in station or "mlp report" in station:
         pytest.importorskip("matplotlib", reason="Matplotlib is not installed: pip install '.[plot]'")
     for block in blocks("console", station):
         for part in re.split(r"^\$ mlp ", block, flags=re.MULTILINE)[1:]:
             command, _, shown = part.partition("\n")
             arguments = [sys.executable, "-m", "mlp", *shlex.split(command, comments=True)]
-            environment = os.environ | {"PYTHONIOENCODING": "utf-8", "COLUMNS": "120"}
             found = subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
             assert found.returncode == 0, found.stderr
             assert_shown(found.stdout.splitlines(), shown.splitlines())
