@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
+from abc import ABC, abstractmethod
 from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -51,7 +52,7 @@ CHUNK = 1024
 HIDDEN = tuple(row.name for row in formulas.ACTIVATIONS.values() if row.role == "any" and row.backward is not None)
 
 
-class BaseMLP(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has no types
     """Base of the two estimators; see them for the parameters."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -86,22 +87,25 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator):  # type: ignore[misc]  # sci
 
     # -- what the two kinds of estimator say for themselves -----------------------------------------
 
+    @abstractmethod
     def _task(self) -> str:
         """What `mlp.training.score` is told."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _check_data(self, X: Any, y: Any, sample_weight: Any, *, first: bool, incremental: bool) -> Data:
-        raise NotImplementedError
+        """The rows to train on, checked and brought to the host."""
 
+    @abstractmethod
     def _check_validation(self, X: Any, y: Any, sample_weight: Any) -> Data:
-        raise NotImplementedError
+        """The same for rows to validate with, which must fit those to train on."""
 
+    @abstractmethod
     def _output(self) -> str:
         """scikit-learn's name of the output activation."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _loss(self) -> formulas.Loss:
-        raise NotImplementedError
+        """What is minimised."""
 
     def _target(self, y: NDArray[Any], dtype: Any) -> NDArray[Any]:
         """The targets as `Backend.loss_and_delta` wants them."""
