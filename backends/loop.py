@@ -1,55 +1,58 @@
-"""The readable loop: forward pass, back-propagation and update, spelled out in the operations of `xp`.
+"""The readable training loop: forward pass, back-propagation and update, written in the operations of `xp`.
 
-This is the definition of what training means here.  A backend may run a whole epoch faster, but it
-must arrive at the same numbers.
+This is the definition of training in this project.  A backend may run whole epochs faster, but it must give
+the same numbers.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from backends.formulas import Rule
+from backends.operations import Operations
 from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, NetworkPlan
-
-if TYPE_CHECKING:
-    from backends.base import Backend
 
 
 class Workspace:
     """Every intermediate array of a step, allocated once for the largest batch and sliced for a smaller one."""
 
-    def __init__(self, xp: Backend, network: NetworkPlan, rows: int, dtype: Any, *, training: bool = True) -> None:
-        sizes = network.layout.sizes
+    def __init__(self, xp: Operations, network: NetworkPlan, rows: int, dtype: Any) -> None:
+        sizes, scaled = network.layout.sizes, network.layout.scaling_layer
+        self.rows = rows
         self.x = xp.empty((rows, sizes[0]), dtype)
+        self.scaled: Array = xp.empty((rows, sizes[0]), dtype) if scaled else None
         self.y = [xp.empty((rows, n), dtype) for n in sizes[1:]]
         self.z = [
-            xp.empty((rows, n), dtype) if training and row.saves == "z" else None
+            xp.empty((rows, n), dtype) if row.saves == "z" else None
             for n, row in zip(sizes[1:], network.activations, strict=True)
         ]
-        if training:
-            self.dropped: list[Array] = [
-                xp.empty((rows, n), dtype) if rate else None
-                for n, rate in zip(sizes[:-1], network.dropout, strict=True)
-            ]
-            self.delta = [xp.empty((rows, n), dtype) for n in sizes[:-1]]
-            self.gradient = xp.empty((network.layout.n_parameters,), dtype)
+        self.dropped: list[Array] = [
+            xp.empty((rows, n), dtype) if rate else None for n, rate in zip(sizes[:-1], network.dropout, strict=True)
+        ]
+        self.delta = [xp.empty((rows, n), dtype) if l or scaled else None for l, n in enumerate(sizes[:-1])]
+        self.gradient = xp.empty((network.layout.n_parameters,), dtype)
 
 
-def logits(xp: Backend, network: NetworkPlan, params: Array, x: Array) -> Array:
-    """What enters the output's activation, shape (n, n_out), for the rows of x; without dropout."""
-    layers = network.layout.layers(params)
+def logits(xp: Operations, network: NetworkPlan, params: Array, x: Array) -> Array:
+    """The input of the output activation, shape (n, n_out), for the rows of x; without dropout."""
+    layers, factors = network.layout.layers(params), network.layout.scaling(params)
+    if factors is not None:
+        x = xp.scale_columns(x, factors)
     for (W, b), activation in zip(layers[:-1], network.activations, strict=False):
         x = xp.dense(x, W, b, activation)
     return xp.dense(x, *layers[-1])
 
 
 def loss_and_gradient(
-    xp: Backend,
+    xp: Operations,
     network: NetworkPlan,
     params: Array,
-    space: Workspace,
+    workspace: Workspace,
     x: Array,
     target: Array,
     weight: Array | None = None,
@@ -57,101 +60,263 @@ def loss_and_gradient(
     l2: float = 0.0,
     l1: float = 0.0,
     counter: tuple[int, int, int] | None = None,
+    first_row: int = 0,
+    batch_weight: float | None = None,
 ) -> tuple[float, Array]:
-    """Loss of one batch and its slope in every parameter, by back-propagation.
+    """Loss of one batch and its gradient with respect to every parameter, by back-propagation.
 
     Parameters
     ----------
     params : array, shape (n_parameters,)
+    workspace : Workspace
+        Of n rows or more.
     x : array, shape (n, n_in)
     target : array, shape (n,) of class numbers or (n, n_out)
     weight : array, shape (n,), optional
+    l2, l1 : float
+        Penalties on the weights.
     counter : tuple of int, optional
-        (seed, epoch, step) of the dropout masks; None trains without dropout.
+        (seed, epoch, step) of the dropout masks; without it there is no dropout.
+    first_row, batch_weight : int, float, optional
+        For rows that are a part of a batch: the position of the first row in it, and its number of rows (or the sum
+        of their weights), which loss and gradient are divided by.
 
     Returns
     -------
     loss : float
     gradient : array, shape (n_parameters,)
-        A view of the workspace: the next call overwrites it.
+        Belongs to the workspace: the next call overwrites it.
     """
-    layout, rows = network.layout, x.shape[0]
-    layers, gradients = layout.layers(params), layout.layers(space.gradient)
-    last = layout.n_layers - 1
+    layout, rows, last = network.layout, x.shape[0], network.layout.n_layers - 1
+    layers, gradients = layout.layers(params), layout.layers(workspace.gradient)
+    factors, unscaled = layout.scaling(params), x
+    if factors is not None:
+        x = xp.scale_columns(x, factors, out=workspace.scaled[:rows])
 
-    inputs, saved = [], []  # of each layer: what it multiplied, and what its slope is told from
+    inputs, saved = [], []  # of each layer: its input, and what the activation's backward pass needs
     for l, ((W, b), activation) in enumerate(zip(layers, network.activations, strict=True)):
         rate = network.dropout[l]
         if rate and counter:
-            x = xp.dropout(x, rate, (*counter, l), out=space.dropped[l][:rows])
+            x = xp.dropout(x, rate, (*counter, l), out=workspace.dropped[l][:rows], first_row=first_row)
         inputs.append(x)
-        z = space.z[l]
+        z = workspace.z[l]
         z = None if z is None else z[:rows]
         if l == last:
-            x = xp.dense(x, W, b, "identity", out=space.y[l][:rows])
+            x = xp.dense(x, W, b, "identity", out=workspace.y[l][:rows])
         else:
-            x = xp.dense(x, W, b, activation, out=space.y[l][:rows], preactivation=z)
+            x = xp.dense(x, W, b, activation, out=workspace.y[l][:rows], preactivation=z)
         saved.append(x if z is None else z)
 
-    loss, delta = xp.loss_and_delta(network.kind, x, target, weight)
+    loss, delta = xp.loss_and_delta(network.kind, x, target, weight, batch_weight)
     for l in range(last, -1, -1):
-        slope = "identity" if l == last else network.activations[l]
-        below = space.delta[l][:rows] if l else None
+        below = workspace.delta[l]
         dW, db = gradients[l]
         delta, _, _ = xp.dense_backward(
-            delta, inputs[l], saved[l], layers[l][0], slope, dx=below, dW=dW, db=db, need_dx=l > 0
-        )
-        if l and counter and network.dropout[l]:
-            delta = xp.dropout(delta, network.dropout[l], (*counter, l), out=delta)
+            delta, inputs[l], saved[l], layers[l][0], "identity" if l == last else network.activations[l],
+            dx=None if below is None else below[:rows], dW=dW, db=db, need_dx=below is not None,
+        )  # fmt: skip
+        if below is not None and counter and network.dropout[l]:
+            delta = xp.dropout(delta, network.dropout[l], (*counter, l), out=delta, first_row=first_row)
+    if factors is not None:
+        xp.scale_columns_backward(delta, unscaled, out=layout.scaling(workspace.gradient))
 
     total = float(loss)
     if l2 or l1:
         n = layout.n_weights
-        total += xp.add_penalty(params[:n], space.gradient[:n], l2=l2, l1=l1)
-    return total, space.gradient
+        total += xp.add_penalty(params[:n], workspace.gradient[:n], l2=l2, l1=l1)
+    return total, workspace.gradient
 
 
-def train_epoch(
-    xp: Backend,
-    plan: EpochPlan,
-    X: Array,
-    target: Array,
-    weight: Array | None,
-    params: Array,
-    state: Array,
-    control: Control,
-    on_batch: BatchHook | None = None,
-) -> EpochResult:
-    """One pass over the rows in the plan's order; see `Backend.train_epoch`."""
-    network, n_weights = plan.network, plan.network.layout.n_weights
-    space = Workspace(xp, network, min(plan.batch_size, len(plan.order)), params.dtype)
-    order = xp.asarray(plan.order)
-    losses = np.empty(plan.n_batches)
-    step, failed = plan.first_step, None
-    for batch in range(plan.n_batches):
-        if control.stop_requested:
-            return EpochResult(losses[:batch], failed)
-        rows = order[batch * plan.batch_size : (batch + 1) * plan.batch_size]
-        x = xp.take_rows(X, rows, out=space.x[: rows.shape[0]], scale=network.input_scale)
-        t = xp.take_rows(target, rows)
-        w = None if weight is None else xp.take_rows(weight, rows)
-        rate, l2 = float(plan.learning_rates[batch]), float(plan.l2[batch])
+class Trainer:
+    """Trains one network on one data set, epoch after epoch; `Backend.trainer` makes it.
 
-        losses[batch], gradient = loss_and_gradient(
-            xp, network, params, space, x, t, w, l2=l2, l1=plan.l1, counter=(plan.seed, plan.epoch, batch)
-        )
-        if failed is None and not math.isfinite(losses[batch]):
-            failed = batch
-            if plan.halt:
-                return EpochResult(losses[: batch + 1], failed)
-        step += 1
-        if w is None or float(xp.sum(w)) > 0:  # a batch without weight changes nothing, not even a velocity
-            xp.clip(gradient, by_value=plan.clip_value, by_norm=plan.clip_norm)
-            if plan.weight_decay:
-                xp.multiply(params[:n_weights], 1 - rate * plan.weight_decay)
-            xp.update(plan.rule, params, gradient, state, step, rate)
+    What an epoch needs beside its plan belongs to the trainer and outlives the epoch: scratch buffers and, where a
+    backend has them, device copies of the data and parameters in another layout.  Therefore `params` and `state` are
+    only up to date after `read_back`.  A caller who changes them must call `refresh`.
 
-        control.batches_done = batch + 1
-        if on_batch is not None:
-            on_batch(batch, float(losses[batch]))
-    return EpochResult(losses, failed)
+    Parameters
+    ----------
+    xp : Operations
+    network : NetworkPlan
+    rule : Rule
+    X : array, shape (n, n_in)
+        Of the parameters' dtype, or uint8.
+    target : array, shape (n,) of class numbers or (n, n_out)
+    weight : array, shape (n,), or None
+    params : array, shape (n_parameters,)
+    state : array, shape (len(rule.row.state), n_parameters)
+    batch_size : int
+        The largest batch.
+    """
+
+    def __init__(
+        self,
+        xp: Operations,
+        network: NetworkPlan,
+        rule: Rule,
+        X: Array,
+        target: Array,
+        weight: Array | None,
+        params: Array,
+        state: Array,
+        batch_size: int,
+    ) -> None:
+        self.xp, self.network, self.rule, self.batch_size = xp, network, rule, batch_size
+        self.X, self.target, self.weight = X, target, weight
+        self.params, self.state = params, state
+        self._host_weight = None if weight is None else np.asarray(xp.to_numpy(weight), np.float64)
+        self._workspace: Workspace | None = None
+        self._saved: tuple[Array, Array] | None = None
+
+    # -- training -----------------------------------------------------------------------------------
+
+    def epochs(
+        self, plans: Sequence[EpochPlan], control: Control | None = None, on_batch: BatchHook | None = None
+    ) -> list[EpochResult]:
+        """Train for the epochs of `plans`, one after the other.
+
+        Parameters
+        ----------
+        plans : sequence of EpochPlan
+            Of this trainer's network and rule, and of no larger batches.
+        control : Control, optional
+            Read for a request to stop, and updated with the number of batches done.
+        on_batch : callable, optional
+            Called after each batch with its number and loss, when `params` and `state` are up to date.
+
+        Returns
+        -------
+        list of EpochResult
+            One for each plan; fewer where a loss that is not finite or a request to stop ends the last one early.
+        """
+        control, results = control or Control(), []
+        with np.errstate(all="ignore"):  # an overflow shows in the loss, and is reported with it
+            for plan in plans:
+                results.append(self._epoch(plan, control, on_batch))
+                halted = results[-1].failed is not None and plan.halt
+                if halted or control.stop_requested:
+                    break
+        return results
+
+    def _epoch(self, plan: EpochPlan, control: Control, on_batch: BatchHook | None) -> EpochResult:
+        self._save()
+        order, weights = self.xp.asarray(plan.row_numbers()), plan.batch_weights(self._host_weight)
+        losses, failed = np.empty(len(weights)), None
+        for done, batch in enumerate(plan.batches):
+            if control.stop_requested:
+                return self._result(losses[:done], weights[:done], failed)
+            loss, gradient = self._gradient(plan, batch, order[plan.batch_rows(batch)])
+            loss += self.add_penalty(plan, batch, gradient)
+            losses[done] = loss
+            if failed is None and not math.isfinite(loss):
+                failed = batch
+                if plan.halt:
+                    return self._result(losses[: done + 1], weights[: done + 1], failed)
+            batch_weight = weights[done] if plan.batch_weight is None else plan.batch_weight[batch]
+            if batch_weight > 0:  # a batch without weight changes nothing, not even a velocity
+                self.update(plan, batch, gradient)
+            control.batches_done = batch + 1
+            if on_batch is not None:
+                on_batch(batch, float(loss))
+        return self._result(losses, weights, failed)
+
+    def _result(self, losses: NDArray[Any], weights: NDArray[Any], failed: int | None) -> EpochResult:
+        return EpochResult(losses, weights, failed, all_finite(self.xp, self.params))
+
+    # -- the parts of a step ------------------------------------------------------------------------
+
+    def gradient(self, plan: EpochPlan, batch: int, first: int = 0, last: int | None = None) -> tuple[float, Array]:
+        """What rows `first` to `last` of a batch contribute to its loss and gradient, without the penalties.
+
+        The contributions of all rows of a batch add up to its loss and gradient: data-parallel training sums them
+        over processes, and then calls `add_penalty` and `update`.  Starts with a `read_back`.
+
+        Parameters
+        ----------
+        plan : EpochPlan
+        batch : int
+            Number of the batch in the plan.
+        first, last : int
+            Rows by their position in the batch; default: all.
+
+        Returns
+        -------
+        loss : float
+        gradient : array, shape (n_parameters,)
+            Belongs to the trainer: the next call overwrites it.
+        """
+        self.read_back()
+        rows = plan.row_numbers()[plan.batch_rows(batch)]
+        batch_weight = float(plan.batch_weights(self._host_weight)[batch - plan.first_batch])
+        with np.errstate(all="ignore"):
+            return self._gradient(plan, batch, self.xp.asarray(rows[first:last]), first, batch_weight)
+
+    def _gradient(
+        self, plan: EpochPlan, batch: int, rows: Array, first: int = 0, batch_weight: float | None = None
+    ) -> tuple[float, Array]:
+        """The same for the device's row numbers; by default they are the whole batch."""
+        xp, network, n = self.xp, self.network, rows.shape[0]
+        workspace = self._workspace_for(n)
+        x = xp.take_rows(self.X, rows, out=workspace.x[:n], scale=network.input_scale)
+        target = xp.take_rows(self.target, rows)
+        if plan.label_smoothing:
+            n_outputs = network.layout.sizes[-1]
+            target = xp.smooth_labels(network.kind, target, n_outputs, plan.label_smoothing, self.params.dtype)
+        weight = None if self.weight is None else xp.take_rows(self.weight, rows)
+        if plan.batch_weight is not None:
+            batch_weight = float(plan.batch_weight[batch])
+        return loss_and_gradient(
+            xp, network, self.params, workspace, x, target, weight,
+            counter=(plan.seed, plan.epoch, plan.batches_before + batch),
+            first_row=plan.row_offset + first, batch_weight=batch_weight,
+        )  # fmt: skip
+
+    def add_penalty(self, plan: EpochPlan, batch: int, gradient: Array) -> float:
+        """Add the gradient of the penalties to `gradient`, in place; return their value."""
+        l2, n = float(plan.l2[batch]), self.network.layout.n_weights
+        return self.xp.add_penalty(self.params[:n], gradient[:n], l2=l2, l1=plan.l1) if l2 or plan.l1 else 0.0
+
+    def update(self, plan: EpochPlan, batch: int, gradient: Array) -> None:
+        """Clip `gradient`, in place, and apply the weight decay and the update rule to `params` and `state`."""
+        xp, n_weights = self.xp, self.network.layout.n_weights
+        xp.clip(gradient, by_value=plan.clip_value, by_norm=plan.clip_norm)
+        step = plan.first_step + batch + 1
+        for start, stop, factor in plan.segments():
+            rate = float(plan.learning_rates[batch]) * factor
+            if plan.weight_decay and start < n_weights:
+                xp.multiply(self.params[start : min(stop, n_weights)], 1 - rate * plan.weight_decay)
+            part = slice(start, stop)
+            xp.update(plan.rule, self.params[part], gradient[part], self.state[:, part], step, rate)
+
+    def _workspace_for(self, rows: int) -> Workspace:
+        if self._workspace is None or self._workspace.rows < rows:
+            largest = min(self.batch_size, max(rows, self.X.shape[0]))
+            self._workspace = Workspace(self.xp, self.network, max(rows, largest), self.params.dtype)
+        return self._workspace
+
+    # -- parameters and state -----------------------------------------------------------------------
+
+    def read_back(self) -> None:
+        """Bring `params` and `state` up to date."""
+        self._saved = None
+
+    def roll_back(self) -> None:
+        """Undo the training since the last `read_back` or `refresh`, in `params` and `state` too."""
+        if self._saved is not None:
+            self.params[...], self.state[...] = self._saved
+
+    def refresh(self) -> None:
+        """Take over `params` and `state` after the caller changed them; call `read_back` before the change."""
+        self._saved = None
+
+    def _save(self) -> None:
+        """Keep copies for `roll_back`: the loop works on `params` and `state` themselves."""
+        if self._saved is None:
+            self._saved = self.params.copy(), self.state.copy()
+
+
+def all_finite(xp: Operations, array: Array) -> bool:
+    """Whether no entry is NaN or infinite."""
+    with np.errstate(all="ignore"):
+        total = float(xp.sum(array))  # one cheap pass is enough in nearly every case
+    return math.isfinite(total) or bool(np.isfinite(xp.to_numpy(array)).all())

@@ -1,7 +1,7 @@
-"""What is to be computed, as frozen plain data: a network's structure and one epoch of its training.
+"""What to compute, as frozen plain data: a network's structure and one epoch of its training.
 
-A plan names formulas and holds numbers and host arrays; it holds no arrays of a device and no code
-(save a user's own functions), so any backend can read it and nothing in it changes under way.
+A plan holds names of formulas, numbers and host arrays.  It holds no device arrays and no code except a
+user's own functions, so every backend can read it, and it does not change during training.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backends import random
+from backends.errors import ConfigurationError
 from backends.formulas import Activation, OutputLoss, Rule
 
 Array = Any
@@ -23,15 +25,17 @@ Array = Any
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each layer's weights and biases lie in the one flat buffer that holds a network's parameters.
+    """Where each layer's weights and biases are in the one flat buffer of a network's parameters.
 
-    All weights come first and all biases after them, so that "the weights", which penalties and decay
-    act on, are one slice.
+    All weights come first, then all biases, then the factors of the scaling layer, so that "the weights",
+    which penalties and decay act on, are one slice.
 
     Attributes
     ----------
     sizes : tuple of int
         Width of the input, of each hidden layer, and of the output.
+    scaling_layer : bool
+        Whether a trainable factor for each input precedes the first layer.
 
     Examples
     --------
@@ -43,6 +47,7 @@ class Layout:
     """
 
     sizes: tuple[int, ...]
+    scaling_layer: bool = False
 
     @property
     def n_layers(self) -> int:
@@ -54,7 +59,7 @@ class Layout:
 
     @cached_property
     def n_parameters(self) -> int:
-        return self.n_weights + sum(self.sizes[1:])
+        return self.n_weights + sum(self.sizes[1:]) + self.scaling_layer * self.sizes[0]
 
     def layers(self, flat: Array) -> list[tuple[Array, Array]]:
         """Views (W, b) into `flat`, shape (n_parameters,): W (n_in, n_out) and b (n_out,) of each layer."""
@@ -64,6 +69,10 @@ class Layout:
             views.append((W, flat[bias : bias + n_out]))
             weight, bias = weight + n_in * n_out, bias + n_out
         return views
+
+    def scaling(self, flat: Array) -> Array | None:
+        """View of the scaling layer's factors in `flat`, shape (n_in,); None without such a layer."""
+        return flat[self.n_parameters - self.sizes[0] :] if self.scaling_layer else None
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,7 @@ class NetworkPlan:
     dropout : tuple of float
         Rate on the input of each layer: ``dropout[0]`` acts on the network's input.
     input_scale : float
-        What integer inputs are multiplied by as they enter.
+        Factor applied to integer inputs.
     """
 
     layout: Layout
@@ -91,19 +100,48 @@ class NetworkPlan:
 
 
 @dataclass(frozen=True)
+class Shuffle:
+    """The order of an epoch's rows, described by three integers, so that a backend can compute it on its device.
+
+    Attributes
+    ----------
+    seed, epoch, n_rows : int
+        Arguments of `backends.random.permutation`, which defines the order.
+
+    Examples
+    --------
+    >>> Shuffle(seed=0, epoch=1, n_rows=5).row_numbers()
+    array([2, 4, 3, 0, 1])
+    """
+
+    seed: int
+    epoch: int
+    n_rows: int
+
+    def __len__(self) -> int:
+        return self.n_rows
+
+    def row_numbers(self) -> NDArray[np.int64]:
+        """The order as host rows."""
+        return random.permutation(self.seed, self.epoch, self.n_rows)
+
+
+@dataclass(frozen=True)
 class EpochPlan:
-    """One epoch of training.
+    """One epoch of training, or a part of one.
+
+    Batches are numbered from 0 along `order`; arrays with one value a batch cover all of them, whichever part runs.
 
     Attributes
     ----------
     network : NetworkPlan
     rule : Rule
     batch_size : int
-        Rows of a batch; the last one takes what is left.
-    order : ndarray of int64, shape (n,)
-        The rows in the order they are visited.
-    learning_rates : ndarray of float64, shape (n_batches,)
-    l2 : ndarray of float64, shape (n_batches,)
+        Rows of a batch; the last batch takes what is left.
+    order : ndarray of int64, shape (n,), or Shuffle
+        The rows in the order in which they are visited.
+    learning_rates : ndarray of float64, shape (number of batches,)
+    l2 : ndarray of float64, shape (number of batches,)
         Factor of half the sum of squared weights in each batch's loss.
     l1 : float
         Factor of the sum of absolute weights.
@@ -113,17 +151,40 @@ class EpochPlan:
     clip_value, clip_norm : float or None
         Bounds on each entry of the gradient, and then on its Euclidean norm.
     seed, epoch : int
-        With the batch's number and the layer's, the counter of the dropout masks.
+        With the numbers of batch and layer, the counter of the dropout masks.
     first_step : int
-        Updates made before this epoch; Adam's t is this plus the batches so far.
+        Updates made before batch 0; Adam's t is this plus the batches so far.
     halt : bool
-        End the epoch at the first loss that is not finite; False goes on regardless, as scikit-learn does.
+        Stop at the first loss that is not finite; False continues regardless, as scikit-learn does.
+    first_batch : int
+        The batch to start with.
+    n_batches : int or None
+        How many batches to run; None for all that are left.
+    batches_before : int
+        Batches of the epoch that precede `order`, where the epoch is a stream of several such orders; the
+        dropout masks count them.
+    row_offset : int
+        Position, in a global batch, of the first row of each batch, where several processes share a global
+        batch; the dropout masks count the rows of the global batch.
+    batch_weight : ndarray of float64, shape (number of batches,), or None
+        Number of rows (or sum of the weights) of each global batch, which loss and gradient are divided by;
+        None for the batch's own.
+    rate_factors : tuple of (int, int, float)
+        ``(start, stop, factor)``: the learning rate of the parameters ``[start:stop]`` of the flat buffer is
+        multiplied by `factor`.  Slices are in ascending order and do not overlap.
+    label_smoothing : float
+        Targets move this far toward the uniform distribution (Szegedy et al. 2016, section 7), 0 <= s < 1.
+
+    Raises
+    ------
+    ConfigurationError
+        If the part, the slices or the smoothing are not as described.
     """
 
     network: NetworkPlan
     rule: Rule
     batch_size: int
-    order: NDArray[np.int64]
+    order: NDArray[np.int64] | Shuffle
     learning_rates: NDArray[np.float64]
     l2: NDArray[np.float64]
     l1: float = 0.0
@@ -134,15 +195,79 @@ class EpochPlan:
     epoch: int = 0
     first_step: int = 0
     halt: bool = True
+    first_batch: int = 0
+    n_batches: int | None = None
+    batches_before: int = 0
+    row_offset: int = 0
+    batch_weight: NDArray[np.float64] | None = None
+    rate_factors: tuple[tuple[int, int, float], ...] = ()
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        total = self._total_batches
+        if not 0 <= self.first_batch <= total or not 0 <= (self.n_batches or 0) <= total - self.first_batch:
+            raise ConfigurationError(
+                f"first_batch={self.first_batch} and n_batches={self.n_batches} must lie within the {total} batches "
+                f"that {len(self.order)} rows make at batch_size={self.batch_size}."
+            )
+        bounds = [bound for start, stop, _ in self.rate_factors for bound in (start, stop)]
+        if bounds != sorted(bounds) or not all(0 <= bound <= self.network.layout.n_parameters for bound in bounds):
+            raise ConfigurationError(
+                f"rate_factors={self.rate_factors!r:.200} must be slices (start, stop, factor) in ascending order, "
+                f"without overlap, of {self.network.layout.n_parameters} parameters."
+            )
+        if not 0 <= self.label_smoothing < 1:
+            raise ConfigurationError(f"label_smoothing={self.label_smoothing!r} must be at least 0 and below 1.")
+        if self.label_smoothing and self.network.kind.loss.name not in SMOOTHED_LOSSES:
+            raise ConfigurationError(
+                f"label_smoothing needs targets that are probabilities; the loss {self.network.kind.loss.name!r} has "
+                f"none. Use {' or '.join(SMOOTHED_LOSSES)}."
+            )
 
     @property
-    def n_batches(self) -> int:
+    def _total_batches(self) -> int:
         return -(-len(self.order) // self.batch_size)
+
+    @property
+    def batches(self) -> range:
+        """Numbers of the batches that run."""
+        count = self._total_batches - self.first_batch if self.n_batches is None else self.n_batches
+        return range(self.first_batch, self.first_batch + count)
+
+    def row_numbers(self) -> NDArray[np.int64]:
+        """The order as host rows."""
+        return self.order.row_numbers() if isinstance(self.order, Shuffle) else self.order
+
+    def batch_rows(self, batch: int) -> slice:
+        """Where the rows of a batch stand in the order."""
+        return slice(batch * self.batch_size, min((batch + 1) * self.batch_size, len(self.order)))
+
+    def batch_weights(self, weight: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        """Rows of each batch that runs, or the sum of their weights; `weight` has one for each row of X."""
+        first = self.first_batch * self.batch_size
+        last = min(self.batches.stop * self.batch_size, len(self.order))
+        starts = np.arange(0, last - first, self.batch_size)
+        if weight is None or not len(starts):
+            return np.diff(starts, append=last - first).astype(np.float64)
+        return np.add.reduceat(weight[self.row_numbers()[first:last]], starts, dtype=np.float64)
+
+    def segments(self) -> list[tuple[int, int, float]]:
+        """All parameters as slices of one factor of the learning rate each: ``(start, stop, factor)``."""
+        found, position = [], 0
+        for start, stop, factor in self.rate_factors:
+            found += [(position, start, 1.0), (start, stop, factor)]
+            position = stop
+        found.append((position, self.network.layout.n_parameters, 1.0))
+        return [(start, stop, factor) for start, stop, factor in found if start < stop]
+
+
+SMOOTHED_LOSSES = ("cross_entropy", "binary_cross_entropy")
+"""Losses whose targets are probabilities, which label smoothing needs."""
 
 
 @dataclass
 class Control:
-    """Two integers that a running epoch shares with the world: a request to stop, and the batches done.
+    """Two integers shared with a running epoch: a request to stop, and the number of batches done.
 
     Attributes
     ----------
@@ -157,7 +282,7 @@ class Control:
         return bool(self.words[0])
 
     def request_stop(self) -> None:
-        """Ask the running epoch to end after the batch at hand."""
+        """Ask the running epoch to stop after the current batch."""
         self.words[0] = 1
 
     @property
@@ -171,18 +296,25 @@ class Control:
 
 @dataclass(frozen=True)
 class EpochResult:
-    """What an epoch came to.
+    """The outcome of an epoch, or of the part of it that ran.
 
     Attributes
     ----------
     losses : ndarray of float64, shape (batches done,)
         Loss of each batch before its update, penalties included.
+    weights : ndarray of float64, shape (batches done,)
+        Rows of each batch, or the sum of their weights: what its loss counts in the mean over the epoch.
     failed : int or None
-        The first batch whose loss was not finite; unless the plan says ``halt=False``, nothing was updated from it on.
+        The first batch whose loss was not finite; unless the plan says ``halt=False``, there is no update
+        from it on.
+    finite : bool
+        Whether all parameters are finite at the end.
     """
 
     losses: NDArray[np.float64]
+    weights: NDArray[np.float64]
     failed: int | None = None
+    finite: bool = True
 
 
 BatchHook = Callable[[int, float], None]

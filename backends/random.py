@@ -90,7 +90,9 @@ def dropout_threshold(rate: float) -> int:
     return min(round(rate * 2**32), 2**32 - 1)
 
 
-def keep_mask(rows: int, units: int, rate: float, counter: tuple[int, int, int, int]) -> NDArray[np.bool_]:
+def keep_mask(
+    rows: int, units: int, rate: float, counter: tuple[int, int, int, int], first_row: int = 0
+) -> NDArray[np.bool_]:
     """Which units dropout keeps.
 
     Parameters
@@ -101,6 +103,8 @@ def keep_mask(rows: int, units: int, rate: float, counter: tuple[int, int, int, 
         Probability of a drop, 0 <= rate < 1.
     counter : tuple of int
         (seed, epoch, step, layer).
+    first_row : int
+        Position of the first row in the batch that the counter belongs to.
 
     Returns
     -------
@@ -114,6 +118,6 @@ def keep_mask(rows: int, units: int, rate: float, counter: tuple[int, int, int, 
     """
     seed, epoch, step, layer = counter
     blocks = -(-units // UNITS_PER_BLOCK)
-    raw = words((seed, DROPOUT), (0, layer, step, epoch), rows * blocks * 4)
+    raw = words((seed, DROPOUT), (first_row * blocks, layer, step, epoch), rows * blocks * 4)
     halves = raw.astype("<u8", copy=False).view("<u4").reshape(rows, blocks * UNITS_PER_BLOCK)
     return halves[:, :units] >= np.uint32(dropout_threshold(rate))

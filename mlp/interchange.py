@@ -127,7 +127,7 @@ _TORCH_MODULES: tuple[tuple[str, str, dict[str, tuple[Any, ...]]], ...] = (
     ("sigmoid", "Sigmoid", {}),
     ("tanh", "Tanh", {}),
     ("relu", "ReLU", {}),
-    ("leaky_relu", "LeakyReLU", {"negative_slope": (formulas.LEAKY_SLOPE,)}),
+    ("leaky_relu", "LeakyReLU", {"negative_slope": (formulas.activations.LEAKY_SLOPE,)}),
     ("elu", "ELU", {"alpha": (1.0,)}),
     ("selu", "SELU", {}),
     ("gelu", "GELU", {"approximate": ("none",)}),

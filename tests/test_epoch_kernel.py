@@ -12,18 +12,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import readable
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 import backends
-from backends import formulas, loop
+from backends import formulas
+from backends.errors import ConfigurationError
 from backends.formulas import Rule
 from backends.plan import Control, EpochPlan, Layout, NetworkPlan
 
 pytest.importorskip("numba")
 
-from backends.numba_backend import epoch, panels, threads
+from backends.numba_backend import panels, threads, trainer
 from backends.numba_backend.panels import SHARED_WEIGHTS, Panels
 
 NUMPY, NUMBA = backends.get_backend("numpy"), backends.get_backend("numba")
@@ -45,7 +47,7 @@ RULES = [
 def legal(output, loss):
     try:
         return bool(formulas.pair(output, loss).output.backward)
-    except formulas.ConfigurationError:
+    except ConfigurationError:
         return False
 
 
@@ -75,7 +77,7 @@ class Case:
 
 
 def numba_loop(*arguments):
-    return loop.train_epoch(NUMBA, *arguments)
+    return readable.train_epoch(NUMBA, *arguments)
 
 
 def make(
@@ -404,7 +406,7 @@ def test_failed_batch(sizes, halt):
 def test_progress():
     case, control = make([12, 10, 3]), Control()
     case.train(control=control)
-    assert control.batches_done == case.plan.n_batches
+    assert control.batches_done == len(case.plan.batches)
 
 
 # -- what is not for the kernel --------------------------------------------------------------------------
@@ -437,7 +439,7 @@ def test_wrong_arrays_meet_the_loops_errors(wrong):
         plan = replace(plan, order=plan.order + 1000)
     else:
         arrays[wrong] = arrays[wrong][:, None].astype("float16")
-    assert epoch.obstacle(plan, *arrays.values(), case.params, case.state)
+    assert NUMBA.trainer(plan.network, plan.rule, *arrays.values(), case.params, case.state, 16).obstacle(plan)
 
 
 # -- the layout ------------------------------------------------------------------------------------------
@@ -461,7 +463,7 @@ def test_panels_keep_everything(dtype):
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_padding_stays_zero(monkeypatch, rule):
     kept = []
-    monkeypatch.setattr(epoch, "Panels", lambda *arguments: kept.append(Panels(*arguments)) or kept[-1])
+    monkeypatch.setattr(trainer, "Panels", lambda *arguments: kept.append(Panels(*arguments)) or kept[-1])
     case = make([20, 35, 5], rule=rule, l2=0.01, l1=0.01, weight_decay=0.1, clip_value=1.0)
     case.train()
     panels = kept[0]

@@ -178,11 +178,11 @@ def test_specialise_casts_literals_globals_defaults_and_closures():
 
 
 def test_specialise_refuses_mixed_types():
-    scalar = vector_math.specialise(formulas.sigmoid_backward, np.float32)
+    scalar = vector_math.specialise(formulas.activations.sigmoid_backward, np.float32)
     with pytest.raises(numba.TypingError, match="one floating type"):
         scalar(np.float32(1), np.float64(1))
     with pytest.raises(TypeError, match="float16"):
-        vector_math.specialise(formulas.sigmoid, np.float16)
+        vector_math.specialise(formulas.activations.sigmoid, np.float16)
 
 
 # ---------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from backends.errors import BackendUnavailableError, ConfigurationError, Unknown
 
 ROOT = Path(__file__).resolve().parents[1]
 
-METHODS = {name: m for name, m in vars(Backend).items() if inspect.isfunction(m) and not name.startswith("_")}
+METHODS = {name: m for name, m in inspect.getmembers(Backend, inspect.isfunction) if not name.startswith("_")}
 
 EXTRA: dict[str, set[str]] = {}
 """Public methods that a backend may have beyond the contract: {backend: names}."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from backends import formulas, random
-from backends.base import FLOATS, Backend
+from backends.base import Backend
+from backends.checks import FLOATS
 from backends.formulas import Activation, OutputLoss, Rule
+from backends.loop import Trainer
 from backends.numba_backend import threads
-from backends.numba_backend.epoch import obstacle, run_epoch
 from backends.numba_backend.kernels import (
     ACTIVATION_CODE,
     IDENTITY,
@@ -20,12 +20,11 @@ from backends.numba_backend.kernels import (
     RULE_CODE,
     kernels,
 )
-from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult
-
-logger = logging.getLogger("mlp")
+from backends.numba_backend.trainer import FusedTrainer
+from backends.plan import Array, NetworkPlan
 
 SHARED_WORK = 6e6
-"""Multiplications from which an operation is worth the 10 to 20 microseconds it takes to wake a thread."""
+"""Multiplications from which an operation is worth the 10 to 20 microseconds of waking a thread."""
 BLOCK = 8
 """Threads divide rows in multiples of this, the height of a register tile."""
 
@@ -54,7 +53,7 @@ class NumbaBackend(Backend):
         target = self._writable(out, (m, n), a.dtype)
         product = kernels(a.dtype).product
         _share(m, m * k * n, lambda first, last: product(a, b, target, trans_a, trans_b, first, last))
-        return _delivered(target, out)
+        return _copied_to_out(target, out)
 
     def dense(
         self,
@@ -82,8 +81,8 @@ class NumbaBackend(Backend):
 
         _share(shape[0], x.size * shape[1], rows)
         if preactivation is not None:
-            _delivered(z, preactivation)
-        return _delivered(y, out)
+            _copied_to_out(z, preactivation)
+        return _copied_to_out(y, out)
 
     # -- activation kernels -------------------------------------------------------------------------
 
@@ -100,7 +99,7 @@ class NumbaBackend(Backend):
             if y is not z:
                 y[...] = z
             kernels(z.dtype).activate(y, np.empty(0, z.dtype), y, False, ACTIVATION_CODE[row.name], 0, z.shape[0])
-        return _delivered(y, out)
+        return _copied_to_out(y, out)
 
     def activate_backward(
         self, dy: Array, saved: Array, activation: str | Activation, out: Array | None = None
@@ -118,7 +117,7 @@ class NumbaBackend(Backend):
             if dz is not dy:
                 dz[...] = dy
             kernels(dy.dtype).slope(dz, saved, ACTIVATION_CODE[row.name], 0, dy.shape[0])
-        return _delivered(dz, out)
+        return _copied_to_out(dz, out)
 
     # -- backward pass ------------------------------------------------------------------------------
 
@@ -160,24 +159,29 @@ class NumbaBackend(Backend):
         _share(W.shape[0], work, lambda first, last: compiled.product(x, delta, slope_W, True, False, first, last))
         compiled.column_sums(delta, slope_b)
         return (
-            None if slope_x is None else _delivered(slope_x, dx),
-            _delivered(slope_W, dW),
-            _delivered(slope_b, db),
+            None if slope_x is None else _copied_to_out(slope_x, dx),
+            _copied_to_out(slope_W, dW),
+            _copied_to_out(slope_b, db),
         )
 
     # -- output and loss ----------------------------------------------------------------------------
 
     def loss_and_delta(
-        self, kind: str | OutputLoss, z: Array, target: Array, weight: Array | None = None
+        self,
+        kind: str | OutputLoss,
+        z: Array,
+        target: Array,
+        weight: Array | None = None,
+        batch_weight: float | None = None,
     ) -> tuple[Any, Array]:
         kind = formulas.output_loss(kind)
         formulas.require_slope(kind.output)
         if kind.loss.custom or kind.output.custom:
-            return super().loss_and_delta(kind, z, target, weight)
+            return super().loss_and_delta(kind, z, target, weight, batch_weight)
         self._floats("loss_and_delta", z=z)
         self._own("loss_and_delta", target)
-        portion = self._portions(z, weight)
-        of_value, of_slope = map(z.dtype.type, kind.shares(z.shape[1]))
+        share = self._row_shares(z, weight, batch_weight)
+        loss_factor, delta_factor = map(z.dtype.type, kind.shares(z.shape[1]))
         ceiling = z.dtype.type(kind.ceiling(z.dtype))
         compiled, z, delta = kernels(z.dtype), np.ascontiguousarray(z), np.empty(z.shape, z.dtype)
         if kind.loss.name == "cross_entropy":
@@ -185,23 +189,23 @@ class NumbaBackend(Backend):
                 self._check_class_numbers(z, target)
                 numbers = np.ascontiguousarray(target, dtype=np.int64)
                 if not _within(numbers, z.shape[1]):  # the kernel writes where they point
-                    return super().loss_and_delta(kind, z, target, weight)
-                return compiled.cross_entropy_numbers(z, numbers, portion, ceiling, delta), delta
+                    return super().loss_and_delta(kind, z, target, weight, batch_weight)
+                return compiled.cross_entropy_numbers(z, numbers, share, ceiling, delta), delta
             self._check_target_rows(kind, z, target)
-            return compiled.cross_entropy_rows(z, np.ascontiguousarray(target), portion, ceiling, delta), delta
+            return compiled.cross_entropy_rows(z, np.ascontiguousarray(target), share, ceiling, delta), delta
         self._check_target_rows(kind, z, target)
         target, value = np.ascontiguousarray(target), np.empty(z.shape[1], z.dtype)
         if kind.fused is not None:
             return compiled.loss_rows(
-                z, target, portion, of_slope, ceiling, value, delta, LOSS_CODE[kind.fused]
-            ) * of_value, delta
+                z, target, share, delta_factor, ceiling, value, delta, LOSS_CODE[kind.fused]
+            ) * loss_factor, delta
         y = self.activate(z, kind.output)
         assert kind.loss.formula is not None
-        loss = compiled.loss_rows(y, target, portion, of_slope, ceiling, value, delta, LOSS_CODE[kind.loss.formula])
+        loss = compiled.loss_rows(y, target, share, delta_factor, ceiling, value, delta, LOSS_CODE[kind.loss.formula])
         delta = self.activate_backward(delta, z if kind.output.saves == "z" else y, kind.output, out=delta)
         if weight is not None:
-            delta[portion == 0] = 0  # a row of weight zero must not bring its infinities in
-        return loss * of_value, delta
+            delta[share == 0] = 0  # a row of weight zero must not contribute its infinities
+        return loss * loss_factor, delta
 
     # -- update -------------------------------------------------------------------------------------
 
@@ -221,15 +225,22 @@ class NumbaBackend(Backend):
         )
         return None
 
-    # -- the rest -----------------------------------------------------------------------------------
+    # -- rows and columns ---------------------------------------------------------------------------
 
-    def dropout(self, x: Array, rate: float, counter: tuple[int, int, int, int], out: Array | None = None) -> Array:
+    def dropout(
+        self,
+        x: Array,
+        rate: float,
+        counter: tuple[int, int, int, int],
+        out: Array | None = None,
+        first_row: int = 0,
+    ) -> Array:
         self._floats("dropout", x=x)
         target, source = self._writable(out, x.shape, x.dtype), np.ascontiguousarray(x)
         seed, epoch, step, layer = counter
         threshold, scale = random.dropout_threshold(rate), x.dtype.type(1 / (1 - rate))
-        kernels(x.dtype).dropout(source, target, threshold, scale, seed, epoch, step, layer)
-        return _delivered(target, out)
+        kernels(x.dtype).dropout(source, target, threshold, scale, seed, epoch, step, layer, first_row)
+        return _copied_to_out(target, out)
 
     def take_rows(self, x: Array, rows: Array, out: Array | None = None, scale: float = 1.0) -> Array:
         if out is None or x.dtype != np.uint8 or x.ndim != 2 or out.dtype not in FLOATS:
@@ -240,27 +251,22 @@ class NumbaBackend(Backend):
             return super().take_rows(x, rows, out, scale)
         target = self._writable(out, (numbers.size, x.shape[1]), out.dtype)
         kernels(out.dtype).take_bytes(x, numbers, target, out.dtype.type(scale))
-        return _delivered(target, out)
+        return _copied_to_out(target, out)
 
-    # -- the whole epoch ----------------------------------------------------------------------------
+    # -- training -----------------------------------------------------------------------------------
 
-    def train_epoch(
+    def trainer(
         self,
-        plan: EpochPlan,
+        network: NetworkPlan,
+        rule: Rule,
         X: Array,
         target: Array,
         weight: Array | None,
         params: Array,
         state: Array,
-        control: Control | None = None,
-        on_batch: BatchHook | None = None,
-    ) -> EpochResult:
-        reason = "each batch is to be reported" if on_batch else obstacle(plan, X, target, weight, params, state)
-        if reason:
-            if plan.first_step == 0:  # once, not each epoch
-                logger.info("training goes step by step, not as one kernel: %s", reason)
-            return super().train_epoch(plan, X, target, weight, params, state, control, on_batch)
-        return run_epoch(plan, X, target, weight, params, state, control or Control())
+        batch_size: int,
+    ) -> Trainer:
+        return FusedTrainer(self, network, rule, X, target, weight, params, state, batch_size)
 
     # -- shared -------------------------------------------------------------------------------------
 
@@ -278,8 +284,8 @@ def _within(numbers: Array, count: int) -> bool:
     return not numbers.size or bool(numbers.min() >= 0 and numbers.max() < count)
 
 
-def _delivered(result: Array, out: Array | None) -> Array:
-    """The result in the array the caller gave, if one was given."""
+def _copied_to_out(result: Array, out: Array | None) -> Array:
+    """The result in the caller's array, if there is one."""
     if out is None or out is result:
         return result
     out[...] = result
@@ -288,8 +294,8 @@ def _delivered(result: Array, out: Array | None) -> Array:
 
 def _share(count: int, work: float, task: Callable[[int, int], object]) -> None:
     """Call ``task(first, last)`` on the rows 0 to `count`, divided among threads where the work is worth it."""
-    team = threads.get_num_threads() if work >= SHARED_WORK else 1
-    parts = min(team, count // BLOCK)
+    available = threads.get_num_threads() if work >= SHARED_WORK else 1
+    parts = min(available, count // BLOCK)
     if parts <= 1:
         task(0, count)
         return

@@ -117,7 +117,7 @@ def blocks(dtype: np.dtype[Any]) -> Blocks:
         return loop
 
     def slope_in_place(formula: Callable[..., Any] | None) -> Any:
-        f = specialise(formula or formulas.identity_backward, dtype)
+        f = specialise(formula or formulas.activations.identity_backward, dtype)
 
         @part
         def loop(delta, saved, n):  # type: ignore[no-untyped-def]
@@ -386,11 +386,11 @@ def kernels(dtype: np.dtype[Any]) -> Kernels:
                 out[i, j] = real(x[k, j]) * scale
 
     @kernel
-    def dropout(x, out, threshold, scale, seed, epoch, step, layer):  # type: ignore[no-untyped-def]
+    def dropout(x, out, threshold, scale, seed, epoch, step, layer, first_row):  # type: ignore[no-untyped-def]
         n = x.shape[1]
         for i in range(x.shape[0]):
             row, target = offset(pointer(x), i * n), offset(pointer(out), i * n)
-            drop_row(row, target, i, n, 0, n, threshold, scale, seed, epoch, step, layer)
+            drop_row(row, target, first_row + i, n, 0, n, threshold, scale, seed, epoch, step, layer)
 
     f, size = numba.from_dtype(dtype), types.intp
 
@@ -414,6 +414,6 @@ def kernels(dtype: np.dtype[Any]) -> Kernels:
             "cross_entropy_rows": (cross_entropy_rows, (read(2), read(2), read(1), f, write(2))),
             "update": (update, (write(1), read(1), write(2), read(1), size, size, size)),
             "take_bytes": (take_bytes, (read(2, types.uint8, "A"), read(1, types.int64), write(2), f)),
-            "dropout": (dropout, (read(2), write(2), word, f, word, word, word, word)),
+            "dropout": (dropout, (read(2), write(2), word, f, word, word, word, word, size)),
         }
     )

@@ -76,8 +76,8 @@ class Panels:
     shared : int
         The first so many layers are divided among threads by panels; in the others each thread does its own
         rows of the batch.
-    own : ndarray of int64, shape (threads, 3)
-        Where each thread's own memory is.
+    scratch : ndarray of int64, shape (threads, 3)
+        Start of each thread's scratch buffers: transposed gradients; a chunk; losses and outputs of a row.
     """
 
     def __init__(
@@ -94,9 +94,8 @@ class Panels:
         self._place_rows(layers, network, batch_size)
         strip, longest = 2 * self.lanes, max(self.layout.sizes)
         together = batch_size if self.shared else min(batch_size, BLOCK)
-        self.own = np.array(
+        self.scratch = np.array(
             [
-                # slopes, transposed; a piece of slopes of inputs or of the gradient; losses and outputs of a row
                 [self._take(longest * _round_up(together, strip)), self._take(CHUNK * strip), self._take(2 * longest)]
                 for _ in range(threads)
             ]

@@ -58,7 +58,7 @@ def squared_differences(output: Any, wanted: Any) -> float:
     a, y = np.asarray(output, np.float64), np.asarray(wanted, np.float64)
     if a.shape != y.shape:
         raise ShapeError(f"output {a.shape} and wanted {y.shape} must have the same shape.")
-    return float(2 * formulas.quadratic(a, y)[0].sum())
+    return float(2 * formulas.losses.quadratic(a, y)[0].sum())
 
 
 def average_cost(feedforward: Callable[[Any], Any], examples: Iterable[tuple[Any, Any]]) -> float:

@@ -203,5 +203,5 @@ class _Steps(Callback):
 
 def _cost(X: Array, y: Array, w: Array, b: Array) -> Array:
     """Half the squared error, mean over the rows, for each w and b; of their shape."""
-    mean: Array = formulas.quadratic(w[..., None] * X[:, 0] + b[..., None], y)[0].mean(axis=-1)
+    mean: Array = formulas.losses.quadratic(w[..., None] * X[:, 0] + b[..., None], y)[0].mean(axis=-1)
     return mean

@@ -218,7 +218,7 @@ class Network:
 
     def cost_derivative(self, output_activations: Any, y: Any) -> Any:
         """Slope of the cost of one example, 1/2 |a - y|^2, in the output activations a: a - y."""
-        return formulas.quadratic(output_activations, y)[1]
+        return formulas.losses.quadratic(output_activations, y)[1]
 
     def to_mlp(self) -> MLP:
         """A copy of this network as `mlp.MLP`, which can be saved, traced and drawn; its inputs are rows.
@@ -373,7 +373,7 @@ def sigmoid(z: Any) -> Any:
     >>> float(sigmoid(0.0))
     0.5
     """
-    return formulas.sigmoid(z)
+    return formulas.activations.sigmoid(z)
 
 
 def sigmoid_prime(z: Any) -> Any:
@@ -384,7 +384,7 @@ def sigmoid_prime(z: Any) -> Any:
     >>> float(sigmoid_prime(0.0))
     0.25
     """
-    return formulas.sigmoid_backward(1.0, sigmoid(z))
+    return formulas.activations.sigmoid_backward(1.0, sigmoid(z))
 
 
 def _as_tests(test_data: Iterable[tuple[Any, Any]] | None) -> list[tuple[Any, Any]]:

@@ -1,0 +1,253 @@
+"""`FusedTrainer`: epochs by the one kernel of `epoch_kernel`, and by the readable loop where that cannot run a plan."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import numpy as np
+
+from backends.formulas import OutputLoss
+from backends.loop import Trainer
+from backends.numba_backend import threads as thread_pool
+from backends.numba_backend.epoch_kernel import (
+    BY_CHUNK,
+    CLASS,
+    DISTRIBUTION,
+    ENTRIES,
+    FUSED,
+    IN_PLACE,
+    SOFTMAX,
+    WHOLE_GRADIENT,
+    epoch_kernel,
+)
+from backends.numba_backend.kernels import LOSS_CODE, RULE_CODE
+from backends.numba_backend.panels import Panels, is_shared
+from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, NetworkPlan, Shuffle
+
+logger = logging.getLogger("mlp")
+
+
+class FusedTrainer(Trainer):
+    """Trains in panels, a copy of the parameters in the kernel's layout that lasts from one epoch to the next."""
+
+    _panels: Panels | None = None
+    _panels_key: Any = None
+    _packed = False  # whether the panels hold the current parameters and state
+    _ahead = False  # whether params and state are older than the panels
+    _smoothed: tuple[float, Array] | None = None
+    _obstacle: str | None = None
+
+    def read_back(self) -> None:
+        super().read_back()
+        if self._ahead:
+            assert self._panels is not None
+            self._panels.unpack(self.params, self.state)
+            self._ahead = False
+
+    def roll_back(self) -> None:
+        super().roll_back()
+        self._packed = self._ahead = False
+
+    def refresh(self) -> None:
+        super().refresh()
+        self._packed = self._ahead = False
+
+    def obstacle(self, plan: EpochPlan) -> str:
+        """Why the kernel cannot run a plan; empty if it can.  The readable loop runs it, or raises what is wrong."""
+        if self._obstacle is None:
+            self._obstacle = _obstacle(self)
+        if self._obstacle:
+            return self._obstacle
+        if plan.rate_factors:
+            return "parts of the parameters have learning rates of their own"
+        if not isinstance(plan.order, Shuffle):
+            if len(plan.order) and not 0 <= plan.order.min() <= plan.order.max() < len(self.X):
+                return "the order names rows that X does not have"
+        elif len(plan.order) > len(self.X):
+            return "the order names rows that X does not have"
+        return ""
+
+    def _epoch(self, plan: EpochPlan, control: Control, on_batch: BatchHook | None) -> EpochResult:
+        reason = "each batch is reported" if on_batch else self.obstacle(plan)
+        if reason:
+            if plan.first_step == 0:  # once, not each epoch
+                logger.info("training runs step by step, not as one kernel: %s", reason)
+            self._unpack()
+            return super()._epoch(plan, control, on_batch)
+        return self._fused_epoch(plan, control)
+
+    def _unpack(self) -> None:
+        """Let the loop take over: it works on `params` and `state`."""
+        if self._ahead:
+            assert self._panels is not None
+            self._save()
+            self._panels.unpack(self.params, self.state)
+        self._packed = self._ahead = False
+
+    # -- the kernel ---------------------------------------------------------------------------------
+
+    def _fused_epoch(self, plan: EpochPlan, control: Control) -> EpochResult:
+        if not plan.batches or control.stop_requested:
+            return EpochResult(np.empty(0), np.empty(0))
+        network, rule, dtype = plan.network, plan.rule, self.params.dtype
+        batch_size = min(plan.batch_size, len(plan.order))
+        mode = _update_mode(plan)
+        threads = _threads_for(network, batch_size)
+        panels = self._panels_for(batch_size, threads, mode)
+        gradient_at, penalized = (1 + len(self.state)) * panels.packed, bool(plan.l1 or plan.l2.any())
+        sizes = np.array([batch_size, panels.shared, panels.packed, gradient_at, panels.chunks, penalized])
+        double_scratch = np.zeros(batch_size + 4 * (panels.chunks + threads * panels.lanes))
+        order = np.ascontiguousarray(_rows_that_run(plan), np.int64)
+        weights = plan.batch_weights(self._host_weight)
+        scalars, factors = _rule_scalars(plan, dtype), _batch_factors(plan, weights)
+        row_shares = _row_shares(plan, self._host_weight, weights, order, dtype)
+        target = self._target_for(plan)
+        kind, loss_code = _kind(network.kind, target)
+        loss_factor, delta_factor = map(dtype.type, network.kind.shares(network.layout.sizes[-1]))
+        ceiling = dtype.type(network.kind.ceiling(dtype))
+        nothing, X = np.empty((0, 0), dtype), _with_adjacent_entries(self.X)
+        numbers, bytes_ = (nothing, X) if X.dtype == np.uint8 else (X, np.empty((0, 0), np.uint8))
+        classes = np.ascontiguousarray(target, np.int64) if kind == CLASS else np.empty(0, np.int64)
+        targets = nothing if kind == CLASS else np.ascontiguousarray(target)
+        clip_value, clip_norm = (math.inf if bound is None else bound for bound in (plan.clip_value, plan.clip_norm))
+        phases, losses = thread_pool.phases(threads), np.empty(len(plan.batches))
+        report = np.array([0, -1, len(plan.batches)])  # batches done, the first that failed, the last one to run
+        kernel = epoch_kernel(dtype)
+
+        def work(t: int) -> None:
+            kernel(
+                t, threads, phases, control.words, report, losses,
+                panels.table, panels.space, sizes, panels.scratch, double_scratch,
+                numbers, bytes_, dtype.type(network.input_scale), order, classes, targets, row_shares,
+                kind, loss_code, loss_factor, delta_factor, ceiling,
+                RULE_CODE[rule.name], mode, scalars, factors, plan.l1, clip_value, clip_norm,
+                plan.seed, plan.epoch, plan.first_batch, plan.batches_before + plan.first_batch, plan.row_offset,
+                plan.halt,
+            )  # fmt: skip
+
+        if not self._packed:
+            panels.pack(self.params, self.state)
+            self._packed = True
+        self._ahead = True
+        thread_pool.run(work, threads, on_interrupt=control.request_stop)
+        done, failed = int(report[0]), int(report[1])
+        return EpochResult(
+            losses[:done],
+            weights[:done],
+            plan.first_batch + failed if failed >= 0 else None,
+            bool(np.isfinite(panels.space[: panels.packed]).all()),
+        )
+
+    def _panels_for(self, batch_size: int, threads: int, mode: int) -> Panels:
+        """The panels of the epoch before, unless this one needs another layout."""
+        key = batch_size, threads, mode == WHOLE_GRADIENT
+        if self._panels is None or key != self._panels_key:
+            self._unpack()
+            self._panels = Panels(
+                self.network, self.params.dtype, batch_size, threads, len(self.state), mode == WHOLE_GRADIENT
+            )
+            self._panels_key = key
+        return self._panels
+
+    def _target_for(self, plan: EpochPlan) -> Array:
+        if not plan.label_smoothing:
+            return self.target
+        if self._smoothed is None or self._smoothed[0] != plan.label_smoothing:
+            smoothed = self.xp.smooth_labels(
+                self.network.kind, self.target, self.network.layout.sizes[-1], plan.label_smoothing, self.params.dtype
+            )
+            self._smoothed = plan.label_smoothing, smoothed
+        return self._smoothed[1]
+
+
+def _obstacle(trainer: Trainer) -> str:
+    """What of the network and the data the kernel cannot train."""
+    network, X, target, weight = trainer.network, trainer.X, trainer.target, trainer.weight
+    params, state, rule = trainer.params, trainer.state, trainer.rule.row
+    sizes, n, dtype = network.layout.sizes, len(X), params.dtype
+    if network.kind.loss.custom or any(row.custom for row in (network.kind.output, *network.activations)):
+        return "an activation or the loss is a user's own function"
+    if network.layout.scaling_layer:
+        return "the network has a scaling layer"
+    if any(row.backward is None or row.rowwise for row in network.activations[:-1]):
+        return "the activation of a hidden layer has no elementwise gradient"
+    if network.kind.output.backward is None:
+        return "the output activation has no gradient"
+    if dtype not in (np.float32, np.float64) or X.dtype not in (dtype, np.uint8):
+        return f"X is {X.dtype} and the parameters are {dtype}"
+    classes = network.kind.loss.name == "cross_entropy" and target.ndim == 1
+    fits = (
+        X.shape == (n, sizes[0])
+        and params.shape == (network.layout.n_parameters,)
+        and state.shape == (len(rule.state), params.size)
+        and state.dtype == dtype
+        and (weight is None or (weight.shape == (n,) and weight.dtype == dtype))
+        and (target.shape == (n,) and target.dtype.kind in "iu" if classes else target.shape == (n, sizes[-1]))
+        and (classes or target.dtype == dtype)
+    )
+    if not fits:
+        return "shapes or dtypes of the arrays do not fit"
+    if classes and n and not 0 <= target.min() <= target.max() < sizes[-1]:
+        return "a class number is not among the outputs"
+    return ""
+
+
+def _threads_for(network: NetworkPlan, batch_size: int) -> int:
+    """Threads for a step; one where this call is itself a part of a task of the thread pool."""
+    shared = is_shared(network, batch_size) and not thread_pool.inside()
+    return thread_pool.get_num_threads() if shared else 1
+
+
+def _update_mode(plan: EpochPlan) -> int:
+    if plan.clip_norm is not None:
+        return WHOLE_GRADIENT
+    return IN_PLACE if plan.rule.name == "sgd" and not plan.l1 and plan.clip_value is None else BY_CHUNK
+
+
+def _rows_that_run(plan: EpochPlan) -> Array:
+    first, stop = plan.first_batch * plan.batch_size, plan.batches.stop * plan.batch_size
+    return plan.row_numbers()[first:stop]
+
+
+def _rule_scalars(plan: EpochPlan, dtype: np.dtype[Any]) -> Array:
+    """The update rule's scalars of each batch, shape (number of batches, n_scalars)."""
+    batches = slice(plan.batches.start, plan.batches.stop)
+    steps = plan.first_step + 1 + np.arange(plan.batches.start, plan.batches.stop)
+    values = plan.rule.row.scalars(steps, plan.learning_rates[batches], **plan.rule.hyper)
+    return np.stack(np.broadcast_arrays(*values), axis=1).astype(dtype)
+
+
+def _batch_factors(plan: EpochPlan, weights: Array) -> Array:
+    """For each batch the kernel's columns SHRINK, DECAY, L2 and UPDATES."""
+    batches = slice(plan.batches.start, plan.batches.stop)
+    rates, l2 = plan.learning_rates[batches], plan.l2[batches]
+    decay, totals = rates * plan.weight_decay, weights if plan.batch_weight is None else plan.batch_weight[batches]
+    return np.stack([1 - decay - rates * l2, 1 - decay, l2, totals > 0], axis=1).astype(np.float64)
+
+
+def _row_shares(plan: EpochPlan, weight: Array | None, weights: Array, order: Array, dtype: np.dtype[Any]) -> Array:
+    """Factor of each row of the order in the mean over its batch; empty if all are equal."""
+    if weight is None and plan.batch_weight is None:
+        return np.empty(0, dtype)
+    totals = weights if plan.batch_weight is None else plan.batch_weight[plan.batches.start : plan.batches.stop]
+    of_row = np.repeat(np.where(totals > 0, totals, 1), plan.batch_size)[: len(order)]
+    row_weights = np.repeat(totals > 0, plan.batch_size)[: len(order)] if weight is None else weight[order]
+    return (row_weights / of_row).astype(dtype)
+
+
+def _kind(kind: OutputLoss, target: Array) -> tuple[int, int]:
+    """Kind of loss, and the code of its formula."""
+    if kind.loss.name == "cross_entropy":
+        return (CLASS if target.ndim == 1 else DISTRIBUTION), 0
+    if kind.fused is not None:
+        return FUSED, LOSS_CODE[kind.fused]
+    assert kind.loss.formula is not None
+    return (SOFTMAX if kind.rowwise else ENTRIES), LOSS_CODE[kind.loss.formula]
+
+
+def _with_adjacent_entries(X: Array) -> Array:
+    """X itself if the entries of a row are adjacent, which is all that the kernel needs."""
+    adjacent = X.strides[1] == X.itemsize and X.strides[0] % X.itemsize == 0
+    return X if adjacent else np.ascontiguousarray(X)
