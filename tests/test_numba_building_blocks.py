@@ -148,7 +148,7 @@ def test_loops_are_vectorised(name):
     "name", ["sigmoid", "softplus", "gelu", "selu", "silu", "elu", "gelu_tanh", "relu", "leaky_relu"]
 )
 def test_formulas_compile_to_scalars_of_their_type(name, dtype):
-    formula = getattr(formulas, name)
+    formula = getattr(formulas.activations, name)
     scalar = vector_math.specialise(formula, dtype)
     x = np.linspace(-5, 5, 2001).astype(dtype)
     got = over_array(scalar)(x, np.empty_like(x))

@@ -1,16 +1,15 @@
-"""How a network lies in memory while `epoch` trains it: one buffer, and a table that says what is where.
+"""The memory layout of a network during a fused epoch: one buffer, and a table of the positions in it.
 
-A layer's weights stand in panels of one or two vectors of columns, ``[panel][row][column]``, with zeros for
-the columns that fill up the last vector.  So every product reads them in order, whole vectors at a time, and
-a few rows of a panel are one piece of memory that an update can run through.  The bias is one more row of
-weights, below the others, and the layer's input has a column of ones to go with it.
+A layer's weights are stored in panels of one or two vectors of columns, ``[panel][row][column]``, with zeros in
+the columns that pad the last vector.  So every product reads them in order, whole vectors at a time, and a few
+rows of a panel are one contiguous piece of memory for an update.  The bias is one more row of weights, after the
+others, and the layer's input has a matching column of ones.
 
-Inputs, outputs and slopes are stored by rows of the batch, each filled up to whole vectors.
+Inputs, outputs and gradients are stored by rows of the batch, each padded to whole vectors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -27,17 +26,17 @@ FIELDS = (
 )  # fmt: skip
 """Columns of the table of layers; positions and distances count elements of the buffer.
 
-number                  of the layer, from 0
+number                  number of the layer, from 0
 n_in, n_out             as in its ``W (n_in, n_out)``
-padded                  n_out filled up to whole vectors
-width, panels           columns of a panel (the last may be one vector narrower), and how many there are
-weights                 where its first panel is
-chunks, first_chunk     pieces of `CHUNK` rows that a panel is updated in, and the number of its first one
-input, second           where its input is, and how much further on the input of every other batch is
-saved, delta            where its output (z for activations that ask for it) is, and the slope in z
-input_row, row          distance of the rows of the input, and of those of the output and the slope
-activation, saves_z     code of its activation, and whether the way back needs z
-threshold, scale        of the dropout on its input: nothing is dropped below 0; where the scale is
+padded                  n_out rounded up to whole vectors
+width, panels           columns of a panel (the last may be one vector narrower), and number of panels
+weights                 position of its first panel
+chunks, first_chunk     number of `CHUNK`-row pieces that a panel is updated in, and the number of the first
+input, second           position of its input, and the distance to the input of every other batch
+saved, delta            position of its output (z where the activation saves it), and of the gradient in z
+input_row, row          distance of rows of the input, and of those of the output and the gradient
+activation, saves_z     code of its activation, and whether its backward pass needs z
+threshold, scale        dropout on its input: integers below the threshold drop a unit; position of the scale
 """
 
 (
@@ -46,36 +45,38 @@ threshold, scale        of the dropout on its input: nothing is dropped below 0;
 ) = range(len(FIELDS))  # fmt: skip
 
 CHUNK = 32
-"""Rows of a panel that are updated at once: their gradient stays in the L1 cache."""
+"""Rows of a panel that are updated together: their gradient stays in the L1 cache."""
 BLOCK = 64
-"""Rows of a batch that a product runs through at once, for the same reason."""
+"""Rows of a batch in one product, for the same reason."""
 SHARED_WEIGHTS = 4096
-"""Weights of a layer from which on a phase of its own pays."""
+"""Weights of a layer from which dividing it by panels pays for the extra phase."""
 THREAD_WORK = 1.5e6
-"""Floating-point operations of a step from which a second thread gives more than meeting it takes."""
+"""Floating-point operations of a step from which a second thread saves more than synchronizing it costs."""
 
 
 def is_shared(network: NetworkPlan, batch_size: int) -> bool:
-    """Whether a step is worth more than one thread."""
+    """Whether a step has enough work for more than one thread."""
     return 6.0 * batch_size * network.layout.n_weights >= THREAD_WORK
 
 
 class Panels:
-    """A network's place in memory.
+    """The buffer of a network, and where everything in it is.
 
     Attributes
     ----------
     table : ndarray of int64, shape (n_layers, len(FIELDS))
     space : ndarray, shape (elements,)
-        Panels, one more such part for each row of the rule's state and for the gradient if it is kept, then
-        the rest.
+        A part with the panels of the parameters; one such part for each row of the rule's state, and one for the
+        gradient where it is stored whole; then everything else.
     packed : int
         Size of such a part.
+    positions : ndarray of intp, shape (n_parameters,)
+        Position in a part of each entry of the flat buffer.
     chunks : int
-        How many there are in all layers.
+        Number of chunks in all layers.
     shared : int
-        The first so many layers are divided among threads by panels; in the others each thread does its own
-        rows of the batch.
+        Number of first layers that threads divide by panels; in the others each thread computes its own rows of
+        the batch.
     scratch : ndarray of int64, shape (threads, 3)
         Start of each thread's scratch buffers: transposed gradients; a chunk; losses and outputs of a row.
     """
@@ -88,7 +89,7 @@ class Panels:
         layers = [self._panels_of(l, network, batch_size) for l in range(self.layout.n_layers)]
         self.packed = self._size
         self._size *= 1 + slots + keep_gradient
-        # dividing by panels moves inputs between processors, dividing by rows moves weights
+        # dividing by panels moves inputs between cores, dividing by rows moves weights
         wide = [l["n_in"] * l["padded"] >= SHARED_WEIGHTS and l["padded"] >= batch_size for l in layers]
         self.shared = max((l + 1 for l, is_wide in enumerate(wide) if is_wide), default=0)
         self._place_rows(layers, network, batch_size)
@@ -102,41 +103,44 @@ class Panels:
         )
 
         self.table = np.array([[layer[name] for name in FIELDS] for layer in layers], np.int64)
+        self.positions = self._find_positions()
         self.space = _aligned_zeros(self._size, dtype)
         for layer, rate in zip(layers, network.dropout, strict=True):
             self.space[layer["scale"]] = 1 / (1 - rate)
-        for layer in layers:  # the ones that the bias is multiplied by
+        for layer in layers:  # the column of ones for the bias
             for start in {layer["input"], layer["input"] + layer["second"]}:
                 self.space[start : start + batch_size * layer["input_row"]][layer["n_in"] :: layer["input_row"]] = 1
 
     def pack(self, params: NDArray[Any], state: NDArray[Any]) -> None:
         """Copy parameters and state into their panels."""
-        for part, flat in enumerate([params, *state]):
-            for weights, bias, panel in self._panels(part, flat):
-                panel[:-1, : weights.shape[1]] = weights
-                panel[-1, : bias.size] = bias
+        for part, flat in zip(self._parts(), [params, *state], strict=True):
+            part[self.positions] = flat
 
     def unpack(self, params: NDArray[Any], state: NDArray[Any]) -> None:
         """Copy them back."""
-        for part, flat in enumerate([params, *state]):
-            for weights, bias, panel in self._panels(part, flat):
-                weights[...] = panel[:-1, : weights.shape[1]]
-                bias[...] = panel[-1, : bias.size]
+        for part, flat in zip(self._parts(), [params, *state], strict=True):
+            part.take(self.positions, out=flat, mode="clip")  # the default mode copies through a buffer
 
-    def _panels(self, part: int, flat: NDArray[Any]) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
-        """Of each panel: its columns of W and of b, as they lie in `flat`, and the panel itself."""
-        for layer, (W, b) in zip(self.table, self.layout.layers(flat), strict=True):
-            start, height = part * self.packed + layer[WEIGHTS], layer[N_IN] + 1
-            for first in range(0, layer[PADDED], layer[WIDTH]):
-                width = min(layer[WIDTH], layer[PADDED] - first)
-                panel = self.space[start : start + height * width].reshape(height, width)
-                yield W[:, first : first + width], b[first : first + width], panel
-                start += height * width
+    def _parts(self) -> NDArray[Any]:
+        """The panels of the parameters, and those of each row of the state; shape (1 + slots, packed)."""
+        return self.space[: (1 + self.slots) * self.packed].reshape(1 + self.slots, self.packed)
+
+    def _find_positions(self) -> NDArray[np.intp]:
+        """Where in its part each entry of the flat buffer is."""
+        positions = np.empty(self.layout.n_parameters, np.intp)
+        for layer, (W, b) in zip(self.table, self.layout.layers(positions), strict=True):
+            column = np.arange(layer[N_OUT])
+            first = column // layer[WIDTH] * layer[WIDTH]  # column of its panel
+            width = np.minimum(layer[WIDTH], layer[PADDED] - first)
+            row = np.arange(layer[N_IN] + 1)[:, None]
+            position = layer[WEIGHTS] + first * (layer[N_IN] + 1) + row * width + (column - first)
+            W[...], b[...] = position[:-1], position[-1]
+        return positions
 
     def _panels_of(self, l: int, network: NetworkPlan, batch_size: int) -> dict[str, int]:
         n_in, n_out = network.layout.sizes[l : l + 2]
         padded = _round_up(n_out, self.lanes)
-        # panels of one vector give a narrow layer two panels to divide
+        # with panels of one vector, a narrow layer has two panels to divide
         divided = padded <= 2 * self.lanes and is_shared(network, batch_size)
         width = self.lanes * (1 if divided else 2)
         panels, chunks = -(-padded // width), -(-(n_in + 1) // CHUNK)
@@ -155,25 +159,25 @@ class Panels:
         for l, layer in enumerate(layers):
             layer["input_row"], layer["row"] = rows[l : l + 2]
             layer["scale"] = self._take(1)
-            # the first input is gathered while the batch before is still being used
+            # the first input is gathered while the batch before it is still in use
             twice = l == 0 and self.shared > 0
             layer["input"] = self._take(batch_size * rows[l] * (1 + twice))
             layer["second"] = batch_size * rows[l] if twice else 0
             layer["delta"] = self._take(batch_size * rows[l + 1])
         for layer, above in zip(layers, [*layers[1:], None], strict=True):
-            # y becomes the next layer's input where it stands, if nobody needs what it is made from
+            # y becomes the next layer's input in place, unless the backward pass needs z or dropout follows
             if above and not above["threshold"] and not layer["saves_z"]:
                 layer["saved"] = above["input"]
             else:
                 layer["saved"] = self._take(batch_size * layer["row"])
 
     def _row(self, units: int) -> int:
-        """Distance of rows with room for `units` and a one, such that long ones do not share a few cache lines."""
+        """Distance of rows of `units` and a one; odd for long rows, whose columns would else share few cache sets."""
         vectors = -(-(units + 1) // self.lanes)
         return (vectors | 1 if vectors >= 8 else vectors) * self.lanes
 
     def _take(self, count: int) -> int:
-        """A place for so many elements, at a whole vector."""
+        """Reserve `count` elements, aligned to a vector; return their position."""
         start = self._size
         self._size += _round_up(count, self.lanes)
         return start
