@@ -1,0 +1,435 @@
+"""Trainers: many epochs on the same buffers, parts of epochs and of batches, and the plan's further fields."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import readable
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from test_same_results import RULES, Case, assert_close, cases
+
+import backends
+from backends import formulas, loop, random
+from backends.errors import ConfigurationError
+from backends.plan import Control, EpochPlan, Layout, NetworkPlan, Shuffle
+
+SGD, MOMENTUM, ADAM = RULES[0], RULES[1], RULES[7]
+
+
+def make(
+    sizes=(6, 9, 4), hidden="tanh", kind="softmax+cross_entropy", rule=MOMENTUM, *, n=50, batch_size=8, dropout=0.0,
+    weighted=False, scaling_layer=False, seed=0, **options,
+):  # fmt: skip
+    rng = np.random.default_rng(seed)
+    layout, kind = Layout(tuple(sizes), scaling_layer), formulas.output_loss(kind)
+    network = NetworkPlan(
+        layout,
+        (*[formulas.activation(hidden)] * (layout.n_layers - 1), kind.output),
+        kind,
+        (dropout,) * layout.n_layers,
+    )
+    n_batches = -(-n // batch_size)
+    options = {"learning_rates": rng.uniform(0.02, 0.1, n_batches), "l2": np.full(n_batches, 0.01)} | options
+    plan = EpochPlan(network, rule, batch_size, options.pop("order", rng.permutation(n)), seed=5, epoch=3, **options)
+    target = rng.integers(0, sizes[-1], n) if kind.loss.name == "cross_entropy" else rng.random((n, sizes[-1]))
+    params = rng.normal(size=layout.n_parameters) * 0.3
+    state = np.zeros((len(rule.row.state), layout.n_parameters))
+    weight = rng.uniform(0.5, 2, n) if weighted else None
+    return Case(plan, rng.normal(size=(n, sizes[0])), target, weight, params, state)
+
+
+class Training:
+    """A trainer on a backend, with its arrays."""
+
+    def __init__(self, xp, case, dtype="float64"):
+        self.xp, plan = xp, case.plan
+        X, target = (a.astype(dtype) if a.dtype.kind == "f" else a for a in (case.X, case.target))
+        weight = None if case.weight is None else xp.asarray(case.weight.astype(dtype))
+        self.params, self.state = (xp.asarray(a.astype(dtype)) for a in (case.params, case.state))
+        self.trainer = xp.trainer(
+            plan.network, plan.rule, xp.asarray(X), xp.asarray(target), weight, self.params, self.state, plan.batch_size
+        )
+
+    def epochs(self, *plans, control=None, on_batch=None):
+        return self.trainer.epochs(plans, control, on_batch)
+
+    def arrays(self):
+        self.trainer.read_back()
+        return self.now()
+
+    def now(self):
+        return self.xp.to_numpy(self.params).copy(), self.xp.to_numpy(self.state).copy()
+
+
+def assert_same_bits(mine, its):
+    for a, b in zip(mine, its, strict=True):
+        assert_array_equal(a, b)
+
+
+def following(plan, count):
+    """`count` epochs from `plan` on."""
+    n_batches = len(plan.batches)
+    return [replace(plan, epoch=plan.epoch + i, first_step=plan.first_step + i * n_batches) for i in range(count)]
+
+
+# -- many epochs --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", [SGD, ADAM], ids=lambda rule: rule.name)
+def test_epochs_of_one_trainer_are_single_epochs(xp, rule, dtype):
+    case = make(rule=rule, dropout=0.2, weighted=True)
+    training, plans = Training(xp, case, dtype), following(case.plan, 3)
+    results = training.epochs(*plans[:2]) + training.epochs(plans[2])
+    for plan, result in zip(plans, results, strict=True):
+        losses, params, state = replace(case, plan=plan).run(xp, dtype)
+        assert_array_equal(result.losses, losses)
+        case = replace(case, params=params, state=state)
+    assert_same_bits(training.arrays(), (case.params, case.state))
+
+
+def test_roll_back_undoes_what_was_not_read_back(xp):
+    case = make(rule=ADAM)
+    training, plans = Training(xp, case), following(case.plan, 3)
+    training.epochs(plans[0])
+    kept = training.arrays()
+    training.epochs(plans[1])
+    training.epochs(plans[2], on_batch=lambda *_: None)  # by the loop, which works in place
+    training.trainer.roll_back()
+    assert_same_bits(training.now(), kept)
+    training.epochs(plans[1])
+    again = Training(xp, replace(case, params=kept[0], state=kept[1]))
+    again.epochs(plans[1])
+    assert_same_bits(training.arrays(), again.arrays())
+
+
+def test_refresh_takes_over_what_the_caller_changed(xp):
+    case = make()
+    training, (first, second) = Training(xp, case), following(case.plan, 2)
+    training.epochs(first)
+    params, state = training.arrays()
+    training.params[...] *= 2
+    training.trainer.refresh()
+    training.epochs(second)
+    fresh = Training(xp, replace(case, params=2 * params, state=state))
+    fresh.epochs(second)
+    assert_same_bits(training.arrays(), fresh.arrays())
+
+
+def test_a_change_of_clipping_between_epochs(xp):
+    """Numba lays its panels out anew where a whole gradient has to be kept."""
+    case = make()
+    first, second, third = following(case.plan, 3)
+    plans = first, replace(second, clip_norm=0.1), third
+    training = Training(xp, case)
+    training.epochs(*plans)
+    for plan in plans:
+        _, params, state = replace(case, plan=plan).run(xp)
+        case = replace(case, params=params, state=state)
+    assert_same_bits(training.arrays(), (case.params, case.state))
+
+
+def test_epochs_end_with_the_one_that_fails(xp):
+    case = make(learning_rates=np.full(7, 1e200), rule=SGD)
+    training = Training(xp, case)
+    results = training.epochs(*following(case.plan, 3))
+    assert len(results) == 1
+    assert results[0].failed is not None
+    assert not results[0].finite or not np.isfinite(results[0].losses[-1])
+
+
+def test_parameters_that_are_not_finite_are_reported(xp):
+    # the update of the last batch fails, so no loss shows it
+    case = make(n=8, learning_rates=np.array([np.inf]), rule=SGD)
+    (result,) = Training(xp, case).epochs(case.plan)
+    assert result.failed is None
+    assert not result.finite
+
+
+def test_a_request_to_stop_ends_the_epochs(xp):
+    case, control = make(), Control()
+    control.request_stop()
+    (result,) = Training(xp, case).epochs(*following(case.plan, 2), control=control)
+    assert len(result.losses) == 0
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_batches_report_their_weights(xp, weighted):
+    case = make(weighted=weighted)
+    (result,) = Training(xp, case).epochs(case.plan)
+    weight = np.ones(50) if case.weight is None else case.weight
+    expected = [weight[case.plan.order[i : i + 8]].sum() for i in range(0, 50, 8)]
+    assert_allclose(result.weights, expected, rtol=1e-14)
+
+
+# -- the order of the rows ----------------------------------------------------------------------------------
+
+
+def test_an_order_by_its_integers_is_that_of_the_host(xp):
+    order = random.permutation(5, 3, 50)
+    by_rows = make(order=order, dropout=0.3)
+    by_integers = replace(by_rows, plan=replace(by_rows.plan, order=Shuffle(5, 3, 50)))
+    assert_same_bits(by_integers.run(xp), by_rows.run(xp))
+
+
+# -- parts of an epoch --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", [SGD, ADAM], ids=lambda rule: rule.name)
+@pytest.mark.parametrize("order", ["rows", "integers"])
+def test_parts_of_an_epoch_are_the_epoch(xp, rule, order):
+    case = make(rule=rule, dropout=0.3, weighted=True)
+    if order == "integers":
+        case = replace(case, plan=replace(case.plan, order=Shuffle(1, 2, 50)))
+    training, control = Training(xp, case), Control()
+    parts = [replace(case.plan, first_batch=first, n_batches=n) for first, n in ((0, 3), (3, 0), (3, 2), (5, None))]
+    results = training.epochs(*parts, control=control)
+    losses, params, state = case.run(xp)
+    assert [len(result.losses) for result in results] == [3, 0, 2, 2]
+    assert_array_equal(np.concatenate([result.losses for result in results]), losses)
+    assert_same_bits(training.arrays(), (params, state))
+    assert control.batches_done == 7
+
+
+def test_windows_of_a_stream_are_the_epoch(xp):
+    """Rows that come in windows: each has an order of its own, and dropout counts the batches of the whole epoch."""
+    case = make(n=48, dropout=0.3, rule=ADAM)
+    losses, params, state = case.run(xp)
+    found, memory = [], (case.params, case.state)
+    for first in (0, 2, 4):
+        rows = case.plan.order[first * 8 : (first + 2) * 8]
+        window = replace(
+            case.plan,
+            order=np.arange(16),
+            learning_rates=case.plan.learning_rates[first : first + 2],
+            l2=case.plan.l2[first : first + 2],
+            first_step=first,
+            batches_before=first,
+        )
+        part = Case(window, case.X[rows], case.target[rows], None, *memory)
+        result, *memory = part.run(xp)
+        found.append(result)
+    assert_array_equal(np.concatenate(found), losses)
+    assert_same_bits(memory, (params, state))
+
+
+def test_the_batch_that_fails_is_numbered_in_the_epoch(xp):
+    rates = np.full(7, 0.05)
+    rates[4] = 1e200
+    case = make(learning_rates=rates, rule=SGD, hidden="relu", kind="identity+mse")
+    whole = Training(xp, case).epochs(case.plan)[0].failed
+    training = Training(xp, case)
+    training.epochs(replace(case.plan, n_batches=3))
+    (result,) = training.epochs(replace(case.plan, first_batch=3))
+    assert result.failed == whole == 5
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"first_batch": 8}, {"first_batch": -1}, {"first_batch": 5, "n_batches": 3}, {"n_batches": -1}]
+)
+def test_parts_lie_within_the_epoch(wrong):
+    with pytest.raises(ConfigurationError, match="the 7 batches that 50 rows make"):
+        make(**wrong)
+
+
+# -- parts of a batch ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("batch", [0, 6])
+def test_gradients_of_parts_add_up_to_that_of_the_batch(xp, weighted, batch):
+    case = make(weighted=weighted, dropout=0.4, l1=0.01)
+    training, rows = Training(xp, case), case.plan.batch_rows(batch)
+    size = rows.stop - rows.start
+    loss, whole = training.trainer.gradient(case.plan, batch)
+    whole = xp.to_numpy(whole).copy()
+    total, gradient = 0.0, np.zeros_like(whole)
+    for first, last in ((0, 1), (1, 1), (1, size)):  # one of them is empty
+        value, part = training.trainer.gradient(case.plan, batch, first, last)
+        total += value
+        gradient += xp.to_numpy(part)
+    assert_allclose(total, loss, rtol=1e-13)
+    assert_close(gradient, whole, 1e-14)
+
+
+def test_steps_of_summed_gradients_are_an_epoch(xp):
+    """What data-parallel training does: sum the parts' gradients, add the penalties once, and update."""
+    case = make(dropout=0.4, weighted=True, rule=ADAM, clip_norm=0.5, weight_decay=0.1, l1=0.001)
+    training, losses = Training(xp, case), []
+    for batch in case.plan.batches:
+        total, gradient = 0.0, 0.0
+        for first in (0, 3):
+            value, part = training.trainer.gradient(case.plan, batch, first, first + 3 if first == 0 else None)
+            total, gradient = total + value, gradient + part.copy()
+        losses.append(total + training.trainer.add_penalty(case.plan, batch, gradient))
+        training.trainer.update(case.plan, batch, gradient)
+    expected = case.run(xp)
+    assert_close(np.array(losses), expected[0], 1e-12)
+    for mine, its in zip(training.now(), expected[1:], strict=True):
+        assert_close(mine, its, 1e-12)
+
+
+def test_processes_that_share_a_global_batch(xp):
+    """Plans of two processes, each with its rows of one batch: their gradients, by SGD's updates, add up."""
+    whole = make(n=10, batch_size=10, dropout=0.4, weighted=True, rule=SGD, l2=np.zeros(1))
+    total = np.array([whole.weight.sum()])
+    changes = []
+    for first, last in ((0, 4), (4, 10)):
+        rows = whole.plan.order[first:last]
+        plan = replace(whole.plan, order=rows, row_offset=first, batch_weight=total)
+        _, params, _ = replace(whole, plan=plan).run(xp)
+        changes.append(params - whole.params)
+    assert_close(whole.params + sum(changes), whole.run(xp)[1], 1e-14)
+
+
+def test_a_batch_of_a_weightless_global_batch_changes_nothing(xp):
+    case = make(rule=MOMENTUM, batch_weight=np.zeros(7))
+    assert_array_equal(case.run(xp)[1], case.params)
+
+
+# -- learning rates of slices -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", [SGD, MOMENTUM, ADAM], ids=lambda rule: rule.name)
+def test_a_slice_has_its_own_learning_rate(xp, rule):
+    case = make(rule=rule, n=8, weight_decay=0.2, clip_norm=0.3)
+    n = case.plan.network.layout.n_parameters
+    factors = ((10, 70, 3.0), (70, 71, 0.0), (n - 2, n, 0.5))
+    _, params, state = replace(case, plan=replace(case.plan, rate_factors=factors)).run(xp)
+    expected = case.run(xp)[1]
+    for start, stop, factor in factors:
+        rates = replace(case.plan, learning_rates=factor * case.plan.learning_rates)
+        expected[start:stop] = replace(case, plan=rates).run(xp)[1][start:stop]
+    assert_close(params, expected, 1e-14)
+    assert_close(state, case.run(xp)[2], 1e-14)
+
+
+@pytest.mark.parametrize("wrong", [((3, 2, 1.0),), ((0, 4, 1.0), (3, 6, 2.0)), ((0, 10**6, 1.0),), ((-1, 3, 1.0),)])
+def test_slices_are_in_order_and_within_the_parameters(wrong):
+    with pytest.raises(ConfigurationError, match="must be slices"):
+        make(rate_factors=wrong)
+
+
+# -- label smoothing ----------------------------------------------------------------------------------------
+
+
+def test_smoothed_class_numbers_are_smoothed_rows(xp):
+    case = make(label_smoothing=0.1)
+    rows = np.eye(4)[case.target] * 0.9 + 0.1 / 4
+    expected = replace(case, plan=replace(case.plan, label_smoothing=0.0), target=rows).run(xp)
+    for mine, its in zip(case.run(xp), expected, strict=True):
+        assert_close(mine, its, 1e-14)
+
+
+def test_smoothed_labels_are_two_classes_each(xp):
+    case = make(kind="sigmoid+binary_cross_entropy", label_smoothing=0.2)
+    plain = replace(case.plan, label_smoothing=0.0)
+    expected = replace(case, plan=plain, target=0.8 * case.target + 0.1).run(xp)
+    for mine, its in zip(case.run(xp), expected, strict=True):
+        assert_close(mine, its, 1e-14)
+
+
+def test_smoothing_is_that_of_pytorch(xp):
+    torch = pytest.importorskip("torch")
+    case = make(n=8, rule=SGD, label_smoothing=0.3, l2=np.zeros(1))
+    losses, _, _ = case.run(xp)
+    (W1, b1), (W2, b2) = case.plan.network.layout.layers(case.params)
+    order = case.plan.order
+    z = np.tanh(case.X[order] @ W1 + b1) @ W2 + b2
+    loss = torch.nn.functional.cross_entropy(torch.tensor(z), torch.tensor(case.target[order]), label_smoothing=0.3)
+    assert_allclose(losses[0], float(loss), rtol=1e-12)
+
+
+def test_smoothing_needs_probabilities():
+    with pytest.raises(ConfigurationError, match="targets that are probabilities"):
+        make(kind="identity+mse", label_smoothing=0.1)
+    with pytest.raises(ConfigurationError, match="below 1"):
+        make(label_smoothing=1.0)
+
+
+# -- the scaling layer --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+def test_gradients_of_a_scaling_layer_are_those_of_differences(xp, dropout):
+    case = make(sizes=(5, 7, 3), scaling_layer=True, dropout=dropout, l2=np.zeros(7))
+    network, params = case.plan.network, xp.asarray(case.params.copy())
+    x, target = xp.asarray(case.X[:8]), xp.asarray(case.target[:8])
+    workspace = loop.Workspace(xp, network, 8, np.dtype("float64"))
+
+    def loss():
+        value, gradient = loop.loss_and_gradient(xp, network, params, workspace, x, target, counter=(1, 2, 3))
+        return value, xp.to_numpy(gradient).copy()
+
+    _, gradient = loss()
+    differences = np.empty_like(gradient)
+    for i in range(gradient.size):
+        before = float(params[i])
+        params[i] = before + 1e-6
+        above = loss()[0]
+        params[i] = before - 1e-6
+        differences[i] = (above - loss()[0]) / 2e-6
+        params[i] = before
+    assert_allclose(gradient, differences, atol=1e-8)
+
+
+def test_a_scaling_layer_of_ones_changes_no_loss_and_then_learns(xp):
+    scaled = make(scaling_layer=True, rule=ADAM)
+    factors = scaled.plan.network.layout.scaling(scaled.params)
+    factors[...] = 1
+    plain = make(rule=ADAM)
+    plain = replace(scaled, plan=plain.plan, params=scaled.params[:-6], state=plain.state)
+    losses, params, _ = scaled.run(xp)
+    assert_allclose(losses[0], plain.run(xp)[0][0], rtol=1e-13)
+    assert np.abs(scaled.plan.network.layout.scaling(params) - 1).min() > 1e-3
+    logits = loop.logits(xp, scaled.plan.network, xp.asarray(scaled.params), xp.asarray(scaled.X))
+    assert_array_equal(
+        xp.to_numpy(logits),
+        xp.to_numpy(loop.logits(xp, plain.plan.network, xp.asarray(plain.params), xp.asarray(plain.X))),
+    )
+
+
+# -- all of it at once --------------------------------------------------------------------------------------
+
+
+@st.composite
+def extended_cases(draw):
+    """Cases of `test_same_results` with any of the further fields."""
+    case = draw(cases())
+    plan, network = case.plan, case.plan.network
+    total = len(plan.batches)
+    first = draw(st.integers(0, total - 1))
+    changes = {
+        "first_batch": first,
+        "n_batches": draw(st.one_of(st.none(), st.integers(0, total - first))),
+        "batches_before": draw(st.integers(0, 100)),
+        "row_offset": draw(st.integers(0, 100)),
+    }
+    if draw(st.booleans()):
+        changes["order"] = Shuffle(draw(st.integers(0, 9)), draw(st.integers(0, 9)), len(plan.order))
+    if draw(st.booleans()):
+        changes["batch_weight"] = plan.batch_size * np.random.default_rng(0).integers(0, 4, total).astype(float)
+    if draw(st.booleans()):
+        start, stop = sorted(draw(st.tuples(*[st.integers(0, network.layout.n_parameters)] * 2)))
+        changes["rate_factors"] = ((start, stop, draw(st.floats(0, 2))),)
+    if network.kind.loss.name in ("cross_entropy", "binary_cross_entropy") and draw(st.booleans()):
+        changes["label_smoothing"] = draw(st.floats(0, 0.9))
+    return replace(case, plan=replace(plan, **changes))
+
+
+@settings(max_examples=100)
+@given(case=extended_cases())
+def test_every_backend_agrees_with_the_reference(xp, case):
+    reference = case.run(backends.get_backend("numpy"))
+    for mine, its in zip(case.run(xp), reference, strict=True):
+        assert_close(mine, its, 1e-12)
+
+
+@settings(max_examples=50)
+@given(case=extended_cases())
+def test_every_backend_agrees_with_its_own_loop(xp, case):
+    for mine, its in zip(case.run(xp), case.run(xp, train=lambda *a: readable.train_epoch(xp, *a)), strict=True):
+        assert_close(mine, its, 1e-12)
