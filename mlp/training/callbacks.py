@@ -17,8 +17,8 @@ class Run:
 
     Attributes
     ----------
-    net : MLP
-        The network itself, whose `fit` was called.
+    net : FeedForward
+        The network that is trained; in `MLP.fit` the `MLP` itself.
     state : TrainingState
     epochs : int
         How many there are to be in all.
