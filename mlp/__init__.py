@@ -14,8 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from mlp import _backends as _backends  # first of all: is the `backends` there ours?
-
-__version__ = "0.1.0"
+from mlp._version import __version__ as __version__
 
 _HOMES = {
     "mlp.model": ("MLP",),

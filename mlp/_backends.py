@@ -29,7 +29,8 @@ from backends.errors import (
     WrongDeviceError,
 )
 from backends.formulas import Activation
-from backends.plan import Control, EpochPlan, EpochResult, Layout, NetworkPlan
+from backends.loop import Trainer
+from backends.plan import Control, EpochPlan, EpochResult, Layout, NetworkPlan, Shuffle
 
 __all__ = [
     "Activation",
@@ -49,8 +50,10 @@ __all__ = [
     "NetworkPlan",
     "NotDifferentiableError",
     "ShapeError",
+    "Shuffle",
     "Status",
     "StorageError",
+    "Trainer",
     "UnknownNameError",
     "WrongDeviceError",
     "available",

@@ -1,68 +1,27 @@
-"""`MLP`: a multilayer perceptron, its parameters on a backend, and what can be done with it."""
+"""`MLP`: the public class, which adds training, answers, files and inspection to the core."""
 
 from __future__ import annotations
 
-import copy
-import logging
-import secrets
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mlp import custom, optimizers, training
-from mlp._backends import (
-    Activation,
-    Backend,
-    BackendUnavailableError,
-    ConfigurationError,
-    DataError,
-    Layout,
-    NetworkPlan,
-    ShapeError,
-    formulas,
-    get_backend,
-    loop,
-    random,
-    resolve,
-)
-from mlp.initializers import draw_layer, initializer_for
+from mlp import optimizers, training
+from mlp._backends import Activation, ConfigurationError, formulas
+from mlp.configuration import configure
+from mlp.network import FeedForward
 from mlp.optimizers import Optimizer
-from mlp.training import Callback, EarlyStopping, Examples, History, Run, TrainingState
-from mlp.validation import (
-    as_array,
-    cast,
-    check_batch_size,
-    check_classes,
-    check_dtype,
-    check_inputs,
-    check_sizes,
-    check_target_scaling,
-    check_targets,
-    check_weight,
-    for_each_layer,
-    require_count,
-    require_finite,
-    require_fraction,
-    require_nonnegative,
-    require_positive,
-)
+from mlp.training import Callback, EarlyStopping, History, Run, TrainingState
+from mlp.validation import check_batch_size, require_count
 
 if TYPE_CHECKING:
     from os import PathLike
 
     from mlp.data import Preprocessing
-    from mlp.gradcheck import GradientCheck
-    from mlp.trace import Trace
-
-logger = logging.getLogger("mlp")
-
-OUTPUT_FOR = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "poisson": "exp"}
-"""The output that ``"auto"`` stands for, by the loss; identity for the others."""
+    from mlp.inspection.gradcheck import GradientCheck
+    from mlp.inspection.trace import Trace
 
 
-class MLP:
+class MLP(FeedForward):
     """A multilayer perceptron.
 
     Parameters
@@ -111,7 +70,7 @@ class MLP:
     class_numbers : bool
         Whether it was trained on class numbers, which makes its outputs classes under any loss.
     backend, backend_reason : str
-        Where the network lives, and why.
+        Where the network is, and why.
     history : History or None
         Of the last training.
 
@@ -146,161 +105,73 @@ class MLP:
         preprocessing: Preprocessing | None = None,
         target_scaling: tuple[Sequence[float], Sequence[float]] | None = None,
     ) -> None:
-        self.sizes = check_sizes(sizes)
-        n_hidden = len(self.sizes) - 2
-        cost = formulas.loss(loss)
-        output = OUTPUT_FOR.get(cost.name, "identity") if output_activation == "auto" else output_activation
-        self.kind = formulas.pair(output, cost)
-        if cost.name == "cross_entropy" and self.sizes[-1] == 1:
-            raise ConfigurationError(
-                "cross_entropy chooses one of several outputs, and this network has one, which softmax always makes 1. "
-                "For two classes give it 2 outputs, or loss='binary_cross_entropy'; for numbers, loss='mse'."
-            )
-        hidden = [formulas.activation(name) for name in for_each_layer("activation", activation, n_hidden)]
-        for row in hidden:
-            if row.role == "output":
-                raise ConfigurationError(f"activation {row.name!r} is for the output layer only.")
-        rates = for_each_layer("dropout", dropout, n_hidden)
-        for rate in (input_dropout, *rates):
-            require_fraction("dropout", rate)
-        require_nonnegative("l2", l2)
-        require_nonnegative("l1", l1)
-        if input_scale is not None:
-            require_positive("input_scale", input_scale)
-        self.l2, self.l1 = float(l2), float(l1)
-        self.dtype = check_dtype(dtype)
-        self.seed = secrets.randbits(64) if seed is None else random.check_seed(seed)
-        self.input_scale = None if input_scale is None else float(input_scale)
-        self.plan = NetworkPlan(
-            Layout(self.sizes),
-            (*hidden, self.kind.output),
-            self.kind,
-            (float(input_dropout), *map(float, rates)),
-            self.input_scale or 1.0,
+        configuration = configure(
+            sizes,
+            activation,
+            output_activation,
+            loss,
+            dropout=dropout,
+            input_dropout=input_dropout,
+            l2=l2,
+            l1=l1,
+            init=init,
+            seed=seed,
+            dtype=dtype,
+            input_scale=input_scale,
+            classes=classes,
+            preprocessing=preprocessing,
+            target_scaling=target_scaling,
         )
-        self.classes = check_classes(classes, self.sizes[-1])
-        if preprocessing is not None and preprocessing.n_outputs != self.sizes[0]:
-            raise ConfigurationError(
-                f"preprocessing gives {preprocessing.n_outputs} columns, and the network has {self.sizes[0]} inputs: "
-                "they must be equal."
-            )
-        self.preprocessing = preprocessing
-        self.target_scaling = check_target_scaling(target_scaling, self.kind, self.sizes[-1])
-        self.init = tuple(
-            initializer_for(name, row)
-            for name, row in zip(for_each_layer("init", init, n_hidden + 1), self.plan.activations, strict=True)
-        )
-        self._check_custom()
+        self.training_state: TrainingState | None = None
+        super().__init__(configuration, backend, device)
 
-        self._requested = backend, device
-        name, place, self.backend_reason = resolve(backend, device)
-        self.xp: Backend = get_backend(name, place)
-        self.class_numbers: bool
-        self.training_state: TrainingState | None
-        self.parameters = self.xp.empty((self.plan.layout.n_parameters,), self.dtype)
-        self.reset()
+    @classmethod
+    def of(cls, core: FeedForward, training_state: TrainingState | None = None) -> Self:
+        """The public class around a core, such as one read from a file; they share their parameters."""
+        net = cls.__new__(cls)
+        vars(net).update(vars(core), training_state=training_state)
+        return net
 
-    def __repr__(self) -> str:
-        hidden = ", ".join(row.name for row in self.plan.activations[:-1])
-        return (
-            f"<MLP {'-'.join(map(str, self.sizes))}, {hidden or 'no hidden layer'}, {self.kind.name}, "
-            f"{self.plan.layout.n_parameters} parameters of {self.dtype}, {self.backend} on {self.xp.device}>"
-        )
-
-    # -- parameters ---------------------------------------------------------------------------------
+    # -- what training remembers goes where the parameters go -----------------------------------------
 
     def reset(self) -> None:
         """Draw the initial weights again and forget what training has left behind."""
-        flat = np.empty(self.plan.layout.n_parameters)
-        for layer, (W, b) in enumerate(self.plan.layout.layers(flat)):
-            W[...], b[...] = draw_layer(self.init[layer], self.seed, layer, *W.shape)
-        self.parameters[...] = self.xp.asarray(flat, dtype=self.dtype)
+        super().reset()
         self.training_state = None
-        self.class_numbers = False
 
-    @property
-    def weights(self) -> list[NDArray[Any]]:
-        """W of each layer, shape (n_in, n_out), as read-only host arrays; assign a list to replace them."""
-        return [W for W, _ in self._host_layers()]
+    def move(self, name: str, device: str, reason: str) -> None:
+        source = self.xp
+        super().move(name, device, reason)
+        if self.training_state is not None and self.xp is not source:
+            self.training_state.move(source, self.xp)
 
-    @weights.setter
-    def weights(self, values: Sequence[Any]) -> None:
-        self._assign("weights", 0, values)
-
-    @property
-    def biases(self) -> list[NDArray[Any]]:
-        """b of each layer, shape (n_out,), as read-only host arrays; assign a list to replace them."""
-        return [b for _, b in self._host_layers()]
-
-    @biases.setter
-    def biases(self, values: Sequence[Any]) -> None:
-        self._assign("biases", 1, values)
-
-    def _host_layers(self) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-        flat = self.xp.to_numpy(self.parameters).copy()
-        flat.flags.writeable = False  # a change to this copy would be lost
-        return self.plan.layout.layers(flat)
-
-    def _assign(self, name: str, part: int, values: Sequence[Any]) -> None:
-        if not isinstance(values, Iterable):
-            raise ShapeError(f"{name} are a list of arrays, one for each layer, not {values!r}.")
-        values = list(values)
-        views = [layer[part] for layer in self.plan.layout.layers(self.parameters)]
-        if len(values) != len(views):
-            raise ShapeError(f"{name} of a network of {len(views)} layers are {len(views)} arrays, not {len(values)}.")
-        arrays = []
-        for number, (view, value) in enumerate(zip(views, values, strict=True), start=1):
-            array = as_array(f"{name}[{number - 1}]", value, self.xp)
-            if array.shape != view.shape:
-                raise ShapeError(f"{name} of layer {number} have shape {view.shape}, not {array.shape}.")
-            require_finite(f"{name}[{number - 1}]", array, "Parameters must be finite.")
-            arrays.append(cast(f"{name}[{number - 1}]", array, self.dtype, self.xp))
-        for view, array in zip(views, arrays, strict=True):  # only now: all or nothing
-            view[...] = array
-        if self.training_state is not None and self.training_state.restored:
-            self.training_state.forget_best()
-
-    # -- where it lives -----------------------------------------------------------------------------
-
-    @property
-    def backend(self) -> str:
-        """Name of the backend the parameters live on."""
-        return self.xp.name
-
-    def to(self, backend: str = "auto", device: str = "auto") -> MLP:
-        """Move the network, and what training remembers, to another backend; returns the network itself.
+    def copy(self, dtype: Any = None) -> Self:
+        """A network of its own with the same parameters, in another `dtype` if one is given, without the history.
 
         Examples
         --------
-        >>> MLP([2, 3, 1], loss="mse").to("numpy").backend
-        'numpy'
+        >>> net = MLP([2, 3, 1], loss="mse")
+        >>> net.copy("float64").dtype, net.dtype
+        (dtype('float64'), dtype('float32'))
         """
-        name, place, reason = resolve(backend, device)
-        self._requested = backend, device
-        self._move(name, place, reason)
-        return self
+        net = super().copy(dtype)
+        net.training_state = None
+        return net
 
-    def _move(self, name: str, device: str, reason: str) -> None:
-        target = get_backend(name, device)
-        self.backend_reason = reason
-        if target is self.xp:
-            return
-        source, self.xp = self.xp, target
-        self.parameters = target.asarray(source.to_numpy(self.parameters))
-        if self.training_state is not None:
-            state = self.training_state
-            state.slots = target.asarray(source.to_numpy(state.slots))
-            if state.other_weights is not None:
-                state.other_weights = target.asarray(source.to_numpy(state.other_weights))
+    def _assign(self, name: str, part: int, values: Sequence[Any]) -> None:
+        super()._assign(name, part, values)
+        if self.training_state is not None and self.training_state.restored:
+            self.training_state.forget_best()
 
-    def _choose_backend(self, n: int, epochs: int, batch_size: int) -> None:
-        """Settle ``"auto"`` now that the work is known."""
-        if self._requested[0] != "auto":
-            return
-        work = 6.0 * self.plan.layout.n_weights  # a product and a sum, forward and twice backward
-        name, device, reason = resolve(*self._requested, step_flops=work * batch_size, run_flops=work * n * epochs)
-        self._move(name, device, reason)
-        logger.info("backend %s on %s: %s", name, device, reason)
+    def __getstate__(self) -> dict[str, Any]:
+        held = None if self.training_state is None else self.training_state.on_host(self.xp)
+        return super().__getstate__() | {"training_state": held}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        held = state["training_state"]
+        if held is not None and not held.slots.flags.writeable:  # a read-only map, as the parameters may be
+            held.slots = held.slots.copy()
+        super().__setstate__(state)
 
     # -- training -----------------------------------------------------------------------------------
 
@@ -364,16 +235,18 @@ class MLP:
         -----
         The first Ctrl-C ends training after the batch at hand and keeps the network.
         """
-        self._require_trainable()
+        self.require_trainable()
         epochs = require_count("epochs", epochs)
         if resume and optimizer is not None:
             raise ConfigurationError(
                 "resume=True goes on with the optimizer of the last training; do not give another."
             )
-        chosen = self._continued(epochs).optimizer if resume else optimizers.optimizer(optimizer or "adam")
-        X = check_inputs(X, self.sizes[0], self.dtype, self.xp)
-        examples, class_numbers = self._examples(X, y, sample_weight, whole=True)
-        examples, validation = self._split_validation(validation_data, validation_fraction, examples)
+        if resume:
+            chosen = training.require_resumable(self.training_state, epochs).optimizer
+        else:
+            chosen = optimizers.optimizer(optimizer or "adam")
+        examples, class_numbers = self.check_examples(X, y, sample_weight, whole=True)
+        examples, validation = training.split_validation(self, examples, validation_data, validation_fraction)
         n = examples.rows
         if isinstance(chosen, optimizers.GradientDescent):
             if batch_size not in (None, n):
@@ -384,20 +257,20 @@ class MLP:
         batch_size = check_batch_size(batch_size, n)
         patience = training.check_early_stopping(early_stopping, validated=validation is not None)
         hooks = training.check_callbacks(callbacks)
-        self._choose_backend(n, epochs, batch_size)
+        self.choose_backend(n, epochs, batch_size)
         self.class_numbers |= class_numbers
         if not resume or self.training_state is None:
-            self.training_state = self._new_state(chosen)
+            self.training_state = TrainingState.begin(self, chosen)
         state = self.training_state
         state.history.backend, state.history.backend_reason = self.backend, self.backend_reason
         return training.train(
             self,
-            self._on_device(examples),
+            self.on_device(examples),
             state,
             epochs=epochs,
             batch_size=batch_size,
             shuffle=shuffle,
-            validation=None if validation is None else self._on_device(validation),
+            validation=None if validation is None else self.on_device(validation),
             early_stopping=patience,
             callbacks=hooks,
             progress=progress,
@@ -430,21 +303,20 @@ class MLP:
         float
             Mean loss of the portion as it was visited.
         """
-        self._require_trainable()
-        X = check_inputs(X, self.sizes[0], self.dtype, self.xp)
-        examples, class_numbers = self._examples(X, y, sample_weight, whole=False)
+        self.require_trainable()
+        examples, class_numbers = self.check_examples(X, y, sample_weight)
         n = examples.rows
         batch_size = n if batch_size is None else check_batch_size(batch_size, n)
         if self.training_state is None or optimizer is not None:
             chosen = optimizers.optimizer(optimizer or "adam")
-            self._choose_backend(n, 1, batch_size)
-            self.training_state = self._new_state(chosen)
+            self.choose_backend(n, 1, batch_size)
+            self.training_state = TrainingState.begin(self, chosen)
         self.class_numbers |= class_numbers
         state = self.training_state
         state.forget_best()  # it goes on from the weights that the network shows
         history = training.train(
             self,
-            self._on_device(examples),
+            self.on_device(examples),
             state,
             epochs=state.epoch + 1,
             batch_size=batch_size,
@@ -458,169 +330,7 @@ class MLP:
         """`History` of the last training."""
         return None if self.training_state is None else self.training_state.history
 
-    def _new_state(self, optimizer: Optimizer) -> TrainingState:
-        optimizer = copy.deepcopy(optimizer)  # schedules have a memory, which is this run's
-        slots = self.xp.zeros((len(optimizer.rule.row.state), self.plan.layout.n_parameters), self.dtype)
-        return TrainingState(optimizer, slots)
-
-    def _continued(self, epochs: int) -> TrainingState:
-        if self.training_state is None:
-            raise ConfigurationError("there is no training to resume: this network has not been trained yet.")
-        if epochs <= self.training_state.epoch:
-            raise ConfigurationError(
-                f"the training to resume has {self.training_state.epoch} epochs behind it; epochs={epochs} counts them "
-                "in, so ask for more."
-            )
-        return self.training_state
-
-    def _require_trainable(self) -> None:
-        for row in self.plan.activations:
-            formulas.require_slope(row)
-
-    def _examples(self, X: Any, y: Any, sample_weight: Any, *, whole: bool) -> tuple[Examples, bool]:
-        """Checked examples, and whether the targets are class numbers."""
-        n = X.shape[0]
-        if self.target_scaling is not None:
-            shift, scale = (np.array(part) for part in self.target_scaling)
-            y = as_array("y", y, self.xp)
-            y = (y - shift if y.ndim > 1 else y - shift[0]) / (scale if y.ndim > 1 else scale[0])
-        target, class_numbers = check_targets(y, n, self.kind, self.sizes[-1], self.dtype, self.xp, whole=whole)
-        weight = None if sample_weight is None else check_weight(sample_weight, n, self.dtype, self.xp)
-        return Examples(X, target, weight), class_numbers
-
-    def _split_validation(
-        self, data: tuple[Any, ...] | None, fraction: float | None, examples: Examples
-    ) -> tuple[Examples, Examples | None]:
-        """Examples to train on, and to validate with if there are to be any."""
-        if data is not None and fraction is not None:
-            raise ConfigurationError("give validation_data or validation_fraction, not both.")
-        if data is not None:
-            if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
-                raise ConfigurationError("validation_data is a tuple (X, y), or (X, y, sample_weight).")
-            X = check_inputs(data[0], self.sizes[0], self.dtype, self.xp)
-            return examples, self._examples(X, data[1], data[2] if len(data) == 3 else None, whole=False)[0]
-        if fraction is None:
-            return examples, None
-        require_positive("validation_fraction", fraction)
-        require_fraction("validation_fraction", fraction)
-        n = examples.rows
-        held_out = max(round(n * fraction), 1)
-        if held_out >= n:
-            raise DataError(f"validation_fraction={fraction} of {n} rows leaves nothing to train on.")
-        order = self.xp.asarray(random.permutation(self.seed, 0, n, stream=random.SPLIT))
-        training_part, validation_part = order[held_out:], order[:held_out]
-        return _pick(examples, training_part), _pick(examples, validation_part)
-
-    def _on_device(self, examples: Examples) -> Examples:
-        """The examples where the network now lives: choosing a backend may have moved it after they came in."""
-        return Examples(*(None if a is None else self.xp.asarray(a) for a in examples))
-
-    # -- use ----------------------------------------------------------------------------------------
-
-    @property
-    def task(self) -> str:
-        """What the network answers: one of several ``"classes"``, several yes/no ``"labels"``, or ``"numbers"``."""
-        if self.kind.loss.name == "cross_entropy" or self.class_numbers:
-            return "classes" if self.sizes[-1] > 1 else "labels"
-        return "labels" if self.kind.loss.name == "binary_cross_entropy" else "numbers"
-
-    def _as_floats(self, x: Any) -> Any:
-        """A device array of inputs in the network's dtype: uint8 is scaled by `input_scale`."""
-        if x.dtype == self.dtype:
-            return x
-        out = self.xp.empty(x.shape, self.dtype)
-        return self.xp.take_rows(x, self.xp.namespace.arange(x.shape[0]), out=out, scale=self.plan.input_scale)
-
-    def _logits(self, X: Any) -> Any:
-        """What enters the output's activation, for checked rows on the device; a device array."""
-        with np.errstate(all="ignore"):
-            return loop.logits(self.xp, self.plan, self.parameters, self._as_floats(X))
-
-    def feedforward(self, X: Any) -> NDArray[Any]:
-        """The network's output for each row of X, without dropout.
-
-        Parameters
-        ----------
-        X : array_like, shape (n, n_in)
-            Real numbers, cast to the network's dtype; uint8 is multiplied by `input_scale`.
-
-        Returns
-        -------
-        ndarray, shape (n, n_out)
-            Of the network's dtype, on the host.
-
-        Raises
-        ------
-        ShapeError, DtypeError, DataError
-
-        Examples
-        --------
-        >>> MLP([2, 3], init="zeros").feedforward([[1.0, 2.0]])
-        array([[0.33333334, 0.33333334, 0.33333334]], dtype=float32)
-        """
-        X = check_inputs(X, self.sizes[0], self.dtype, self.xp)
-        chunks = [
-            self.xp.to_numpy(self.xp.activate(self._logits(X[first : first + training.CHUNK]), self.kind.output))
-            for first in range(0, X.shape[0], training.CHUNK)
-        ]
-        y = np.concatenate(chunks)
-        if self.target_scaling is not None:
-            shift, scale = (np.array(part, dtype=self.dtype) for part in self.target_scaling)
-            y = y * scale + shift
-        return y
-
-    def predict(self, X: Any) -> NDArray[Any]:
-        """The network's answer to each row of X.
-
-        Parameters
-        ----------
-        X : array_like, shape (n, n_in)
-            As in `feedforward`.
-
-        Returns
-        -------
-        ndarray, shape (n,), or (n, n_out) for several answers a row
-            By `task`: class numbers, labels 0 and 1 (an output above 1/2), or the outputs themselves.
-
-        Examples
-        --------
-        >>> net = MLP([1, 2], init="zeros")
-        >>> net.biases = [[0.0, 1.0]]
-        >>> net.predict([[5.0]])
-        array([1])
-        """
-        y = self.feedforward(X)
-        if self.task == "classes":
-            return np.asarray(y.argmax(axis=1))
-        if self.task == "labels":
-            y = (y > 0.5).astype(np.int64)
-        return y[:, 0] if y.shape[1] == 1 else y
-
-    def predict_proba(self, X: Any) -> NDArray[Any]:
-        """Probability of each class.
-
-        Parameters
-        ----------
-        X : array_like, shape (n, n_in)
-            As in `feedforward`.
-
-        Returns
-        -------
-        ndarray, shape (n, number of classes)
-            For a single sigmoid output the columns are no and yes.
-
-        Raises
-        ------
-        ConfigurationError
-            If the outputs are no probabilities.
-        """
-        if self.kind.output.name not in ("softmax", "sigmoid"):
-            raise ConfigurationError(
-                f"outputs of {self.kind.output.name!r} are no probabilities; predict_proba needs a softmax or sigmoid "
-                "output, and feedforward gives the outputs as they are."
-            )
-        y = self.feedforward(X)
-        return np.hstack([1 - y, y]) if y.shape[1] == 1 else y
+    # -- how good it is -----------------------------------------------------------------------------
 
     def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, float]:
         """Mean loss and score on X and y.
@@ -639,9 +349,7 @@ class MLP:
         score : float
             As `score` gives it.
         """
-        X = check_inputs(X, self.sizes[0], self.dtype, self.xp)
-        examples, class_numbers = self._examples(X, y, sample_weight, whole=False)
-        return training.evaluate(self, examples, "classes" if class_numbers else self.task)
+        return training.evaluate_rows(self, X, y, sample_weight)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """How good the answers are; arguments as in `evaluate`.
@@ -654,40 +362,6 @@ class MLP:
             ``r2_score``.
         """
         return self.evaluate(X, y, sample_weight)[1]
-
-    def loss_and_gradients(
-        self, X: Any, y: Any, sample_weight: Any = None
-    ) -> tuple[float, list[tuple[NDArray[Any], NDArray[Any]]]]:
-        """Mean loss of the rows, penalties included, and its slopes by back-propagation; without dropout.
-
-        Parameters
-        ----------
-        X, y, sample_weight
-            As in `evaluate`.
-
-        Returns
-        -------
-        loss : float
-        gradients : list of (dW, db)
-            Shapes (n_in, n_out) and (n_out,), one pair for each layer; host arrays of the network's dtype.
-
-        Examples
-        --------
-        For one neuron and half the squared error, dW = (y - t) x and db = y - t:
-
-        >>> net = MLP([2, 1], loss="quadratic", init="zeros")
-        >>> loss, [(dW, db)] = net.loss_and_gradients([[3.0, 4.0]], [2.0])
-        >>> loss, dW.ravel().tolist(), db.tolist()
-        (2.0, [-6.0, -8.0], [-2.0])
-        """
-        self._require_trainable()
-        X = self._as_floats(check_inputs(X, self.sizes[0], self.dtype, self.xp))
-        examples, _ = self._examples(X, y, sample_weight, whole=False)
-        space = loop.Workspace(self.xp, self.plan, X.shape[0], self.dtype)
-        loss, gradient = loop.loss_and_gradient(
-            self.xp, self.plan, self.parameters, space, *examples, l2=self.l2, l1=self.l1
-        )
-        return loss, self.plan.layout.layers(self.xp.to_numpy(gradient))
 
     # -- looking inside -----------------------------------------------------------------------------
 
@@ -741,9 +415,18 @@ class MLP:
         >>> trace.steps[0].loss, trace.steps[0]["new_W1"].tolist()
         (2.0, [[0.6000000000000001], [0.8]])
         """
-        from mlp.trace.recording import record
+        from mlp.inspection.trace import record
 
-        return record(self, X, y, optimizer=optimizer, steps=steps, batch_size=batch_size, sample_weight=sample_weight)
+        return record(
+            self,
+            self.training_state,
+            X,
+            y,
+            optimizer=optimizer,
+            steps=steps,
+            batch_size=batch_size,
+            sample_weight=sample_weight,
+        )
 
     def gradient_check(
         self,
@@ -787,7 +470,7 @@ class MLP:
         >>> net.gradient_check([[1.0, 2.0, 3.0], [0.5, -1.0, 0.0]], [0, 1]).passed
         True
         """
-        from mlp.gradcheck import check_gradient
+        from mlp.inspection.gradcheck import check_gradient
 
         return check_gradient(
             self, X, y, sample_weight=sample_weight, epsilon=epsilon, parameters=parameters, tolerance=tolerance
@@ -808,7 +491,7 @@ class MLP:
         StorageError
             If it cannot be written; what was there stays.
         """
-        from mlp import persistence
+        from mlp.io import persistence
 
         persistence.save(self, path)
 
@@ -838,61 +521,6 @@ class MLP:
         module takes rows that went through `preprocessing`, as the network does; a warning reminds of it.  Names of
         classes stay behind, and so do `l2` and `l1`, which are up to the optimizer in PyTorch.
         """
-        from mlp import interchange
+        from mlp.io.pytorch import to_torch
 
-        return interchange.to_torch(self, logits=logits)
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this network again, as plain data; a user's own functions by their names."""
-        names = [row.name for row in self.plan.activations]
-        return {
-            "sizes": list(self.sizes),
-            "activation": names[:-1],
-            "output_activation": names[-1],
-            "loss": self.kind.loss.name,
-            "dropout": list(self.plan.dropout[1:]),
-            "input_dropout": self.plan.dropout[0],
-            "l2": self.l2,
-            "l1": self.l1,
-            "init": list(self.init),
-            "seed": self.seed,
-            "dtype": str(self.dtype),
-            "input_scale": self.input_scale,
-            "classes": None if self.classes is None else list(self.classes),
-            "target_scaling": None if self.target_scaling is None else [list(part) for part in self.target_scaling],
-        }
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = self.__dict__ | {"xp": None, "parameters": self.xp.to_numpy(self.parameters)}
-        state["_place"] = self.xp.name, self.xp.device
-        if self.training_state is not None:
-            held = copy.copy(self.training_state)
-            held.slots = self.xp.to_numpy(held.slots)
-            held.other_weights = None if held.other_weights is None else self.xp.to_numpy(held.other_weights)
-            state["training_state"] = held
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        name, device = state.pop("_place")
-        self.__dict__.update(state)
-        self.xp = get_backend("numpy")
-        if not self.parameters.flags.writeable:  # joblib hands large arrays to its workers as read-only maps
-            self.parameters = self.parameters.copy()
-        if self.training_state is not None and not self.training_state.slots.flags.writeable:
-            self.training_state.slots = self.training_state.slots.copy()
-        try:
-            self._move(name, device, state["backend_reason"])
-        except (BackendUnavailableError, ConfigurationError) as error:
-            logger.warning("a network pickled on %s was loaded to numpy instead: %s", device, error)
-            self._requested = "auto", "auto"
-
-    def _check_custom(self) -> None:
-        for row in self.plan.activations:
-            if row.custom:
-                custom.check_activation(row)
-        if self.kind.loss.custom:
-            custom.check_loss(self.kind.loss)
-
-
-def _pick(examples: Examples, rows: Any) -> Examples:
-    return Examples(*(None if array is None else array[rows] for array in examples))
+        return to_torch(self, logits=logits)

@@ -444,4 +444,4 @@ assert not heavy, heavy
 
 
 def test_the_version() -> None:
-    assert mlp_process("--version").stdout == f"mlp, version {mlp.__version__}\n"
+    assert mlp_process("--version").stdout == f"mlp {mlp.__version__}\n"

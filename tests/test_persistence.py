@@ -21,8 +21,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mlp
-from mlp import persistence, storage
+from mlp import persistence
 from mlp.data import Preprocessing
+from mlp.io import persistence as files
+from mlp.io import storage
 
 ROOT = Path(__file__).parent.parent
 RNG = np.random.default_rng(0)
@@ -105,8 +107,8 @@ def test_a_file_is_read_on_another_backend_than_it_was_written_on(path: Path, ba
 )
 def test_arrays_that_do_not_lie_in_order_are_written_in_order(disorder: Any) -> None:
     array = np.arange(12.0).reshape(3, 4)
-    described = persistence._describe(small_net())
-    data = persistence._to_bytes(described, {"layers.0.weight": disorder(array)})
+    described = files._describe(small_net())
+    data = files._to_bytes(described, {"layers.0.weight": disorder(array)})
     np.testing.assert_array_equal(safetensors.numpy.load(data)["layers.0.weight"], array)
 
 

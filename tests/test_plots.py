@@ -19,8 +19,8 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 import mlp
 from mlp import classic, plots, runs
-from mlp.answers import Answers
 from mlp.cli import cli
+from mlp.inspection.answers import Answers
 
 pytest.importorskip("matplotlib", reason="pictures need the extra plot")
 

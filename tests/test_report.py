@@ -20,7 +20,7 @@ from sklearn.metrics import precision_recall_fscore_support
 import mlp
 from mlp import runs
 from mlp.cli import cli
-from mlp.report import report
+from mlp.inspection.report import report
 
 pytest.importorskip("matplotlib", reason="a report needs the extra plot")
 pytest.importorskip("jinja2", reason="a report needs the extra plot")

@@ -110,8 +110,7 @@ def ours(backend: str) -> Contestant:
     def prepare(case: Case, X: NDArray[Any], y: NDArray[Any]) -> Epoch:
         net = MLP(case.sizes, backend=backend)
         optimizer: Optimizer = {"sgd": SGD, "adam": Adam}[case.optimizer](case.learning_rate)
-        slots = net.xp.zeros((len(optimizer.rule.row.state), net.plan.layout.n_parameters), net.dtype)
-        state = TrainingState(optimizer, slots)
+        state = TrainingState.begin(net, optimizer)
         examples = Examples(net.xp.asarray(X), net.xp.asarray(y), None)
 
         def epoch() -> float:

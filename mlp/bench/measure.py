@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp import machine
 from mlp._backends import available, get_backend
 from mlp.bench.cases import Case
 from mlp.bench.contestants import Contestant, Field
 from mlp.bench.peers import Epoch
 from mlp.bench.results import Entry, Report, Result, Roof
+from mlp.io import machine
 
 CHECKED = 3
 """Epochs whose losses must be those of ours."""

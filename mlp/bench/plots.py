@@ -6,7 +6,7 @@ from os import PathLike
 from typing import Any
 
 from mlp.bench.results import Report
-from mlp.plots.style import (
+from mlp.inspection.plots.style import (
     BLACK,
     BLUE,
     DARK_GREY,

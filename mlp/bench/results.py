@@ -13,8 +13,8 @@ import numpy as np
 
 from mlp._backends import FileFormatError
 from mlp.bench.cases import Case
-from mlp.runs import to_json
-from mlp.storage import write_atomically
+from mlp.io.documents import to_json
+from mlp.io.storage import write_atomically
 
 FORMAT = "mlp-bench-1"
 

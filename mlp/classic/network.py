@@ -248,7 +248,7 @@ class Network:
         tests = _as_tests(test_data)
         if tests and self._keeps("evaluate", "feedforward"):
             self._check("test_data", tests, ())
-        self._mlp._choose_backend(len(pairs), epochs, size)
+        self._mlp.choose_backend(len(pairs), epochs, size)
         for epoch in range(epochs):
             if shuffle:
                 random.shuffle(pairs)

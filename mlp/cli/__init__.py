@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-import mlp
 from mlp._backends import MLPError
+from mlp._version import __version__
 from mlp.cli.bench import bench
 from mlp.cli.evaluate import evaluate
 from mlp.cli.gradcheck import gradcheck
@@ -24,7 +24,7 @@ from mlp.cli.predict import predict
 from mlp.cli.report import report
 from mlp.cli.trace import trace
 from mlp.cli.train import train
-from mlp.machine import VARIABLES
+from mlp.io.machine import VARIABLES
 
 INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended
 
@@ -55,7 +55,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(mlp.__version__, prog_name="mlp")
+@click.version_option(__version__, prog_name="mlp", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, envvar="MLP_DEBUG", help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
     """Train multilayer perceptrons, and use them.

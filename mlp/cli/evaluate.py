@@ -28,9 +28,10 @@ def evaluate(model: str, data: str, **options: Any) -> None:
     mlp evaluate runs/digits-1 digits
     mlp evaluate runs/houses-1 houses_2024.csv --json
     """
-    from mlp import persistence, runs
-    from mlp.answers import Answers
+    from mlp import persistence
     from mlp.cli.rows import load_rows
+    from mlp.inspection.answers import Answers
+    from mlp.io import runs
 
     path = runs.model_path(model)
     net = persistence.load(path, backend=options["backend"], device=options["device"])

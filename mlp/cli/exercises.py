@@ -87,8 +87,9 @@ def network_and_rows(
     if data is None:
         raise click.UsageError(f"name the DATA that {model!r} is to be given.", ctx)
     refuse(ctx, FRESH, f"{model!r} has its own network")
-    from mlp import persistence, runs
+    from mlp import persistence
     from mlp.cli.rows import load_rows
+    from mlp.io import runs
 
     net = persistence.load(runs.model_path(model), **place)
     found = load_rows(net, model, data, options, answers=True)

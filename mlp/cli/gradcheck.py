@@ -12,7 +12,7 @@ from mlp.cli.options import SectionedCommand, json_option, option
 from mlp.cli.output import fact, network_text, say, say_json, table
 
 if TYPE_CHECKING:
-    from mlp.gradcheck import GradientCheck
+    from mlp.inspection.gradcheck import GradientCheck
     from mlp.model import MLP
 
 

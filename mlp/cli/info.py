@@ -52,8 +52,8 @@ def info(as_json: bool) -> None:
 
 
 def _gather() -> dict[str, Any]:
-    from mlp import machine
     from mlp._backends import status
+    from mlp.io import machine
 
     return {
         "backends": {name: asdict(found) for name, found in status().items()},

@@ -26,7 +26,7 @@ def complain(text: str) -> None:
 
 def say_json(document: dict[str, Any]) -> None:
     """Print a JSON document to stdout."""
-    from mlp.runs import to_json
+    from mlp.io.documents import to_json
 
     say(to_json(document))
 

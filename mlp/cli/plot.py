@@ -91,7 +91,8 @@ def _shape(text: str | None) -> tuple[int, int] | None:
 
 
 def _net(model: str, options: dict[str, Any]) -> Any:
-    from mlp import persistence, runs
+    from mlp import persistence
+    from mlp.io import runs
 
     return persistence.load(runs.model_path(model), backend=options["backend"], device=options["device"])
 

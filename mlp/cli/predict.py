@@ -41,8 +41,9 @@ def predict(model: str, data: str, **options: Any) -> None:
     mlp predict runs/houses-1 new_houses.csv --output prices.csv
     mlp predict runs/digits-1 digits --proba --json
     """
-    from mlp import persistence, runs
+    from mlp import persistence
     from mlp.cli.rows import load_rows
+    from mlp.io import runs
 
     suffix = _check_output(options["output"])
     net = persistence.load(runs.model_path(model), backend=options["backend"], device=options["device"])
@@ -50,7 +51,7 @@ def predict(model: str, data: str, **options: Any) -> None:
     answers = _named(net, net.predict(rows.X))
     chances = net.predict_proba(rows.X) if options["proba"] else None
     if options["output"]:
-        from mlp.storage import write_atomically
+        from mlp.io.storage import write_atomically
 
         content = (
             _to_npy(answers if chances is None else chances)

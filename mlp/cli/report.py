@@ -28,8 +28,8 @@ def report(run: str, output: str | None, data_dir: str | None) -> None:
     if output is not None and Path(output).suffix.lower() not in (".html", ".htm"):
         raise click.BadParameter(f"{output!r} must end in .html.", param_hint="--output")
 
-    from mlp import report as reports
-    from mlp.storage import write_atomically
+    from mlp.inspection import report as reports
+    from mlp.io.storage import write_atomically
 
     page = reports.report(run, data_dir=data_dir)
     path = Path(run) / "report.html" if output is None else Path(output)

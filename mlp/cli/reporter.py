@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlp import runs
 from mlp.cli.output import fact, network_text, say, score_name, score_text
+from mlp.io import runs
 from mlp.training import Callback, History, Run
 
 if TYPE_CHECKING:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp import data, runs
+from mlp import data
 from mlp._backends import ConfigurationError, DataError, ShapeError, UnknownNameError
 from mlp.data.columns import numbers
 from mlp.data.splitting import split_rows
 from mlp.data.tables import TABLE_SUFFIXES, check_column
+from mlp.io import runs
 
 if TYPE_CHECKING:
     from mlp.model import MLP

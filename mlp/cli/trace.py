@@ -71,7 +71,7 @@ def trace(ctx: click.Context, /, model: str | None, data: str | None, **options:
     if options["output"] is None:
         say(text.removesuffix("\n"))
         return
-    from mlp.storage import write_atomically
+    from mlp.io.storage import write_atomically
 
     write_atomically(options["output"], text.encode())
     complain(f"written: {options['output']}")

@@ -171,6 +171,7 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
 
     from mlp import runs
     from mlp.cli.reporter import Reporter
+    from mlp.io.documents import write_json
 
     if options["output_dir"] is not None:
         runs.require_new(options["output_dir"])
@@ -190,7 +191,7 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
         resume=options["resume"] is not None,
     )
     results = reporter.results(net, recorder.folder, time.perf_counter() - started)
-    runs.write_json(recorder.folder / runs.RESULTS, results)
+    write_json(recorder.folder / runs.RESULTS, results)
     if options["as_json"]:
         say_json(results)
     elif options["quiet"]:
@@ -335,7 +336,7 @@ def _schedule(text: str, rate: float, warmup: float | None, epochs: int) -> floa
 
 def _target_scaling(dataset: Dataset, loss: str, output: str) -> tuple[list[float], list[float]] | None:
     """Mean and standard deviation of the numbers to be learnt, where the output may be of any size."""
-    from mlp.model import OUTPUT_FOR
+    from mlp.configuration import OUTPUT_FOR
 
     if dataset.classes is not None or (OUTPUT_FOR.get(loss, "identity") if output == "auto" else output) != "identity":
         return None

@@ -34,6 +34,7 @@ from mlp.estimators.inputs import Data, dense, on_host
 from mlp.estimators.lbfgs import minimize
 from mlp.estimators.solvers import STOCHASTIC, make_solver
 from mlp.model import MLP
+from mlp.network import FeedForward
 from mlp.optimizers import GradientDescent, Optimizer
 from mlp.schedules import Schedule
 from mlp.training import Examples, History, Run, TrainingState
@@ -189,7 +190,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
         self.n_outputs_ = data.y.shape[1]
         sizes = (data.X.shape[1], *hidden, self.n_outputs_)
         net = self._network(sizes, self._dtype(data.X, first), self._output() if first else self.out_activation_)
-        net._require_trainable()
+        net.require_trainable()
         if first:
             self._initialize(rng, sizes, data.X.dtype)
         net.parameters[...] = net.xp.asarray(self._packed(net.plan.layout), dtype=net.dtype)
@@ -284,7 +285,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
         device = "auto" if self.device is None else self.device
         name, place, reason = resolve("auto", device, step_flops=work * batch_size, run_flops=FITS * work * n * epochs)
         reason = f"of {FITS} such fits, {reason}"
-        net._move(name, place, reason)
+        net.move(name, place, reason)
         logger.info("backend %s on %s: %s", name, place, reason)
 
     def _packed(self, layout: Layout) -> NDArray[Any]:
@@ -305,7 +306,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
             W[...], b[...] = W_given, b_given
         return flat
 
-    def _host_layers(self, net: MLP) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
+    def _host_layers(self, net: FeedForward) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
         """Copies of a network's weights and biases."""
         flat = np.array(net.xp.to_numpy(net.parameters))
         layers = net.plan.layout.layers(flat)
@@ -344,10 +345,11 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
         trainer = BatchTraining(self, run, self._on_device(net, data), batches, rng, seed, listeners)
         if held_out is not None:
             # the first weights are the best until a score is; not those of a warm start, as in scikit-learn
-            trainer.validate_on(self._on_device(net, held_out), best=net.parameters.copy() if first else None)
+            best = net.parameters.copy() if first else None
+            trainer.validate_on(self._on_device(net, held_out), self._task(), best, breaks_ties=self._breaks_ties())
         listeners.train_begins()
         try:
-            with training._stop_on_ctrl_c(run):  # after the batch at hand: no kernel is left half done
+            with training.stop_on_ctrl_c(run):  # after the batch at hand: no kernel is left half done
                 trainer.go(epochs)
             if run.history.stop_reason == "interrupted by Ctrl-C":
                 raise KeyboardInterrupt
@@ -400,7 +402,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
             state.slots = net.xp.asarray(np.array(state.slots, net.dtype))  # joblib may have made them read-only
             state.history = History()
         else:
-            state = net._new_state(make_solver(self))
+            state = TrainingState.begin(net, make_solver(self))
         state.history.backend, state.history.backend_reason = net.backend, net.backend_reason
         return state
 
@@ -415,7 +417,17 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
         run = Run(net, TrainingState(Optimizer(1.0), None), self.max_iter)
         listeners = self._listeners(run, given)
         listeners.train_begins()
-        found = minimize(self, run, self._on_device(net, data), listeners)
+        found = minimize(
+            run,
+            self._on_device(net, data),
+            listeners,
+            alpha=float(self.alpha),
+            tol=self.tol,
+            max_iter=self.max_iter,
+            max_fun=self.max_fun,
+            verbose=self.verbose,
+            progress=self.progress,
+        )
         self.n_iter_ = min(int(found.nit), self.max_iter)
         self.loss_ = np.float64(found.fun)
         if found.status != 0 and not run.control.stop_requested:

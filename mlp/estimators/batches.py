@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,28 @@ from mlp import training
 from mlp._backends import EpochPlan, EpochResult
 from mlp.estimators.callbacks import Listeners
 from mlp.estimators.solvers import Solver
-from mlp.progress import progress_bar
-from mlp.training import Examples, Run
+from mlp.training import Examples, Run, progress_bar
 
-if TYPE_CHECKING:
-    from mlp.estimators.base import BaseMLP
+
+class Estimator(Protocol):
+    """What an estimator says of its training, and the records that are kept for it."""
+
+    shuffle: bool
+    early_stopping: bool
+    tol: float
+    n_iter_no_change: float
+    verbose: bool
+    progress: bool
+
+    n_iter_: int
+    t_: int
+    loss_: Any
+    loss_curve_: list[Any]
+    best_loss_: Any
+    validation_scores_: list[float] | None
+    validation_loss_curve_: list[float] | None
+    best_validation_score_: Any
+    _no_improvement_count: int
 
 
 @dataclass
@@ -64,7 +81,7 @@ class BatchTraining:
 
     Parameters
     ----------
-    estimator : BaseMLP
+    estimator : Estimator
         Says how to train, and is told what came of it.
     run : Run
     examples : Examples
@@ -78,7 +95,7 @@ class BatchTraining:
 
     def __init__(
         self,
-        estimator: BaseMLP,
+        estimator: Estimator,
         run: Run,
         examples: Examples,
         batches: Batches,
@@ -86,14 +103,29 @@ class BatchTraining:
         seed: int,
         listeners: Listeners,
     ) -> None:
-        self.estimator, self.run, self.examples = estimator, run, examples
+        self.estimator, self.run = estimator, run
         self.batches, self.rng, self.seed, self.listeners = batches, rng, seed, listeners
+        net, state = run.net, run.state
+        self.trainer = net.xp.trainer(
+            net.plan, state.optimizer.rule, *examples, net.parameters, state.slots, batches.size
+        )
         self.validation: Examples | None = None
         self.best: Any = None
 
-    def validate_on(self, validation: Examples, best: Any) -> None:
-        """Measure these examples after each epoch; `best` are the weights to go back to if none has a score."""
-        self.validation, self.best = validation, best
+    def validate_on(self, validation: Examples, task: str, best: Any, *, breaks_ties: bool) -> None:
+        """Measure these examples after each epoch.
+
+        Parameters
+        ----------
+        validation : Examples
+        task : str
+            As `mlp.training.score` takes it.
+        best : array or None
+            The weights to go back to if no epoch has a score.
+        breaks_ties : bool
+            Whether of epochs whose scores differ by less than `tol` the one of the lowest loss is best.
+        """
+        self.validation, self.task, self.best, self.breaks_ties = validation, task, best, breaks_ties
         if self.estimator.validation_scores_ is None:
             self.estimator.validation_scores_, self.estimator.validation_loss_curve_ = [], []
             self.estimator.best_validation_score_ = -np.inf
@@ -128,7 +160,7 @@ class BatchTraining:
             self.run.net.parameters[...] = self.best
 
     def _train(self, order: NDArray[np.int64], l2: NDArray[np.float64]) -> EpochResult:
-        run, net, state, examples = self.run, self.run.net, self.run.state, self.examples
+        run, net, state = self.run, self.run.net, self.run.state
         optimizer = state.optimizer
         plan = EpochPlan(
             network=net.plan,
@@ -146,13 +178,18 @@ class BatchTraining:
             halt=False,  # scikit-learn goes on whatever the loss
         )
         run.control.batches_done = 0
+        if self.listeners.hooks:
+            self.trainer.refresh()  # one of them may have assigned weights
         start = time.perf_counter()
-        result = net.xp.train_epoch(plan, *examples, net.parameters, state.slots, run.control, self.listeners.on_batch)
+        try:
+            (result,) = self.trainer.epochs([plan], run.control, self.listeners.on_batch)
+        finally:
+            self.trainer.read_back()
         net.xp.synchronize()
         seconds, done = time.perf_counter() - start, len(result.losses)
         state.epoch += 1
         state.step += done
-        run.whole_epoch = done == plan.n_batches
+        run.whole_epoch = done == len(plan.batches)
         run.history.seconds.append(seconds)
         run.history.samples_per_second.append(float(self.batches.rows[:done].sum()) / max(seconds, 1e-9))
         run.history.learning_rate.append(float(plan.learning_rates[max(done - 1, 0)]))
@@ -172,7 +209,7 @@ class BatchTraining:
     def _validate(self, validation: Examples) -> float:
         """Measure the validation set, and keep the weights if they are the best; return the loss."""
         estimator, history = self.estimator, self.run.history
-        loss, score = training.evaluate(self.run.net, validation, estimator._task())
+        loss, score = training.evaluate(self.run.net, validation, self.task)
         score = score if math.isfinite(score) else math.nan
         assert estimator.validation_loss_curve_ is not None
         assert estimator.validation_scores_ is not None
@@ -185,7 +222,7 @@ class BatchTraining:
         if estimator.early_stopping:
             self._count(improved=not score < best_score + estimator.tol)
         lowest = -math.inf if history.best_epoch is None else history.val_loss[history.best_epoch]
-        as_good = estimator._breaks_ties() and score > best_score - estimator.tol
+        as_good = self.breaks_ties and score > best_score - estimator.tol
         if score > best_score or (as_good and loss < lowest):
             estimator.best_validation_score_ = max(score, best_score)
             history.best_epoch = estimator.n_iter_ - 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.optimize
@@ -10,14 +10,21 @@ from numpy.typing import NDArray
 
 from mlp._backends import loop
 from mlp.estimators.callbacks import Listeners
-from mlp.progress import progress_bar
-from mlp.training import Examples, Run
-
-if TYPE_CHECKING:
-    from mlp.estimators.base import BaseMLP
+from mlp.training import Examples, Run, progress_bar
 
 
-def minimize(estimator: BaseMLP, run: Run, examples: Examples, listeners: Listeners) -> Any:
+def minimize(
+    run: Run,
+    examples: Examples,
+    listeners: Listeners,
+    *,
+    alpha: float,
+    tol: float,
+    max_iter: int,
+    max_fun: int,
+    verbose: bool,
+    progress: bool,
+) -> Any:
     """Minimize the loss from the weights of ``run.net``, which is left with the best; return scipy's result.
 
     The network's parameters lie in the order of scikit-learn's packed vector, so the iterates are scikit-learn's too.
@@ -25,7 +32,7 @@ def minimize(estimator: BaseMLP, run: Run, examples: Examples, listeners: Listen
     net, xp, n = run.net, run.net.xp, examples.rows
     space = loop.Workspace(xp, net.plan, n, net.dtype)
     total = float(n if examples.weight is None else xp.sum(examples.weight))
-    l2 = float(estimator.alpha) / total if total else 0.0
+    l2 = alpha / total if total else 0.0
 
     def objective(packed: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         listeners.epoch_begins()
@@ -38,20 +45,20 @@ def minimize(estimator: BaseMLP, run: Run, examples: Examples, listeners: Listen
         loss = float(intermediate_result.fun)
         run.state.epoch += 1
         run.history.loss.append(loss)
-        if estimator.verbose:
+        if verbose:
             print(f"Iteration {run.epoch}, loss = {loss:.8f}")
         listeners.epoch_ends()
         if run.control.stop_requested:
             raise StopIteration
 
-    with np.errstate(all="ignore"), progress_bar(run, n, n, shown=estimator.progress):
+    with np.errstate(all="ignore"), progress_bar(run, n, n, shown=progress):
         found = scipy.optimize.minimize(
             objective,
             np.array(xp.to_numpy(net.parameters), np.float64),
             method="L-BFGS-B",
             jac=True,
             callback=iterated,
-            options={"maxfun": estimator.max_fun, "maxiter": estimator.max_iter, "gtol": estimator.tol},
+            options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
         )
     net.parameters[...] = xp.asarray(found.x, dtype=net.dtype)
     return found

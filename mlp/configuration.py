@@ -1,0 +1,181 @@
+"""What describes a network, apart from its parameters: checked arguments as frozen, plain data."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlp import custom
+from mlp._backends import Activation, ConfigurationError, Layout, NetworkPlan, formulas, random
+from mlp.initializers import initializer_for
+from mlp.validation import (
+    check_classes,
+    check_dtype,
+    check_sizes,
+    check_target_scaling,
+    for_each_layer,
+    require_fraction,
+    require_nonnegative,
+    require_positive,
+)
+
+if TYPE_CHECKING:
+    from mlp.data import Preprocessing
+
+OUTPUT_FOR = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "poisson": "exp"}
+"""The output that ``"auto"`` stands for, by the loss; identity for the others."""
+
+LOSS_FOR = {output: loss for loss, output in OUTPUT_FOR.items()}
+"""The loss of networks from elsewhere, by their output."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A network without its parameters; made by `configure`.
+
+    Attributes
+    ----------
+    plan : NetworkPlan
+        Widths, activations, loss and dropout.
+    init : tuple of str
+        Initializer of each layer.
+    seed : int
+    dtype : dtype
+    l2, l1 : float
+    input_scale : float or None
+    classes : tuple or None
+    preprocessing : Preprocessing or None
+    target_scaling : tuple (shifts, scales) or None
+
+    Examples
+    --------
+    >>> configure([2, 3, 1], loss="mse").to_dict()["activation"]
+    ['relu']
+    """
+
+    plan: NetworkPlan
+    init: tuple[str, ...]
+    seed: int
+    dtype: np.dtype[Any]
+    l2: float = 0.0
+    l1: float = 0.0
+    input_scale: float | None = None
+    classes: tuple[Any, ...] | None = None
+    preprocessing: Preprocessing | None = None
+    target_scaling: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The arguments of `configure`, without `preprocessing`, as plain data; a user's functions by their names."""
+        names = [row.name for row in self.plan.activations]
+        return {
+            "sizes": list(self.plan.layout.sizes),
+            "activation": names[:-1],
+            "output_activation": names[-1],
+            "loss": self.plan.kind.loss.name,
+            "dropout": list(self.plan.dropout[1:]),
+            "input_dropout": self.plan.dropout[0],
+            "l2": self.l2,
+            "l1": self.l1,
+            "init": list(self.init),
+            "seed": self.seed,
+            "dtype": str(self.dtype),
+            "input_scale": self.input_scale,
+            "classes": None if self.classes is None else list(self.classes),
+            "target_scaling": None if self.target_scaling is None else [list(part) for part in self.target_scaling],
+        }
+
+
+def configure(
+    sizes: Sequence[int],
+    activation: str | Activation | Sequence[str | Activation] = "relu",
+    output_activation: str | Activation = "auto",
+    loss: str | formulas.Loss = "cross_entropy",
+    *,
+    dropout: float | Sequence[float] = 0.0,
+    input_dropout: float = 0.0,
+    l2: float = 0.0,
+    l1: float = 0.0,
+    init: str | Sequence[str] = "auto",
+    seed: int | None = 0,
+    dtype: Any = "float32",
+    input_scale: float | None = None,
+    classes: Sequence[Any] | None = None,
+    preprocessing: Preprocessing | None = None,
+    target_scaling: tuple[Sequence[float], Sequence[float]] | None = None,
+) -> Configuration:
+    """Check the arguments that describe a network, which are those of `MLP`.
+
+    Raises
+    ------
+    ConfigurationError, ShapeError
+        If they do not describe one.
+    GradientError
+        If the derivative of a function of the user's own is wrong.
+    """
+    sizes = check_sizes(sizes)
+    for name, penalty in (("l2", l2), ("l1", l1)):
+        require_nonnegative(name, penalty)
+    if input_scale is not None:
+        require_positive("input_scale", input_scale)
+    plan = _plan(sizes, activation, output_activation, loss, (input_dropout, dropout), input_scale)
+    if preprocessing is not None and preprocessing.n_outputs != sizes[0]:
+        raise ConfigurationError(
+            f"preprocessing gives {preprocessing.n_outputs} columns, and the network has {sizes[0]} inputs: "
+            "they must be equal."
+        )
+    names = for_each_layer("init", init, plan.layout.n_layers)
+    return Configuration(
+        plan,
+        init=tuple(initializer_for(name, row) for name, row in zip(names, plan.activations, strict=True)),
+        seed=secrets.randbits(64) if seed is None else random.check_seed(seed),
+        dtype=check_dtype(dtype),
+        l2=float(l2),
+        l1=float(l1),
+        input_scale=None if input_scale is None else float(input_scale),
+        classes=check_classes(classes, sizes[-1]),
+        preprocessing=preprocessing,
+        target_scaling=check_target_scaling(target_scaling, plan.kind, sizes[-1]),
+    )
+
+
+def _plan(
+    sizes: tuple[int, ...],
+    activation: str | Activation | Sequence[str | Activation],
+    output_activation: str | Activation,
+    loss: str | formulas.Loss,
+    dropout: tuple[float, float | Sequence[float]],
+    input_scale: float | None,
+) -> NetworkPlan:
+    n_hidden = len(sizes) - 2
+    cost = formulas.loss(loss)
+    output = OUTPUT_FOR.get(cost.name, "identity") if output_activation == "auto" else output_activation
+    kind = formulas.pair(output, cost)
+    if cost.name == "cross_entropy" and sizes[-1] == 1:
+        raise ConfigurationError(
+            "cross_entropy chooses one of several outputs, and this network has one, which softmax always makes 1. "
+            "For two classes give it 2 outputs, or loss='binary_cross_entropy'; for numbers, loss='mse'."
+        )
+    hidden = [formulas.activation(name) for name in for_each_layer("activation", activation, n_hidden)]
+    for row in hidden:
+        if row.role == "output":
+            raise ConfigurationError(f"activation {row.name!r} is for the output layer only.")
+    rates = (dropout[0], *for_each_layer("dropout", dropout[1], n_hidden))
+    for rate in rates:
+        require_fraction("dropout", rate)
+    plan = NetworkPlan(
+        Layout(sizes),
+        (*hidden, kind.output),
+        kind,
+        tuple(map(float, rates)),
+        1.0 if input_scale is None else float(input_scale),
+    )
+    for row in plan.activations:
+        if row.custom:
+            custom.check_activation(row)
+    if cost.custom:
+        custom.check_loss(cost)
+    return plan

@@ -1,0 +1,161 @@
+"""Where a network of two inputs draws the line, at one epoch or as it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlp._backends import ConfigurationError
+from mlp.inspection.answers import Answers, class_names
+from mlp.inspection.plots.style import COLOURS, MARKS, ON_DARK, ON_LIGHT, WIDTH, label_outer, literal, new_panels
+from mlp.inspection.plots.weights import feature_names
+from mlp.training import evaluate_rows
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mlp.network import FeedForward
+
+GRID = 160
+"""Points of the map along each axis."""
+
+POINTS = 600
+"""Of more rows, so many are drawn."""
+
+
+def boundary(nets: FeedForward | Mapping[int, FeedForward], X: Any, y: Any) -> Figure:
+    """What a network of two inputs answers all over the plane, with the data on top.
+
+    Each class has its colour, the deeper the surer the network is; black lines are where it is undecided.  For
+    regression the colour is the output.
+
+    Parameters
+    ----------
+    nets : MLP, or mapping of epoch to MLP
+        A panel for each; `Snapshots` collects them while a network trains.
+    X : array_like, shape (n, 2)
+    y : array_like, shape (n,) or (n, n_out)
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no network, or not two inputs, or more classes than there are colours.
+
+    Examples
+    --------
+    >>> import mlp
+    >>> moons, net = mlp.data.toy("moons"), mlp.MLP([2, 8, 2])
+    >>> snapshots = mlp.plots.Snapshots([0, 5])
+    >>> _ = net.fit(moons.X, moons.y, epochs=5, callbacks=[snapshots])
+    >>> figure = boundary(snapshots.nets, moons.X, moons.y)
+    >>> [axes.get_title().splitlines()[0] for axes in figure.axes]
+    ['before training', 'epoch 5']
+    """
+    by_epoch = dict(nets) if isinstance(nets, Mapping) else {None: nets}
+    net = _first(list(by_epoch.values()))
+    X = np.asarray(X, np.float64)
+    numbers, across = net.task == "numbers", min(len(by_epoch), 3)
+    width = 2.9 * across if across > 1 else WIDTH
+    classes = [] if numbers else [literal(name, 16) for name in class_names(net)]
+    columns = _columns(classes, width)
+    uneven = len(by_epoch) % across > 0  # then axes are labelled between the rows too
+    more = 0.8 + 0.22 * -(-len(classes) // columns) + 0.6 * uneven
+    height = width / across + 0.15 * (across > 1)  # epochs take a line more
+    figure, panels = new_panels(len(by_epoch), across, height, more=more, width=width, shared=True)
+    for axes, (epoch, each) in zip(panels, by_epoch.items(), strict=True):
+        (_draw_numbers if numbers else _draw_classes)(axes, each, X, y)
+        axes.set_title(_title(epoch, each, evaluate_rows(each, X, y)[1]), fontsize="medium")
+        axes.set_box_aspect(1)
+    scaled = " (scaled)" if net.preprocessing is not None else ""
+    x_name, y_name = (literal(name, 18) + scaled for name in feature_names(net))
+    label_outer(panels, across, x_name, y_name)
+    if numbers:
+        figure.colorbar(panels[0].images[0], ax=panels, label="output (area) and target (points)", shrink=0.8)
+    else:
+        marks = panels[0].get_legend_handles_labels()[0]
+        figure.legend(marks, classes, title="class", loc="outside lower center", ncols=columns, frameon=False)
+    return figure
+
+
+def _first(nets: list[FeedForward]) -> FeedForward:
+    """The first of the networks, if they can be drawn."""
+    if not nets:
+        raise ConfigurationError("there is no network to draw; Snapshots keeps those of the epochs it is told.")
+    net = nets[0]
+    if net.sizes[0] != 2:
+        raise ConfigurationError(f"a decision boundary is drawn over two inputs, and this network has {net.sizes[0]}.")
+    if net.task != "numbers" and net.sizes[-1] > len(COLOURS):
+        raise ConfigurationError(f"{net.sizes[-1]} classes are more than the {len(COLOURS)} colours there are.")
+    return net
+
+
+def _title(epoch: int | None, net: FeedForward, score: float) -> str:
+    when = "" if epoch is None else f"epoch {epoch}\n" if epoch else "before training\n"
+    return when + (f"R² {score:.3f}" if net.task == "numbers" else f"accuracy {100 * score:.1f} %")
+
+
+def _columns(names: list[str], width: float) -> int:
+    """Columns of a legend with those names, at ten letters an inch."""
+    room = int(10 * width / (max(map(len, names), default=0) + 5))
+    return max(1, min(len(names), room, 4))
+
+
+def _plane(X: NDArray[Any]) -> tuple[NDArray[Any], list[float]]:
+    """Points all over the data, shape (GRID * GRID, 2), and the extent of them."""
+    low, high = X.min(axis=0), X.max(axis=0)
+    margin = 0.08 * np.where(high > low, high - low, 1.0)
+    (x0, y0), (x1, y1) = low - margin, high + margin
+    xs, ys = np.meshgrid(np.linspace(x0, x1, GRID), np.linspace(y0, y1, GRID))
+    return np.column_stack([xs.ravel(), ys.ravel()]), [x0, x1, y0, y1]
+
+
+def _draw_classes(axes: Any, net: FeedForward, X: NDArray[Any], y: Any) -> None:
+    answers = Answers.of(net, X, y)
+    points, extent = _plane(X)
+    outputs = net.feedforward(points).astype(np.float64)
+    if outputs.shape[1] == 1:
+        outputs = np.hstack([1 - outputs, outputs])
+    image = _colours_of(outputs).reshape(GRID, GRID, 3)
+    axes.imshow(image, origin="lower", extent=extent, aspect="auto", interpolation="bilinear")
+    k = outputs.shape[1]
+    for code in range(k if k > 2 else 1):
+        ahead = outputs[:, code] - np.delete(outputs, code, axis=1).max(axis=1)
+        if ahead.min() < 0 < ahead.max():
+            axes.contour(ahead.reshape(GRID, GRID), [0.0], extent=extent, colors=ON_LIGHT, linewidths=1)
+    shown = np.linspace(0, len(X) - 1, min(len(X), POINTS)).round().astype(int)
+    for code in range(k):
+        rows = shown[answers.truth[shown] == code]
+        axes.scatter(
+            *X[rows].T, s=13, color=COLOURS[code], marker=MARKS[code], edgecolor=ON_DARK, linewidth=0.4, label=str(code)
+        )  # fmt: skip
+    axes.set(xlim=extent[:2], ylim=extent[2:])
+
+
+def _colours_of(outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Red, green and blue of each row: white where all classes are even, 60 % of its colour where one is certain."""
+    from matplotlib.colors import to_rgb
+
+    k = outputs.shape[1]
+    shares = np.clip(outputs, 1e-12, None)
+    shares /= shares.sum(axis=1, keepdims=True)
+    certainty = (shares.max(axis=1, keepdims=True) - 1 / k) / (1 - 1 / k)
+    mixed = shares @ np.array([to_rgb(colour) for colour in COLOURS[:k]])
+    return np.asarray(1 - 0.6 * certainty * (1 - mixed))
+
+
+def _draw_numbers(axes: Any, net: FeedForward, X: NDArray[Any], y: Any) -> None:
+    points, extent = _plane(X)
+    target = np.asarray(y, np.float64).reshape(len(X), -1)[:, 0]
+    output = net.feedforward(points)[:, 0].reshape(GRID, GRID)
+    limits = {"vmin": float(target.min()), "vmax": float(target.max()), "cmap": "viridis"}
+    axes.imshow(output, origin="lower", extent=extent, aspect="auto", **limits)
+    axes.contour(output, 8, origin="lower", extent=extent, colors=ON_DARK, linewidths=0.6, linestyles="solid")
+    axes.scatter(*X.T, c=target, s=14, edgecolor=ON_DARK, linewidth=0.5, **limits)
+    axes.set(xlim=extent[:2], ylim=extent[2:])

@@ -1,0 +1,111 @@
+"""A trace as a program of NumPy alone: the formulas' own source text, and the steps spelled out line by line."""
+
+from __future__ import annotations
+
+import inspect
+from types import FunctionType
+from typing import Any
+
+from mlp._backends import ConfigurationError, formulas
+from mlp.inspection.trace.quantities import Quantity, Recording
+
+MOST_NUMBERS = 20_000
+"""A program with more numbers than this is not for reading."""
+
+_ERFC = '''def erfc(z: Any) -> Any:
+    """Complementary error function, which NumPy lacks."""
+    return np.array([math.erfc(value) for value in z.ravel()], z.dtype).reshape(z.shape)
+'''
+
+_HEAD = '''"""Training a network, {title}: every number, computed again by NumPy alone.
+
+Run it: it prints each quantity and fails where one is not what the trace says.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy import {names}
+
+dtype = np.{dtype}
+
+
+def given(values: Any) -> Any:
+    """Data of the trace."""
+    return np.array(values, dtype)
+
+
+def check(name: str, found: Any, expected: Any) -> None:
+    """Print a quantity and compare it with the trace."""
+    print(f"{{name}} = {{np.asarray(found).tolist()}}")
+    np.testing.assert_allclose(found, expected, rtol={rtol:g}, atol={atol:g}, err_msg=name)
+
+
+'''
+
+
+def to_numpy_program(trace: Recording) -> str:
+    """See `Trace.to_numpy_program`."""
+    _require_readable(trace)
+    sources, names = _formulas(trace)
+    rtol, atol = (1e-9, 1e-12) if trace.dtype == "float64" else (1e-4, 1e-6)
+    head = _HEAD.format(title=trace.title, names=", ".join(names), dtype=trace.dtype, rtol=rtol, atol=atol)
+    lines = [head + "\n\n".join(filter(None, sources))]
+    for step in trace.steps:
+        lines += ["", f"# {step.title}"]
+        for quantity in step.quantities:
+            lines += _quantity(quantity)
+    return "\n".join(lines) + "\n"
+
+
+def _require_readable(trace: Recording) -> None:
+    network = trace.network
+    custom = [row.name for row in network.activations if row.custom]
+    custom += [network.kind.loss.name] * network.kind.loss.custom
+    if custom:
+        raise ConfigurationError(
+            f"{custom[0]!r} is a function of your own, whose source a program cannot carry; use another format."
+        )
+    numbers = sum(quantity.values.size for step in trace.steps for quantity in step.quantities)
+    if numbers > MOST_NUMBERS:
+        raise ConfigurationError(
+            f"the program would carry {numbers:,} numbers, and {MOST_NUMBERS:,} are the most that it may; trace a "
+            "smaller network, fewer rows or fewer steps, or use another format, which sums up large arrays."
+        )
+
+
+def _formulas(trace: Recording) -> tuple[list[str], list[str]]:
+    """Source text of the constants and formulas in use, and the names they take from NumPy."""
+    network, kind = trace.network, trace.network.kind
+    pending: list[Any] = [trace.optimizer.rule.row.formula, kind.fused or kind.loss.formula, kind.output.forward]
+    pending += [function for row in network.activations[:-1] for function in (row.forward, row.backward)]
+    if kind.fused is None:
+        pending.append(kind.output.backward)
+    constants: dict[str, str] = {}
+    functions: dict[str, str] = {}
+    names = {"abs", "maximum", "minimum", "sign", "sqrt", "where"}
+    while pending:
+        function = pending.pop(0)
+        if function is formulas.erfc:
+            functions["erfc"] = _ERFC
+        elif isinstance(function, FunctionType):
+            functions[function.__name__] = inspect.getsource(function)
+            for name in function.__code__.co_names:
+                found = getattr(formulas, name, None)
+                if name in formulas.NAMES:
+                    names.add(name)
+                elif isinstance(found, float):
+                    constants[name] = f"{name} = {found!r}\n"
+                elif name not in functions:
+                    pending.append(found)
+    return ["".join(constants.values()), *functions.values()], sorted(names)
+
+
+def _quantity(quantity: Quantity) -> list[str]:
+    """Where a quantity comes from, and the check of it."""
+    values = quantity.values.tolist()
+    comment = f"# {quantity.equation}"
+    if quantity.code is None:
+        return ["", comment, f"{quantity.name} = given({values!r})"]
+    return ["", comment, *quantity.code.splitlines(), f"check({quantity.name!r}, {quantity.name}, {values!r})"]

@@ -1,0 +1,85 @@
+"""Training a copy of a network on a `Recorder`: by `mlp.training` and `backends.loop`, as any network is trained.
+
+So a trace cannot tell of other numbers than those of training.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import Any, cast
+
+from mlp import optimizers, training
+from mlp._backends import Backend, ConfigurationError, NetworkPlan
+from mlp.inspection.trace.recorder import Recorder
+from mlp.inspection.trace.trace import Trace
+from mlp.network import FeedForward
+from mlp.optimizers import Optimizer
+from mlp.training import Callback, History, Run, TrainingState
+from mlp.validation import check_batch_size, require_count
+
+MOST_NUMBERS = 2**26
+"""A longer trace is refused: this is half a gigabyte in float64."""
+
+
+def record(
+    net: FeedForward,
+    training_state: TrainingState | None,
+    X: Any,
+    y: Any,
+    *,
+    optimizer: str | Optimizer | None,
+    steps: int,
+    batch_size: int | None,
+    sample_weight: Any,
+) -> Trace:
+    """What `MLP.trace` does; see there."""
+    net.require_trainable()
+    steps = require_count("steps", steps)
+    examples, _ = net.check_examples(X, y, sample_weight)
+    n = examples.rows
+    batch_size = n if batch_size is None else check_batch_size(batch_size, n)
+    if training_state is None or optimizer is not None:
+        state = TrainingState.begin(net, optimizers.optimizer(optimizer or "adam"))
+    else:
+        memory = copy.deepcopy(training_state.optimizer)
+        state = replace(training_state, optimizer=memory, slots=training_state.slots.copy(), history=History())
+    state.forget_best()
+    _require_room(net.plan, batch_size, steps, len(state.slots))
+    trained, recorder = net.copy(), Recorder(net.xp, net.plan)
+    trained.xp = cast(Backend, recorder)
+    training.train(
+        trained,
+        examples,
+        state,
+        epochs=state.epoch + steps,  # more than enough, as each has a step or more
+        batch_size=batch_size,
+        shuffle=False,
+        callbacks=[_StopAfter(steps, recorder)],
+        catch_interrupt=False,
+    )
+    return Trace(net.plan, state.optimizer, net.dtype, net.backend, net.xp.device, net.seed, tuple(recorder.steps))
+
+
+def _require_room(network: NetworkPlan, rows: int, steps: int, n_states: int) -> None:
+    """Refuse what would fill the memory."""
+    layout = network.layout
+    numbers = steps * (layout.n_parameters * (4 + 2 * n_states) + 6 * rows * sum(layout.sizes))
+    if numbers > MOST_NUMBERS:
+        raise ConfigurationError(
+            f"a trace keeps every number, and {steps} steps of {layout.n_parameters:,} parameters and {rows} rows have "
+            f"about {numbers:.1e}; the most is {MOST_NUMBERS:.1e}. Trace fewer steps or fewer rows."
+        )
+
+
+class _StopAfter(Callback):
+    """Closes each step of the recorder, and ends training when there are enough."""
+
+    def __init__(self, steps: int, recorder: Recorder) -> None:
+        self.steps = steps
+        self.recorder = recorder
+
+    def on_batch_end(self, run: Run, batch: int, loss: float) -> None:
+        self.recorder.end_step(run.epoch, batch, loss)
+        if len(self.recorder.steps) == self.steps:
+            run.stop("the trace is complete")

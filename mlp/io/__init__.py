@@ -1,0 +1,1 @@
+"""What enters and leaves: files of networks, folders of runs, networks of other libraries, and facts of the machine."""

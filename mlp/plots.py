@@ -1,0 +1,53 @@
+"""Pictures of networks, of their training, and of the experiments of `mlp.classic`.
+
+Each is a function that returns a matplotlib figure, which belongs to whoever asked for it: nothing here touches pyplot,
+its windows or its settings.  They need the extra `plot`, which is imported when the first picture is drawn.
+
+>>> import mlp
+>>> digits = mlp.data.load("digits")
+>>> net = mlp.MLP([64, 16, 10], input_scale=digits.input_scale)
+>>> history = net.fit(digits.X, digits.y, epochs=2)
+>>> figure = mlp.plots.confusion(net, digits.X_test, digits.y_test)
+>>> mlp.plots.save(figure, "confusion.png")  # doctest: +SKIP
+"""
+
+from mlp.classic.pictures import descent, sine
+from mlp.inspection.plots import (
+    LayerRecord,
+    LayerRecorder,
+    Snapshots,
+    boundary,
+    check_path,
+    confusion,
+    curves,
+    image_shape,
+    layer_outputs,
+    layers,
+    mistakes,
+    network,
+    predictions,
+    save,
+    spread_epochs,
+    weights,
+)
+
+__all__ = [
+    "LayerRecord",
+    "LayerRecorder",
+    "Snapshots",
+    "boundary",
+    "check_path",
+    "confusion",
+    "curves",
+    "descent",
+    "image_shape",
+    "layer_outputs",
+    "layers",
+    "mistakes",
+    "network",
+    "predictions",
+    "save",
+    "sine",
+    "spread_epochs",
+    "weights",
+]

@@ -1,0 +1,32 @@
+"""Training: the loop over epochs, with history, validation, early stopping, callbacks and resumption."""
+
+from mlp.network import CHUNK, Examples
+from mlp.training.callbacks import Callback, Run, check_callbacks
+from mlp.training.early_stopping import EarlyStopping, check_early_stopping
+from mlp.training.evaluation import evaluate, evaluate_rows, score
+from mlp.training.history import History
+from mlp.training.interrupt import stop_on_ctrl_c
+from mlp.training.loop import train
+from mlp.training.progress import progress_bar
+from mlp.training.state import TrainingState, require_resumable
+from mlp.training.validation_split import split_validation
+
+__all__ = [
+    "CHUNK",
+    "Callback",
+    "EarlyStopping",
+    "Examples",
+    "History",
+    "Run",
+    "TrainingState",
+    "check_callbacks",
+    "check_early_stopping",
+    "evaluate",
+    "evaluate_rows",
+    "progress_bar",
+    "require_resumable",
+    "score",
+    "split_validation",
+    "stop_on_ctrl_c",
+    "train",
+]

@@ -1,0 +1,63 @@
+"""Loss and score of a network on examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlp.network import CHUNK, Examples, FeedForward
+
+
+def evaluate(net: FeedForward, examples: Examples, task: str | None = None) -> tuple[float, float]:
+    """Mean loss (without penalties) and score: accuracy for classes, R^2 for numbers; `task` is the network's."""
+    xp, outputs = net.xp, []
+    total, mass = 0.0, 0.0
+    for first in range(0, examples.rows, CHUNK):
+        chunk = slice(first, first + CHUNK)
+        z = net.logits(examples.X[chunk])
+        weight = None if examples.weight is None else examples.weight[chunk]
+        share = float(z.shape[0]) if weight is None else float(xp.sum(weight))
+        total += share * float(xp.loss_and_delta(net.kind, z, examples.target[chunk], weight)[0])
+        mass += share
+        outputs.append(xp.to_numpy(xp.activate(z, net.kind.output)))
+    weight = None if examples.weight is None else xp.to_numpy(examples.weight)
+    return total / mass, score(task or net.task, np.concatenate(outputs), xp.to_numpy(examples.target), weight)
+
+
+def evaluate_rows(net: FeedForward, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, float]:
+    """Check these rows and evaluate `net` on them; see `MLP.evaluate`."""
+    examples, class_numbers = net.check_examples(X, y, sample_weight)
+    return evaluate(net, examples, "classes" if class_numbers else net.task)
+
+
+def score(task: str, y: NDArray[Any], target: NDArray[Any], weight: NDArray[Any] | None = None) -> float:
+    """Share of the rows that are right, or for numbers the coefficient of determination, mean over the outputs.
+
+    Parameters
+    ----------
+    task : {"classes", "labels", "numbers"}
+        As `MLP.task`.
+    y : ndarray, shape (n, n_out)
+        What the network gave.
+    target : ndarray, shape (n,) of class numbers or (n, n_out)
+    weight : ndarray, shape (n,), optional
+
+    Examples
+    --------
+    >>> score("classes", np.array([[0.9, 0.1], [0.6, 0.4]]), np.array([0, 1]))
+    0.5
+    """
+    if task == "classes":
+        truth = target if target.ndim == 1 else target.argmax(axis=1)
+        return float(np.average(y.argmax(axis=1) == truth, weights=weight))
+    if task == "labels":
+        return float(np.average(((y > 0.5) == (target > 0.5)).all(axis=1), weights=weight))
+    y, target = y.astype(np.float64), target.astype(np.float64)
+    residual = np.average(np.square(y - target), axis=0, weights=weight)
+    variance = np.average(np.square(target - np.average(target, axis=0, weights=weight)), axis=0, weights=weight)
+    # a constant target leaves nothing to explain: 1 for getting it right, else 0, as scikit-learn has it
+    varies = np.ptp(target if weight is None else target[weight > 0], axis=0) > 0
+    r2 = np.where(varies, 1 - residual / np.where(varies, variance, 1), np.where(residual > 0, 0.0, 1.0))
+    return float(r2.mean())

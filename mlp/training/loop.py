@@ -1,0 +1,148 @@
+"""The loop over epochs; what happens within an epoch is `backends.loop`."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from mlp._backends import EpochPlan, Shuffle, Trainer
+from mlp.network import Examples, FeedForward
+from mlp.training.callbacks import Callback, Run
+from mlp.training.divergence import divergence
+from mlp.training.early_stopping import EarlyStopping, watch
+from mlp.training.evaluation import evaluate
+from mlp.training.history import History
+from mlp.training.interrupt import stop_on_ctrl_c
+from mlp.training.progress import progress_bar
+from mlp.training.state import TrainingState
+
+
+def train(
+    net: FeedForward,
+    examples: Examples,
+    state: TrainingState,
+    *,
+    epochs: int,
+    batch_size: int,
+    shuffle: bool = True,
+    validation: Examples | None = None,
+    early_stopping: EarlyStopping | None = None,
+    callbacks: Sequence[Callback] = (),
+    progress: bool = False,
+    catch_interrupt: bool = True,
+) -> History:
+    """Train `net` until `state` has seen `epochs` epochs.
+
+    Raises
+    ------
+    DivergenceError
+        If a loss or a weight is not finite.  The network keeps the weights it had when that epoch began.
+    """
+    run = Run(net, state, epochs)
+    each_batch = [hook for hook in callbacks if type(hook).on_batch_end is not Callback.on_batch_end]
+
+    def on_batch(batch: int, loss: float) -> None:
+        for hook in each_batch:
+            hook.on_batch_end(run, batch, loss)
+
+    state.history.stop_reason = ""
+    if state.restored:
+        state.exchange(net)
+    monitor = early_stopping.monitor if early_stopping else ""
+    if monitor != state.monitor:  # the best of one figure says nothing of another
+        state.forget_best()
+        state.monitor = monitor
+    for hook in callbacks:
+        hook.on_train_begin(run)
+    interrupts = stop_on_ctrl_c(run) if catch_interrupt else contextlib.nullcontext()
+    trainer = _make_trainer(run, examples, batch_size)
+    with interrupts, progress_bar(run, examples.rows, batch_size, shown=progress):
+        while state.epoch < epochs and not run.control.stop_requested:
+            if trainer.params is not net.parameters or trainer.state is not state.slots:  # a callback moved the network
+                trainer = _make_trainer(run, net.on_device(examples), batch_size)
+            elif callbacks:
+                trainer.refresh()  # a callback may have assigned weights
+            plan = _plan_epoch(net, state, examples.rows, batch_size, shuffle)
+            if not _train_epoch(run, trainer, plan, on_batch if each_batch else None):
+                break
+            watched = state.history.loss[-1]
+            if validation is not None:
+                watched, score = evaluate(net, validation)
+                state.history.append_validation(watched, score)
+            elif state.history.val_loss:
+                state.history.append_validation(math.nan, math.nan)
+            state.optimizer.schedule.observe(watched)
+            if early_stopping:
+                watch(run, early_stopping)
+            for hook in callbacks:
+                hook.on_epoch_end(run)
+    state.history.stop_reason = state.history.stop_reason or f"all {epochs} epochs done"
+    if early_stopping and state.other_weights is not None:
+        state.exchange(net)
+    for hook in callbacks:
+        hook.on_train_end(run)
+    return state.history
+
+
+def _make_trainer(run: Run, examples: Examples, batch_size: int) -> Trainer:
+    net, state = run.net, run.state
+    return net.xp.trainer(net.plan, state.optimizer.rule, *examples, net.parameters, state.slots, batch_size)
+
+
+def _plan_epoch(net: FeedForward, state: TrainingState, n: int, batch_size: int, shuffle: bool) -> EpochPlan:
+    n_batches = -(-n // batch_size)
+    optimizer = state.optimizer
+    return EpochPlan(
+        network=net.plan,
+        rule=optimizer.rule,
+        batch_size=batch_size,
+        order=Shuffle(net.seed, state.epoch, n) if shuffle else np.arange(n),
+        learning_rates=optimizer.schedule.rates(state.step, state.epoch, n_batches),
+        l2=np.full(n_batches, net.l2),
+        l1=net.l1,
+        weight_decay=optimizer.weight_decay,
+        clip_value=optimizer.clip_value,
+        clip_norm=optimizer.clip_norm,
+        seed=net.seed,
+        epoch=state.epoch,
+        first_step=state.step,
+    )
+
+
+def _train_epoch(run: Run, trainer: Trainer, plan: EpochPlan, on_batch: Callable[[int, float], None] | None) -> bool:
+    """Train for one epoch and record its result; False if it was stopped before its first batch."""
+    net, state, xp = run.net, run.state, run.net.xp
+    run.control.batches_done = 0
+    xp.synchronize()
+    start = time.perf_counter()
+    try:
+        (result,) = trainer.epochs([plan], run.control, on_batch)
+    except BaseException:  # of a callback, or a second Ctrl-C: a part of an epoch cannot be resumed exactly
+        trainer.roll_back()
+        raise
+    done = len(result.losses)
+    if result.failed is not None or not result.finite:
+        trainer.roll_back()
+        raise divergence(net, plan, trainer, state, done - 1)
+    trainer.read_back()
+    xp.synchronize()
+    seconds = time.perf_counter() - start
+    if not done:
+        return False
+    weights, total = result.weights, result.weights.sum()
+    rows = min(done * plan.batch_size, len(plan.order))
+    history = state.history
+    history.loss.append(float(result.losses @ weights / total) if total else 0.0)
+    history.learning_rate.append(float(plan.learning_rates[done - 1]))
+    history.samples_per_second.append(rows / max(seconds, 1e-9))
+    history.seconds.append(seconds)
+    state.epoch += 1
+    state.step += done
+    run.whole_epoch = done == len(plan.batches)
+    if not run.whole_epoch:
+        history.stop_reason += f" (in epoch {state.epoch}, after {done} of {len(plan.batches)} batches)"
+    return True
