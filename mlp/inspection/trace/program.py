@@ -92,7 +92,7 @@ def _formulas(trace: Recording) -> tuple[list[str], list[str]]:
         elif isinstance(function, FunctionType):
             functions[function.__name__] = inspect.getsource(function)
             for name in function.__code__.co_names:
-                found = getattr(formulas, name, None)
+                found = function.__globals__.get(name)
                 if name in formulas.NAMES:
                     names.add(name)
                 elif isinstance(found, float):

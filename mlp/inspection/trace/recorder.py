@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 
-from mlp._backends import Activation, Backend, NetworkPlan, formulas
+from mlp._backends import Activation, Backend, NetworkPlan, Trainer, formulas
 from mlp.inspection.trace import symbols
 from mlp.inspection.trace.quantities import Quantity, Step
 
