@@ -11,7 +11,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE / "_ext")]
 
-import mlp
+import mlp  # noqa: E402  # the path comes first
 
 project = "mlp"
 author = "the mlp developers"

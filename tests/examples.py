@@ -28,9 +28,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
-PAGES = [
-    path for path in sorted(DOCS.rglob("*.md")) if not {"_build", "generated"} & set(path.relative_to(DOCS).parts)
-]
+PAGES = [path for path in sorted(DOCS.rglob("*.md")) if not {"_build", "generated"} & set(path.relative_to(DOCS).parts)]
 
 LIBRARIES = {
     r"\btorch\b": "torch",

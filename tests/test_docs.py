@@ -1,7 +1,8 @@
-"""The documentation: every example runs, every link and every public name is there, the tables are the recorded ones."""
+"""The documentation: every example runs, every link and public name is there, the tables are the recorded ones."""
 
 from __future__ import annotations
 
+import json
 import re
 from xml.etree import ElementTree
 
@@ -14,6 +15,7 @@ from mlp.bench.report import as_markdown
 from mlp.bench.results import Report
 
 WITH_EXAMPLES = [page for page in examples.PAGES if examples.blocks(page) and page.name != "tour.md"]
+RESULTS = examples.ROOT / "benchmarks" / "results"
 API = "".join(page.read_text(encoding="utf-8") for page in examples.PAGES if page.parent.name == "api")
 
 
@@ -75,6 +77,14 @@ def test_the_training_guide_names_every_formula_and_optimizer():
 def test_the_full_table_of_speeds_is_the_recorded_one():
     page = (examples.DOCS / "guide" / "performance.md").read_text(encoding="utf-8")
     assert examples.table(page, "bench") == recorded()
+    assert examples.table(page, "bench-adam") == recorded("cpu-adam.json")
+
+
+def test_the_speeds_of_the_drop_in_classes_are_the_recorded_ones():
+    page = (examples.DOCS / "guide" / "performance.md").read_text(encoding="utf-8")
+    benchmarks = json.loads((RESULTS / "drop-in.json").read_text())["benchmarks"]
+    rows = [benchmark["group"].partition(" times")[0] for benchmark in benchmarks if "numba]" in benchmark["name"]]
+    assert rows == [f"{task}: {factor}" for task, factor in re.findall(r"^\| (.+) \| ([\d.]+) \|$", page, re.MULTILINE)]
 
 
 def test_the_table_of_the_readme_is_a_part_of_it():
@@ -87,8 +97,8 @@ def test_the_table_of_the_readme_is_a_part_of_it():
     ]
 
 
-def recorded():
-    return as_markdown(Report.load(examples.ROOT / "benchmarks" / "results" / "cpu.json")).splitlines()
+def recorded(name="cpu.json"):
+    return as_markdown(Report.load(RESULTS / name)).splitlines()
 
 
 # -- the drawing of the fused epoch ---------------------------------------------------------------------

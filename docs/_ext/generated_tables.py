@@ -1,4 +1,4 @@
-"""Directives whose text comes out of the program: the formulas' tables, the command line's help, the `Status` of backends."""
+"""Directives whose text comes out of the program: the tables of formulas, and the help of the command line."""
 
 from __future__ import annotations
 
