@@ -6,6 +6,7 @@ import json
 import re
 from xml.etree import ElementTree
 
+import click
 import examples
 import pytest
 
@@ -34,6 +35,23 @@ def test_the_examples_of_a_page_run_in_order(page, tmp_path, request, monkeypatc
     left_out = examples.run(found, tmp_path, mnist)
     if left_out:  # all others ran
         pytest.skip("; ".join(left_out))
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("python", "1 / 0"),
+        ("pycon", ">>> 1 + 1\n3"),
+        ("console", "$ mlp --version\nmlp, version 9.9"),
+        ("console", "$ mlp train digitz"),
+        ("console", "$ rm -r ."),
+        ("sh", "mlp train digits --epoch 3"),
+        ("sh", "mlp tarin digits"),
+    ],
+)
+def test_an_example_that_is_wrong_is_noticed(language, text, tmp_path):
+    with pytest.raises((AssertionError, ZeroDivisionError, KeyError, click.UsageError)):
+        examples.run([examples.Block("page.md", 1, language, text + "\n")], tmp_path, None)
 
 
 @pytest.mark.parametrize("page", [examples.README, *examples.PAGES], ids=lambda page: page.name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-WIDTH, TOP, GAP = 420, 92, 26
+WIDTH, TOP, GAP = 420, 92, 38
 LANES, PICTURE, TEXT = (16, 42), 80, 172
 STYLE = """
 .bg { fill: #ffffff; stroke: #c9d1d9; }
@@ -76,7 +76,7 @@ def phase(y, title, split, label, lines, note):
     parts += picture(PICTURE, y + 12, split, label)
     parts.append(f'<text class="title" x="{TEXT}" y="{y + 14}">{title}</text>')
     parts += [f'<text x="{TEXT}" y="{y + 35 + 18 * number}">{line}</text>' for number, line in enumerate(lines)]
-    wall = y + height + GAP / 2
+    wall = y + height + 14
     parts.append(f'<line class="wall" x1="10" y1="{wall:g}" x2="66" y2="{wall:g}"/>')
     if note:
         parts.append(f'<text class="note" x="{PICTURE}" y="{wall + 4:g}">{note}</text>')
