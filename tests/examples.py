@@ -58,7 +58,9 @@ class Block:
 
     @property
     def needs_mnist(self) -> bool:
-        return self.runs and "mnist" in self.text
+        return self.runs and bool(
+            re.search(r"load\(\"mnist\"|^(>>> )?mnist\.|train mnist|runs/mnist", self.text, re.MULTILINE)
+        )
 
     @property
     def missing(self) -> str | None:

@@ -54,6 +54,16 @@ def test_an_example_that_is_wrong_is_noticed(language, text, tmp_path):
         examples.run([examples.Block("page.md", 1, language, text + "\n")], tmp_path, None)
 
 
+def test_blocks_without_their_needs_are_left_out_and_said(tmp_path):
+    found = [
+        examples.Block("page.md", 1, "python", 'mlp.data.load("mnist")'),
+        examples.Block("page.md", 9, "console", "$ mlp train mnist"),
+        examples.Block("page.md", 19, "sh", "mlp train mnist"),
+    ]
+    left_out = examples.run(found, tmp_path, None)
+    assert [line.partition(":")[0] for line in left_out] == ["line 1", "line 9"]
+
+
 @pytest.mark.parametrize("page", [examples.README, *examples.PAGES], ids=lambda page: page.name)
 def test_every_block_of_code_names_its_language(page):
     fences = re.findall(r"^[ \t]*```.*$", page.read_text(encoding="utf-8"), re.MULTILINE)
