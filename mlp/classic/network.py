@@ -217,7 +217,7 @@ class Network:
             raise
 
     def cost_derivative(self, output_activations: Any, y: Any) -> Any:
-        """Slope of the cost of one example, 1/2 |a - y|^2, in the output activations a: a - y."""
+        """Slope of the cost of one example, ``1/2 |a - y|^2``, in the output activations a: a - y."""
         return formulas.losses.quadratic(output_activations, y)[1]
 
     def to_mlp(self) -> MLP:

@@ -1,0 +1,140 @@
+"""The documentation: every example runs, every link and public name is there, the tables are the recorded ones."""
+
+from __future__ import annotations
+
+import json
+import re
+from xml.etree import ElementTree
+
+import click
+import examples
+import pytest
+
+import mlp
+from backends import formulas
+from mlp.bench.report import as_markdown
+from mlp.bench.results import Report
+
+WITH_EXAMPLES = [page for page in examples.PAGES if examples.blocks(page) and page.name != "tour.md"]
+RESULTS = examples.ROOT / "benchmarks" / "results"
+API = "".join(page.read_text(encoding="utf-8") for page in examples.PAGES if page.parent.name == "api")
+
+
+def name_of(page):
+    return page.relative_to(examples.DOCS).as_posix()
+
+
+@pytest.mark.parametrize("page", WITH_EXAMPLES, ids=name_of)
+def test_the_examples_of_a_page_run_in_order(page, tmp_path, request, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = examples.blocks(page)
+    try:
+        mnist = request.getfixturevalue("mnist_folder") if any(block.needs_mnist for block in found) else None
+    except pytest.skip.Exception:
+        mnist = None
+    left_out = examples.run(found, tmp_path, mnist)
+    if left_out:  # all others ran
+        pytest.skip("; ".join(left_out))
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("python", "1 / 0"),
+        ("pycon", ">>> 1 + 1\n3"),
+        ("console", "$ mlp --version\nmlp, version 9.9"),
+        ("console", "$ mlp train digitz"),
+        ("console", "$ rm -r ."),
+        ("sh", "mlp train digits --epoch 3"),
+        ("sh", "mlp tarin digits"),
+    ],
+)
+def test_an_example_that_is_wrong_is_noticed(language, text, tmp_path):
+    with pytest.raises((AssertionError, ZeroDivisionError, KeyError, click.UsageError)):
+        examples.run([examples.Block("page.md", 1, language, text + "\n")], tmp_path, None)
+
+
+def test_blocks_without_their_needs_are_left_out_and_said(tmp_path):
+    found = [
+        examples.Block("page.md", 1, "python", 'mlp.data.load("mnist")'),
+        examples.Block("page.md", 9, "console", "$ mlp train mnist"),
+        examples.Block("page.md", 19, "sh", "mlp train mnist"),
+    ]
+    left_out = examples.run(found, tmp_path, None)
+    assert [line.partition(":")[0] for line in left_out] == ["line 1", "line 9"]
+
+
+@pytest.mark.parametrize("page", [examples.README, *examples.PAGES], ids=lambda page: page.name)
+def test_every_block_of_code_names_its_language(page):
+    fences = re.findall(r"^[ \t]*```.*$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(fences) % 2 == 0
+    known = {"```python", "```pycon", "```console", "```sh", "```text", "```toml", "```{eval-rst}", "```{toctree}"}
+    assert set(fences[::2]) <= known
+    assert set(fences[1::2]) <= {"```"}
+
+
+@pytest.mark.parametrize("page", [examples.README, *examples.PAGES], ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in examples.links(page.read_text(encoding="utf-8")):
+        path, _, anchor = target.partition("#")
+        found = page.parent / path
+        assert found.exists(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.+)$", found.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles], target
+
+
+def test_every_public_name_is_in_the_reference():
+    names = re.findall(r"^   (\w+)$|(?:autoexception|py:module):: (?:mlp\.)?(\w+)$", API, re.MULTILINE)
+    assert set(mlp.__all__) <= {name for pair in names for name in pair}
+
+
+@pytest.mark.parametrize("module", ["classic", "data", "plots", "trace"])
+def test_every_public_name_of_a_module_is_in_the_reference(module):
+    names = set(getattr(mlp, module).__all__) - {"SOURCE_NAMES"}
+    assert names <= set(re.findall(r"^   (\w+)$", API, re.MULTILINE))
+
+
+def test_the_training_guide_names_every_formula_and_optimizer():
+    text = (examples.DOCS / "guide" / "training.md").read_text(encoding="utf-8")
+    quoted = set(re.findall(r"`(\w+)`", text))
+    assert {*formulas.ACTIVATIONS, *formulas.LOSSES} <= quoted
+    assert set(mlp.optimizers.OPTIMIZERS) <= quoted
+
+
+def test_the_full_table_of_speeds_is_the_recorded_one():
+    page = (examples.DOCS / "guide" / "performance.md").read_text(encoding="utf-8")
+    assert examples.table(page, "bench") == recorded()
+    assert examples.table(page, "bench-adam") == recorded("cpu-adam.json")
+
+
+def test_the_speeds_of_the_drop_in_classes_are_the_recorded_ones():
+    page = (examples.DOCS / "guide" / "performance.md").read_text(encoding="utf-8")
+    benchmarks = json.loads((RESULTS / "drop-in.json").read_text())["benchmarks"]
+    rows = [benchmark["group"].partition(" times")[0] for benchmark in benchmarks if "numba]" in benchmark["name"]]
+    assert rows == [f"{task}: {factor}" for task, factor in re.findall(r"^\| (.+) \| ([\d.]+) \|$", page, re.MULTILINE)]
+
+
+def test_the_table_of_the_readme_is_a_part_of_it():
+    shown = examples.table(examples.README.read_text(encoding="utf-8"), "bench")
+    batches = {line.split("|")[2].strip() for line in shown[2:]}
+    nets = {line.split("|")[1].strip() for line in shown[2:]}
+    assert (len(nets), batches) == (4, {"16", "32", "128"})
+    assert shown == [
+        line for number, line in enumerate(recorded()) if number < 2 or line.split("|")[2].strip() in batches
+    ]
+
+
+def recorded(name="cpu.json"):
+    return as_markdown(Report.load(RESULTS / name)).splitlines()
+
+
+# -- the drawing of the fused epoch ---------------------------------------------------------------------
+
+
+def test_the_drawing_is_what_its_script_draws():
+    namespace = {"__name__": "drawing"}
+    exec((examples.DOCS / "develop" / "draw_fused_epoch.py").read_text(encoding="utf-8"), namespace)
+    drawn = (examples.DOCS / "_static" / "fused-epoch.svg").read_text(encoding="utf-8")
+    assert drawn == namespace["drawing"]()
+    ElementTree.fromstring(drawn)
