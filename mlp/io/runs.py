@@ -5,7 +5,8 @@ A run's folder holds
 - ``config.json``: the data, the network, how it is trained, the backend and why, the machine, the parent run;
 - ``metrics.csv``: a row for each epoch, written as soon as the epoch is done;
 - ``model.safetensors``: the network, see `mlp.load`;
-- ``training.safetensors``: the network with the memory of its training after the last whole epoch, see `resume`;
+- ``training.safetensors``: the network with the memory of its training after the last whole epoch, for
+  `mlp.runs.resume`;
 - ``results.json``: what came of it, once it has ended.
 
 It is never written to by another run: one that is resumed goes on in a folder of its own, which names its parent.
