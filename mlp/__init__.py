@@ -24,6 +24,7 @@ _HOMES = {
     "mlp.custom": ("custom_activation", "custom_loss"),
     "mlp.persistence": ("load",),
     "mlp.interchange": ("from_sklearn", "from_torch"),
+    "mlp.many_networks": ("fit_many",),
     "mlp._backends": (
         "BackendUnavailableError",
         "ConfigurationError",
@@ -81,6 +82,7 @@ if TYPE_CHECKING:
     from mlp.custom import custom_activation, custom_loss
     from mlp.estimators import MLPClassifier, MLPRegressor
     from mlp.interchange import from_sklearn, from_torch
+    from mlp.many_networks import fit_many
     from mlp.model import MLP
     from mlp.optimizers import SGD, Adagrad, Adam, AdamW, GradientDescent, Optimizer, RMSprop
     from mlp.persistence import load

@@ -29,6 +29,8 @@ class History:
         Why training ended.
     backend, backend_reason : str
         Where it ran, and why there.
+    error : str
+        Why `mlp.fit_many` could not finish the training; empty if it did.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -41,6 +43,7 @@ class History:
     stop_reason: str = ""
     backend: str = ""
     backend_reason: str = ""
+    error: str = ""
 
     def __len__(self) -> int:
         return len(self.loss)

@@ -1,0 +1,178 @@
+"""`fit_many`: several networks of one architecture trained in one call, each as its own `fit` would train it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlp._backends import ConfigurationError, DataError, DivergenceError, ShapeError
+from mlp.model import MLP
+from mlp.optimizers import Optimizer
+from mlp.training import EarlyStopping, History
+from mlp.validation import as_array
+
+
+def fit_many(
+    nets: Sequence[MLP],
+    X: Any,
+    y: Any,
+    *,
+    rows: Sequence[Any] | None = None,
+    validation_data: tuple[Any, ...] | Sequence[tuple[Any, ...]] | None = None,
+    early_stopping: EarlyStopping | bool = False,
+    epochs: int = 10,
+    batch_size: int | None = 32,
+    optimizer: str | Optimizer | Sequence[str | Optimizer] | None = None,
+    progress: bool = False,
+) -> list[History]:
+    """Train several networks of one architecture: the folds of a cross-validation, or the settings of a search.
+
+    Parameters
+    ----------
+    nets : sequence of MLP
+        With the same sizes, activations, loss, dtype and backend.  Seeds, dropout and penalties may differ.
+    X : array_like, shape (n, n_in)
+    y : array_like, shape (n,) or (n, n_out)
+        As of `MLP.fit`.
+    rows : sequence of array_like, optional
+        ``rows[i]`` are the rows of X and y that network i is trained on: their numbers, or a mask of booleans.
+        Default: all rows.
+    validation_data : tuple (X, y) or (X, y, sample_weight), or a list of them, optional
+        One for all networks, or a list with one for each.
+    early_stopping : EarlyStopping or bool
+        As of `MLP.fit`, for each network on its own.
+    epochs : int
+    batch_size : int
+    optimizer : str or Optimizer, or a list of them, optional
+        One for all networks, or a list with one for each.  Default: Adam.
+    progress : bool
+        Show a progress bar on stderr if that is a terminal.
+
+    Returns
+    -------
+    list of History
+        One for each network, also in `MLP.history`.
+
+    Raises
+    ------
+    DivergenceError
+        At the end, if a network has diverged: the first such error, with a note on the others.  The other networks
+        are trained.  `History.error` has the text of each network's error, and is empty for those without one.
+    ConfigurationError, DataError, ShapeError, DtypeError
+        Before any training, except for what only concerns the rows of a single network.
+
+    Notes
+    -----
+    Each result has the same bits as that network's own ``fit(X[rows[i]], y[rows[i]], ...)``.
+
+    Examples
+    --------
+    Two folds of a cross-validation:
+
+    >>> import numpy as np, mlp
+    >>> digits = mlp.data.load("digits")
+    >>> fold = np.arange(len(digits.X)) % 2
+    >>> nets = [mlp.MLP([64, 16, 10], input_scale=digits.input_scale, seed=seed) for seed in (0, 1)]
+    >>> histories = mlp.fit_many(nets, digits.X, digits.y, rows=[fold != 0, fold != 1], epochs=20)
+    >>> [net.score(digits.X[fold == i], digits.y[fold == i]) > 0.85 for i, net in enumerate(nets)]
+    [True, True]
+    """
+    nets = _check_networks(nets)
+    chosen = _one_each("optimizer", optimizer, len(nets))
+    held_out = _one_each("validation_data", validation_data, len(nets))
+    X, y = (as_array(name, value, nets[0].xp) for name, value in (("X", X), ("y", y)))
+    if X.shape[:1] != y.shape[:1]:
+        raise ShapeError(f"X {X.shape} and y {y.shape} must have the same number of rows.")
+    parts = [slice(None)] * len(nets) if rows is None else _check_rows(rows, len(nets), len(X))
+    errors: dict[int, DivergenceError] = {}
+    for i in _with_progress_bar(len(nets), shown=progress):
+        net, part = nets[i], parts[i]
+        try:
+            net.fit(
+                X[part],
+                y[part],
+                epochs=epochs,
+                batch_size=batch_size,
+                optimizer=chosen[i],
+                validation_data=held_out[i],
+                early_stopping=early_stopping,
+            )
+        except DivergenceError as error:
+            errors[i] = error
+            assert net.history is not None
+            net.history.error = str(error)
+    if errors:
+        first, raised = next(iter(errors.items()))
+        raised.add_note(
+            f"This is network {first} of {len(nets)}, counted from 0. {len(errors)} of them diverged "
+            f"({', '.join(map(str, errors))}); the others are trained. net.history.error has the text of each error."
+        )
+        raise raised
+    return [net.history for net in nets if net.history is not None]
+
+
+def _check_networks(nets: Iterable[MLP]) -> list[MLP]:
+    nets = list(nets)
+    if not nets or not all(isinstance(net, MLP) for net in nets):
+        raise ConfigurationError("fit_many trains a sequence of one or more mlp.MLP networks.")
+    if len({id(net) for net in nets}) < len(nets):
+        raise ConfigurationError("fit_many was given the same network twice: it would be trained on top of itself.")
+    for what in ("sizes", "activations", "loss", "dtype", "backend"):
+        first, *others = (_property(net, what) for net in nets)
+        for i, other in enumerate(others, start=1):
+            if other != first:
+                raise ConfigurationError(
+                    f"fit_many trains networks of one architecture on one backend: the {what} of network {i} is "
+                    f"{other}, and that of network 0 is {first}."
+                )
+    return nets
+
+
+def _property(net: MLP, what: str) -> Any:
+    if what == "activations":
+        return [row.name for row in net.plan.activations]
+    if what == "loss":
+        return net.kind.loss.name
+    return getattr(net, what)
+
+
+def _one_each(name: str, value: Any, count: int) -> list[Any]:
+    """The values of a list, which must have one for each network, or one value for all."""
+    if not isinstance(value, list):
+        return [value] * count
+    if len(value) != count:
+        raise ConfigurationError(
+            f"{name} is a list of {len(value)}, and there are {count} networks: give one for each."
+        )
+    return value
+
+
+def _check_rows(rows: Sequence[Any], count: int, n: int) -> list[NDArray[Any]]:
+    if len(rows) != count:
+        raise ConfigurationError(f"rows has {len(rows)} entries, and there are {count} networks: give one for each.")
+    checked = []
+    for i, part in enumerate(rows):
+        part = np.asarray(part)
+        if part.dtype == bool and part.shape != (n,):
+            raise ShapeError(f"rows[{i}] is a mask of shape {part.shape}; for {n} rows of X it must be ({n},).")
+        if part.dtype != bool and (part.dtype.kind not in "iu" or part.ndim != 1):
+            raise DataError(f"rows[{i}] must be row numbers or a mask of booleans, not {part.ndim}-d {part.dtype}.")
+        if part.dtype != bool and part.size and not 0 <= part.min() <= part.max() < n:
+            raise DataError(f"rows[{i}] names row {part.min() if part.min() < 0 else part.max()}; X has {n} rows.")
+        checked.append(np.flatnonzero(part) if part.dtype == bool else part)
+        if not checked[-1].size:
+            raise DataError(f"rows[{i}] is empty: network {i} has nothing to train on.")
+    return checked
+
+
+def _with_progress_bar(count: int, *, shown: bool) -> Iterable[int]:
+    if not shown or not sys.stderr.isatty():
+        return range(count)
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(range(count), "networks", console=Console(stderr=True))
