@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from pathlib import Path
@@ -35,6 +36,15 @@ def pytest_report_header():
         f"backends: {', '.join(backends.available())}",
         *(f"not here: {name}: {why}" for name, why in missing.items()),
     ]
+
+
+@pytest.fixture(autouse=True)
+def _restore_logging():
+    """Undo what the command line does to the logger, which would hide messages from later tests."""
+    logger = logging.getLogger("mlp")
+    handlers, propagate = logger.handlers, logger.propagate
+    yield
+    logger.handlers, logger.propagate = handlers, propagate
 
 
 @pytest.fixture(scope="session", params=backends.available())
