@@ -447,7 +447,7 @@ def test_mistakes_of_the_caller_are_told(moons: Any, digits: Any, digits_net: ml
 
 def test_without_matplotlib_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(mlp.ConfigurationError, match="pip install matplotlib$"):
+    with pytest.raises(mlp.ConfigurationError, match=r"pip install matplotlib$"):
         plots.network(mlp.MLP([2, 2]))
 
 

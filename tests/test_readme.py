@@ -21,7 +21,8 @@ from sklearn.neural_network import MLPClassifier
 import mlp
 from backends import formulas
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 SIZES, N, ETA = (64, 12, 10), 200, 0.1
 X, y = load_digits(return_X_y=True)
 X, y = X[:N] / 16, y[:N]
@@ -33,11 +34,23 @@ def test_the_python_blocks_run_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     assert len(blocks) >= 3
-    namespace = {"Activation": formulas.Activation}  # one block is an excerpt of backends/formulas.py
+    namespace = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), namespace)
     assert namespace["net"].plan.activations[0].name == "bent"
     assert (tmp_path / "digits.safetensors").exists()
+
+
+def test_the_activation_of_contributing_has_the_right_slope():
+    [block] = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    namespace = {"Activation": formulas.Activation}  # an excerpt of backends/formulas.py
+    exec(compile(block, "CONTRIBUTING.md", "exec"), namespace)
+    z, step = np.array([-2.0, -0.5, 0.25, 3.0]), 1e-6
+    function, backward = namespace["softsign"], namespace["softsign_backward"]
+    slope = (function(z + step) - function(z - step)) / (2 * step)
+    assert_allclose(backward(np.ones(4), function(z)), slope, rtol=1e-8)
 
 
 # -- the table ------------------------------------------------------------------------------------------
