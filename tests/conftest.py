@@ -39,12 +39,10 @@ def pytest_report_header():
 
 
 @pytest.fixture(autouse=True)
-def _restore_logging():
-    """Undo what the command line does to the logger, which would hide messages from later tests."""
+def _messages_reach_caplog():
+    """The command line turns the logger's messages to the terminal, and fixtures and earlier tests may have called it."""
     logger = logging.getLogger("mlp")
-    handlers, propagate = logger.handlers, logger.propagate
-    yield
-    logger.handlers, logger.propagate = handlers, propagate
+    logger.handlers, logger.propagate = [], True
 
 
 @pytest.fixture(scope="session", params=backends.available())
