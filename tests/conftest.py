@@ -40,7 +40,7 @@ def pytest_report_header():
 
 @pytest.fixture(autouse=True)
 def _messages_reach_caplog():
-    """The command line turns the logger's messages to the terminal, and fixtures and earlier tests may have called it."""
+    """The command line keeps the logger's messages to itself; a fixture or an earlier test may have called it."""
     logger = logging.getLogger("mlp")
     logger.handlers, logger.propagate = [], True
 
