@@ -370,7 +370,7 @@ def test_stop_before_the_first_batch():
 
 @pytest.mark.skipif(os.name == "nt", reason="signals work otherwise there")
 def test_ctrl_c(any_work_is_shared):
-    # some seconds of work, so that the signal comes before its end on a busy machine, too
+    # about two seconds of work, so that the signal comes before its end on a busy machine, too
     case, control = make([64, 200, 160, 3], n=8 * 20000, batch_size=8, rate=1e-4), Control()
     params, state = case.params.copy(), case.state.copy()
 
