@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from pathlib import Path
@@ -35,6 +36,13 @@ def pytest_report_header():
         f"backends: {', '.join(backends.available())}",
         *(f"not here: {name}: {why}" for name, why in missing.items()),
     ]
+
+
+@pytest.fixture(autouse=True)
+def _messages_reach_caplog():
+    """The command line keeps the logger's messages to itself; a fixture or an earlier test may have called it."""
+    logger = logging.getLogger("mlp")
+    logger.handlers, logger.propagate = [], True
 
 
 @pytest.fixture(scope="session", params=backends.available())

@@ -92,7 +92,7 @@ def test_a_peer_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setattr(importlib, "import_module", without_torch)
     field = find_contestants(["numpy"], ["PyTorch", "NumPy by hand"])
     assert [contestant.name for contestant in field.contestants] == ["mlp numpy", "NumPy by hand"]
-    assert field.missing == {"PyTorch": "torch is not installed: pip install 'mlp[peers]'"}
+    assert field.missing == {"PyTorch": "torch is not installed: pip install torch"}
 
 
 def test_a_peer_that_nobody_knows_is_refused():

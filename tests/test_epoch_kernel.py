@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -371,12 +372,13 @@ def test_stop_before_the_first_batch():
 
 @pytest.mark.skipif(os.name == "nt", reason="signals work otherwise there")
 def test_ctrl_c(any_work_is_shared):
-    case, control = make([64, 80, 66, 3], n=8 * 20000, batch_size=8, rate=1e-4), Control()
+    # about two seconds of work, so that the signal comes before its end on a busy machine, too
+    case, control = make([64, 200, 160, 3], n=8 * 20000, batch_size=8, rate=1e-4), Control()
     params, state = case.params.copy(), case.state.copy()
 
     def interrupt_soon():
         while control.batches_done < 50:
-            pass
+            time.sleep(0.001)
         os.kill(os.getpid(), signal.SIGINT)
 
     watcher = threading.Thread(target=interrupt_soon)

@@ -180,7 +180,8 @@ def _why_missing(name: str) -> str:
     try:
         library = importlib.import_module(package)
     except ModuleNotFoundError:
-        return f"{package} is not installed: pip install 'mlp[peers]'"
+        distribution = "scikit-learn" if package.startswith("sklearn") else package
+        return f"{package} is not installed: pip install {distribution}"
     except Exception as error:
         return f"{package} cannot be imported: {type(error).__name__}: {error}"
     if "CUDA" in name and not library.cuda.is_available():

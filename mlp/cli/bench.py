@@ -113,7 +113,7 @@ def _plot_paths(path: str | None) -> tuple[Path, Path] | None:
     from mlp._backends import ConfigurationError
 
     if find_spec("matplotlib") is None:
-        raise ConfigurationError("pictures need matplotlib: pip install 'mlp[plot]'")
+        raise ConfigurationError("pictures need matplotlib: pip install matplotlib")
     return first, first.with_stem(f"{first.stem}-roofline")
 
 

@@ -51,7 +51,7 @@ def new_figure(height: float, *, width: float = WIDTH) -> Figure:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ConfigurationError("pictures need matplotlib: pip install 'mlp[plot]'") from error
+        raise ConfigurationError("pictures need matplotlib: pip install matplotlib") from error
     return Figure(figsize=(width, height), layout="constrained")
 
 

@@ -39,7 +39,7 @@ def report(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] |
         import jinja2
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise ConfigurationError(f"a report needs {error.name}: pip install 'mlp[plot]'") from error
+        raise ConfigurationError(f"a report needs {error.name}: pip install matplotlib jinja2") from error
     room = jinja2.Environment(
         loader=jinja2.PackageLoader("mlp.inspection.report", "."),
         autoescape=True,
