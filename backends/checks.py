@@ -21,7 +21,7 @@ class ArgumentChecks:
     device: str
     namespace: ModuleType
 
-    def _own(self, operation: str, *arrays: Array) -> None:
+    def _check_device(self, operation: str, *arrays: Array) -> None:
         for x in arrays:
             if not isinstance(x, self.namespace.ndarray):
                 raise WrongDeviceError(
@@ -30,12 +30,12 @@ class ArgumentChecks:
                     "host first, with that backend's to_numpy(x)."
                 )
 
-    def _floats(self, operation: str, **arrays: Array) -> None:
+    def _check_floats(self, operation: str, **arrays: Array) -> None:
         # this runs before every operation, and a step of a small network is a few dozen of them
         shared = None
         for x in arrays.values():
             if not isinstance(x, self.namespace.ndarray):
-                self._own(operation, x)
+                self._check_device(operation, x)
             if shared is None:
                 shared = x.dtype
             elif x.dtype is not shared and x.dtype != shared:
@@ -48,14 +48,14 @@ class ArgumentChecks:
                 "Cast before the call: xp.asarray(x, dtype)."
             )
 
-    def _same_shape(self, operation: str, **arrays: Array) -> None:
+    def _check_same_shape(self, operation: str, **arrays: Array) -> None:
         # broadcasting would hide a mistake
         if len({x.shape for x in arrays.values()}) > 1:
             found = " and ".join(f"{name} {x.shape}" for name, x in arrays.items())
             raise ShapeError(f"{operation}: {found} must have one shape.")
 
     def _check_out(self, out: Array, shape: tuple[int, ...], dtype: Any) -> None:
-        self._own("out", out)
+        self._check_device("out", out)
         if out.shape != shape:
             raise ShapeError(f"out {out.shape} must have the shape of the result, {shape}.")
         if out.dtype != dtype:
@@ -89,7 +89,7 @@ class ArgumentChecks:
         if target.shape != z.shape:
             numbers = f" or ({z.shape[0]},) of class numbers" if kind.loss.name == "cross_entropy" else ""
             raise ShapeError(f"loss_and_delta: target {target.shape} must have the shape of z, {z.shape}{numbers}.")
-        self._floats("loss_and_delta", z=z, target=target)
+        self._check_floats("loss_and_delta", z=z, target=target)
 
     def _check_dense_backward(self, dy: Array, x: Array, W: Array) -> None:
         if dy.shape != (x.shape[0], W.shape[1]) or x.shape[1] != W.shape[0]:

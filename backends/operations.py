@@ -102,7 +102,7 @@ class Operations(ArgumentChecks):
 
     def to_numpy(self, x: Array) -> NDArray[Any]:
         """The same values as a NumPy array on the host (the array itself if it already is one)."""
-        self._own("to_numpy", x)
+        self._check_device("to_numpy", x)
         return np.asarray(x)
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -139,7 +139,7 @@ class Operations(ArgumentChecks):
         ShapeError
             Naming the dimensions that must be equal.
         """
-        self._floats("matmul", a=a, b=b)
+        self._check_floats("matmul", a=a, b=b)
         self._check_product(a, b, trans_a, trans_b, out)
         return self.namespace.matmul(a.T if trans_a else a, b.T if trans_b else b, out=out)
 
@@ -169,7 +169,7 @@ class Operations(ArgumentChecks):
         -------
         array, shape (n, n_out)
         """
-        self._floats("dense", x=x, W=W, b=b)
+        self._check_floats("dense", x=x, W=W, b=b)
         self._check_dense(x, W, b)
         row = formulas.activation(activation)
         z = self.matmul(x, W, out=out if preactivation is None else preactivation)
@@ -181,7 +181,7 @@ class Operations(ArgumentChecks):
     def activate(self, z: Array, activation: str | Activation, out: Array | None = None) -> Array:
         """Apply an activation to z, shape (n, n_out); `out` may be z itself."""
         row = formulas.activation(activation)
-        self._floats("activate", z=z)
+        self._check_floats("activate", z=z)
         return self._into(out, self._function(row, row.forward)(z), z)
 
     def activate_backward(
@@ -204,9 +204,9 @@ class Operations(ArgumentChecks):
             For ``step``.
         """
         row = formulas.activation(activation)
-        formulas.require_slope(row)
-        self._floats("activate_backward", dy=dy, saved=saved)
-        self._same_shape("activate_backward", dy=dy, saved=saved)
+        formulas.require_derivative(row)
+        self._check_floats("activate_backward", dy=dy, saved=saved)
+        self._check_same_shape("activate_backward", dy=dy, saved=saved)
         return self._into(out, self._function(row, row.backward)(dy, saved), dy)
 
     # -- backward pass ------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ class Operations(ArgumentChecks):
         dW : array, shape (n_in, n_out)
         db : array, shape (n_out,)
         """
-        self._floats("dense_backward", dy=dy, x=x, W=W)
+        self._check_floats("dense_backward", dy=dy, x=x, W=W)
         self._check_dense_backward(dy, x, W)
         dz = self.activate_backward(dy, saved, activation)
         dW = self.matmul(x, dz, trans_a=True, out=dW)
@@ -288,9 +288,9 @@ class Operations(ArgumentChecks):
         delta : array, shape (n, n_out)
         """
         kind = formulas.output_loss(kind)
-        formulas.require_slope(kind.output)
-        self._floats("loss_and_delta", z=z)
-        self._own("loss_and_delta", target)
+        formulas.require_derivative(kind.output)
+        self._check_floats("loss_and_delta", z=z)
+        self._check_device("loss_and_delta", target)
         target = self._as_rows(kind, z, target)
         values, delta = self._values_and_delta(kind, z, target)
         share = self._row_shares(z, weight, batch_weight)[:, None]
@@ -307,7 +307,7 @@ class Operations(ArgumentChecks):
         if weight is None:
             total = n if batch_weight is None else batch_weight
             return self.namespace.full(n, 1 / total if total > 0 else 0.0, dtype=z.dtype)
-        self._floats("loss_and_delta", z=z, weight=weight)
+        self._check_floats("loss_and_delta", z=z, weight=weight)
         if weight.shape != (n,):
             raise ShapeError(f"loss_and_delta: weight {weight.shape} must be ({n},), one number for each row of z.")
         total = weight.sum() if batch_weight is None else self.namespace.asarray(batch_weight, dtype=z.dtype)
@@ -343,7 +343,7 @@ class Operations(ArgumentChecks):
                [0.95, 0.05]])
         """
         kind = formulas.output_loss(kind)
-        self._own("smooth_labels", target)
+        self._check_device("smooth_labels", target)
         if target.ndim == 1:
             target = (target[:, None] == self.namespace.arange(n_outputs)).astype(dtype)
         k = n_outputs if kind.loss.name == "cross_entropy" else 2
@@ -373,8 +373,8 @@ class Operations(ArgumentChecks):
         ----------
         weights, gradient : array, shape (n_weights,)
         """
-        self._floats("add_penalty", weights=weights, gradient=gradient)
-        self._same_shape("add_penalty", weights=weights, gradient=gradient)
+        self._check_floats("add_penalty", weights=weights, gradient=gradient)
+        self._check_same_shape("add_penalty", weights=weights, gradient=gradient)
         value = 0.0
         if l2:
             gradient += l2 * weights
@@ -390,7 +390,7 @@ class Operations(ArgumentChecks):
         The norm's bound is that of Pascanu et al. 2013, with PyTorch's guard: the factor is
         ``min(1, by_norm / (norm + 1e-6))``.
         """
-        self._floats("clip", gradient=gradient)
+        self._check_floats("clip", gradient=gradient)
         if by_value is not None:
             gradient[...] = self.minimum(self.maximum(gradient, -by_value), by_value)
         if by_norm is not None:
@@ -399,7 +399,7 @@ class Operations(ArgumentChecks):
 
     def multiply(self, x: Array, factor: float) -> None:
         """Multiply an array by a number, in place."""
-        self._floats("multiply", x=x)
+        self._check_floats("multiply", x=x)
         x *= factor
 
     def update(self, rule: Rule, params: Array, gradient: Array, state: Array, step: int, learning_rate: float) -> None:
@@ -415,7 +415,7 @@ class Operations(ArgumentChecks):
             Number of this update, counted from 1.
         learning_rate : float
         """
-        self._floats("update", params=params, gradient=gradient, state=state)
+        self._check_floats("update", params=params, gradient=gradient, state=state)
         self._check_update(rule, params, gradient, state)
         new, *new_state = self._formula(rule.row.formula)(params, gradient, *state, *rule.scalars(step, learning_rate))
         params[...] = new
@@ -448,20 +448,20 @@ class Operations(ArgumentChecks):
         first_row : int
             Position of the first row of x in the batch that the counter belongs to.
         """
-        self._floats("dropout", x=x)
+        self._check_floats("dropout", x=x)
         keep = self.asarray(random.keep_mask(x.shape[0], x.shape[1], rate, counter, first_row))
         return self._into(out, self.where(keep, x * (1 / (1 - rate)), 0), x)
 
     def scale_columns(self, x: Array, factors: Array, out: Array | None = None) -> Array:
         """A scaling layer: each column of x, shape (n, n_in), multiplied by its factor, shape (n_in,)."""
-        self._floats("scale_columns", x=x, factors=factors)
+        self._check_floats("scale_columns", x=x, factors=factors)
         self._check_columns("scale_columns", x, factors)
         return self._into(out, x * factors, x)
 
     def scale_columns_backward(self, dy: Array, x: Array, out: Array | None = None) -> Array:
         """Gradient of a scaling layer's factors, shape (n_in,): the sum of ``dy * x`` over the rows."""
-        self._floats("scale_columns_backward", dy=dy, x=x)
-        self._same_shape("scale_columns_backward", dy=dy, x=x)
+        self._check_floats("scale_columns_backward", dy=dy, x=x)
+        self._check_same_shape("scale_columns_backward", dy=dy, x=x)
         return self._into(out, (dy * x).sum(axis=0), dy)
 
     def take_rows(self, x: Array, rows: Array, out: Array | None = None, scale: float = 1.0) -> Array:
@@ -476,7 +476,7 @@ class Operations(ArgumentChecks):
             `scale`: that is how images stored as bytes enter a network.
         scale : float
         """
-        self._own("take_rows", x, rows)
+        self._check_device("take_rows", x, rows)
         if out is None:
             return x[rows]
         if x.dtype == out.dtype:
@@ -489,7 +489,7 @@ class Operations(ArgumentChecks):
 
     def sum(self, x: Array, axis: int | None = None) -> Array:
         """Sum over all entries, or along `axis`."""
-        self._own("sum", x)
+        self._check_device("sum", x)
         return x.sum(axis=axis)
 
     # -- shared --------------------------------------------------------------------------------------

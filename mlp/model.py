@@ -475,7 +475,7 @@ class MLP:
 
     def _require_trainable(self) -> None:
         for row in self.plan.activations:
-            formulas.require_slope(row)
+            formulas.require_derivative(row)
 
     def _examples(self, X: Any, y: Any, sample_weight: Any, *, whole: bool) -> tuple[Examples, bool]:
         """Checked examples, and whether the targets are class numbers."""

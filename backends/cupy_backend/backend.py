@@ -36,7 +36,7 @@ class CupyBackend(Backend):
             return self.namespace.asarray(x, dtype=dtype)
 
     def to_numpy(self, x: Array) -> NDArray[Any]:
-        self._own("to_numpy", x)
+        self._check_device("to_numpy", x)
         return np.asarray(self.namespace.asnumpy(x))
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:

@@ -13,7 +13,7 @@ Symbols: ``z`` input of an activation, ``y`` its output, ``t`` target, ``dy`` an
 ``p`` a parameter, ``g`` its gradient.
 """
 
-from backends.formulas.activations import ACTIVATIONS, Activation, activation, require_slope
+from backends.formulas.activations import ACTIVATIONS, Activation, activation, require_derivative
 from backends.formulas.binding import bind
 from backends.formulas.elementary import NAMES, ROW_NAMES, erfc, row_max, row_sum
 from backends.formulas.losses import FUSED, LOSSES, Loss, OutputLoss, loss, output_loss, pair
@@ -37,7 +37,7 @@ __all__ = [
     "loss",
     "output_loss",
     "pair",
-    "require_slope",
+    "require_derivative",
     "row_max",
     "row_sum",
 ]

@@ -216,7 +216,7 @@ def activation(name: str | Activation) -> Activation:
     return ACTIVATIONS[name]
 
 
-def require_slope(row: Activation) -> None:
+def require_derivative(row: Activation) -> None:
     """Raise `NotDifferentiableError` if `row` cannot be trained through."""
     if row.backward is None:
         raise NotDifferentiableError(

@@ -378,7 +378,11 @@ def kernels(dtype: np.dtype[Any]) -> Kernels:
     @kernel
     def update(p, g, state, scalars, code, first, last):  # type: ignore[no-untyped-def]
         """Apply a rule to elements of the parameters and of the rows of state, in place."""
-        p_first, g_first, state_first = offset(pointer(p), first), offset(pointer(g), first), offset(pointer(state), first)
+        p_first, g_first, state_first = (
+            offset(pointer(p), first),
+            offset(pointer(g), first),
+            offset(pointer(state), first),
+        )
         apply_rule(code, p_first, g_first, state_first, p.size, pointer(scalars), last - first)
 
     @kernel

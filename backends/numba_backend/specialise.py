@@ -18,7 +18,7 @@ def specialise(function: Callable[..., Any], dtype: Any) -> Any:
     """Compile a formula written for arrays as a function of scalars of one type.
 
     The code of `function` is used unchanged.  The names of `SCALARS` are bound to the functions of
-    `vector_math`, and other Python functions that it calls are specialised too.  Every convert, whether a
+    `vector_math`, and other Python functions that it calls are specialised too.  Every number, whether a
     literal, a global or a default, gets the type of the arguments, so ``1 / (1 + e)`` stays in float32.
 
     Parameters

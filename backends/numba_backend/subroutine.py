@@ -50,7 +50,8 @@ class _SubroutineCompiler(compiler.CompilerBase):  # type: ignore[misc]
     def define_pipelines(self) -> list[Any]:
         passes = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
         passes.passes = [
-            (_SubroutineLowering if step is NativeLowering else step, description) for step, description in passes.passes
+            (_SubroutineLowering if step is NativeLowering else step, description)
+            for step, description in passes.passes
         ]
         passes.finalize()
         return [passes]

@@ -398,7 +398,7 @@ def take_share(counters, phase, t, threads):  # type: ignore[no-untyped-def]
 
 @subroutine
 def is_last_share(counters, phase, threads):  # type: ignore[no-untyped-def]
-    """Count a share as done.  If it is the last one, the caller does the work between phases, then calls `end_phase`."""
+    """Count a share as done.  If it was the last one, the caller may do more work and must then call `end_phase`."""
     return atomic_add(counters, _DONE, 1) == phase * threads - 1
 
 
