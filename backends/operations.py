@@ -1,12 +1,12 @@
-"""`Operations`: the array operations of a backend, as a contract and its portable implementation in one.
+"""`Operations`: the array operations of a backend, both as an interface and as a portable implementation.
 
-The methods below use only the array namespace that a subclass binds (`numpy`, `cupy`) and the formulas.  A
-subclass may override a method with a faster one; the results must be the same.
+The methods use only the array namespace of the subclass (`numpy`, `cupy`) and the formulas.  A subclass may
+override a method with a faster one; the results must be the same.
 
-Rules of the contract, which the shared tests check on every backend:
+Rules of the interface, which the shared tests check on every backend:
 
-- arrays enter through `asarray` and leave through `to_numpy`; operations never move or cast them;
-- inputs are not written to, except where a method says it works in place;
+- `asarray` creates arrays of a backend and `to_numpy` converts them back; other operations never move or cast them;
+- inputs are not modified, except by methods that are documented to work in place;
 - ``out`` (and ``dx``, ``dW``, ``db``) receive the result, and are returned;
 - float32 stays float32, float64 stays float64; NaN and infinity propagate;
 - read-only, non-contiguous and empty arrays work.
@@ -31,14 +31,14 @@ from backends.plan import Array
 
 
 class Operations(ArgumentChecks):
-    """Arrays and kernels of one device.
+    """Array operations on one device.
 
     Parameters
     ----------
     namespace : module
-        NumPy, or a module that mirrors it.
+        NumPy, or a module with the same interface.
     erfc : callable
-        The one elementary function the formulas need that such modules lack.
+        The only elementary function of the formulas that such modules do not have.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Operations(ArgumentChecks):
     device : str
         Device of its arrays: ``"cpu"``, ``"cuda:0"``, ...
     exp, log, where, ... : callable
-        The elementary functions that formulas, a user's own included, may use: `formulas.NAMES` and
+        The elementary functions that formulas, also user-defined ones, may use: `formulas.NAMES` and
         `formulas.ROW_NAMES`.
     """
 
@@ -56,13 +56,13 @@ class Operations(ArgumentChecks):
 
     def __init__(self, namespace: ModuleType, erfc: Callable[[Array], Array]) -> None:
         self.namespace = namespace
-        given: dict[str, Callable[..., Array]] = {
+        extra: dict[str, Callable[..., Array]] = {
             "erfc": erfc,
             "row_max": formulas.row_max,
             "row_sum": formulas.row_sum,
         }
         self.functions: Mapping[str, Callable[..., Array]] = {
-            name: given.get(name) or getattr(namespace, name) for name in NAMES + ROW_NAMES
+            name: extra.get(name) or getattr(namespace, name) for name in NAMES + ROW_NAMES
         }
         self._rebind = formulas.bind(self.functions)
         self._bound: dict[Callable[..., Any], Callable[..., Any]] = {}
@@ -79,12 +79,12 @@ class Operations(ArgumentChecks):
     # -- transfer and allocation --------------------------------------------------------------------
 
     def asarray(self, x: Any, dtype: Any = None) -> Array:
-        """Copy host data to the device: the only way onto it, and the only place where the dtype may change.
+        """Copy host data to the device.  No other operation does this, or changes a dtype.
 
         Parameters
         ----------
         x : array_like
-            Host data, or an array of this backend, which is returned unchanged if its dtype fits.
+            Host data, or an array of this backend, which is returned unchanged if it has the right dtype.
         dtype : dtype, optional
             Default: the dtype of `x`.
 
@@ -95,13 +95,13 @@ class Operations(ArgumentChecks):
         """
         if not isinstance(x, self.namespace.ndarray) and hasattr(x, "__cuda_array_interface__"):
             raise WrongDeviceError(
-                f"asarray of backend {self.name!r} takes host data, and this {type(x).__name__} is on a GPU. "
+                f"asarray of backend {self.name!r} expects host data, but this {type(x).__name__} is on a GPU. "
                 "Copy it to the host first: backends.get_backend('cupy').to_numpy(x)."
             )
         return self.namespace.asarray(x, dtype=dtype)
 
     def to_numpy(self, x: Array) -> NDArray[Any]:
-        """The same values as a NumPy array on the host (the array itself if it already is one)."""
+        """Copy x to a NumPy array on the host; a NumPy array is returned unchanged."""
         self._check_device("to_numpy", x)
         return np.asarray(x)
 
@@ -137,7 +137,7 @@ class Operations(ArgumentChecks):
         Raises
         ------
         ShapeError
-            Naming the dimensions that must be equal.
+            If the shapes do not match; the message names the dimensions that must be equal.
         """
         self._check_floats("matmul", a=a, b=b)
         self._check_product(a, b, trans_a, trans_b, out)
@@ -187,13 +187,13 @@ class Operations(ArgumentChecks):
     def activate_backward(
         self, dy: Array, saved: Array, activation: str | Activation, out: Array | None = None
     ) -> Array:
-        """Slope in z from the slope in y: ``dz = dy * f'(z)``.
+        """Gradient with respect to z from the gradient with respect to y: ``dz = dy * f'(z)``.
 
         Parameters
         ----------
         dy : array, shape (n, n_out)
         saved : array, shape (n, n_out)
-            y, or z for the activations whose row says ``saves="z"``.
+            y, or z for activations with ``saves="z"``.
         activation : str or Activation
         out : array, shape (n, n_out), optional
             May be `dy` itself.
@@ -224,7 +224,7 @@ class Operations(ArgumentChecks):
         db: Array | None = None,
         need_dx: bool = True,
     ) -> tuple[Array | None, Array, Array]:
-        """Slopes of a layer from the slope of its output: the backward twin of `dense`.
+        """Backward pass of `dense`: the gradients of a layer from the gradient of its output.
 
         With ``dz = dy * f'(z)``: ``dW = x.T @ dz``, ``db = sum of dz over the rows``, ``dx = dz @ W.T``
         (Nielsen's equations BP2-BP4 for a whole batch).
@@ -234,13 +234,13 @@ class Operations(ArgumentChecks):
         dy : array, shape (n, n_out)
         x : array, shape (n, n_in)
         saved : array, shape (n, n_out)
-            As in `activate_backward`; not looked at for ``"identity"``.
+            As in `activate_backward`; not used for ``"identity"``.
         W : array, shape (n_in, n_out)
         activation : str or Activation
         dx, dW, db : array, optional
-            Take the results.
+            Receive the results.
         need_dx : bool
-            The first layer of a network has no use for dx.
+            Whether to compute dx, which the first layer of a network does not need.
 
         Returns
         -------
@@ -276,10 +276,10 @@ class Operations(ArgumentChecks):
         target : array, shape (n,) of integers or (n, n_out) of z's dtype
             Class numbers (for cross-entropy only), or one row for each row of z.
         weight : array, shape (n,), optional
-            Of the rows; the loss is their weighted mean, and zero if all weights are.
+            Weight of each row.  The loss is the weighted mean of the rows, and zero if all weights are zero.
         batch_weight : float, optional
-            What the sum over the rows is divided by, for rows that are a part of a batch: the number of rows, or the
-            sum of the weights, of the whole batch.
+            Divisor of the sum over the rows, if the rows are a part of a batch: the number of rows, or the sum of the
+            weights, of the whole batch.
 
         Returns
         -------
@@ -293,13 +293,13 @@ class Operations(ArgumentChecks):
         self._check_device("loss_and_delta", target)
         target = self._as_rows(kind, z, target)
         values, delta = self._values_and_delta(kind, z, target)
-        share = self._row_shares(z, weight, batch_weight)[:, None]
-        value_factor, slope_factor = kind.shares(z.shape[1])
+        row_shares = self._row_shares(z, weight, batch_weight)[:, None]
+        loss_factor, delta_factor = kind.shares(z.shape[1])
         if kind.loss.bounded:
             values = self.minimum(values, kind.ceiling(z.dtype))
-        # where, not the product: a row of weight zero must not contribute its infinities
-        loss = self.where(share != 0, values * share, 0).sum(dtype=np.float64)
-        return loss * value_factor, self.where(share != 0, delta * (share * slope_factor), 0)
+        # `where` and not only the product: a row with weight zero may contain infinities, and must not contribute them
+        loss = self.where(row_shares != 0, values * row_shares, 0).sum(dtype=np.float64)
+        return loss * loss_factor, self.where(row_shares != 0, delta * (row_shares * delta_factor), 0)
 
     def _row_shares(self, z: Array, weight: Array | None, batch_weight: float | None) -> Array:
         """Factor of each row in the mean over the batch, shape (n,); all zero if the batch has no weight."""
@@ -321,7 +321,7 @@ class Operations(ArgumentChecks):
         Parameters
         ----------
         kind : str or OutputLoss
-            With cross-entropy, k is `n_outputs`; with binary cross-entropy each output is a distribution of its own
+            With cross-entropy, k is `n_outputs`.  With binary cross-entropy, each output is a separate distribution
             over two values, and k is 2.
         target : array, shape (n,) of integers or (n, n_outputs)
         n_outputs : int
@@ -357,7 +357,7 @@ class Operations(ArgumentChecks):
         return values, self.activate_backward(dy, z if kind.output.saves == "z" else y, kind.output)
 
     def _as_rows(self, kind: OutputLoss, z: Array, target: Array) -> Array:
-        """Targets with one row for each row of z: class numbers become one-hot rows."""
+        """Targets with one row for each row of z: class numbers are converted to one-hot rows."""
         if target.ndim == 1 and kind.loss.name == "cross_entropy":
             self._check_class_numbers(z, target)
             return (target[:, None] == self.namespace.arange(z.shape[1])).astype(z.dtype)
@@ -367,7 +367,7 @@ class Operations(ArgumentChecks):
     # -- update -------------------------------------------------------------------------------------
 
     def add_penalty(self, weights: Array, gradient: Array, *, l2: float = 0.0, l1: float = 0.0) -> float:
-        """Add the slope of ``l2/2 * sum(w**2) + l1 * sum(|w|)`` to `gradient`, in place; return its value.
+        """Add the gradient of ``l2/2 * sum(w**2) + l1 * sum(|w|)`` to `gradient`, in place; return the penalty.
 
         Parameters
         ----------
@@ -385,9 +385,9 @@ class Operations(ArgumentChecks):
         return value
 
     def clip(self, gradient: Array, *, by_value: float | None = None, by_norm: float | None = None) -> None:
-        """Bound a gradient in place: each entry to +-`by_value`, then its Euclidean norm to `by_norm`.
+        """Clip a gradient in place: each entry to +-`by_value`, then its Euclidean norm to `by_norm`.
 
-        The norm's bound is that of Pascanu et al. 2013, with PyTorch's guard: the factor is
+        Clipping by norm is that of Pascanu et al. 2013, with the factor of PyTorch, which avoids a division by zero:
         ``min(1, by_norm / (norm + 1e-6))``.
         """
         self._check_floats("clip", gradient=gradient)
@@ -419,8 +419,8 @@ class Operations(ArgumentChecks):
         self._check_update(rule, params, gradient, state)
         new, *new_state = self._formula(rule.row.formula)(params, gradient, *state, *rule.scalars(step, learning_rate))
         params[...] = new
-        for slot, value in zip(state, new_state, strict=True):
-            slot[...] = value
+        for state_row, value in zip(state, new_state, strict=True):
+            state_row[...] = value
 
     # -- rows and columns ---------------------------------------------------------------------------
 
@@ -432,9 +432,9 @@ class Operations(ArgumentChecks):
         out: Array | None = None,
         first_row: int = 0,
     ) -> Array:
-        """Set random units to zero and scale the others up (inverted dropout; Srivastava et al. 2014).
+        """Set random units to zero and scale the others by 1 / (1 - rate) (inverted dropout; Srivastava et al. 2014).
 
-        The same counter gives the same mask, so the backward pass is this function applied to the gradient.
+        The same counter gives the same mask, so the backward pass applies this function to the gradient.
 
         Parameters
         ----------
@@ -472,8 +472,8 @@ class Operations(ArgumentChecks):
         x : array, shape (n, ...)
         rows : array of int64, shape (m,)
         out : array, shape (m, ...), optional
-            If its dtype is floating and that of x an integer one, the values are converted and multiplied by
-            `scale`: that is how images stored as bytes enter a network.
+            If it has a floating dtype and x an integer one, the values are converted and multiplied by `scale`.
+            Networks read images stored as bytes in this way.
         scale : float
         """
         self._check_device("take_rows", x, rows)
@@ -484,7 +484,10 @@ class Operations(ArgumentChecks):
         elif x.dtype.kind in "iu" and out.dtype in FLOATS:
             self.namespace.multiply(x[rows], out.dtype.type(scale), out=out)
         else:
-            raise DtypeError(f"take_rows: rows of {x.dtype} do not go into an array of {out.dtype}.")
+            raise DtypeError(
+                f"take_rows: rows of dtype {x.dtype} cannot be written to an array of dtype {out.dtype}. "
+                f"Give an out of dtype {x.dtype}, or of float32 or float64 for rows of integers."
+            )
         return out
 
     def sum(self, x: Array, axis: int | None = None) -> Array:
@@ -492,7 +495,7 @@ class Operations(ArgumentChecks):
         self._check_device("sum", x)
         return x.sum(axis=axis)
 
-    # -- shared --------------------------------------------------------------------------------------
+    # -- helpers -------------------------------------------------------------------------------------
 
     def _formula(self, function: Callable[..., Any]) -> Callable[..., Any]:
         bound = self._bound.get(function)
@@ -501,7 +504,7 @@ class Operations(ArgumentChecks):
         return bound
 
     def _function(self, row: Any, function: Callable[..., Any] | None) -> Callable[..., Any]:
-        """The formula of a table's row, ready for arrays; a user's own takes this backend first."""
+        """A formula bound to this backend; a user-defined one gets the backend as its first argument."""
         assert function is not None
         if row.custom:
             return lambda *arrays: function(self, *arrays)
@@ -509,7 +512,7 @@ class Operations(ArgumentChecks):
 
     def _into(self, out: Array | None, value: Array, like: Array) -> Array:
         if out is None:
-            # a formula may hand its input back (identity), and a result must not share memory with an input
+            # a formula may return its input (identity), but a result must not share memory with an input
             value = value.copy() if value is like else value
             return value.astype(like.dtype, copy=False)
         if out is not value:

@@ -36,7 +36,7 @@ input, second           position of its input, and the offset of the input of od
 saved, delta            position of its output (z where the activation saves it), and of the gradient in z
 input_row, row          stride of the rows of the input, and of those of the output and the gradient
 activation, saves_z     code of its activation, and whether its backward pass needs z
-threshold, scale        dropout on its input: units with an integer below the threshold are dropped; position of the scale
+threshold, scale        dropout on its input: units with an integer below threshold are dropped; position of the scale
 """
 
 (
