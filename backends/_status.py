@@ -13,7 +13,7 @@ class Status:
     ----------
     usable : bool
     reason : str
-        Why it is not usable, and what to install; empty where it is.
+        Why it is not usable, and what to install; empty if it is usable.
     devices : tuple of str
         Devices that it can use: ``"cpu"``, or ``"cuda:0"``, ``"cuda:1"``, ...
     version : str

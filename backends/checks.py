@@ -104,8 +104,8 @@ class ArgumentChecks:
         state_rows = len(rule.row.state)
         if params.ndim != 1 or state.shape != (state_rows, *params.shape) or gradient.shape != params.shape:
             raise ShapeError(
-                f"update by {rule.name!r}: params {params.shape}, gradient {gradient.shape} and state {state.shape} "
-                f"must be (n,), (n,) and ({state_rows}, n)."
+                f"update by {rule.name!r}: params {params.shape} must have one dimension, gradient {gradient.shape} "
+                f"the same shape, and state {state.shape} the shape ({state_rows}, {params.size})."
             )
 
     def _check_dense(self, x: Array, W: Array, b: Array) -> None:

@@ -22,7 +22,7 @@ SELU_SCALE = 1.0507009873554805  # Klambauer et al. 2017, section 2
 SELU_FLOOR = 1.7580993408473766  # SELU_SCALE times the paper's alpha, 1.6732632423543772
 SQRT_HALF = math.sqrt(0.5)
 INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
-GELU_SLOPE = 2 * math.sqrt(2 / math.pi)
+GELU_SCALE = 2 * math.sqrt(2 / math.pi)
 GELU_CUBIC = 0.044715
 
 
@@ -95,16 +95,16 @@ def gelu_backward(dy: Any, z: Any) -> Any:
 
 def gelu_tanh(z: Any) -> Any:
     """The paper's approximation; (1 + tanh u) / 2 is written as sigmoid(2u), which does not cancel."""
-    return z * sigmoid(GELU_SLOPE * (z + GELU_CUBIC * (z * z * z)))
+    return z * sigmoid(GELU_SCALE * (z + GELU_CUBIC * (z * z * z)))
 
 
 def gelu_tanh_backward(dy: Any, z: Any) -> Any:
-    u = GELU_SLOPE * (z + GELU_CUBIC * (z * z * z))
+    u = GELU_SCALE * (z + GELU_CUBIC * (z * z * z))
     e = exp(-abs(u))
     q = 1 / (1 + e)
-    s, spread = where(u >= 0, q, e * q), e * q * q  # sigmoid(u) and s (1 - s), without the cancellation in 1 - s
+    s, ds = where(u >= 0, q, e * q), e * q * q  # sigmoid(u) and s (1 - s), without the cancellation in 1 - s
     # if e underflows to zero, z * z may have overflowed
-    return dy * (s + where(e > 0, z * spread * (GELU_SLOPE * (1 + 3 * GELU_CUBIC * (z * z))), 0))
+    return dy * (s + where(e > 0, z * ds * (GELU_SCALE * (1 + 3 * GELU_CUBIC * (z * z))), 0))
 
 
 def silu(z: Any) -> Any:

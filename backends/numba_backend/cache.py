@@ -125,8 +125,8 @@ def _fingerprint(function: Callable[..., Any]) -> str:
             digest.update(f"{type(value).__name__} {value!r}\0".encode())
         else:
             # modules, types and intrinsics: the digest of the folder covers their sources
-            name = getattr(value, "__qualname__", None) or getattr(value, "__name__", "")
-            digest.update(f"{type(value).__name__} {name}\0".encode())
+            object_name = getattr(value, "__qualname__", None) or getattr(value, "__name__", "")
+            digest.update(f"{type(value).__name__} {object_name}\0".encode())
 
     def add_code(code: CodeType) -> None:
         digest.update(code.co_code)

@@ -48,45 +48,45 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
     @kernel
     def epoch(  # type: ignore[no-untyped-def]
         t, threads, phases, control, result, batch_losses,
-        table, space, sizes, scratch_offsets, double_scratch,
-        X, X_bytes, input_scale, order, numbers, targets, row_shares,
+        table, buffer, sizes, scratch_offsets, double_scratch,
+        X, X_bytes, input_scale, row_numbers, numbers, targets, row_shares,
         kind, loss_code, loss_factor, delta_factor, ceiling,
         rule, mode, scalars, factors, l1, clip_value, clip_norm,
         seed, epoch_number, first_batch, batches_before, row_offset, halt,
     ):  # fmt: skip
         # only pointers from here on: threads would contend for the reference counts of shared arrays
         batch_size, shared, segment_size = sizes[0], sizes[1], sizes[2]
-        gradient_at, chunks, penalised = sizes[3], sizes[4], sizes[5]
-        space_at, n_layers, n_batches, n_rows = pointer(space), table.shape[0], batch_losses.size, order.size
+        gradient_start, chunks, penalized = sizes[3], sizes[4], sizes[5]
+        space, n_layers, n_batches, n_rows = pointer(buffer), table.shape[0], batch_losses.size, row_numbers.size
         first_layer, last_layer = pointer(table), offset(pointer(table), (n_layers - 1) * n_fields)
         phase_counters, control_words = pointer(phases), pointer(control)
-        report, loss_of = pointer(result), pointer(batch_losses)
-        order_at, all_scalars, all_factors = pointer(order), pointer(scalars), pointer(factors)
+        result_pointer, loss_pointer = pointer(result), pointer(batch_losses)
+        order, all_scalars, all_factors = pointer(row_numbers), pointer(scalars), pointer(factors)
         n_scalars, n_factors = scalars.shape[1], factors.shape[1]
         source = (
             pointer(X), X.strides[0] // X.itemsize, pointer(X_bytes), X_bytes.strides[0], X_bytes.size > 0, input_scale
         )  # fmt: skip
-        targets_of = pointer(numbers), pointer(targets), pointer(row_shares), row_shares.size > 0
-        transposed, chunk_scratch = offset(space_at, scratch_offsets[t, 0]), offset(space_at, scratch_offsets[t, 1])
-        row_scratch = offset(space_at, scratch_offsets[t, 2])
+        target_pointers = pointer(numbers), pointer(targets), pointer(row_shares), row_shares.size > 0
+        transposed, chunk_scratch = offset(space, scratch_offsets[t, 0]), offset(space, scratch_offsets[t, 1])
+        row_scratch = offset(space, scratch_offsets[t, 2])
         row_losses = pointer(double_scratch)
         chunk_sums = offset(row_losses, batch_size)  # four for each chunk: two of the weights, two of the gradient
-        sums_scratch = offset(chunk_sums, 4 * chunks + t * 4 * lanes(space_at))
+        sums_scratch = offset(chunk_sums, 4 * chunks + t * 4 * lanes(space))
         l1_factor, bound = real(l1), real(clip_value)
 
         counter = seed, epoch_number, np.uint64(batches_before), row_offset
         phase = 1
         share = take_share(phase_counters, phase, t, threads)
         while share >= 0:
-            if penalised:
+            if penalized:
                 for l in range(n_layers):
                     layer = offset(first_layer, l * n_fields)
                     first, last = chunks_of(layer, share, threads)
                     for chunk in range(first, last):
-                        sum_weights(layer, space_at, chunk, sums_scratch, chunk_sums)
+                        sum_weights(layer, space, chunk, sums_scratch, chunk_sums)
             if shared:
                 first, last = divide(min(batch_size, n_rows), 1, share, threads)
-                gather(first_layer, space_at, source, order_at, 0, first, last, 0, counter)
+                gather(first_layer, space, source, order, 0, first, last, 0, counter)
             share = next_share(phase_counters, phase, t, threads)
 
         for batch in range(n_batches):
@@ -102,7 +102,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                 phase += 1
                 share = take_share(phase_counters, phase, t, threads)
                 while share >= 0:
-                    forward_shared(layer, l == n_layers - 1, space_at, rows, share, threads, parity, counter)
+                    forward_shared(layer, l == n_layers - 1, space, rows, share, threads, parity, counter)
                     share = next_share(phase_counters, phase, t, threads)
 
             # The other layers, forward and backward: the rows of the batch are independent of each other.
@@ -113,35 +113,35 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                 for i0 in range(first, last, BLOCK):
                     i1 = min(i0 + BLOCK, last)
                     if not shared:
-                        gather(first_layer, space_at, source, order_at, start, i0, i1, 0, counter)
+                        gather(first_layer, space, source, order, start, i0, i1, 0, counter)
                     for l in range(shared, n_layers):
                         layer = offset(first_layer, l * n_fields)
-                        forward(layer, l == n_layers - 1, space_at, i0, i1, 0, layer[PANELS], parity, counter)
+                        forward(layer, l == n_layers - 1, space, i0, i1, 0, layer[PANELS], parity, counter)
                     losses(
-                        last_layer, space_at, kind, loss_code, delta_factor, ceiling, order_at, targets_of, start, rows,
+                        last_layer, space, kind, loss_code, delta_factor, ceiling, order, target_pointers, start, rows,
                         i0, i1, row_scratch, row_losses,
                     )  # fmt: skip
                     for l in range(n_layers - 1, max(shared, 1) - 1, -1):
                         layer = offset(first_layer, l * n_fields)
-                        transpose_delta(layer, space_at, i0, i1, transposed)
+                        transpose_delta(layer, space, i0, i1, transposed)
                         for k0 in range(0, layer[N_IN], CHUNK):
                             k1 = min(k0 + CHUNK, layer[N_IN])
-                            input_delta(layer, space_at, i0, i1, k0, k1, transposed, chunk_scratch)
-                        activation_backward(layer, space_at, i0, i1, 0, layer[N_IN], counter)
+                            input_delta(layer, space, i0, i1, k0, k1, transposed, chunk_scratch)
+                        activation_backward(layer, space, i0, i1, 0, layer[N_IN], counter)
                 if is_last_share(phase_counters, phase, threads):
                     loss = total_loss(row_losses, rows, loss_factor)
-                    if penalised:
+                    if penalized:
                         loss += penalty(chunk_sums, chunks, batch_factors[L2], l1)
-                    loss_of[batch] = loss
-                    report[DONE] = batch + 1
+                    loss_pointer[batch] = loss
+                    result_pointer[DONE] = batch + 1
                     if not math.isfinite(loss):
-                        if report[FAILED] < 0:
-                            report[FAILED] = batch
+                        if result_pointer[FAILED] < 0:
+                            result_pointer[FAILED] = batch
                         if halt:
-                            atomic_store(report, LAST, batch)
+                            atomic_store(result_pointer, LAST, batch)
                     end_phase(phase_counters, phase)
                 share = take_share(phase_counters, phase, t, threads)
-            if atomic_load(report, LAST) <= batch:
+            if atomic_load(result_pointer, LAST) <= batch:
                 return
 
             # Backward through the shared layers.  The same chunk of all panels is updated after its last use.
@@ -150,23 +150,23 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                 phase += 1
                 share = take_share(phase_counters, phase, t, threads)
                 while share >= 0:
-                    transpose_delta(layer, space_at, 0, rows, transposed)
+                    transpose_delta(layer, space, 0, rows, transposed)
                     first, last = divide(layer[CHUNKS], 1, share, threads)
                     for c in range(first, last):
                         k0, k1 = c * CHUNK, min((c + 1) * CHUNK, layer[N_IN])
                         if k0 < k1:
-                            input_delta(layer, space_at, 0, rows, k0, k1, transposed, chunk_scratch)
+                            input_delta(layer, space, 0, rows, k0, k1, transposed, chunk_scratch)
                         if updates and mode != WHOLE_GRADIENT:
                             for chunk in range(c, layer[PANELS] * layer[CHUNKS], layer[CHUNKS]):
                                 update(
-                                    layer, space_at, rows, chunk, parity, mode, rule, rule_scalars, batch_factors,
-                                    l1_factor, bound, one, segment_size, gradient_at, chunk_scratch,
+                                    layer, space, rows, chunk, parity, mode, rule, rule_scalars, batch_factors,
+                                    l1_factor, bound, one, segment_size, gradient_start, chunk_scratch,
                                 )  # fmt: skip
-                                if penalised:
-                                    sum_weights(layer, space_at, chunk, sums_scratch, chunk_sums)
+                                if penalized:
+                                    sum_weights(layer, space, chunk, sums_scratch, chunk_sums)
                     k0, k1 = first * CHUNK, min(last * CHUNK, layer[N_IN])
                     if k0 < k1:
-                        activation_backward(layer, space_at, 0, rows, k0, k1, counter)
+                        activation_backward(layer, space, 0, rows, k0, k1, counter)
                     share = next_share(phase_counters, phase, t, threads)
 
             # The other layers' update, or that of all layers if the gradient is clipped by its norm.
@@ -179,9 +179,9 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                         layer = offset(first_layer, l * n_fields)
                         first, last = chunks_of(layer, share, threads)
                         for chunk in range(first, last):
-                            at, n, _, width = chunk_extent(layer, chunk)
-                            g = offset(space_at, gradient_at + at)
-                            gradient(layer, space_at, rows, chunk, parity, real(batch_factors[L2]), l1_factor, bound, g)
+                            start_of_chunk, n, _, width = chunk_extent(layer, chunk)
+                            g = offset(space, gradient_start + start_of_chunk)
+                            gradient(layer, space, rows, chunk, parity, real(batch_factors[L2]), l1_factor, bound, g)
                             sums_of_chunk = offset(chunk_sums, 4 * (layer[FIRST_CHUNK] + chunk) + 2)
                             sums(g, n, width, sums_scratch, sums_of_chunk)
                     share = next_share(phase_counters, phase, t, threads)
@@ -196,23 +196,23 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                     first, last = chunks_of(layer, share, threads)
                     for chunk in range(first, last):
                         update(
-                            layer, space_at, rows, chunk, parity, mode, rule, rule_scalars, batch_factors,
-                            l1_factor, bound, factor, segment_size, gradient_at, chunk_scratch,
+                            layer, space, rows, chunk, parity, mode, rule, rule_scalars, batch_factors,
+                            l1_factor, bound, factor, segment_size, gradient_start, chunk_scratch,
                         )  # fmt: skip
-                        if penalised:
-                            sum_weights(layer, space_at, chunk, sums_scratch, chunk_sums)
+                        if penalized:
+                            sum_weights(layer, space, chunk, sums_scratch, chunk_sums)
                 if shared and batch + 1 < n_batches:
                     counter = seed, epoch_number, np.uint64(batches_before + batch + 1), row_offset
                     after = start + batch_size
                     first, last = divide(min(batch_size, n_rows - after), 1, share, threads)
-                    gather(first_layer, space_at, source, order_at, after, first, last, 1 - parity, counter)
+                    gather(first_layer, space, source, order, after, first, last, 1 - parity, counter)
                 if is_last_share(phase_counters, phase, threads):
                     atomic_store(control_words, 1, first_batch + batch + 1)
                     if atomic_load(control_words, 0) != 0:
-                        atomic_store(report, LAST, batch)
+                        atomic_store(result_pointer, LAST, batch)
                     end_phase(phase_counters, phase)
                 share = take_share(phase_counters, phase, t, threads)
-            if atomic_load(report, LAST) <= batch:
+            if atomic_load(result_pointer, LAST) <= batch:
                 return
 
     f, size, word, double, flag = numba.from_dtype(dtype), types.intp, types.uint64, types.float64, types.boolean

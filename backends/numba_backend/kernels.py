@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
+from llvmlite import ir as llvm
 from numba.core import types
 from numba.extending import intrinsic
 
@@ -62,11 +63,9 @@ def _high_product(typingctx: Any, x: Any, y: Any) -> Any:
     """Upper 64 bits of the product of two uint64."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        from llvmlite import ir
-
-        wide = ir.IntType(128)
+        wide = llvm.IntType(128)
         product = builder.mul(builder.zext(values[0], wide), builder.zext(values[1], wide))
-        return builder.trunc(builder.lshr(product, wide(64)), ir.IntType(64))
+        return builder.trunc(builder.lshr(product, wide(64)), llvm.IntType(64))
 
     return types.uint64(types.uint64, types.uint64), codegen
 
@@ -87,7 +86,7 @@ def _philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
     return c0, c1, c2, c3
 
 
-class Blocks(NamedTuple):
+class RowFunctions(NamedTuple):
     """Loops over one row, or over adjacent elements, that kernels are built from; all take pointers."""
 
     apply_activation: Any
@@ -102,8 +101,8 @@ class Blocks(NamedTuple):
 
 
 @functools.cache
-def blocks(dtype: np.dtype[Any]) -> Blocks:
-    """The building blocks for float32 or float64."""
+def row_functions(dtype: np.dtype[Any]) -> RowFunctions:
+    """The functions for float32 or float64."""
     real = dtype.type
     zero, one = real(0), real(1)
     stream, low_half = np.uint64(DROPOUT), np.uint64(0xFFFFFFFF)
@@ -245,7 +244,7 @@ def blocks(dtype: np.dtype[Any]) -> Blocks:
 
     @subroutine
     def drop_row(x, y, i, n, first, last, threshold, scale, seed, epoch, step, layer):  # type: ignore[no-untyped-def]
-        """Dropout on units `first` to `last` of row i, which has n units; y may be x."""
+        """Dropout on units `first` to `last` of row i, which has n units (see `backends.random`); y may be x."""
         blocks_per_row = (n + 7) // 8
         for block in range(first // 8, (last + 7) // 8):
             words = _philox(np.uint64(i * blocks_per_row + block), layer, step, epoch, seed, stream)
@@ -255,7 +254,7 @@ def blocks(dtype: np.dtype[Any]) -> Blocks:
                 j = block * 8 + unit
                 y[j] = x[j] * scale if integer >= threshold else zero
 
-    return Blocks(
+    return RowFunctions(
         apply_activation, apply_derivative, apply_rule, softmax_row, softmax_backward_row,
         class_loss, distribution_loss, entries_loss, drop_row,
     )  # fmt: skip
@@ -292,7 +291,7 @@ def kernels(dtype: np.dtype[Any]) -> Kernels:
     (
         apply_activation, apply_derivative, apply_rule, softmax_row, softmax_backward_row,
         class_loss, distribution_loss, entries_loss, drop_row,
-    ) = blocks(dtype)  # fmt: skip
+    ) = row_functions(dtype)  # fmt: skip
 
     @kernel
     def product(a, b, out, trans_a, trans_b, first, last):  # type: ignore[no-untyped-def]
@@ -324,8 +323,8 @@ def kernels(dtype: np.dtype[Any]) -> Kernels:
     def softmax_backward(dy, y, dz):  # type: ignore[no-untyped-def]
         n = y.shape[1]
         for i in range(y.shape[0]):
-            at = i * n
-            softmax_backward_row(offset(pointer(dy), at), offset(pointer(y), at), offset(pointer(dz), at), n)
+            start = i * n
+            softmax_backward_row(offset(pointer(dy), start), offset(pointer(y), start), offset(pointer(dz), start), n)
 
     @kernel
     def activation_backward(delta, saved, code, first, last):  # type: ignore[no-untyped-def]

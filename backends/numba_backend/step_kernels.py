@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from backends.numba_backend.kernels import blocks
+from backends.numba_backend.kernels import row_functions
 
 from backends.numba_backend.panels import (  # isort: skip
     ACTIVATION, BLOCK, CHUNK, CHUNKS, DELTA, FIELDS, FIRST_CHUNK, INPUT, INPUT_ROW, N_IN, N_OUT, NUMBER, PADDED,
@@ -67,10 +67,10 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
     real = dtype.type
     zero, one, infinity = real(0), real(1), real(math.inf)
     n_fields = len(FIELDS)
-    block = blocks(dtype)
-    apply_activation, apply_derivative, apply_rule = block.apply_activation, block.apply_derivative, block.apply_rule
-    softmax_row, softmax_backward_row, drop_row = block.softmax_row, block.softmax_backward_row, block.drop_row
-    class_loss, distribution_loss, entries_loss = block.class_loss, block.distribution_loss, block.entries_loss
+    by_row = row_functions(dtype)
+    apply_activation, apply_derivative, apply_rule = by_row.apply_activation, by_row.apply_derivative, by_row.apply_rule
+    softmax_row, softmax_backward_row, drop_row = by_row.softmax_row, by_row.softmax_backward_row, by_row.drop_row
+    class_loss, distribution_loss, entries_loss = by_row.class_loss, by_row.distribution_loss, by_row.entries_loss
 
     # Arguments: `layer` points to a layer's row of the table, `space` to the buffer, `counter` is (seed, epoch, step,
     # first row) of the dropout masks.  Indices: i rows of the batch, k inputs of a layer, j its outputs, p its panels.
@@ -151,11 +151,24 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
 
     @subroutine
     def losses(  # type: ignore[no-untyped-def]
-        layer, space, kind, code, delta_factor, ceiling, order, targets_of, start, rows, i0, i1, sums_scratch, result
+        layer,
+        space,
+        kind,
+        code,
+        delta_factor,
+        ceiling,
+        order,
+        target_pointers,
+        start,
+        rows,
+        i0,
+        i1,
+        sums_scratch,
+        result,
     ):
         """Losses of rows i0 to i1, and their gradients with respect to z."""
         noinline()
-        numbers, targets, row_shares, weighted = targets_of
+        numbers, targets, row_shares, weighted = target_pointers
         n, row, y = layer[N_OUT], layer[ROW], offset(sums_scratch, layer[N_OUT])
         for i in range(i0, i1):
             z, delta = offset(space, layer[SAVED] + i * row), offset(space, layer[DELTA] + i * row)
@@ -225,7 +238,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
     # -- update: the chunks of a layer are numbered panel by panel ----------------------------------
 
     @subroutine
-    def rows_of(layer, chunk):  # type: ignore[no-untyped-def]
+    def chunk_rows(layer, chunk):  # type: ignore[no-untyped-def]
         """Panel of a chunk, and its first row and the one after its last."""
         first = chunk % layer[CHUNKS] * CHUNK
         return chunk // layer[CHUNKS], first, min(first + CHUNK, layer[N_IN] + 1)
@@ -233,16 +246,16 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
     @subroutine
     def chunk_extent(layer, chunk):  # type: ignore[no-untyped-def]
         """Start of a chunk, number of its elements, number of those before the biases, width of its panel."""
-        p, k0, k1 = rows_of(layer, chunk)
+        p, k0, k1 = chunk_rows(layer, chunk)
         width = columns_of(layer, p)
-        at = layer[WEIGHTS] + p * layer[WIDTH] * (layer[N_IN] + 1) + k0 * width
-        return at, (k1 - k0) * width, (min(k1, layer[N_IN]) - k0) * width, width
+        start = layer[WEIGHTS] + p * layer[WIDTH] * (layer[N_IN] + 1) + k0 * width
+        return start, (k1 - k0) * width, (min(k1, layer[N_IN]) - k0) * width, width
 
     @subroutine
     def add_gradient(layer, space, rows, chunk, parity, factor, target, accumulate):  # type: ignore[no-untyped-def]
         """A chunk of ``factor * x.T @ dz``, summed over blocks of the batch in order."""
         x_row, row = layer[INPUT_ROW], layer[ROW]
-        p, k0, k1 = rows_of(layer, chunk)
+        p, k0, k1 = chunk_rows(layer, chunk)
         width = columns_of(layer, p)
         x = offset(space, layer[INPUT] + parity * layer[SECOND] + k0)
         dz = offset(space, layer[DELTA] + p * layer[WIDTH])
@@ -256,8 +269,8 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
     def gradient(layer, space, rows, chunk, parity, l2, l1, clip_value, g):  # type: ignore[no-untyped-def]
         """Gradient of a chunk, with that of the penalties, clipped by value."""
         noinline()
-        at, n, n_weights, _ = chunk_extent(layer, chunk)
-        W = offset(space, at)
+        start, n, n_weights, _ = chunk_extent(layer, chunk)
+        W = offset(space, start)
         add_gradient(layer, space, rows, chunk, parity, one, g, False)
         if l2 != zero:
             for j in range(n_weights):
@@ -284,13 +297,13 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         clip_value,
         factor,
         segment_size,
-        gradient_at,
+        gradient_start,
         chunk_scratch,
     ):
         """Update the parameters and the state of a chunk."""
         noinline()
-        at, n, n_weights, _ = chunk_extent(layer, chunk)
-        W, g = offset(space, at), chunk_scratch
+        start, n, n_weights, _ = chunk_extent(layer, chunk)
+        W, g = offset(space, start), chunk_scratch
         if mode == IN_PLACE:
             shrink = real(factors[SHRINK])
             if shrink != one:
@@ -299,7 +312,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
             add_gradient(layer, space, rows, chunk, parity, -scalars[0], W, True)
             return
         if mode == WHOLE_GRADIENT:
-            g = offset(space, gradient_at + at)
+            g = offset(space, gradient_start + start)
             for j in range(n):
                 g[j] *= factor
         else:
@@ -308,7 +321,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         if decay != one:
             for j in range(n_weights):
                 W[j] *= decay
-        apply_rule(rule, W, g, offset(space, segment_size + at), segment_size, scalars, n)
+        apply_rule(rule, W, g, offset(space, segment_size + start), segment_size, scalars, n)
 
     @subroutine
     def sums(x, n, width, sums_scratch, result):  # type: ignore[no-untyped-def]
@@ -329,8 +342,8 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
     @subroutine
     def sum_weights(layer, space, chunk, sums_scratch, chunk_sums):  # type: ignore[no-untyped-def]
         """Store the sums over a chunk's weights that the penalties need."""
-        at, _, n_weights, width = chunk_extent(layer, chunk)
-        sums(offset(space, at), n_weights, width, sums_scratch, offset(chunk_sums, 4 * (layer[FIRST_CHUNK] + chunk)))
+        start, _, n_weights, width = chunk_extent(layer, chunk)
+        sums(offset(space, start), n_weights, width, sums_scratch, offset(chunk_sums, 4 * (layer[FIRST_CHUNK] + chunk)))
 
     @subroutine
     def total_loss(row_losses, rows, loss_factor):  # type: ignore[no-untyped-def]
