@@ -109,13 +109,13 @@ def loss_and_gradient(
 
     loss, delta = xp.loss_and_delta(network.kind, x, target, weight, batch_weight)
     for l in range(last, -1, -1):
-        below = workspace.delta[l]
+        dx = workspace.delta[l]
         dW, db = gradients[l]
         delta, _, _ = xp.dense_backward(
             delta, inputs[l], saved[l], layers[l][0], "identity" if l == last else network.activations[l],
-            dx=None if below is None else below[:rows], dW=dW, db=db, need_dx=below is not None,
+            dx=None if dx is None else dx[:rows], dW=dW, db=db, need_dx=dx is not None,
         )  # fmt: skip
-        if below is not None and counter and network.dropout[l]:
+        if dx is not None and counter and network.dropout[l]:
             delta = xp.dropout(delta, network.dropout[l], (*counter, l), out=delta, first_row=first_row)
     if factors is not None:
         xp.scale_columns_backward(delta, unscaled, out=layout.scaling(workspace.gradient))

@@ -131,9 +131,9 @@ def row_functions(dtype: np.dtype[Any]) -> RowFunctions:
         f = specialise(formula, dtype)
 
         @subroutine
-        def loop(y, target, value, delta, n):  # type: ignore[no-untyped-def]
+        def loop(y, target, losses, delta, n):  # type: ignore[no-untyped-def]
             for i in range(n):
-                value[i], delta[i] = f(y[i], target[i])
+                losses[i], delta[i] = f(y[i], target[i])
 
         return loop
 
@@ -143,21 +143,21 @@ def row_functions(dtype: np.dtype[Any]) -> RowFunctions:
         read_scalars = leading(formula.__code__.co_argcount - 2 - len(row.state))
 
         @subroutine
-        def no_state(p, g, s, distance, scalars, n):  # type: ignore[no-untyped-def]
+        def no_state(p, g, s, stride, scalars, n):  # type: ignore[no-untyped-def]
             values = read_scalars(scalars)
             for i in range(n):
                 (p[i],) = f(p[i], g[i], *values)
 
         @subroutine
-        def one_row(p, g, s, distance, scalars, n):  # type: ignore[no-untyped-def]
+        def one_row(p, g, s, stride, scalars, n):  # type: ignore[no-untyped-def]
             values = read_scalars(scalars)
             for i in range(n):
                 p[i], s[i] = f(p[i], g[i], s[i], *values)
 
         @subroutine
-        def two_rows(p, g, s, distance, scalars, n):  # type: ignore[no-untyped-def]
+        def two_rows(p, g, s, stride, scalars, n):  # type: ignore[no-untyped-def]
             values = read_scalars(scalars)
-            r = offset(s, distance)
+            r = offset(s, stride)
             for i in range(n):
                 p[i], s[i], r[i] = f(p[i], g[i], s[i], r[i], *values)
 

@@ -168,10 +168,10 @@ class Panels:
             layer["input"] = self._reserve(batch_size * rows[l] * (1 + doubled))
             layer["second"] = batch_size * rows[l] if doubled else 0
             layer["delta"] = self._reserve(batch_size * rows[l + 1])
-        for layer, above in zip(layers, [*layers[1:], None], strict=True):
+        for layer, next_layer in zip(layers, [*layers[1:], None], strict=True):
             # y is stored directly as the next layer's input, unless the backward pass needs z or dropout follows
-            if above and not above["threshold"] and not layer["saves_z"]:
-                layer["saved"] = above["input"]
+            if next_layer and not next_layer["threshold"] and not layer["saves_z"]:
+                layer["saved"] = next_layer["input"]
             else:
                 layer["saved"] = self._reserve(batch_size * layer["row"])
 

@@ -124,9 +124,9 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
             multiply_panel(x, x_row, 1, W, width, offset(z, first), row, i1 - i0, width, depth, one, False)
         if is_last:
             return
-        above = offset(layer, n_fields)
-        y = offset(space, above[INPUT] + i0 * row)
-        copies = above[INPUT] != layer[SAVED]
+        next_layer = offset(layer, n_fields)
+        y = offset(space, next_layer[INPUT] + i0 * row)
+        copies = next_layer[INPUT] != layer[SAVED]
         first, last = p0 * layer[WIDTH], min(p1 * layer[WIDTH], layer[PADDED])
         pieces, length = i1 - i0, last - first
         if p1 - p0 == layer[PANELS]:  # whole rows are contiguous
@@ -140,9 +140,9 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
                     target[j] = source[j]
             if layer[SAVES_Z]:
                 apply_activation(layer[ACTIVATION], target, length)
-        if above[THRESHOLD]:
-            y_all, last = offset(space, above[INPUT]), min(last, layer[N_OUT])
-            drop(above, space, y_all, row, i0, i1, first, last, counter)
+        if next_layer[THRESHOLD]:
+            y_all, last = offset(space, next_layer[INPUT]), min(last, layer[N_OUT])
+            drop(next_layer, space, y_all, row, i0, i1, first, last, counter)
         if p1 == layer[PANELS]:
             for i in range(i1 - i0):
                 y[i * row + layer[N_OUT]] = one
@@ -151,21 +151,9 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
 
     @subroutine
     def losses(  # type: ignore[no-untyped-def]
-        layer,
-        space,
-        kind,
-        code,
-        delta_factor,
-        ceiling,
-        order,
-        target_pointers,
-        start,
-        rows,
-        i0,
-        i1,
-        sums_scratch,
-        result,
-    ):
+        layer, space, kind, code, delta_factor, ceiling, order, target_pointers, start, rows, i0, i1,
+        sums_scratch, result,
+    ):  # fmt: skip
         """Losses of rows i0 to i1, and their gradients with respect to z."""
         noinline()
         numbers, targets, row_shares, weighted = target_pointers
@@ -207,8 +195,8 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
     def input_delta(layer, space, i0, i1, k0, k1, transposed, tile):  # type: ignore[no-untyped-def]
         """``dx.T = W @ dz.T`` for inputs k0 to k1: W is read in memory order, by rows of panels."""
         noinline()
-        below = offset(layer, -n_fields)
-        n, depth, row, strip = layer[N_OUT], layer[N_IN] + 1, below[ROW], 2 * lanes(space)
+        previous = offset(layer, -n_fields)
+        n, depth, row, strip = layer[N_OUT], layer[N_IN] + 1, previous[ROW], 2 * lanes(space)
         for i in range(i0, i1, strip):
             rows = min(strip, i1 - i)
             columns = strip if rows > lanes(space) else lanes(space)
@@ -217,23 +205,23 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
                 W = offset(space, layer[WEIGHTS] + first * depth + k0 * width)
                 dz = offset(transposed, (i - i0) * n + first * strip)
                 multiply_panel(W, width, 1, dz, strip, tile, strip, k1 - k0, columns, min(width, n - first), one, p > 0)
-            transpose(tile, strip, offset(space, below[DELTA] + i * row + k0), row, k1 - k0, rows)
+            transpose(tile, strip, offset(space, previous[DELTA] + i * row + k0), row, k1 - k0, rows)
 
     @subroutine
     def activation_backward(layer, space, i0, i1, k0, k1, counter):  # type: ignore[no-untyped-def]
         """Backward pass through the dropout and the activation that produced inputs k0 to k1."""
         noinline()
-        below = offset(layer, -n_fields)
-        row = below[ROW]
+        previous = offset(layer, -n_fields)
+        row = previous[ROW]
         if layer[THRESHOLD]:
-            drop(layer, space, offset(space, below[DELTA]), row, i0, i1, k0, k1, counter)
-        pieces, length = i1 - i0, (below[PADDED] if k1 == layer[N_IN] else k1) - k0
+            drop(layer, space, offset(space, previous[DELTA]), row, i0, i1, k0, k1, counter)
+        pieces, length = i1 - i0, (previous[PADDED] if k1 == layer[N_IN] else k1) - k0
         if k1 - k0 == layer[N_IN]:
             pieces, length = 1, (i1 - i0) * row
         for piece in range(pieces):
             start = (i0 + piece) * row + k0
-            delta, saved = offset(space, below[DELTA] + start), offset(space, below[SAVED] + start)
-            apply_derivative(below[ACTIVATION], delta, saved, length)
+            delta, saved = offset(space, previous[DELTA] + start), offset(space, previous[SAVED] + start)
+            apply_derivative(previous[ACTIVATION], delta, saved, length)
 
     # -- update: the chunks of a layer are numbered panel by panel ----------------------------------
 
@@ -284,22 +272,9 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
 
     @subroutine
     def update(  # type: ignore[no-untyped-def]
-        layer,
-        space,
-        rows,
-        chunk,
-        parity,
-        mode,
-        rule,
-        scalars,
-        factors,
-        l1,
-        clip_value,
-        factor,
-        segment_size,
-        gradient_start,
-        chunk_scratch,
-    ):
+        layer, space, rows, chunk, parity, mode, rule, scalars, factors, l1, clip_value, factor, segment_size,
+        gradient_start, chunk_scratch,
+    ):  # fmt: skip
         """Update the parameters and the state of a chunk."""
         noinline()
         start, n, n_weights, _ = chunk_extent(layer, chunk)
