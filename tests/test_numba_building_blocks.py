@@ -23,7 +23,7 @@ from backends import formulas  # noqa: E402
 from backends.errors import ConfigurationError  # noqa: E402
 from backends.numba_backend import gemm, threads, tiles, vector_math  # noqa: E402
 from backends.numba_backend.cache import kernel, target_cpu  # noqa: E402
-from backends.numba_backend.specialise import specialise  # noqa: E402
+from backends.numba_backend.specialize import specialize  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOATS = [np.float32, np.float64]
@@ -150,7 +150,7 @@ def test_loops_are_vectorised(name):
 )
 def test_formulas_compile_to_scalars_of_their_type(name, dtype):
     formula = getattr(formulas.activations, name)
-    scalar = specialise(formula, dtype)
+    scalar = specialize(formula, dtype)
     x = np.linspace(-5, 5, 2001).astype(dtype)
     got = over_array(scalar)(x, np.empty_like(x))
     (signature,) = scalar.nopython_signatures
@@ -161,7 +161,7 @@ def test_formulas_compile_to_scalars_of_their_type(name, dtype):
 SCALE = 3
 
 
-def test_specialise_casts_literals_globals_defaults_and_closures():
+def test_specialize_casts_literals_globals_defaults_and_closures():
     shift = 7
 
     def helper(x):
@@ -170,7 +170,7 @@ def test_specialise_casts_literals_globals_defaults_and_closures():
     def formula(x, slope=0.1, bias=2):
         return helper(x) * slope + bias / 3 + shift + 0.1
 
-    scalar = specialise(formula, np.float32)
+    scalar = specialize(formula, np.float32)
     run = numba.njit(lambda x: scalar(x))
     f = np.float32
     assert run(f(5)) == f(5) * f(3) * f(0.1) + f(2) / f(3) + f(7) + f(0.1)
@@ -178,12 +178,12 @@ def test_specialise_casts_literals_globals_defaults_and_closures():
     assert str(signature.return_type) == "float32"
 
 
-def test_specialise_refuses_mixed_types():
-    scalar = specialise(formulas.activations.sigmoid_backward, np.float32)
+def test_specialize_refuses_mixed_types():
+    scalar = specialize(formulas.activations.sigmoid_backward, np.float32)
     with pytest.raises(numba.TypingError, match="one floating type"):
         scalar(np.float32(1), np.float64(1))
     with pytest.raises(TypeError, match="float16"):
-        specialise(formulas.activations.sigmoid, np.float16)
+        specialize(formulas.activations.sigmoid, np.float16)
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -495,7 +495,7 @@ COMPILE = """
     import logging
     import numpy as np
     from backends.numba_backend import cache
-    from backends.numba_backend.specialise import specialise
+    from backends.numba_backend.specialize import specialize
 
     def make(function):
         @cache.kernel
@@ -508,7 +508,7 @@ COMPILE = """
     def twice(x):
         return 2 * x
 
-    apply = make(specialise(twice, np.float32))
+    apply = make(specialize(twice, np.float32))
     assert apply(np.ones(3, np.float32)).tolist() == [2, 2, 2]
     print("hits", sum(apply.stats.cache_hits.values()), "misses", sum(apply.stats.cache_misses.values()))
     print("folder", cache.cache_dir())

@@ -2,7 +2,7 @@
 
 - `backend` implements the operations and `kernels` their loops.
 - `gemm` and `tiles` multiply matrices.  `vector_math` computes exp and similar functions; `formula_compiler` and
-  `specialise` compile the formulas.
+  `specialize` compile the formulas.
 - `trainer`, `epoch_kernel`, `step_kernels` and `panels` run a whole epoch as one kernel.
 - `threads` is the thread pool, `cache` stores compiled kernels, and `subroutine` compiles the functions that
   kernels call.

@@ -56,7 +56,7 @@ class _FormulaCompiler(compiler.CompilerBase):  # type: ignore[misc]
 
 formula = numba.njit(
     pipeline_class=_FormulaCompiler,
-    forceinline=True,  # a call in a loop would prevent its vectorisation
+    forceinline=True,  # a call in a loop would prevent its vectorization
     error_model="numpy",
     boundscheck=False,
     fastmath=False,

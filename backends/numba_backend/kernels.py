@@ -1,7 +1,7 @@
 """The loops of the Numba backend, compiled once for float32 and once for float64.
 
 A kernel gets a network's activations, losses and update rules as integer codes, so one compiled kernel serves
-all networks.  The formulas are those of `backends.formulas`, compiled for scalars by `specialise`.  This module
+all networks.  The formulas are those of `backends.formulas`, compiled for scalars by `specialize`.  This module
 only contains the loops that apply them.
 
 Kernels that threads divide work on rows (or elements) `first` to `last`.  The result of a row does not depend
@@ -26,7 +26,7 @@ from numba.extending import intrinsic
 from backends import formulas
 from backends.numba_backend.cache import kernel
 from backends.numba_backend.gemm import gemm
-from backends.numba_backend.specialise import specialise
+from backends.numba_backend.specialize import specialize
 from backends.numba_backend.subroutine import subroutine
 from backends.numba_backend.tiles import leading, offset, pointer
 from backends.numba_backend.vector_math import exp, log, minimum
@@ -48,7 +48,7 @@ def _switch(cases: Sequence[Any]) -> Any:
     """Compiled ``choose(code, *arguments)``, which calls ``cases[code](*arguments)``.
 
     It is generated as source code: compiled code cannot call functions from a list, and in a chain of closures
-    each one would be optimised again.
+    each one would be optimized again.
     """
     lines = ["def choose(code, *arguments):"]
     for number in range(len(cases)):
@@ -108,7 +108,7 @@ def row_functions(dtype: np.dtype[Any]) -> RowFunctions:
     stream, low_half = np.uint64(DROPOUT), np.uint64(0xFFFFFFFF)
 
     def activation_loop(formula: Callable[..., Any]) -> Any:
-        f = specialise(formula, dtype)
+        f = specialize(formula, dtype)
 
         @subroutine
         def loop(y, n):  # type: ignore[no-untyped-def]
@@ -118,7 +118,7 @@ def row_functions(dtype: np.dtype[Any]) -> RowFunctions:
         return loop
 
     def derivative_loop(formula: Callable[..., Any] | None) -> Any:
-        f = specialise(formula or formulas.activations.identity_backward, dtype)
+        f = specialize(formula or formulas.activations.identity_backward, dtype)
 
         @subroutine
         def loop(delta, saved, n):  # type: ignore[no-untyped-def]
@@ -128,7 +128,7 @@ def row_functions(dtype: np.dtype[Any]) -> RowFunctions:
         return loop
 
     def loss_loop(formula: Callable[..., Any]) -> Any:
-        f = specialise(formula, dtype)
+        f = specialize(formula, dtype)
 
         @subroutine
         def loop(y, target, losses, delta, n):  # type: ignore[no-untyped-def]
@@ -138,7 +138,7 @@ def row_functions(dtype: np.dtype[Any]) -> RowFunctions:
         return loop
 
     def rule_loop(formula: Callable[..., Any]) -> Any:
-        f = specialise(formula, dtype)
+        f = specialize(formula, dtype)
         row = next(row for row in formulas.RULES.values() if row.formula is formula)
         read_scalars = leading(formula.__code__.co_argcount - 2 - len(row.state))
 

@@ -1,12 +1,12 @@
-"""Elementary functions in plain arithmetic, so that LLVM vectorises the loops that call them.
+"""Elementary functions in plain arithmetic, so that LLVM vectorizes the loops that call them.
 
 Numba compiles ``np.exp`` and similar functions as calls of the C library, one element at a time (2 to 16 ns
 each).  The functions here have no branch and no call: they reduce the argument, evaluate a polynomial, and
-compute powers of two by shifting bits.  So a loop over an array is vectorised and takes 0.3 to 2 ns an element.
+compute powers of two by shifting bits.  So a loop over an array is vectorized and takes 0.3 to 2 ns an element.
 
 Every rounding is explicit: products are fused with sums only where the code calls `fma`, and no fast-math flag
 is set.  Therefore NaN, infinities and signed zeros behave as in NumPy.  An element has the same bits in the
-vectorised part of a loop, in its scalar remainder, and in another kernel.
+vectorized part of a loop, in its scalar remainder, and in another kernel.
 
 Largest errors measured, in units in the last place of the exact result (`tests/test_numba_building_blocks.py`
 checks the bound of every function; for results below the smallest normal number, the unit is the spacing of the

@@ -1,4 +1,4 @@
-"""`specialise`: compile a formula that was written for arrays, such as ``1 / (1 + exp(-z))``, as a scalar function."""
+"""`specialize`: compile a formula that was written for arrays, such as ``1 / (1 + exp(-z))``, as a scalar function."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from backends.numba_backend.vector_math import SCALARS
 
 
 @functools.cache
-def specialise(function: Callable[..., Any], dtype: Any) -> Any:
+def specialize(function: Callable[..., Any], dtype: Any) -> Any:
     """Compile a formula written for arrays as a function of scalars of one type.
 
     The code of `function` is used unchanged.  The names of `SCALARS` are bound to the functions of
-    `vector_math`, and other Python functions that it calls are specialised too.  Every number, whether a
+    `vector_math`, and other Python functions that it calls are specialized too.  Every number, whether a
     literal, a global or a default, gets the type of the arguments, so ``1 / (1 + e)`` stays in float32.
 
     Parameters
@@ -40,7 +40,7 @@ def specialise(function: Callable[..., Any], dtype: Any) -> Any:
     >>> from numpy import exp
     >>> def logistic(z):
     ...     return 1 / (1 + exp(-z))
-    >>> scalar_logistic = specialise(logistic, np.float32)
+    >>> scalar_logistic = specialize(logistic, np.float32)
     >>> float(scalar_logistic(np.float32(0)))
     0.5
     >>> scalar_logistic.nopython_signatures
@@ -53,7 +53,7 @@ def specialise(function: Callable[..., Any], dtype: Any) -> Any:
     def rebind(name: str, value: Any) -> Any:
         if name in SCALARS:
             return SCALARS[name]
-        return specialise(value, dtype) if isinstance(value, FunctionType) else value
+        return specialize(value, dtype) if isinstance(value, FunctionType) else value
 
     def convert(value: Any) -> Any:
         return real(value) if type(value) in (int, float) else value
