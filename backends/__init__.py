@@ -1,8 +1,8 @@
-"""Array backends for multilayer perceptrons: one interface, `Backend`, and what runs behind it.
+"""Array backends for multilayer perceptrons: one interface, `Backend`, with several implementations.
 
-A backend is a module ``NAME_backend.py`` (or a folder ``NAME_backend/``) beside this file with two
-functions: ``probe() -> Status`` says whether it can run here, ``create(device) -> Backend`` makes it.
-Dropping one in is all it takes; it is found by its name, and imported only when it is asked for.
+A backend is a module ``NAME_backend.py`` (or a package ``NAME_backend/``) in this folder with two functions:
+``probe() -> Status`` checks whether it can run on this machine, and ``create(device) -> Backend`` returns it.
+No registration is needed.  A backend is found by the name of its module, and imported on first use.
 
 Examples
 --------
@@ -23,7 +23,7 @@ from backends.base import Backend
 from backends.errors import BackendUnavailableError, ConfigurationError, UnknownNameError
 
 DISTRIBUTION = "mlp"
-"""Tells this package from any other folder that happens to be called ``backends``."""
+"""Name of the distribution; `mlp` checks it, because another package may also have the name ``backends``."""
 
 __all__ = ["Backend", "Status", "available", "get_backend", "names", "resolve", "status"]
 
@@ -32,25 +32,27 @@ _FIRST = ("numpy", "numba", "cupy")
 
 @cache
 def names() -> tuple[str, ...]:
-    """Every backend that is installed with the project, usable or not; imports none of them."""
+    """Names of all installed backends, usable or not, without importing them."""
     found = {m.name.removesuffix("_backend") for m in pkgutil.iter_modules(__path__) if m.name.endswith("_backend")}
     return tuple(name for name in (*_FIRST, *sorted(found - set(_FIRST))) if name in found)
 
 
 @cache
 def probe(name: str) -> Status:
-    """What backend `name` says of itself; never raises for one that is broken."""
+    """`Status` of the backend `name`; an error of its own ``probe`` is reported in `Status.reason`."""
     if name not in names():
         raise UnknownNameError.among("backend", name, names())
     try:
         result = importlib.import_module(f"backends.{name}_backend").probe()
-        return result if isinstance(result, Status) else Status(usable=False, reason=f"probe() gave {result!r}")
+        if isinstance(result, Status):
+            return result
+        return Status(usable=False, reason=f"its probe() must return a Status, but returned {result!r}")
     except Exception as error:
         return Status(usable=False, reason=f"{type(error).__name__}: {error}")
 
 
 def status() -> dict[str, Status]:
-    """`Status` of every backend by name.
+    """`Status` of each backend, by name.
 
     Examples
     --------
@@ -66,32 +68,34 @@ def available() -> list[str]:
 
 
 def get_backend(name: str, device: str | None = None) -> Backend:
-    """The backend called `name`.
+    """Return the backend called `name`.
 
     Parameters
     ----------
     name : str
         One of `names()`.
     device : str, optional
-        One of the backend's devices, or ``"cuda"`` for its first GPU; default: its first.
+        One of the backend's devices, or ``"cuda"`` for its first GPU; default: its first device.
 
     Raises
     ------
     UnknownNameError
-        If there is no such backend; with the nearest name.
+        If there is no such backend; the message suggests the most similar name.
     BackendUnavailableError
-        If it cannot run here; with the reason and the remedy.  Nothing falls back.
+        If it cannot run on this machine; the message says why, and what to do.  There is no fallback.
+    ConfigurationError
+        If the backend has no such device.
     """
     found = probe(name)
     if not found.usable:
         raise BackendUnavailableError(f"backend {name!r} cannot be used here: {found.reason}")
     first = found.devices[0]
-    # "cuda" is short for the first GPU, where the backend has one
+    # "cuda" is an abbreviation for the first GPU, if the backend has one
     chosen = first if device is None or device == first.partition(":")[0] else str(device)
     if chosen not in found.devices:
         raise ConfigurationError(
             f"backend {name!r} has no device {device!r}; it has {', '.join(found.devices)}. "
-            "Leave the device out, or name the backend that goes with it."
+            "Omit the device, or choose a backend that has it."
         )
     return _create(name, chosen)
 
@@ -103,28 +107,29 @@ def _create(name: str, device: str) -> Backend:
 
 
 GPU_STEP = 1e8
-"""Floating-point operations of a step from which a GPU, at some 400 microseconds of calls a step, pays."""
+"""Smallest number of operations of a step for which a GPU is faster; its calls take about 400 microseconds a step."""
 
 CALLS = 1e6
-"""Floating-point operations that NumPy could do while the calls of a step are made, some 50 microseconds."""
+"""Overhead of the calls of a step, about 50 microseconds, as the number of operations that NumPy does in that time."""
 
 JIT_RUN = 1e10
-"""Operations of a whole run, calls included, from which loading the compiled kernels pays: half a second of NumPy."""
+"""Smallest number of operations of a run, with overhead, for which loading the compiled kernels saves time; it is
+half a second of NumPy."""
 
 
 def resolve(
     backend: str = "auto", device: str = "auto", *, step_flops: float = 0.0, run_flops: float = 0.0
 ) -> tuple[str, str, str]:
-    """Choose a backend and a device for a plan, by the plan and the machine alone.
+    """Choose a backend and a device from the size of the work and the capabilities of the machine.
 
     Parameters
     ----------
     backend : str
-        A name, or ``"auto"``.
+        Name of a backend, or ``"auto"``.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:i"``.
     step_flops, run_flops : float
-        Work of one step and of the whole run; zero where not known yet.
+        Floating-point operations of one step and of the whole run; zero if unknown.
 
     Returns
     -------
@@ -132,10 +137,12 @@ def resolve(
 
     Raises
     ------
+    UnknownNameError
+        If there is no such backend or device.
     ConfigurationError
-        If the two contradict each other.
+        If backend and device contradict each other.
     BackendUnavailableError
-        If a GPU was asked for that cannot be used.
+        If the requested backend or GPU cannot be used.
 
     Examples
     --------

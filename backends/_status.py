@@ -1,4 +1,4 @@
-"""`Status`: what a backend says of itself on this machine."""
+"""`Status`: whether a backend is usable on this machine."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class Status:
     ----------
     usable : bool
     reason : str
-        Why it is not usable, and what to install; empty where it is.
+        Why it is not usable, and what to install; empty if it is usable.
     devices : tuple of str
-        What it can run on: ``"cpu"``, or ``"cuda:0"``, ``"cuda:1"``, ...
+        Devices that it can use: ``"cpu"``, or ``"cuda:0"``, ``"cuda:1"``, ...
     version : str
-        Of the library underneath.
+        Version of its array library.
     """
 
     usable: bool

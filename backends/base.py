@@ -1,7 +1,7 @@
-"""`Backend`: what every backend offers, and what runs it where no faster code exists.
+"""`Backend`: the base class of all backends, which also is the portable implementation.
 
-``xp`` stands for a Backend everywhere in this project: the operations of `backends.operations`, and training
-by the readable loop of `backends.loop`.
+It has the operations of `backends.operations`, and trains with the loop of `backends.loop`.  In this project,
+the name ``xp`` always denotes a Backend.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, Net
 
 
 class Backend(Operations):
-    """Arrays, kernels and training on one device.
+    """Array operations and training on one device.
 
     Parameters
     ----------
     namespace : module
-        NumPy, or a module that mirrors it.
+        NumPy, or a module with the same interface.
     erfc : callable
-        The one elementary function of the formulas that such modules lack.
+        The only elementary function of the formulas that such modules do not have.
 
     Examples
     --------
@@ -42,7 +42,7 @@ class Backend(Operations):
         state: Array,
         batch_size: int,
     ) -> Trainer:
-        """A trainer for these data, which keeps its buffers from one epoch to the next.
+        """Make a trainer for these data, which reuses its buffers from epoch to epoch.
 
         Parameters
         ----------
@@ -53,17 +53,16 @@ class Backend(Operations):
         target : array, shape (n,) of class numbers or (n, n_out)
         weight : array, shape (n,), or None
         params : array, shape (n_parameters,)
-            Updated in place, but only up to date after `Trainer.read_back`.
+            Updated in place; up to date only after `Trainer.read_back`.
         state : array, shape (len(rule.row.state), n_parameters)
-            As `params`.
+            Likewise.
         batch_size : int
             The largest batch.
 
         Returns
         -------
         Trainer
-            The portable one runs the readable loop; a backend may return a subclass that is faster.  The results must
-            be the same.
+            Runs the portable loop; a backend may return a faster subclass.  The results must be the same.
         """
         return Trainer(self, network, rule, X, target, weight, params, state, batch_size)
 

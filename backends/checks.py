@@ -1,4 +1,4 @@
-"""`ArgumentChecks`: the checks that operations make of their arguments, with errors that name the remedy."""
+"""`ArgumentChecks`: the checks of the arguments of operations."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ArgumentChecks:
     device: str
     namespace: ModuleType
 
-    def _own(self, operation: str, *arrays: Array) -> None:
+    def _check_device(self, operation: str, *arrays: Array) -> None:
         for x in arrays:
             if not isinstance(x, self.namespace.ndarray):
                 raise WrongDeviceError(
@@ -30,40 +30,40 @@ class ArgumentChecks:
                     "host first, with that backend's to_numpy(x)."
                 )
 
-    def _floats(self, operation: str, **arrays: Array) -> None:
-        # this runs before every operation, and a step of a small network is a few dozen of them
-        shared = None
+    def _check_floats(self, operation: str, **arrays: Array) -> None:
+        # must be fast: it runs before every operation, and a step of a small network has a few dozen operations
+        dtype = None
         for x in arrays.values():
             if not isinstance(x, self.namespace.ndarray):
-                self._own(operation, x)
-            if shared is None:
-                shared = x.dtype
-            elif x.dtype is not shared and x.dtype != shared:
-                shared = None
+                self._check_device(operation, x)
+            if dtype is None:
+                dtype = x.dtype
+            elif x.dtype is not dtype and x.dtype != dtype:
+                dtype = None
                 break
-        if shared is None or shared not in FLOATS:  # NumPy takes None for float64
+        if dtype is None or dtype not in FLOATS:  # the first test is needed: for NumPy, None equals float64
             found = ", ".join(f"{name} {x.dtype}" for name, x in arrays.items())
             raise DtypeError(
-                f"{operation}: arrays must share one dtype, float32 or float64, and are never cast here; got {found}. "
-                "Cast before the call: xp.asarray(x, dtype)."
+                f"{operation}: all arrays must have the same dtype, float32 or float64; got {found}. "
+                "Convert them before the call: xp.asarray(x, dtype)."
             )
 
-    def _same_shape(self, operation: str, **arrays: Array) -> None:
-        # broadcasting would hide a mistake
+    def _check_same_shape(self, operation: str, **arrays: Array) -> None:
+        # without this check, broadcasting could hide a mistake
         if len({x.shape for x in arrays.values()}) > 1:
             found = " and ".join(f"{name} {x.shape}" for name, x in arrays.items())
-            raise ShapeError(f"{operation}: {found} must have one shape.")
+            raise ShapeError(f"{operation}: {found} must have the same shape.")
 
     def _check_out(self, out: Array, shape: tuple[int, ...], dtype: Any) -> None:
-        self._own("out", out)
+        self._check_device("out", out)
         if out.shape != shape:
             raise ShapeError(f"out {out.shape} must have the shape of the result, {shape}.")
         if out.dtype != dtype:
-            raise DtypeError(f"out is an array of {out.dtype}, and the result one of {dtype}: nothing is cast here.")
+            raise DtypeError(f"out has dtype {out.dtype}, but must have the dtype of the result, {dtype}.")
 
     def _check_product(self, a: Array, b: Array, trans_a: bool, trans_b: bool, out: Array | None) -> None:
         if a.ndim != 2 or b.ndim != 2:
-            raise ShapeError(f"matmul: both factors must have two dimensions, not a {a.shape} and b {b.shape}.")
+            raise ShapeError(f"matmul: a {a.shape} and b {b.shape} must have two dimensions.")
         dim_a, dim_b = (0 if trans_a else 1), (1 if trans_b else 0)
         if a.shape[dim_a] != b.shape[dim_b]:
             hint = ""
@@ -83,27 +83,29 @@ class ArgumentChecks:
         if target.dtype.kind not in "iu":
             raise DtypeError(f"loss_and_delta: class numbers must be integers, not {target.dtype}.")
         if target.shape != z.shape[:1]:
-            raise ShapeError(f"loss_and_delta: target {target.shape} must be ({z.shape[0]},), a class for each row.")
+            raise ShapeError(
+                f"loss_and_delta: target {target.shape} must be ({z.shape[0]},), one class number for each row of z."
+            )
 
     def _check_target_rows(self, kind: OutputLoss, z: Array, target: Array) -> None:
         if target.shape != z.shape:
             numbers = f" or ({z.shape[0]},) of class numbers" if kind.loss.name == "cross_entropy" else ""
             raise ShapeError(f"loss_and_delta: target {target.shape} must have the shape of z, {z.shape}{numbers}.")
-        self._floats("loss_and_delta", z=z, target=target)
+        self._check_floats("loss_and_delta", z=z, target=target)
 
     def _check_dense_backward(self, dy: Array, x: Array, W: Array) -> None:
         if dy.shape != (x.shape[0], W.shape[1]) or x.shape[1] != W.shape[0]:
             raise ShapeError(
-                f"dense_backward: dy {dy.shape} must be (rows of x, columns of W) and the columns of x the rows of W, "
-                f"for x {x.shape} and W {W.shape}."
+                f"dense_backward: dy {dy.shape}, x {x.shape} and W {W.shape} must be (n, n_out), (n, n_in) and "
+                "(n_in, n_out)."
             )
 
     def _check_update(self, rule: Rule, params: Array, gradient: Array, state: Array) -> None:
-        slots = len(rule.row.state)
-        if params.ndim != 1 or state.shape != (slots, *params.shape) or gradient.shape != params.shape:
+        state_rows = len(rule.row.state)
+        if params.ndim != 1 or state.shape != (state_rows, *params.shape) or gradient.shape != params.shape:
             raise ShapeError(
-                f"update by {rule.name!r}: params {params.shape} need one dimension, a gradient of the same shape, not "
-                f"{gradient.shape}, and state ({slots}, {params.size}), not {state.shape}."
+                f"update by {rule.name!r}: params {params.shape} must have one dimension, gradient {gradient.shape} "
+                f"the same shape, and state {state.shape} the shape ({state_rows}, {params.size})."
             )
 
     def _check_dense(self, x: Array, W: Array, b: Array) -> None:

@@ -1,8 +1,7 @@
-"""The exceptions of the project: one root, `MLPError`, and a type for each kind of mistake.
+"""The exceptions of the project: one base class, `MLPError`, and a class for each kind of error.
 
-Every type also derives from the built-in exception that Python users expect in its place, so
-``except ValueError`` written for another library keeps working.  They live here and not in `mlp`
-because `backends` raises them and imports nothing from above; `mlp` hands them on.
+Every class also derives from the matching built-in exception, so ``except ValueError`` works too.  The classes
+are defined here because `backends` raises them and does not import `mlp`; `mlp` exports them.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ from collections.abc import Iterable
 
 
 class MLPError(Exception):
-    """Root of every error that this project raises on purpose."""
+    """Base class of all errors that this project raises deliberately."""
 
 
 class ConfigurationError(MLPError, ValueError):
-    """A hyper-parameter is out of range, or two of them contradict each other."""
+    """A hyper-parameter is out of range, or two hyper-parameters contradict each other."""
 
 
 class UnknownNameError(ConfigurationError):
@@ -32,7 +31,7 @@ class UnknownNameError(ConfigurationError):
 
     @classmethod
     def among(cls, kind: str, name: object, valid: Iterable[str]) -> UnknownNameError:
-        """Build the error for `name`, suggesting the nearest of the `valid` ones."""
+        """Make the error for `name`, with the most similar of the `valid` names as a suggestion."""
         known = list(valid)
         as_written = {option.lower(): option for option in known}
         near = difflib.get_close_matches(str(name).lower(), as_written, n=1, cutoff=0.5)
@@ -41,39 +40,39 @@ class UnknownNameError(ConfigurationError):
 
 
 class ShapeError(MLPError, ValueError):
-    """Dimensions that must be equal are not; the text names the layer and both shapes."""
+    """Dimensions that must be equal differ; the message names the layer and both shapes."""
 
 
 class DtypeError(MLPError, TypeError):
-    """An array whose element type cannot be used: object, complex, text, or a mixture."""
+    """An array has a dtype that cannot be used (object, complex, text), or arrays have different dtypes."""
 
 
 class DataError(MLPError, ValueError):
-    """Values that cannot be learnt from: NaN, infinity, labels out of range, an empty set."""
+    """Data that cannot be used for training: NaN, infinity, labels out of range, an empty data set."""
 
 
 class FileFormatError(MLPError, ValueError):
-    """A file that is unreadable, truncated, foreign, or larger than it claims."""
+    """A file cannot be read: it is missing, truncated, of another format, or larger than its header declares."""
 
 
 class StorageError(MLPError, OSError):
-    """A file or folder that cannot be written: a full disk, missing rights, a folder that is not there."""
+    """A file or folder cannot be written: the disk is full, permissions or the parent folder are missing."""
 
 
 class WrongDeviceError(MLPError, TypeError):
-    """An array of another device; the text names the door to bring it in by."""
+    """An array is on another device; the message says how to convert it."""
 
 
 class BackendUnavailableError(MLPError, RuntimeError):
-    """A backend was asked for that this machine cannot run; the text says what to install."""
+    """The requested backend cannot run on this machine; the message says what to install."""
 
 
 class NotDifferentiableError(MLPError, ValueError):
-    """Training was asked through a function that has no useful slope, such as ``step``."""
+    """Training needs the derivative of a function that has no useful one, such as ``step``."""
 
 
 class GradientError(MLPError, ValueError):
-    """A user's derivative disagrees with central differences of its own function."""
+    """A user-defined derivative differs from the central differences of its function."""
 
 
 class DivergenceError(MLPError, ArithmeticError):
@@ -82,11 +81,11 @@ class DivergenceError(MLPError, ArithmeticError):
     Attributes
     ----------
     epoch, batch : int
-        Where it happened, counted from 0.
+        Epoch and batch of the first such value, counted from 0.
     layer : int
-        The first layer (counted from 1) whose numbers were not finite.
+        The first layer (counted from 1) with a value that is not finite.
     learning_rate : float
-        The rate in force at that batch.
+        The learning rate of that batch.
     """
 
     def __init__(self, message: str, *, epoch: int, batch: int, layer: int, learning_rate: float) -> None:
@@ -97,7 +96,7 @@ class DivergenceError(MLPError, ArithmeticError):
         self.learning_rate = learning_rate
 
     def __reduce__(self) -> tuple[object, ...]:
-        # exceptions with keyword arguments do not pickle on their own, and joblib sends them between processes
+        # pickle does not support exceptions with keyword arguments, and joblib sends them between processes
         return _rebuild_divergence, (str(self), self.epoch, self.batch, self.layer, self.learning_rate)
 
 

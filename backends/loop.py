@@ -1,7 +1,7 @@
-"""The readable training loop: forward pass, back-propagation and update, written in the operations of `xp`.
+"""The portable training loop: forward pass, back-propagation and update, as operations of a backend `xp`.
 
-This is the definition of training in this project.  A backend may run whole epochs faster, but it must give
-the same numbers.
+This is the definition of training in this project.  A backend may run whole epochs faster, but its results must
+be the same.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, Net
 
 
 class Workspace:
-    """Every intermediate array of a step, allocated once for the largest batch and sliced for a smaller one."""
+    """The intermediate arrays of a step, allocated once for the largest batch; a smaller batch uses slices."""
 
     def __init__(self, xp: Operations, network: NetworkPlan, rows: int, dtype: Any) -> None:
         sizes, scaled = network.layout.sizes, network.layout.scaling_layer
@@ -69,7 +69,7 @@ def loss_and_gradient(
     ----------
     params : array, shape (n_parameters,)
     workspace : Workspace
-        Of n rows or more.
+        For n rows or more.
     x : array, shape (n, n_in)
     target : array, shape (n,) of class numbers or (n, n_out)
     weight : array, shape (n,), optional
@@ -78,14 +78,14 @@ def loss_and_gradient(
     counter : tuple of int, optional
         (seed, epoch, step) of the dropout masks; without it there is no dropout.
     first_row, batch_weight : int, float, optional
-        For rows that are a part of a batch: the position of the first row in it, and its number of rows (or the sum
-        of their weights), which loss and gradient are divided by.
+        If the rows are a part of a batch: the position of the first row in it, and the number of rows (or the sum of
+        the weights) of the whole batch, by which loss and gradient are divided.
 
     Returns
     -------
     loss : float
     gradient : array, shape (n_parameters,)
-        Belongs to the workspace: the next call overwrites it.
+        An array of the workspace: the next call overwrites it.
     """
     layout, rows, last = network.layout, x.shape[0], network.layout.n_layers - 1
     layers, gradients = layout.layers(params), layout.layers(workspace.gradient)
@@ -109,13 +109,13 @@ def loss_and_gradient(
 
     loss, delta = xp.loss_and_delta(network.kind, x, target, weight, batch_weight)
     for l in range(last, -1, -1):
-        below = workspace.delta[l]
+        dx = workspace.delta[l]
         dW, db = gradients[l]
         delta, _, _ = xp.dense_backward(
             delta, inputs[l], saved[l], layers[l][0], "identity" if l == last else network.activations[l],
-            dx=None if below is None else below[:rows], dW=dW, db=db, need_dx=below is not None,
+            dx=None if dx is None else dx[:rows], dW=dW, db=db, need_dx=dx is not None,
         )  # fmt: skip
-        if below is not None and counter and network.dropout[l]:
+        if dx is not None and counter and network.dropout[l]:
             delta = xp.dropout(delta, network.dropout[l], (*counter, l), out=delta, first_row=first_row)
     if factors is not None:
         xp.scale_columns_backward(delta, unscaled, out=layout.scaling(workspace.gradient))
@@ -128,11 +128,11 @@ def loss_and_gradient(
 
 
 class Trainer:
-    """Trains one network on one data set, epoch after epoch; `Backend.trainer` makes it.
+    """Trains one network on one data set, for any number of epochs; made by `Backend.trainer`.
 
-    What an epoch needs beside its plan belongs to the trainer and outlives the epoch: scratch buffers and, where a
-    backend has them, device copies of the data and parameters in another layout.  Therefore `params` and `state` are
-    only up to date after `read_back`.  A caller who changes them must call `refresh`.
+    The trainer keeps its scratch buffers between epochs.  A backend may also keep copies of the data, or of the
+    parameters in another layout.  Therefore `params` and `state` are up to date only after `read_back`.  A caller
+    who changes them must call `refresh`.
 
     Parameters
     ----------
@@ -178,19 +178,19 @@ class Trainer:
         Parameters
         ----------
         plans : sequence of EpochPlan
-            Of this trainer's network and rule, and of no larger batches.
+            With this trainer's network and rule, and its batch size or a smaller one.
         control : Control, optional
-            Read for a request to stop, and updated with the number of batches done.
+            Can request a stop, and receives the number of batches done.
         on_batch : callable, optional
-            Called after each batch with its number and loss, when `params` and `state` are up to date.
+            Called after each batch with its number and loss; `params` and `state` are then up to date.
 
         Returns
         -------
         list of EpochResult
-            One for each plan; fewer where a loss that is not finite or a request to stop ends the last one early.
+            One for each plan, or fewer if a loss that is not finite or a request to stop ends the training early.
         """
         control, results = control or Control(), []
-        with np.errstate(all="ignore"):  # an overflow shows in the loss, and is reported with it
+        with np.errstate(all="ignore"):  # an overflow makes the loss infinite or NaN, which is reported
             for plan in plans:
                 results.append(self._epoch(plan, control, on_batch))
                 halted = results[-1].failed is not None and plan.halt
@@ -213,7 +213,7 @@ class Trainer:
                 if plan.halt:
                     return self._result(losses[: done + 1], weights[: done + 1], failed)
             batch_weight = weights[done] if plan.batch_weight is None else plan.batch_weight[batch]
-            if batch_weight > 0:  # a batch without weight changes nothing, not even a velocity
+            if batch_weight > 0:  # a batch with weight zero changes neither parameters nor state
                 self.update(plan, batch, gradient)
             control.batches_done = batch + 1
             if on_batch is not None:
@@ -226,10 +226,10 @@ class Trainer:
     # -- the parts of a step ------------------------------------------------------------------------
 
     def gradient(self, plan: EpochPlan, batch: int, first: int = 0, last: int | None = None) -> tuple[float, Array]:
-        """What rows `first` to `last` of a batch contribute to its loss and gradient, without the penalties.
+        """Contribution of rows `first` to `last` of a batch to its loss and gradient, without the penalties.
 
-        The contributions of all rows of a batch add up to its loss and gradient: data-parallel training sums them
-        over processes, and then calls `add_penalty` and `update`.  Starts with a `read_back`.
+        The contributions of all rows of a batch add up to its loss and gradient.  Data-parallel training sums them
+        over processes, and then calls `add_penalty` and `update`.  This method first calls `read_back`.
 
         Parameters
         ----------
@@ -243,7 +243,7 @@ class Trainer:
         -------
         loss : float
         gradient : array, shape (n_parameters,)
-            Belongs to the trainer: the next call overwrites it.
+            An array of the trainer: the next call overwrites it.
         """
         self.read_back()
         rows = plan.row_numbers()[plan.batch_rows(batch)]
@@ -254,7 +254,7 @@ class Trainer:
     def _gradient(
         self, plan: EpochPlan, batch: int, rows: Array, first: int = 0, batch_weight: float | None = None
     ) -> tuple[float, Array]:
-        """The same for the device's row numbers; by default they are the whole batch."""
+        """`gradient` for row numbers on the device; by default they are the whole batch."""
         xp, network, n = self.xp, self.network, rows.shape[0]
         workspace = self._workspace_for(n)
         x = xp.take_rows(self.X, rows, out=workspace.x[:n], scale=network.input_scale)
@@ -272,12 +272,12 @@ class Trainer:
         )  # fmt: skip
 
     def add_penalty(self, plan: EpochPlan, batch: int, gradient: Array) -> float:
-        """Add the gradient of the penalties to `gradient`, in place; return their value."""
+        """Add the gradient of the l2 and l1 penalties to `gradient`, in place; return the value of the penalties."""
         l2, n = float(plan.l2[batch]), self.network.layout.n_weights
         return self.xp.add_penalty(self.params[:n], gradient[:n], l2=l2, l1=plan.l1) if l2 or plan.l1 else 0.0
 
     def update(self, plan: EpochPlan, batch: int, gradient: Array) -> None:
-        """Clip `gradient`, in place, and apply the weight decay and the update rule to `params` and `state`."""
+        """Clip `gradient` in place, then apply the weight decay and the update rule to `params` and `state`."""
         xp, n_weights = self.xp, self.network.layout.n_weights
         xp.clip(gradient, by_value=plan.clip_value, by_norm=plan.clip_norm)
         step = plan.first_step + batch + 1
@@ -306,11 +306,11 @@ class Trainer:
             self.params[...], self.state[...] = self._saved
 
     def refresh(self) -> None:
-        """Take over `params` and `state` after the caller changed them; call `read_back` before the change."""
+        """Use the values of `params` and `state` that the caller changed; call `read_back` before the change."""
         self._saved = None
 
     def _save(self) -> None:
-        """Keep copies for `roll_back`: the loop works on `params` and `state` themselves."""
+        """Copy `params` and `state` for `roll_back`, because the loop modifies them in place."""
         if self._saved is None:
             self._saved = self.params.copy(), self.state.copy()
 
@@ -318,5 +318,5 @@ class Trainer:
 def all_finite(xp: Operations, array: Array) -> bool:
     """Whether no entry is NaN or infinite."""
     with np.errstate(all="ignore"):
-        total = float(xp.sum(array))  # one cheap pass is enough in nearly every case
+        total = float(xp.sum(array))  # a finite sum is sufficient and cheap; only an overflow needs the full check
     return math.isfinite(total) or bool(np.isfinite(xp.to_numpy(array)).all())

@@ -1,4 +1,4 @@
-"""NumPy, the reference: the portable implementation unchanged.  Its results define those of every backend."""
+"""The NumPy backend: the portable implementation, and the reference for the results of all backends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from backends.base import Backend
 
 
 class NumpyBackend(Backend):
-    """The portable implementation, bound to `numpy`."""
+    """The portable implementation with `numpy` as its namespace."""
 
     name = "numpy"
 
@@ -24,7 +24,7 @@ def probe() -> Status:
 
 
 def create(device: str) -> Backend:
-    """The backend; `device` is always ``"cpu"``."""
+    """Return the backend; `device` is always ``"cpu"``."""
     return NumpyBackend()
 
 

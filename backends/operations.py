@@ -1,12 +1,12 @@
-"""`Operations`: the array operations of a backend, as a contract and its portable implementation in one.
+"""`Operations`: the array operations of a backend, both as an interface and as a portable implementation.
 
-The methods below use only the array namespace that a subclass binds (`numpy`, `cupy`) and the formulas.  A
-subclass may override a method with a faster one; the results must be the same.
+The methods use only the array namespace of the subclass (`numpy`, `cupy`) and the formulas.  A subclass may
+override a method with a faster one; the results must be the same.
 
-Rules of the contract, which the shared tests check on every backend:
+Rules of the interface, which the shared tests check on every backend:
 
-- arrays enter through `asarray` and leave through `to_numpy`; operations never move or cast them;
-- inputs are not written to, except where a method says it works in place;
+- `asarray` creates arrays of a backend and `to_numpy` converts them back; other operations never move or cast them;
+- inputs are not modified, except by methods that are documented to work in place;
 - ``out`` (and ``dx``, ``dW``, ``db``) receive the result, and are returned;
 - float32 stays float32, float64 stays float64; NaN and infinity propagate;
 - read-only, non-contiguous and empty arrays work.
@@ -31,14 +31,14 @@ from backends.plan import Array
 
 
 class Operations(ArgumentChecks):
-    """Arrays and kernels of one device.
+    """Array operations on one device.
 
     Parameters
     ----------
     namespace : module
-        NumPy, or a module that mirrors it.
+        NumPy, or a module with the same interface.
     erfc : callable
-        The one elementary function the formulas need that such modules lack.
+        The only elementary function of the formulas that such modules do not have.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Operations(ArgumentChecks):
     device : str
         Device of its arrays: ``"cpu"``, ``"cuda:0"``, ...
     exp, log, where, ... : callable
-        The elementary functions that formulas, a user's own included, may use: `formulas.NAMES` and
+        The elementary functions that formulas, also user-defined ones, may use: `formulas.NAMES` and
         `formulas.ROW_NAMES`.
     """
 
@@ -56,13 +56,13 @@ class Operations(ArgumentChecks):
 
     def __init__(self, namespace: ModuleType, erfc: Callable[[Array], Array]) -> None:
         self.namespace = namespace
-        given: dict[str, Callable[..., Array]] = {
+        extra: dict[str, Callable[..., Array]] = {
             "erfc": erfc,
             "row_max": formulas.row_max,
             "row_sum": formulas.row_sum,
         }
         self.functions: Mapping[str, Callable[..., Array]] = {
-            name: given.get(name) or getattr(namespace, name) for name in NAMES + ROW_NAMES
+            name: extra.get(name) or getattr(namespace, name) for name in NAMES + ROW_NAMES
         }
         self._rebind = formulas.bind(self.functions)
         self._bound: dict[Callable[..., Any], Callable[..., Any]] = {}
@@ -79,12 +79,12 @@ class Operations(ArgumentChecks):
     # -- transfer and allocation --------------------------------------------------------------------
 
     def asarray(self, x: Any, dtype: Any = None) -> Array:
-        """Copy host data to the device: the only way onto it, and the only place where the dtype may change.
+        """Copy host data to the device.  No other operation does this, or changes a dtype.
 
         Parameters
         ----------
         x : array_like
-            Host data, or an array of this backend, which is returned unchanged if its dtype fits.
+            Host data, or an array of this backend, which is returned unchanged if it has the right dtype.
         dtype : dtype, optional
             Default: the dtype of `x`.
 
@@ -95,14 +95,14 @@ class Operations(ArgumentChecks):
         """
         if not isinstance(x, self.namespace.ndarray) and hasattr(x, "__cuda_array_interface__"):
             raise WrongDeviceError(
-                f"asarray of backend {self.name!r} takes host data, and this {type(x).__name__} is on a GPU. "
+                f"asarray of backend {self.name!r} expects host data, but this {type(x).__name__} is on a GPU. "
                 "Copy it to the host first: backends.get_backend('cupy').to_numpy(x)."
             )
         return self.namespace.asarray(x, dtype=dtype)
 
     def to_numpy(self, x: Array) -> NDArray[Any]:
-        """The same values as a NumPy array on the host (the array itself if it already is one)."""
-        self._own("to_numpy", x)
+        """Copy x to a NumPy array on the host; a NumPy array is returned unchanged."""
+        self._check_device("to_numpy", x)
         return np.asarray(x)
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -137,9 +137,9 @@ class Operations(ArgumentChecks):
         Raises
         ------
         ShapeError
-            Naming the dimensions that must be equal.
+            If the shapes do not match; the message names the dimensions that must be equal.
         """
-        self._floats("matmul", a=a, b=b)
+        self._check_floats("matmul", a=a, b=b)
         self._check_product(a, b, trans_a, trans_b, out)
         return self.namespace.matmul(a.T if trans_a else a, b.T if trans_b else b, out=out)
 
@@ -169,7 +169,7 @@ class Operations(ArgumentChecks):
         -------
         array, shape (n, n_out)
         """
-        self._floats("dense", x=x, W=W, b=b)
+        self._check_floats("dense", x=x, W=W, b=b)
         self._check_dense(x, W, b)
         row = formulas.activation(activation)
         z = self.matmul(x, W, out=out if preactivation is None else preactivation)
@@ -181,19 +181,19 @@ class Operations(ArgumentChecks):
     def activate(self, z: Array, activation: str | Activation, out: Array | None = None) -> Array:
         """Apply an activation to z, shape (n, n_out); `out` may be z itself."""
         row = formulas.activation(activation)
-        self._floats("activate", z=z)
+        self._check_floats("activate", z=z)
         return self._into(out, self._function(row, row.forward)(z), z)
 
     def activate_backward(
         self, dy: Array, saved: Array, activation: str | Activation, out: Array | None = None
     ) -> Array:
-        """Slope in z from the slope in y: ``dz = dy * f'(z)``.
+        """Gradient with respect to z from the gradient with respect to y: ``dz = dy * f'(z)``.
 
         Parameters
         ----------
         dy : array, shape (n, n_out)
         saved : array, shape (n, n_out)
-            y, or z for the activations whose row says ``saves="z"``.
+            y, or z for activations with ``saves="z"``.
         activation : str or Activation
         out : array, shape (n, n_out), optional
             May be `dy` itself.
@@ -204,9 +204,9 @@ class Operations(ArgumentChecks):
             For ``step``.
         """
         row = formulas.activation(activation)
-        formulas.require_slope(row)
-        self._floats("activate_backward", dy=dy, saved=saved)
-        self._same_shape("activate_backward", dy=dy, saved=saved)
+        formulas.require_derivative(row)
+        self._check_floats("activate_backward", dy=dy, saved=saved)
+        self._check_same_shape("activate_backward", dy=dy, saved=saved)
         return self._into(out, self._function(row, row.backward)(dy, saved), dy)
 
     # -- backward pass ------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ class Operations(ArgumentChecks):
         db: Array | None = None,
         need_dx: bool = True,
     ) -> tuple[Array | None, Array, Array]:
-        """Slopes of a layer from the slope of its output: the backward twin of `dense`.
+        """Backward pass of `dense`: the gradients of a layer from the gradient of its output.
 
         With ``dz = dy * f'(z)``: ``dW = x.T @ dz``, ``db = sum of dz over the rows``, ``dx = dz @ W.T``
         (Nielsen's equations BP2-BP4 for a whole batch).
@@ -234,13 +234,13 @@ class Operations(ArgumentChecks):
         dy : array, shape (n, n_out)
         x : array, shape (n, n_in)
         saved : array, shape (n, n_out)
-            As in `activate_backward`; not looked at for ``"identity"``.
+            As in `activate_backward`; not used for ``"identity"``.
         W : array, shape (n_in, n_out)
         activation : str or Activation
         dx, dW, db : array, optional
-            Take the results.
+            Receive the results.
         need_dx : bool
-            The first layer of a network has no use for dx.
+            Whether to compute dx, which the first layer of a network does not need.
 
         Returns
         -------
@@ -248,7 +248,7 @@ class Operations(ArgumentChecks):
         dW : array, shape (n_in, n_out)
         db : array, shape (n_out,)
         """
-        self._floats("dense_backward", dy=dy, x=x, W=W)
+        self._check_floats("dense_backward", dy=dy, x=x, W=W)
         self._check_dense_backward(dy, x, W)
         dz = self.activate_backward(dy, saved, activation)
         dW = self.matmul(x, dz, trans_a=True, out=dW)
@@ -276,10 +276,10 @@ class Operations(ArgumentChecks):
         target : array, shape (n,) of integers or (n, n_out) of z's dtype
             Class numbers (for cross-entropy only), or one row for each row of z.
         weight : array, shape (n,), optional
-            Of the rows; the loss is their weighted mean, and zero if all weights are.
+            Weight of each row.  The loss is the weighted mean of the rows, and zero if all weights are zero.
         batch_weight : float, optional
-            What the sum over the rows is divided by, for rows that are a part of a batch: the number of rows, or the
-            sum of the weights, of the whole batch.
+            Divisor of the sum over the rows, if the rows are a part of a batch: the number of rows, or the sum of the
+            weights, of the whole batch.
 
         Returns
         -------
@@ -288,18 +288,18 @@ class Operations(ArgumentChecks):
         delta : array, shape (n, n_out)
         """
         kind = formulas.output_loss(kind)
-        formulas.require_slope(kind.output)
-        self._floats("loss_and_delta", z=z)
-        self._own("loss_and_delta", target)
+        formulas.require_derivative(kind.output)
+        self._check_floats("loss_and_delta", z=z)
+        self._check_device("loss_and_delta", target)
         target = self._as_rows(kind, z, target)
         values, delta = self._values_and_delta(kind, z, target)
-        share = self._row_shares(z, weight, batch_weight)[:, None]
-        value_factor, slope_factor = kind.shares(z.shape[1])
+        row_shares = self._row_shares(z, weight, batch_weight)[:, None]
+        loss_factor, delta_factor = kind.shares(z.shape[1])
         if kind.loss.bounded:
             values = self.minimum(values, kind.ceiling(z.dtype))
-        # where, not the product: a row of weight zero must not contribute its infinities
-        loss = self.where(share != 0, values * share, 0).sum(dtype=np.float64)
-        return loss * value_factor, self.where(share != 0, delta * (share * slope_factor), 0)
+        # `where` and not only the product: a row with weight zero may contain infinities, and must not contribute them
+        loss = self.where(row_shares != 0, values * row_shares, 0).sum(dtype=np.float64)
+        return loss * loss_factor, self.where(row_shares != 0, delta * (row_shares * delta_factor), 0)
 
     def _row_shares(self, z: Array, weight: Array | None, batch_weight: float | None) -> Array:
         """Factor of each row in the mean over the batch, shape (n,); all zero if the batch has no weight."""
@@ -307,7 +307,7 @@ class Operations(ArgumentChecks):
         if weight is None:
             total = n if batch_weight is None else batch_weight
             return self.namespace.full(n, 1 / total if total > 0 else 0.0, dtype=z.dtype)
-        self._floats("loss_and_delta", z=z, weight=weight)
+        self._check_floats("loss_and_delta", z=z, weight=weight)
         if weight.shape != (n,):
             raise ShapeError(f"loss_and_delta: weight {weight.shape} must be ({n},), one number for each row of z.")
         total = weight.sum() if batch_weight is None else self.namespace.asarray(batch_weight, dtype=z.dtype)
@@ -321,7 +321,7 @@ class Operations(ArgumentChecks):
         Parameters
         ----------
         kind : str or OutputLoss
-            With cross-entropy, k is `n_outputs`; with binary cross-entropy each output is a distribution of its own
+            With cross-entropy, k is `n_outputs`.  With binary cross-entropy, each output is a separate distribution
             over two values, and k is 2.
         target : array, shape (n,) of integers or (n, n_outputs)
         n_outputs : int
@@ -343,7 +343,7 @@ class Operations(ArgumentChecks):
                [0.95, 0.05]])
         """
         kind = formulas.output_loss(kind)
-        self._own("smooth_labels", target)
+        self._check_device("smooth_labels", target)
         if target.ndim == 1:
             target = (target[:, None] == self.namespace.arange(n_outputs)).astype(dtype)
         k = n_outputs if kind.loss.name == "cross_entropy" else 2
@@ -357,7 +357,7 @@ class Operations(ArgumentChecks):
         return values, self.activate_backward(dy, z if kind.output.saves == "z" else y, kind.output)
 
     def _as_rows(self, kind: OutputLoss, z: Array, target: Array) -> Array:
-        """Targets with one row for each row of z: class numbers become one-hot rows."""
+        """Targets with one row for each row of z: class numbers are converted to one-hot rows."""
         if target.ndim == 1 and kind.loss.name == "cross_entropy":
             self._check_class_numbers(z, target)
             return (target[:, None] == self.namespace.arange(z.shape[1])).astype(z.dtype)
@@ -367,14 +367,14 @@ class Operations(ArgumentChecks):
     # -- update -------------------------------------------------------------------------------------
 
     def add_penalty(self, weights: Array, gradient: Array, *, l2: float = 0.0, l1: float = 0.0) -> float:
-        """Add the slope of ``l2/2 * sum(w**2) + l1 * sum(|w|)`` to `gradient`, in place; return its value.
+        """Add the gradient of ``l2/2 * sum(w**2) + l1 * sum(|w|)`` to `gradient`, in place; return the penalty.
 
         Parameters
         ----------
         weights, gradient : array, shape (n_weights,)
         """
-        self._floats("add_penalty", weights=weights, gradient=gradient)
-        self._same_shape("add_penalty", weights=weights, gradient=gradient)
+        self._check_floats("add_penalty", weights=weights, gradient=gradient)
+        self._check_same_shape("add_penalty", weights=weights, gradient=gradient)
         value = 0.0
         if l2:
             gradient += l2 * weights
@@ -385,12 +385,12 @@ class Operations(ArgumentChecks):
         return value
 
     def clip(self, gradient: Array, *, by_value: float | None = None, by_norm: float | None = None) -> None:
-        """Bound a gradient in place: each entry to +-`by_value`, then its Euclidean norm to `by_norm`.
+        """Clip a gradient in place: each entry to +-`by_value`, then its Euclidean norm to `by_norm`.
 
-        The norm's bound is that of Pascanu et al. 2013, with PyTorch's guard: the factor is
+        Clipping by norm is that of Pascanu et al. 2013, with the factor of PyTorch, which avoids a division by zero:
         ``min(1, by_norm / (norm + 1e-6))``.
         """
-        self._floats("clip", gradient=gradient)
+        self._check_floats("clip", gradient=gradient)
         if by_value is not None:
             gradient[...] = self.minimum(self.maximum(gradient, -by_value), by_value)
         if by_norm is not None:
@@ -399,7 +399,7 @@ class Operations(ArgumentChecks):
 
     def multiply(self, x: Array, factor: float) -> None:
         """Multiply an array by a number, in place."""
-        self._floats("multiply", x=x)
+        self._check_floats("multiply", x=x)
         x *= factor
 
     def update(self, rule: Rule, params: Array, gradient: Array, state: Array, step: int, learning_rate: float) -> None:
@@ -415,12 +415,12 @@ class Operations(ArgumentChecks):
             Number of this update, counted from 1.
         learning_rate : float
         """
-        self._floats("update", params=params, gradient=gradient, state=state)
+        self._check_floats("update", params=params, gradient=gradient, state=state)
         self._check_update(rule, params, gradient, state)
         new, *new_state = self._formula(rule.row.formula)(params, gradient, *state, *rule.scalars(step, learning_rate))
         params[...] = new
-        for slot, value in zip(state, new_state, strict=True):
-            slot[...] = value
+        for state_row, value in zip(state, new_state, strict=True):
+            state_row[...] = value
 
     # -- rows and columns ---------------------------------------------------------------------------
 
@@ -432,9 +432,9 @@ class Operations(ArgumentChecks):
         out: Array | None = None,
         first_row: int = 0,
     ) -> Array:
-        """Set random units to zero and scale the others up (inverted dropout; Srivastava et al. 2014).
+        """Set random units to zero and scale the others by 1 / (1 - rate) (inverted dropout; Srivastava et al. 2014).
 
-        The same counter gives the same mask, so the backward pass is this function applied to the gradient.
+        The same counter gives the same mask, so the backward pass applies this function to the gradient.
 
         Parameters
         ----------
@@ -448,20 +448,20 @@ class Operations(ArgumentChecks):
         first_row : int
             Position of the first row of x in the batch that the counter belongs to.
         """
-        self._floats("dropout", x=x)
+        self._check_floats("dropout", x=x)
         keep = self.asarray(random.keep_mask(x.shape[0], x.shape[1], rate, counter, first_row))
         return self._into(out, self.where(keep, x * (1 / (1 - rate)), 0), x)
 
     def scale_columns(self, x: Array, factors: Array, out: Array | None = None) -> Array:
         """A scaling layer: each column of x, shape (n, n_in), multiplied by its factor, shape (n_in,)."""
-        self._floats("scale_columns", x=x, factors=factors)
+        self._check_floats("scale_columns", x=x, factors=factors)
         self._check_columns("scale_columns", x, factors)
         return self._into(out, x * factors, x)
 
     def scale_columns_backward(self, dy: Array, x: Array, out: Array | None = None) -> Array:
         """Gradient of a scaling layer's factors, shape (n_in,): the sum of ``dy * x`` over the rows."""
-        self._floats("scale_columns_backward", dy=dy, x=x)
-        self._same_shape("scale_columns_backward", dy=dy, x=x)
+        self._check_floats("scale_columns_backward", dy=dy, x=x)
+        self._check_same_shape("scale_columns_backward", dy=dy, x=x)
         return self._into(out, (dy * x).sum(axis=0), dy)
 
     def take_rows(self, x: Array, rows: Array, out: Array | None = None, scale: float = 1.0) -> Array:
@@ -472,11 +472,11 @@ class Operations(ArgumentChecks):
         x : array, shape (n, ...)
         rows : array of int64, shape (m,)
         out : array, shape (m, ...), optional
-            If its dtype is floating and that of x an integer one, the values are converted and multiplied by
-            `scale`: that is how images stored as bytes enter a network.
+            If it has a floating dtype and x an integer one, the values are converted and multiplied by `scale`.
+            Networks read images stored as bytes in this way.
         scale : float
         """
-        self._own("take_rows", x, rows)
+        self._check_device("take_rows", x, rows)
         if out is None:
             return x[rows]
         if x.dtype == out.dtype:
@@ -484,15 +484,18 @@ class Operations(ArgumentChecks):
         elif x.dtype.kind in "iu" and out.dtype in FLOATS:
             self.namespace.multiply(x[rows], out.dtype.type(scale), out=out)
         else:
-            raise DtypeError(f"take_rows: rows of {x.dtype} do not go into an array of {out.dtype}.")
+            raise DtypeError(
+                f"take_rows: rows of dtype {x.dtype} cannot be written to an array of dtype {out.dtype}. "
+                f"Give an out of dtype {x.dtype}, or of float32 or float64 for rows of integers."
+            )
         return out
 
     def sum(self, x: Array, axis: int | None = None) -> Array:
         """Sum over all entries, or along `axis`."""
-        self._own("sum", x)
+        self._check_device("sum", x)
         return x.sum(axis=axis)
 
-    # -- shared --------------------------------------------------------------------------------------
+    # -- helpers -------------------------------------------------------------------------------------
 
     def _formula(self, function: Callable[..., Any]) -> Callable[..., Any]:
         bound = self._bound.get(function)
@@ -501,7 +504,7 @@ class Operations(ArgumentChecks):
         return bound
 
     def _function(self, row: Any, function: Callable[..., Any] | None) -> Callable[..., Any]:
-        """The formula of a table's row, ready for arrays; a user's own takes this backend first."""
+        """A formula bound to this backend; a user-defined one gets the backend as its first argument."""
         assert function is not None
         if row.custom:
             return lambda *arrays: function(self, *arrays)
@@ -509,7 +512,7 @@ class Operations(ArgumentChecks):
 
     def _into(self, out: Array | None, value: Array, like: Array) -> Array:
         if out is None:
-            # a formula may hand its input back (identity), and a result must not share memory with an input
+            # a formula may return its input (identity), but a result must not share memory with an input
             value = value.copy() if value is like else value
             return value.astype(like.dtype, copy=False)
         if out is not value:

@@ -1,7 +1,7 @@
-"""What to compute, as frozen plain data: a network's structure and one epoch of its training.
+"""Plans: a network's structure and one epoch of its training, as immutable data.
 
-A plan holds names of formulas, numbers and host arrays.  It holds no device arrays and no code except a
-user's own functions, so every backend can read it, and it does not change during training.
+A plan contains rows of the tables of formulas, numbers and host arrays.  It contains no device arrays, and no
+code except user-defined functions, so every backend can use it.  It does not change during training.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from backends.errors import ConfigurationError
 from backends.formulas import Activation, OutputLoss, Rule
 
 Array = Any
-"""An array of the backend at hand: `numpy.ndarray` or `cupy.ndarray`, which share no base class."""
+"""An array of the backend in use: `numpy.ndarray` or `cupy.ndarray`, which have no common base class."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each layer's weights and biases are in the one flat buffer of a network's parameters.
+    """Positions of the weights and biases of each layer in the flat buffer of a network's parameters.
 
-    All weights come first, then all biases, then the factors of the scaling layer, so that "the weights",
-    which penalties and decay act on, are one slice.
+    All weights come first, then all biases, then the factors of the scaling layer.  So the weights, to which
+    penalties and weight decay apply, are one slice.
 
     Attributes
     ----------
@@ -83,11 +83,11 @@ class NetworkPlan:
     ----------
     layout : Layout
     activations : tuple of Activation
-        One for each layer; the last is the output's.
+        One for each layer; the last is the output activation.
     kind : OutputLoss
-        The output's activation with the loss.
+        The output activation and the loss.
     dropout : tuple of float
-        Rate on the input of each layer: ``dropout[0]`` acts on the network's input.
+        Dropout rate on the input of each layer: ``dropout[0]`` applies to the network's input.
     input_scale : float
         Factor applied to integer inputs.
     """
@@ -101,7 +101,7 @@ class NetworkPlan:
 
 @dataclass(frozen=True)
 class Shuffle:
-    """The order of an epoch's rows, described by three integers, so that a backend can compute it on its device.
+    """The order of an epoch's rows, given by three integers, so that a backend can compute it on its device.
 
     Attributes
     ----------
@@ -122,7 +122,7 @@ class Shuffle:
         return self.n_rows
 
     def row_numbers(self) -> NDArray[np.int64]:
-        """The order as host rows."""
+        """The row numbers in this order, as a host array."""
         return random.permutation(self.seed, self.epoch, self.n_rows)
 
 
@@ -130,55 +130,56 @@ class Shuffle:
 class EpochPlan:
     """One epoch of training, or a part of one.
 
-    Batches are numbered from 0 along `order`; arrays with one value a batch cover all of them, whichever part runs.
+    Batches are numbered from 0 along `order`.  Arrays with one value for each batch include all batches of `order`,
+    also if only a part of them runs.
 
     Attributes
     ----------
     network : NetworkPlan
     rule : Rule
     batch_size : int
-        Rows of a batch; the last batch takes what is left.
+        Rows of a batch; the last batch has the remaining rows.
     order : ndarray of int64, shape (n,), or Shuffle
-        The rows in the order in which they are visited.
+        The row numbers in the order of the epoch.
     learning_rates : ndarray of float64, shape (number of batches,)
     l2 : ndarray of float64, shape (number of batches,)
         Factor of half the sum of squared weights in each batch's loss.
     l1 : float
         Factor of the sum of absolute weights.
     weight_decay : float
-        Decoupled: before each update the weights shrink by 1 - learning_rate * weight_decay
+        Decoupled weight decay: before each update the weights are multiplied by 1 - learning_rate * weight_decay
         (Loshchilov & Hutter 2019).
     clip_value, clip_norm : float or None
         Bounds on each entry of the gradient, and then on its Euclidean norm.
     seed, epoch : int
-        With the numbers of batch and layer, the counter of the dropout masks.
+        Together with the batch number and the layer number, the counter of the dropout masks.
     first_step : int
-        Updates made before batch 0; Adam's t is this plus the batches so far.
+        Number of updates before batch 0; Adam's t is this number plus the number of batches so far.
     halt : bool
-        Stop at the first loss that is not finite; False continues regardless, as scikit-learn does.
+        Stop at the first loss that is not finite; with False, training continues, as in scikit-learn.
     first_batch : int
-        The batch to start with.
+        The first batch to run.
     n_batches : int or None
-        How many batches to run; None for all that are left.
+        Number of batches to run; None for all remaining batches.
     batches_before : int
-        Batches of the epoch that precede `order`, where the epoch is a stream of several such orders; the
-        dropout masks count them.
+        Number of batches of the epoch before `order`, if the epoch consists of several such orders; the dropout
+        masks depend on it.
     row_offset : int
-        Position, in a global batch, of the first row of each batch, where several processes share a global
-        batch; the dropout masks count the rows of the global batch.
+        Position of the first row of each batch in its global batch, if several processes divide a global batch;
+        the dropout masks depend on it.
     batch_weight : ndarray of float64, shape (number of batches,), or None
-        Number of rows (or sum of the weights) of each global batch, which loss and gradient are divided by;
-        None for the batch's own.
+        Number of rows (or sum of the weights) of each global batch, by which loss and gradient are divided;
+        None for those of the batch itself.
     rate_factors : tuple of (int, int, float)
         ``(start, stop, factor)``: the learning rate of the parameters ``[start:stop]`` of the flat buffer is
         multiplied by `factor`.  Slices are in ascending order and do not overlap.
     label_smoothing : float
-        Targets move this far toward the uniform distribution (Szegedy et al. 2016, section 7), 0 <= s < 1.
+        Weight s of the uniform distribution in the targets (Szegedy et al. 2016, section 7), 0 <= s < 1.
 
     Raises
     ------
     ConfigurationError
-        If the part, the slices or the smoothing are not as described.
+        If the range of batches, the slices or the label smoothing are invalid.
     """
 
     network: NetworkPlan
@@ -220,8 +221,8 @@ class EpochPlan:
             raise ConfigurationError(f"label_smoothing={self.label_smoothing!r} must be at least 0 and below 1.")
         if self.label_smoothing and self.network.kind.loss.name not in SMOOTHED_LOSSES:
             raise ConfigurationError(
-                f"label_smoothing needs targets that are probabilities; the loss {self.network.kind.loss.name!r} has "
-                f"none. Use {' or '.join(SMOOTHED_LOSSES)}."
+                "label_smoothing requires targets that are probabilities, but those of the loss "
+                f"{self.network.kind.loss.name!r} are not. Use the loss {' or '.join(SMOOTHED_LOSSES)}."
             )
 
     @property
@@ -235,15 +236,15 @@ class EpochPlan:
         return range(self.first_batch, self.first_batch + count)
 
     def row_numbers(self) -> NDArray[np.int64]:
-        """The order as host rows."""
+        """The row numbers in the order of the epoch, as a host array."""
         return self.order.row_numbers() if isinstance(self.order, Shuffle) else self.order
 
     def batch_rows(self, batch: int) -> slice:
-        """Where the rows of a batch stand in the order."""
+        """Slice of the order that contains the rows of a batch."""
         return slice(batch * self.batch_size, min((batch + 1) * self.batch_size, len(self.order)))
 
     def batch_weights(self, weight: NDArray[np.float64] | None) -> NDArray[np.float64]:
-        """Rows of each batch that runs, or the sum of their weights; `weight` has one for each row of X."""
+        """Number of rows (or sum of the weights) of each batch that runs; `weight` has one entry for each row of X."""
         first = self.first_batch * self.batch_size
         last = min(self.batches.stop * self.batch_size, len(self.order))
         starts = np.arange(0, last - first, self.batch_size)
@@ -252,17 +253,17 @@ class EpochPlan:
         return np.add.reduceat(weight[self.row_numbers()[first:last]], starts, dtype=np.float64)
 
     def segments(self) -> list[tuple[int, int, float]]:
-        """All parameters as slices of one factor of the learning rate each: ``(start, stop, factor)``."""
-        found, position = [], 0
+        """Slices ``(start, stop, factor)`` that cover all parameters, each with its factor of the learning rate."""
+        slices, position = [], 0
         for start, stop, factor in self.rate_factors:
-            found += [(position, start, 1.0), (start, stop, factor)]
+            slices += [(position, start, 1.0), (start, stop, factor)]
             position = stop
-        found.append((position, self.network.layout.n_parameters, 1.0))
-        return [(start, stop, factor) for start, stop, factor in found if start < stop]
+        slices.append((position, self.network.layout.n_parameters, 1.0))
+        return [(start, stop, factor) for start, stop, factor in slices if start < stop]
 
 
 SMOOTHED_LOSSES = ("cross_entropy", "binary_cross_entropy")
-"""Losses whose targets are probabilities, which label smoothing needs."""
+"""Losses whose targets are probabilities, as label smoothing requires."""
 
 
 @dataclass
@@ -296,17 +297,17 @@ class Control:
 
 @dataclass(frozen=True)
 class EpochResult:
-    """The outcome of an epoch, or of the part of it that ran.
+    """Result of an epoch, or of the part of it that ran.
 
     Attributes
     ----------
     losses : ndarray of float64, shape (batches done,)
         Loss of each batch before its update, penalties included.
     weights : ndarray of float64, shape (batches done,)
-        Rows of each batch, or the sum of their weights: what its loss counts in the mean over the epoch.
+        Number of rows (or sum of the weights) of each batch: the weight of its loss in the mean over the epoch.
     failed : int or None
-        The first batch whose loss was not finite; unless the plan says ``halt=False``, there is no update
-        from it on.
+        The first batch whose loss was not finite; unless the plan has ``halt=False``, neither this batch nor a
+        later one makes an update.
     finite : bool
         Whether all parameters are finite at the end.
     """

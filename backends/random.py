@@ -1,11 +1,11 @@
-"""Which counter gives which random number: the integers behind weights, shuffles and dropout.
+"""Random numbers for weights, shuffles, dropout and splits, as a function of a counter.
 
-Everything random comes from Philox4x64-10 (Salmon et al. 2011, "Parallel random numbers: as easy as
-1, 2, 3"), a function from a 256-bit counter and a 128-bit key to four 64-bit integers.  Nothing is
-drawn "next", so every backend, in any order and with any number of threads, gets the same integers:
+All of them come from Philox4x64-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), a
+function from a 256-bit counter and a 128-bit key to four 64-bit integers.  The generator has no state that
+changes, so every backend, in any order and with any number of threads, gets the same integers:
 
 ========  ======================  ======================================================
-word      key                     counter (four words; `block` counts up along the data)
+used for  key                     counter (four words; `block` counts up along the data)
 ========  ======================  ======================================================
 weights   (seed, 1)               (block, layer, 0, 0)
 shuffle   (seed, 2)               (block, epoch, 0, 0)
@@ -13,8 +13,8 @@ dropout   (seed, 3)               (block, layer, step, epoch), step counted with
 split     (seed, 4)               (block, 0, 0, 0)
 ========  ======================  ======================================================
 
-A block is four words.  Dropout uses each word as two 32-bit integers, the low half first, so a block
-serves eight units; the blocks of row i of a layer of n units are i * ceil(n / 8) and those after it.
+A block is four words.  Dropout uses each word as two 32-bit integers, the low half first, so a block is enough
+for eight units.  Row i of a layer of n units uses ceil(n / 8) blocks, starting with block i * ceil(n / 8).
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ _WORD = 2**64
 
 
 def check_seed(seed: Any) -> int:
-    """Return `seed` as an int, or raise `ConfigurationError` if it is none of 0 ... 2**64 - 1."""
+    """Return `seed` as an int, or raise `ConfigurationError` if it is not an integer from 0 to 2**64 - 1."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < _WORD:
         raise ConfigurationError(f"seed must be an integer from 0 to 2**64 - 1, not {seed!r}.")
     return int(seed)
 
 
 def words(key: tuple[int, int], counter: tuple[int, int, int, int], count: int) -> NDArray[np.uint64]:
-    """The first `count` words of Philox4x64-10 from `counter` on, whose first word counts the blocks.
+    """The first `count` words of Philox4x64-10, starting at `counter`; its first word counts the blocks.
 
     Examples
     --------
-    The published vector for a key and counter of all ones (Random123, ``kat_vectors``):
+    The published test vector for a key and a counter of all ones (Random123, ``kat_vectors``):
 
     >>> ones = 2**64 - 1
     >>> [hex(word) for word in words((ones, ones), (ones, ones, ones, ones), 2)]
     ['0x87b092c3013fe90b', '0x438c3c67be8d0224']
     """
     value = sum(word << (64 * position) for position, word in enumerate(counter))
-    # NumPy's generator steps its counter before it emits, so it starts one block early
+    # NumPy's generator increments its counter before it returns a block, so it starts at the previous block
     generator = np.random.Philox(key=key[0] + (key[1] << 64), counter=(value - 1) % 2**256)
     return generator.random_raw(count)
 
@@ -69,14 +69,14 @@ def normal(seed: int, layer: int, count: int) -> NDArray[np.float64]:
 
 
 def permutation(seed: int, epoch: int, count: int, *, stream: int = SHUFFLE) -> NDArray[np.int64]:
-    """The order of the rows in an epoch: rows sorted by a random integer, equal ones by their number.
+    """The order of the rows in an epoch: row numbers sorted by random integers; equal integers, by row number.
 
     Examples
     --------
     >>> permutation(0, 0, 5), permutation(0, 1, 5)
     (array([3, 1, 2, 4, 0]), array([2, 4, 3, 0, 1]))
     """
-    # random bits above, the row's number below: the keys are distinct, so every sort gives one answer
+    # random bits in the high part, row number in the low part: keys are distinct, so all sorts give the same order
     shift = np.uint64(max(count - 1, 1).bit_length())
     keys = words((seed, stream), (0, epoch, 0, 0), count) >> shift << shift
     keys |= np.arange(count, dtype=np.uint64)
@@ -86,14 +86,14 @@ def permutation(seed: int, epoch: int, count: int, *, stream: int = SHUFFLE) -> 
 
 
 def dropout_threshold(rate: float) -> int:
-    """A unit is dropped when its 32-bit integer is below this: round(rate * 2**32)."""
+    """A unit is dropped if its 32-bit integer is below this threshold: round(rate * 2**32)."""
     return min(round(rate * 2**32), 2**32 - 1)
 
 
 def keep_mask(
     rows: int, units: int, rate: float, counter: tuple[int, int, int, int], first_row: int = 0
 ) -> NDArray[np.bool_]:
-    """Which units dropout keeps.
+    """Mask of the units that dropout keeps.
 
     Parameters
     ----------

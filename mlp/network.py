@@ -132,7 +132,7 @@ class FeedForward:
     def require_trainable(self) -> None:
         """Raise `NotDifferentiableError` if an activation has no slope to learn by."""
         for row in self.plan.activations:
-            formulas.require_slope(row)
+            formulas.require_derivative(row)
 
     # -- parameters ---------------------------------------------------------------------------------
 

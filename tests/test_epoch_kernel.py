@@ -421,7 +421,7 @@ def test_the_loop_takes_over(caplog):
     network = replace(network, activations=(custom, network.activations[-1]))
     with caplog.at_level(logging.INFO, "mlp"):
         found = case.train(network=network, first_step=0)
-    assert "a user's own" in caplog.text
+    assert "user-defined" in caplog.text
     assert_same(found, case.train(NUMPY.train_epoch, network=network, first_step=0), 1e-12)
 
 
@@ -441,7 +441,9 @@ def test_wrong_arrays_meet_the_loops_errors(wrong):
         plan = replace(plan, order=plan.order + 1000)
     else:
         arrays[wrong] = arrays[wrong][:, None].astype("float16")
-    assert NUMBA.trainer(plan.network, plan.rule, *arrays.values(), case.params, case.state, 16).obstacle(plan)
+    assert NUMBA.trainer(plan.network, plan.rule, *arrays.values(), case.params, case.state, 16).unsupported_reason(
+        plan
+    )
 
 
 # -- the layout ------------------------------------------------------------------------------------------

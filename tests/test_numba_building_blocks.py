@@ -21,13 +21,14 @@ special = pytest.importorskip("scipy.special")
 
 from backends import formulas  # noqa: E402
 from backends.errors import ConfigurationError  # noqa: E402
-from backends.numba_backend import threads, tiles, vector_math  # noqa: E402
+from backends.numba_backend import gemm, threads, tiles, vector_math  # noqa: E402
 from backends.numba_backend.cache import kernel, target_cpu  # noqa: E402
+from backends.numba_backend.specialize import specialize  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOATS = [np.float32, np.float64]
-GOALS = {"exp": 2, "expm1": 3, "log": 2, "log1p": 3, "tanh": 4, "erf": 4, "erfc": 8}
-NUMPY = {name: getattr(special if name in ("erf", "erfc") else np, name) for name in GOALS}
+MAX_ULP = {"exp": 2, "expm1": 3, "log": 2, "log1p": 3, "tanh": 4, "erf": 4, "erfc": 8}
+NUMPY = {name: getattr(special if name in ("erf", "erfc") else np, name) for name in MAX_ULP}
 
 
 @pytest.fixture(autouse=True)
@@ -99,13 +100,13 @@ def measured_ulp(name, dtype):
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("name", GOALS)
+@pytest.mark.parametrize("name", MAX_ULP)
 def test_elementary_functions_keep_to_their_error_bound(name, dtype):
-    assert measured_ulp(name, dtype) <= GOALS[name]
+    assert measured_ulp(name, dtype) <= MAX_ULP[name]
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("name", [*GOALS, "sqrt", "abs", "sign"])
+@pytest.mark.parametrize("name", [*MAX_ULP, "sqrt", "abs", "sign"])
 def test_special_values_are_numpys(name, dtype):
     x = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, -1, 1, 1e-320, -1e-320, np.finfo(dtype).max, 1e-45]).astype(dtype)
     got = over_array(getattr(vector_math, name))(x, np.empty_like(x))
@@ -124,7 +125,7 @@ def test_extremes_hand_on_nan(name):
     np.testing.assert_array_equal(got, getattr(np, name)(x, y))
 
 
-@pytest.mark.parametrize("name", [*GOALS])
+@pytest.mark.parametrize("name", [*MAX_ULP])
 def test_bits_do_not_depend_on_the_place_in_the_loop(name):
     x = np.abs(numbers(np.float32, 50))[:997]
     loop = over_array(getattr(vector_math, name))
@@ -149,7 +150,7 @@ def test_loops_are_vectorised(name):
 )
 def test_formulas_compile_to_scalars_of_their_type(name, dtype):
     formula = getattr(formulas.activations, name)
-    scalar = vector_math.specialise(formula, dtype)
+    scalar = specialize(formula, dtype)
     x = np.linspace(-5, 5, 2001).astype(dtype)
     got = over_array(scalar)(x, np.empty_like(x))
     (signature,) = scalar.nopython_signatures
@@ -160,7 +161,7 @@ def test_formulas_compile_to_scalars_of_their_type(name, dtype):
 SCALE = 3
 
 
-def test_specialise_casts_literals_globals_defaults_and_closures():
+def test_specialize_casts_literals_globals_defaults_and_closures():
     shift = 7
 
     def helper(x):
@@ -169,7 +170,7 @@ def test_specialise_casts_literals_globals_defaults_and_closures():
     def formula(x, slope=0.1, bias=2):
         return helper(x) * slope + bias / 3 + shift + 0.1
 
-    scalar = vector_math.specialise(formula, np.float32)
+    scalar = specialize(formula, np.float32)
     run = numba.njit(lambda x: scalar(x))
     f = np.float32
     assert run(f(5)) == f(5) * f(3) * f(0.1) + f(2) / f(3) + f(7) + f(0.1)
@@ -177,12 +178,12 @@ def test_specialise_casts_literals_globals_defaults_and_closures():
     assert str(signature.return_type) == "float32"
 
 
-def test_specialise_refuses_mixed_types():
-    scalar = vector_math.specialise(formulas.activations.sigmoid_backward, np.float32)
+def test_specialize_refuses_mixed_types():
+    scalar = specialize(formulas.activations.sigmoid_backward, np.float32)
     with pytest.raises(numba.TypingError, match="one floating type"):
         scalar(np.float32(1), np.float64(1))
     with pytest.raises(TypeError, match="float16"):
-        vector_math.specialise(formulas.activations.sigmoid, np.float16)
+        specialize(formulas.activations.sigmoid, np.float16)
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -196,7 +197,7 @@ def product(a, b, out=None, trans_a=False, trans_b=False, rows=None, alpha=1, ac
     if out is None:
         out = np.full((m, n), np.nan, a.dtype)
     start, stop = rows or (0, m)
-    tiles.gemm(a, b, out, trans_a, trans_b, start, stop, a.dtype.type(alpha), accumulate)
+    gemm.gemm(a, b, out, trans_a, trans_b, start, stop, a.dtype.type(alpha), accumulate)
     return out
 
 
@@ -322,16 +323,16 @@ def test_narrower_processors(cpu, features, width, tmp_path):
     program = """
         import numpy as np
         import numba
-        from backends.numba_backend import tiles, vector_math
+        from backends.numba_backend import gemm, tiles, vector_math
         assert tiles.VECTOR_BYTES == {width}, tiles.VECTOR_BYTES
         rng = np.random.default_rng(0)
         for dtype in (np.float32, np.float64):
             for m, k, n in ((16, 40, 30), (13, 600, 47), (1, 9, 3), (5, 7, 66)):
                 a, b = rng.integers(-4, 5, (m, k)).astype(dtype), rng.integers(-4, 5, (k, n)).astype(dtype)
                 out = np.full((m, n), np.nan, dtype)
-                tiles.gemm(a, b, out, False, False, 0, m, dtype(1), False)
+                gemm.gemm(a, b, out, False, False, 0, m, dtype(1), False)
                 assert np.array_equal(out, a @ b)
-                tiles.gemm(a, np.ascontiguousarray(b.T), out, False, True, 0, m, dtype(1), True)
+                gemm.gemm(a, np.ascontiguousarray(b.T), out, False, True, 0, m, dtype(1), True)
                 assert np.array_equal(out, 2 * (a @ b))
             x = np.linspace(-5, 5, 1001).astype(dtype)
             for name in ("exp", "expm1", "tanh"):
@@ -350,13 +351,13 @@ def test_narrower_processors(cpu, features, width, tmp_path):
 
 
 @pytest.fixture
-def team():
+def pool():
     yield threads
     threads.set_num_threads(None)
 
 
 @numba.njit(nogil=True)
-def march(part, counter, steps, x, torn):
+def count_steps(part, counter, steps, x, torn):
     """Each thread counts its steps; between two barriers all counts must be equal."""
     for _ in range(steps):
         x[part] += 1
@@ -367,20 +368,20 @@ def march(part, counter, steps, x, torn):
         threads.barrier(counter, 0, x.size)
 
 
-def march_together(members, steps):
-    counter, torn, x = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(members, np.int64)
-    threads.run(lambda part: march(part, counter, steps, x, torn), members)
+def count_together(workers, steps):
+    counter, torn, x = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(workers, np.int64)
+    threads.run(lambda part: count_steps(part, counter, steps, x, torn), workers)
     return torn[0] == 0 and (x == steps).all()
 
 
-@pytest.mark.parametrize("members", [1, 2, 5])
-def test_threads_meet_at_barriers_even_where_processors_are_few(team, members):
-    team.set_num_threads(members)
-    assert march_together(members, 300)
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_threads_meet_at_barriers_even_where_processors_are_few(pool, workers):
+    pool.set_num_threads(workers)
+    assert count_together(workers, 300)
 
 
-def test_every_part_runs_once(team):
-    team.set_num_threads(3)
+def test_every_part_runs_once(pool):
+    pool.set_num_threads(3)
     counts = np.zeros(10, int)
 
     def task(part):
@@ -388,13 +389,13 @@ def test_every_part_runs_once(team):
 
     for parts in (0, 1, 3, 10):
         counts[:] = 0
-        team.run(task, parts)
+        pool.run(task, parts)
         assert counts.sum() == parts
         assert (counts[:parts] == 1).all()
 
 
-def test_an_error_in_a_part_reaches_the_caller_after_the_others_are_done(team):
-    team.set_num_threads(2)
+def test_an_error_in_a_part_reaches_the_caller_after_the_others_are_done(pool):
+    pool.set_num_threads(2)
     done = []
 
     def task(part):
@@ -403,22 +404,22 @@ def test_an_error_in_a_part_reaches_the_caller_after_the_others_are_done(team):
         done.append(part)
 
     with pytest.raises(ZeroDivisionError, match="part 1"):
-        team.run(task, 2)
+        pool.run(task, 2)
     assert done == [0]
-    assert march_together(2, 3)
+    assert count_together(2, 3)
 
 
-def test_several_callers_and_nested_calls(team):
-    team.set_num_threads(2)
+def test_several_callers_and_nested_calls(pool):
+    pool.set_num_threads(2)
     fine = []
-    callers = [threading.Thread(target=lambda: fine.extend(march_together(2, 5) for _ in range(30))) for _ in range(4)]
+    callers = [threading.Thread(target=lambda: fine.extend(count_together(2, 5) for _ in range(30))) for _ in range(4)]
     for caller in callers:
         caller.start()
     for caller in callers:
         caller.join(30)
     assert fine == [True] * 120
     inner = []
-    team.run(lambda part: team.run(lambda nested: inner.append((part, nested)), 2), 2)
+    pool.run(lambda part: pool.run(lambda nested: inner.append((part, nested)), 2), 2)
     assert sorted(inner) == [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
@@ -455,10 +456,10 @@ def test_an_interrupt_at_the_end_of_the_wait_ends_it(monkeypatch):
     assert sorted(done) == [0, 1]
 
 
-def test_the_caller_only_waits_where_it_listens_for_an_interrupt(team):
-    team.set_num_threads(2)
+def test_the_caller_only_waits_where_it_listens_for_an_interrupt(pool):
+    pool.set_num_threads(2)
     names = []
-    team.run(lambda part: names.append(threading.current_thread().name), 2, on_interrupt=lambda: None)
+    pool.run(lambda part: names.append(threading.current_thread().name), 2, on_interrupt=lambda: None)
     assert len(set(names)) == 2
     assert threading.current_thread().name not in names
 
@@ -493,7 +494,8 @@ def test_bad_numbers_set(bad):
 COMPILE = """
     import logging
     import numpy as np
-    from backends.numba_backend import cache, vector_math
+    from backends.numba_backend import cache
+    from backends.numba_backend.specialize import specialize
 
     def make(function):
         @cache.kernel
@@ -506,7 +508,7 @@ COMPILE = """
     def twice(x):
         return 2 * x
 
-    apply = make(vector_math.specialise(twice, np.float32))
+    apply = make(specialize(twice, np.float32))
     assert apply(np.ones(3, np.float32)).tolist() == [2, 2, 2]
     print("hits", sum(apply.stats.cache_hits.values()), "misses", sum(apply.stats.cache_misses.values()))
     print("folder", cache.cache_dir())
@@ -593,7 +595,7 @@ class TestNoPlaceForTheCache:
         private.chmod(0o777)
         result = python(COMPILE, {"HOME": "/proc/nowhere", "TMPDIR": str(tmp_path)})
         assert "folder None" in result.stdout
-        assert "others own it or may write to it" in result.stderr
+        assert "another user owns it or may write to it" in result.stderr
         assert not any(private.iterdir())
 
     def test_a_link_in_the_temporary_folder_is_refused(self, tmp_path):
@@ -630,13 +632,13 @@ def test_threads_and_cache_survive_a_fork(tmp_path):
         COMPILE
         + """
     import os
-    from backends.numba_backend import threads, tiles
+    from backends.numba_backend import gemm, threads
 
     a = np.ones((3, 4), np.float32)
 
     def multiply():
         out = np.zeros((3, 3), np.float32)
-        threads.run(lambda part: tiles.gemm(a, a, out, False, True, part, part + 1, np.float32(1), False), 3)
+        threads.run(lambda part: gemm.gemm(a, a, out, False, True, part, part + 1, np.float32(1), False), 3)
         return (out == 4).all()
 
     threads.set_num_threads(3)
@@ -654,7 +656,7 @@ def test_threads_and_cache_survive_a_fork(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are those of Unix")
-def test_ctrl_c_stops_running_kernels_and_leaves_the_team_in_order():
+def test_ctrl_c_stops_running_kernels_and_leaves_the_pool_usable():
     program = """
         import os, signal, threading
         import numpy as np
@@ -677,7 +679,7 @@ def test_ctrl_c_stops_running_kernels_and_leaves_the_team_in_order():
 
 
 def test_importing_compiles_and_writes_nothing(tmp_path):
-    program = "from backends.numba_backend import cache, threads, tiles, vector_math; assert not tiles.gemm.signatures"
+    program = "from backends.numba_backend import cache, gemm, threads, vector_math; assert not gemm.gemm.signatures"
     result = python(program, {"MLP_CACHE_DIR": str(tmp_path / "cache")})
     assert result.stderr == ""
     assert not (tmp_path / "cache").exists()

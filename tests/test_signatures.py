@@ -202,7 +202,7 @@ class MirrorBackend(Backend):
         super().__init__(np, erfc=formulas.erfc)
 
     def multiply(self, x, factor):
-        self._floats("multiply", x=x)
+        self._check_floats("multiply", x=x)
         x[...] = x * factor
 
 

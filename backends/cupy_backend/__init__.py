@@ -1,6 +1,6 @@
-"""CuPy: the portable implementation on an NVIDIA or AMD GPU.
+"""The CuPy backend: the portable implementation on an NVIDIA or AMD GPU.
 
-`backend` holds the class.  Importing this package does not import CuPy; `probe` does, and never raises.
+The class is in `backend`.  Importing this package does not import CuPy; `probe` does, and never raises.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def probe() -> Status:
     try:
         _smoke_test(cupy)
     except Exception as error:
-        # a missing NVRTC, header or cuBLAS shows only at its first use
-        reason = f"a GPU is there, but CuPy cannot run on it ({_one_line(error)}): {INSTALL}"
+        # a missing NVRTC, header or cuBLAS causes an error only at its first use
+        reason = f"there is a GPU, but CuPy cannot use it ({_one_line(error)}): {INSTALL}"
         return Status(usable=False, reason=reason, version=version)
     return Status(usable=True, devices=tuple(f"cuda:{i}" for i in range(count)), version=version)
 
@@ -51,7 +51,7 @@ def _smoke_test(cupy: Any) -> None:
     cupy.RawKernel(_SMOKE_KERNEL, "twice")((1,), (2,), (x,))
     product = x.reshape(2, 1) @ x.reshape(1, 2)
     if float(product.sum()) != 16.0:
-        raise ArithmeticError(f"2 x 2 ones times four gave {product.tolist()}")
+        raise ArithmeticError(f"the product of two vectors of twos gave {product.tolist()}, not a 2 x 2 matrix of 4")
 
 
 def _one_line(error: Exception) -> str:
@@ -59,7 +59,7 @@ def _one_line(error: Exception) -> str:
 
 
 def create(device: str) -> Backend:
-    """The backend on `device`, ``"cuda:i"``; only called if `probe` says it is usable."""
+    """Return the backend on `device`, ``"cuda:i"``; only called if the status of `probe` is usable."""
     from backends.cupy_backend.backend import CupyBackend
 
     return CupyBackend(device)

@@ -1,4 +1,4 @@
-"""`CupyBackend`: the portable implementation, bound to `cupy` on one GPU."""
+"""`CupyBackend`: the portable implementation with `cupy` as its namespace, on one GPU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from backends.plan import Array
 
 
 class CupyBackend(Backend):
-    """The portable implementation, bound to `cupy` on one GPU."""
+    """The portable implementation with `cupy` as its namespace, on one GPU."""
 
     name = "cupy"
 
@@ -30,13 +30,13 @@ class CupyBackend(Backend):
         with self._cuda:
             if isinstance(x, self.namespace.ndarray) and x.device != self._cuda:
                 raise WrongDeviceError(
-                    f"asarray of {self.device} got an array of cuda:{x.device.id}. Copy it to the host first, "
-                    "with to_numpy of its own backend."
+                    f"asarray of the backend on {self.device} got an array on cuda:{x.device.id}. "
+                    "Copy it to the host first, with to_numpy of the other backend."
                 )
             return self.namespace.asarray(x, dtype=dtype)
 
     def to_numpy(self, x: Array) -> NDArray[Any]:
-        self._own("to_numpy", x)
+        self._check_device("to_numpy", x)
         return np.asarray(self.namespace.asnumpy(x))
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -53,7 +53,7 @@ class CupyBackend(Backend):
     def matmul(
         self, a: Array, b: Array, trans_a: bool = False, trans_b: bool = False, out: Array | None = None
     ) -> Array:
-        # cupy.matmul writes to a temporary array unless out is C-contiguous, so only such an out is passed on
+        # cupy.matmul writes to a temporary array unless out is C-contiguous, so only such an out is passed to it
         if out is None or out.flags.c_contiguous:
             return super().matmul(a, b, trans_a, trans_b, out)
         self._check_product(a, b, trans_a, trans_b, out)

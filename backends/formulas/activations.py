@@ -1,7 +1,7 @@
 """Activations: each is a pair of functions and one row of `ACTIVATIONS`.
 
-``name(z)`` is the function.  ``name_backward(dy, s)`` is ``dy * f'(z)``: s is the output y where the derivative can
-be computed from it, and the input z where it cannot.
+``name(z)`` is the function.  ``name_backward(dy, s)`` is ``dy * f'(z)``, where s is the output y if the derivative
+can be computed from it, and otherwise the input z.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SELU_SCALE = 1.0507009873554805  # Klambauer et al. 2017, section 2
 SELU_FLOOR = 1.7580993408473766  # SELU_SCALE times the paper's alpha, 1.6732632423543772
 SQRT_HALF = math.sqrt(0.5)
 INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
-GELU_SLOPE = 2 * math.sqrt(2 / math.pi)
+GELU_SCALE = 2 * math.sqrt(2 / math.pi)
 GELU_CUBIC = 0.044715
 
 
@@ -56,7 +56,7 @@ def relu(z: Any) -> Any:
 
 
 def relu_backward(dy: Any, y: Any) -> Any:
-    return where(y <= 0, 0, dy)  # this way round a NaN in y lets dy through
+    return where(y <= 0, 0, dy)  # with this condition, dy passes if y is NaN
 
 
 def leaky_relu(z: Any) -> Any:
@@ -85,7 +85,7 @@ def selu_backward(dy: Any, y: Any) -> Any:
 
 
 def gelu(z: Any) -> Any:
-    """Hendrycks & Gimpel 2016: z times the normal distribution function (erfc keeps the left tail)."""
+    """Hendrycks & Gimpel 2016: z times the normal distribution function (erfc is accurate in the left tail)."""
     return z * (0.5 * erfc(-SQRT_HALF * z))
 
 
@@ -95,16 +95,16 @@ def gelu_backward(dy: Any, z: Any) -> Any:
 
 def gelu_tanh(z: Any) -> Any:
     """The paper's approximation; (1 + tanh u) / 2 is written as sigmoid(2u), which does not cancel."""
-    return z * sigmoid(GELU_SLOPE * (z + GELU_CUBIC * (z * z * z)))
+    return z * sigmoid(GELU_SCALE * (z + GELU_CUBIC * (z * z * z)))
 
 
 def gelu_tanh_backward(dy: Any, z: Any) -> Any:
-    u = GELU_SLOPE * (z + GELU_CUBIC * (z * z * z))
+    u = GELU_SCALE * (z + GELU_CUBIC * (z * z * z))
     e = exp(-abs(u))
     q = 1 / (1 + e)
-    s, spread = where(u >= 0, q, e * q), e * q * q  # sigmoid(u) and s (1 - s), without the cancellation in 1 - s
-    # where the spread has faded away, z * z may have overflowed
-    return dy * (s + where(e > 0, z * spread * (GELU_SLOPE * (1 + 3 * GELU_CUBIC * (z * z))), 0))
+    s, ds = where(u >= 0, q, e * q), e * q * q  # sigmoid(u) and s (1 - s), without the cancellation in 1 - s
+    # if e underflows to zero, z * z may have overflowed
+    return dy * (s + where(e > 0, z * ds * (GELU_SCALE * (1 + 3 * GELU_CUBIC * (z * z))), 0))
 
 
 def silu(z: Any) -> Any:
@@ -114,7 +114,7 @@ def silu(z: Any) -> Any:
 def silu_backward(dy: Any, z: Any) -> Any:
     e = exp(-abs(z))
     q = 1 / (1 + e)
-    s, rest = where(z >= 0, q, e * q), where(z >= 0, e * q, q)  # sigmoid(z), and 1 - s without its cancellation
+    s, rest = where(z >= 0, q, e * q), where(z >= 0, e * q, q)  # sigmoid(z), and 1 - s without cancellation
     return dy * (s * (1 + z * rest))
 
 
@@ -158,15 +158,15 @@ class Activation:
     forward : callable
         ``forward(z) -> y``.
     backward : callable or None
-        ``backward(dy, s) -> dz`` with ``s`` what `saves` says; None where there is no slope to follow.
+        ``backward(dy, s) -> dz``, where s is y or z (see `saves`); None if there is no useful derivative.
     saves : {"y", "z"}
-        What the backward pass needs: the output, or the input where the output does not tell.
+        Argument s of the backward pass: the output y, or the input z if the derivative cannot be computed from y.
     role : {"any", "output"}
-        Where in a network it may stand.
+        Layers that may use it: any layer, or only the output layer.
     rowwise : bool
-        The function couples the entries of a row, so it is no function of one number.
+        Whether each entry of the result depends on the whole row (as in softmax); otherwise it is elementwise.
     custom : bool
-        Written by a user: its functions take the backend as their first argument.
+        Whether it is user-defined; its functions then take the backend as their first argument.
     """
 
     name: str
@@ -202,12 +202,12 @@ ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
 
 
 def activation(name: str | Activation) -> Activation:
-    """Look up an activation by name; a user's own `Activation` is handed back as it is.
+    """Look up an activation by name; an `Activation` is returned unchanged.
 
     Raises
     ------
     UnknownNameError
-        With the nearest valid name.
+        If there is none of this name; the message suggests the most similar name.
     """
     if isinstance(name, Activation):
         return name
@@ -216,10 +216,10 @@ def activation(name: str | Activation) -> Activation:
     return ACTIVATIONS[name]
 
 
-def require_slope(row: Activation) -> None:
-    """Raise `NotDifferentiableError` if `row` cannot be trained through."""
+def require_derivative(row: Activation) -> None:
+    """Raise `NotDifferentiableError` if `row` has no backward function."""
     if row.backward is None:
         raise NotDifferentiableError(
-            f"activation {row.name!r} has a slope of zero wherever it has one, so nothing can be learnt through it. "
-            "It is there for forward passes; train with 'sigmoid' or 'relu' instead."
+            f"activation {row.name!r} cannot be used for training: its derivative is zero everywhere except at the "
+            "step. Use it for forward passes only, and train with 'sigmoid' or 'relu' instead."
         )

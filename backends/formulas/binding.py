@@ -14,7 +14,7 @@ _MODULES = (elementary, activations, losses, update_rules)
 
 
 def bind(namespace: Mapping[str, Callable[..., Any]]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return a function that re-creates a formula on other elementary functions.
+    """Return a function that binds a formula to other elementary functions.
 
     Parameters
     ----------
@@ -24,19 +24,19 @@ def bind(namespace: Mapping[str, Callable[..., Any]]) -> Callable[[Callable[...,
     Returns
     -------
     callable
-        ``rebind(formula) -> formula``, the same code looking its names up in `namespace`; formulas that call
-        each other stay together.
+        ``rebind(formula) -> formula``: a function with the same code, whose names refer to `namespace`.  Formulas
+        that it calls are bound too.
 
     Examples
     --------
     >>> import numpy as np
-    >>> shout = dict.fromkeys(NAMES + ROW_NAMES, lambda *a: "called")
-    >>> bind(shout)(hyperbolic_tangent)(np.zeros(3))
+    >>> namespace = dict.fromkeys(NAMES + ROW_NAMES, lambda *a: "called")
+    >>> bind(namespace)(activations.hyperbolic_tangent)(np.zeros(3))
     'called'
     """
     missing = [name for name in NAMES + ROW_NAMES if name not in namespace]
     if missing:
-        raise ConfigurationError(f"a namespace for formulas needs {', '.join(missing)} as well.")
+        raise ConfigurationError(f"the namespace for formulas lacks {', '.join(missing)}; add them.")
     names: dict[str, Any] = {}
     for module in _MODULES:
         names |= {key: value for key, value in vars(module).items() if not key.startswith("__")}
@@ -46,7 +46,7 @@ def bind(namespace: Mapping[str, Callable[..., Any]]) -> Callable[[Callable[...,
 
     def rebind(formula: Callable[..., Any]) -> Callable[..., Any]:
         if not isinstance(formula, FunctionType) or formula.__module__ not in sources:
-            return formula  # a user's own function: it is handed its backend instead
+            return formula  # a user-defined function, which gets the backend as an argument instead
         return FunctionType(formula.__code__, names, formula.__name__, formula.__defaults__)
 
     for key, value in list(names.items()):

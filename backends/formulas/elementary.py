@@ -1,18 +1,18 @@
-"""The elementary functions that formulas may use, and those of them that NumPy lacks."""
+"""The elementary functions that formulas may use, and implementations of those that NumPy does not have."""
 
 from __future__ import annotations
 
 from typing import Any
 
 NAMES = ("abs", "exp", "expm1", "log", "log1p", "maximum", "minimum", "sign", "sqrt", "tanh", "where")
-"""The elementary functions that formulas use, under NumPy's names; `ROW_NAMES` adds what needs a library."""
+"""Elementary functions of NumPy that formulas may use; `ROW_NAMES` lists the others."""
 
 ROW_NAMES = ("erfc", "row_max", "row_sum")
 """``erfc`` is not in NumPy; ``row_max`` and ``row_sum`` reduce the last axis and keep it with length 1."""
 
 
 def erfc(z: Any) -> Any:
-    """Complementary error function, from SciPy (imported on first use: it costs a tenth of a second)."""
+    """Complementary error function, from SciPy (imported on first use, because that takes a tenth of a second)."""
     from scipy.special import erfc as scipy_erfc
 
     return scipy_erfc(z)

@@ -1,7 +1,7 @@
-"""Losses: each formula gives the value and its derivative, entry by entry, and has one row of `LOSSES`.
+"""Losses: each is an elementwise formula, which returns the value and its derivative, and one row of `LOSSES`.
 
-The first group takes the network's output y.  A fused one takes the logits z, where that is more accurate and less
-work.
+A formula takes the network's output y.  A fused formula combines the loss with the output activation: it takes the
+logits z, and is more accurate and faster.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def mae(y: Any, t: Any) -> Any:
 
 
 def huber(y: Any, t: Any) -> Any:
-    """Huber 1964 with delta = 1: a parabola inside, straight lines outside."""
+    """Huber 1964 with delta = 1: quadratic for errors up to 1, linear above."""
     r = y - t
-    slope = maximum(minimum(r, 1), -1)
-    return slope * (r - 0.5 * slope), slope
+    derivative = maximum(minimum(r, 1), -1)
+    return derivative * (r - 0.5 * derivative), derivative
 
 
 def poisson(y: Any, t: Any) -> Any:
@@ -60,7 +60,7 @@ def sigmoid_binary_cross_entropy(z: Any, t: Any) -> Any:
 
 
 def sigmoid_log_loss(z: Any, t: Any) -> Any:
-    """Binary cross-entropy told from the rounded probability, as scikit-learn does; infinite where that is 0 or 1."""
+    """Binary cross-entropy computed from the rounded probability, as in scikit-learn; infinite if that is 0 or 1."""
     e = exp(-abs(z))
     y = where(z >= 0, 1 / (1 + e), e / (1 + e))
     return where(t > 0, -t * log(y), 0) + where(t < 1, (t - 1) * log(1 - y), 0), y - t
@@ -70,7 +70,7 @@ def softmax_cross_entropy(z: Any, t: Any) -> Any:
     shifted = z - row_max(z)
     e = exp(shifted)
     total = row_sum(e)
-    # a class that is certainly not meant counts nothing, however impossible the network calls it
+    # a class with target 0 contributes 0, even if its log-probability is minus infinity
     return where(t == 0, 0, t * (log(total) - shifted)), e / total - t
 
 
@@ -82,21 +82,21 @@ class Loss:
     ----------
     name : str
     formula : callable or None
-        ``formula(y, t) -> (value, slope)``, entry by entry; None where only fused forms exist.
+        ``formula(y, t) -> (value, derivative)``, elementwise; None if there are only fused formulas.
     mean_over_outputs : bool
-        Whether a row's loss is the mean over its outputs (else their sum).
+        Whether the loss of a row is the mean over its outputs; otherwise it is their sum.
     reports_mean : bool
-        The value told is the mean over the outputs even where the slope is that of their sum, as in scikit-learn's
-        squared error.
+        Whether the reported value is the mean over the outputs even if the gradient is that of their sum, as for the
+        squared error of scikit-learn.
     bounded : bool
-        The value told of an entry is at most ``-log(eps)``, as in scikit-learn's log-loss, where no probability is
-        taken for smaller than eps; the slope knows no bound.
+        Whether the reported value of an entry is at most ``-log(eps)``, as in the log-loss of scikit-learn, which
+        raises smaller probabilities to eps; the gradient is not bounded.
     outputs : tuple of str, or None
-        The output activations it goes with; None: every differentiable one.
+        Output activations that it can be combined with; None means every differentiable one.
     reason : str
-        Why no others.
+        Why it cannot be combined with others.
     custom : bool
-        Written by a user: its formula takes the backend as its first argument.
+        Whether it is user-defined; its formula then takes the backend as its first argument.
     """
 
     name: str
@@ -154,7 +154,7 @@ FUSED: Mapping[tuple[str, str], Callable[..., Any]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class OutputLoss:
-    """An output activation and a loss that go together: the `kind` of `Backend.loss_and_delta`."""
+    """A valid combination of output activation and loss: the `kind` of `Backend.loss_and_delta`."""
 
     output: Activation
     loss: Loss
@@ -165,31 +165,31 @@ class OutputLoss:
 
     @property
     def fused(self) -> Callable[..., Any] | None:
-        """``formula(z, t) -> (value, dz)`` where the two have a common, more accurate form."""
-        told_by = "log_loss" if self.loss.bounded and self.loss.name == "binary_cross_entropy" else self.loss.name
-        return FUSED.get((self.output.name, told_by))
+        """``formula(z, t) -> (value, dz)`` for both together, which is more accurate; None if there is none."""
+        loss_name = "log_loss" if self.loss.bounded and self.loss.name == "binary_cross_entropy" else self.loss.name
+        return FUSED.get((self.output.name, loss_name))
 
     @property
     def rowwise(self) -> bool:
         return self.output.rowwise
 
     def shares(self, n_out: int) -> tuple[float, float]:
-        """What the value and the slope of one entry count in the loss of its row of `n_out` outputs."""
+        """Factors of the value and of the derivative of one entry in the loss of its row of `n_out` outputs."""
         mean = self.loss.mean_over_outputs
         return 1 / n_out if mean or self.loss.reports_mean else 1.0, 1 / n_out if mean else 1.0
 
     def ceiling(self, dtype: Any) -> float:
-        """What the loss of one entry is told as at most, for numbers of `dtype`."""
+        """Largest reported loss of one entry for numbers of `dtype`; infinite unless the loss is bounded."""
         return -math.log(finfo(dtype).eps) if self.loss.bounded else math.inf
 
 
 def loss(name: str | Loss) -> Loss:
-    """Look up a loss by name; a user's own `Loss` is handed back as it is.
+    """Look up a loss by name; a `Loss` is returned unchanged.
 
     Raises
     ------
     UnknownNameError
-        With the nearest valid name.
+        If there is none of this name; the message suggests the most similar name.
     """
     if isinstance(name, Loss):
         return name
@@ -199,7 +199,7 @@ def loss(name: str | Loss) -> Loss:
 
 
 def output_loss(kind: str | OutputLoss) -> OutputLoss:
-    """Look up a pair by its name, ``"output+loss"``.
+    """Look up a combination by its name, ``"output+loss"``; an `OutputLoss` is returned unchanged.
 
     Examples
     --------
@@ -210,17 +210,19 @@ def output_loss(kind: str | OutputLoss) -> OutputLoss:
         return kind
     output, plus, loss_name = kind.partition("+")
     if not plus:
-        raise UnknownNameError(f"{kind!r} is no pair: write 'output+loss', for instance 'softmax+cross_entropy'.")
+        raise UnknownNameError(
+            f"{kind!r} is not an output activation with a loss: write 'output+loss', such as 'softmax+cross_entropy'."
+        )
     return pair(output, loss_name)
 
 
 def pair(output: str | Activation, loss_name: str | Loss) -> OutputLoss:
-    """The legal pairs of output activation and loss.
+    """Combine an output activation and a loss.
 
     Raises
     ------
     ConfigurationError
-        If the two do not go together; the text gives the reason and what does.
+        If they cannot be combined; the message gives the reason and the valid choices.
 
     Examples
     --------
@@ -242,7 +244,7 @@ output_activation='softmax', or another loss.
         )
     if out.name == "exp" and cost.outputs is None:
         raise ConfigurationError(
-            f"loss {cost.name!r} does not go with output 'exp': a small step of the logits moves the output "
-            "exponentially, and training diverges. Use output_activation='softplus', or loss='poisson'."
+            f"loss {cost.name!r} does not go with output 'exp': the output grows exponentially with the logits, so "
+            "training diverges. Use output_activation='softplus', or loss='poisson'."
         )
     return OutputLoss(out, cost)

@@ -1,7 +1,7 @@
 """Update rules: each is one formula and one row of `RULES`.
 
-``rule(p, g, *state, *scalars) -> (p, *state)``, entry by entry, for a parameter p and its gradient g.  `Rule.scalars`
-computes once, in double precision, what depends only on the number of the step.
+``rule(p, g, *state, *scalars) -> (p, *state)`` is elementwise, for a parameter p and its gradient g.  `Rule.scalars`
+computes what depends only on the step number, once a step and in double precision.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ def sgd(p: Any, g: Any, rate: Any) -> Any:
 
 
 def momentum(p: Any, g: Any, v: Any, rate: Any, mu: Any) -> Any:
-    """Velocity in units of the gradient, as PyTorch has it: a change of the rate acts at once."""
+    """Velocity in units of the gradient, as in PyTorch: a change of the learning rate takes effect immediately."""
     v = mu * v + g
     return p - rate * v, v
 
 
 def momentum_rate_inside(p: Any, g: Any, v: Any, rate: Any, mu: Any) -> Any:
-    """Velocity in units of the parameters (Polyak 1964; Sutskever et al. 2013, equation 1), as scikit-learn has it."""
+    """Velocity in units of the parameters (Polyak 1964; Sutskever et al. 2013, equation 1), as in scikit-learn."""
     v = mu * v - rate * g
     return p + v, v
 
 
 def nesterov(p: Any, g: Any, v: Any, rate: Any, mu: Any) -> Any:
-    """PyTorch's form of Nesterov's method."""
+    """Nesterov's method in PyTorch's form."""
     v = mu * v + g
     return p - rate * (g + mu * v), v
 
 
 def nesterov_rate_inside(p: Any, g: Any, v: Any, rate: Any, mu: Any) -> Any:
-    """Bengio et al. 2013, equation 7, as scikit-learn has it."""
+    """Nesterov's method as in Bengio et al. 2013, equation 7, and in scikit-learn."""
     v = mu * v - rate * g
     return p + (mu * v - rate * g), v
 
@@ -75,10 +75,10 @@ class UpdateRule:
     formula : callable
         ``formula(p, g, *state, *scalars) -> (p, *state)``.
     state : tuple of str
-        Names of what it remembers of every parameter; all start at zero.
+        Names of its state variables, one value for each parameter; all start at zero.
     scalars : callable
-        ``scalars(step, learning_rate, **hyper) -> tuple of float``: the formula's last arguments; of arrays of
-        steps and rates, arrays.
+        ``scalars(step, learning_rate, **hyper) -> tuple of float``: the last arguments of the formula.  It also
+        accepts arrays of steps and learning rates, and then returns arrays.
     """
 
     name: str
@@ -111,8 +111,8 @@ def _adam_scalars(step: int, rate: float, *, beta1: float, beta2: float, epsilon
 def _adam_epsilon_hat_scalars(
     step: int, rate: float, *, beta1: float, beta2: float, epsilon: float
 ) -> tuple[float, ...]:
-    # the order of operations suggested below algorithm 1, as scikit-learn and TensorFlow have it: epsilon joins the
-    # uncorrected square root, so it acts as epsilon / sqrt(1 - beta2^t) would in the other form
+    # the order of computation suggested in the text below algorithm 1, as in scikit-learn and TensorFlow: epsilon is
+    # added to the uncorrected square root, so it has the effect of epsilon / sqrt(1 - beta2^t) in the other form
     root = sqrt(1 - beta2**step)
     return rate * root / (1 - beta1**step), beta1, 1 - beta1, beta2, 1 - beta2, epsilon, 1.0
 
@@ -137,7 +137,7 @@ RULES: Mapping[str, UpdateRule] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Rule:
-    """An update rule with its hyper-parameters: what `Backend.update` applies.
+    """An update rule with its hyper-parameters, applied by `Backend.update`.
 
     Examples
     --------
@@ -158,6 +158,6 @@ class Rule:
         return RULES[self.name]
 
     def scalars(self, step: int, learning_rate: float) -> tuple[float, ...]:
-        """The formula's scalar arguments at `step`, which counts from 1."""
-        # Python's floats take part in float32 arithmetic, NumPy's would turn it into float64
+        """The scalar arguments of the formula at `step`, counted from 1."""
+        # Python floats keep float32 arithmetic in float32; NumPy's float64 scalars would convert it to float64
         return tuple(map(float, self.row.scalars(step, learning_rate, **self.hyper)))

@@ -1,8 +1,13 @@
-"""Numba: the contract as kernels compiled for this processor.
+"""The Numba backend: kernels compiled for this processor.
 
-Read in this order: `backend` (the class, in the contract's words), `kernels` (the loops), `tiles` (matrix
-products), `vector_math` (exp and its kin), `threads`, `cache` and `parts`; then `epoch`, `epoch_kernel` and
-`panels`, which run a whole epoch at once.  Importing this package imports none of them, nor Numba.
+- `backend` implements the operations and `kernels` their loops.
+- `gemm` and `tiles` multiply matrices.  `vector_math` computes exp and similar functions; `formula_compiler` and
+  `specialize` compile the formulas.
+- `trainer`, `epoch_kernel`, `step_kernels` and `panels` run a whole epoch as one kernel.
+- `threads` is the thread pool, `cache` stores compiled kernels, and `subroutine` compiles the functions that
+  kernels call.
+
+Importing this package imports neither these modules nor Numba.
 """
 
 from __future__ import annotations
@@ -18,18 +23,18 @@ if TYPE_CHECKING:
 
 
 def probe() -> Status:
-    """Import Numba and say its version."""
+    """Import Numba and return its version."""
     if importlib.util.find_spec("numba") is None:
         return Status(usable=False, reason="Numba is not installed: pip install numba")
     try:
         version = importlib.import_module("numba").__version__
-    except Exception as error:  # a Numba that does not know the NumPy beside it raises on import
+    except Exception as error:  # Numba raises on import if it does not support the installed NumPy
         return Status(usable=False, reason=f"Numba is installed but cannot be imported: {error}")
     return Status(usable=True, devices=("cpu",), version=version)
 
 
 def create(device: str) -> Backend:
-    """The backend; `device` is always ``"cpu"``."""
+    """Return the backend; `device` is always ``"cpu"``."""
     from backends.numba_backend.backend import NumbaBackend
 
     return NumbaBackend()

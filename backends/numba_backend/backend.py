@@ -1,4 +1,4 @@
-"""`NumbaBackend`: the contract's operations in terms of the compiled kernels."""
+"""`NumbaBackend`: the operations of `backends.operations`, implemented with the compiled kernels."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from backends.numba_backend.trainer import FusedTrainer
 from backends.plan import Array, NetworkPlan
 
 SHARED_WORK = 6e6
-"""Multiplications from which an operation is worth the 10 to 20 microseconds of waking a thread."""
+"""Smallest number of multiplications for which a second thread saves more than the 10 to 20 microseconds to wake it."""
 BLOCK = 8
-"""Threads divide rows in multiples of this, the height of a register tile."""
+"""Rows are divided among threads in multiples of this, the height of a register tile."""
 
 
 class NumbaBackend(Backend):
     """Kernels compiled for this processor, on NumPy arrays.
 
-    Results do not depend on the number of threads, bit for bit.  A user's own activations and losses run as
-    the portable implementation runs them.
+    Results have the same bits for any number of threads.  User-defined activations and losses run in the portable
+    implementation.
     """
 
     name = "numba"
@@ -46,14 +46,14 @@ class NumbaBackend(Backend):
     def matmul(
         self, a: Array, b: Array, trans_a: bool = False, trans_b: bool = False, out: Array | None = None
     ) -> Array:
-        self._floats("matmul", a=a, b=b)
+        self._check_floats("matmul", a=a, b=b)
         self._check_product(a, b, trans_a, trans_b, out)
         m, k = a.shape[::-1] if trans_a else a.shape
         n = b.shape[0 if trans_b else 1]
-        target = self._writable(out, (m, n), a.dtype)
+        result = self._writable(out, (m, n), a.dtype)
         product = kernels(a.dtype).product
-        _share(m, m * k * n, lambda first, last: product(a, b, target, trans_a, trans_b, first, last))
-        return _copied_to_out(target, out)
+        _run_on_rows(m, m * k * n, lambda first, last: product(a, b, result, trans_a, trans_b, first, last))
+        return _copied_to_out(result, out)
 
     def dense(
         self,
@@ -68,7 +68,7 @@ class NumbaBackend(Backend):
         code = ACTIVATION_CODE.get(row.name)
         if row.custom or code is None:
             return super().dense(x, W, b, row, out, preactivation)
-        self._floats("dense", x=x, W=W, b=b)
+        self._check_floats("dense", x=x, W=W, b=b)
         self._check_dense(x, W, b)
         shape = x.shape[0], W.shape[1]
         y = self._writable(out, shape, x.dtype)
@@ -79,7 +79,7 @@ class NumbaBackend(Backend):
             compiled.product(x, W, z, False, False, first, last)
             compiled.activate(z, bias, y, z is not y, code, first, last)
 
-        _share(shape[0], x.size * shape[1], rows)
+        _run_on_rows(shape[0], x.size * shape[1], rows)
         if preactivation is not None:
             _copied_to_out(z, preactivation)
         return _copied_to_out(y, out)
@@ -88,7 +88,7 @@ class NumbaBackend(Backend):
 
     def activate(self, z: Array, activation: str | Activation, out: Array | None = None) -> Array:
         row = formulas.activation(activation)
-        self._floats("activate", z=z)
+        self._check_floats("activate", z=z)
         if row.custom or z.ndim != 2:
             return super().activate(z, row, out)
         y = self._writable(out, z.shape, z.dtype)
@@ -105,9 +105,9 @@ class NumbaBackend(Backend):
         self, dy: Array, saved: Array, activation: str | Activation, out: Array | None = None
     ) -> Array:
         row = formulas.activation(activation)
-        formulas.require_slope(row)
-        self._floats("activate_backward", dy=dy, saved=saved)
-        self._same_shape("activate_backward", dy=dy, saved=saved)
+        formulas.require_derivative(row)
+        self._check_floats("activate_backward", dy=dy, saved=saved)
+        self._check_same_shape("activate_backward", dy=dy, saved=saved)
         if row.custom or dy.ndim != 2:
             return super().activate_backward(dy, saved, row, out)
         dz, saved = self._writable(out, dy.shape, dy.dtype), np.ascontiguousarray(saved)
@@ -116,7 +116,7 @@ class NumbaBackend(Backend):
         else:
             if dz is not dy:
                 dz[...] = dy
-            kernels(dy.dtype).slope(dz, saved, ACTIVATION_CODE[row.name], 0, dy.shape[0])
+            kernels(dy.dtype).activation_backward(dz, saved, ACTIVATION_CODE[row.name], 0, dy.shape[0])
         return _copied_to_out(dz, out)
 
     # -- backward pass ------------------------------------------------------------------------------
@@ -137,31 +137,31 @@ class NumbaBackend(Backend):
         row = formulas.activation(activation)
         if row.custom or row.rowwise:
             return super().dense_backward(dy, x, saved, W, row, dx=dx, dW=dW, db=db, need_dx=need_dx)
-        formulas.require_slope(row)
-        self._floats("dense_backward", dy=dy, x=x, W=W)
+        formulas.require_derivative(row)
+        self._check_floats("dense_backward", dy=dy, x=x, W=W)
         self._check_dense_backward(dy, x, W)
-        self._floats("dense_backward", dy=dy, saved=saved)
-        self._same_shape("dense_backward", dy=dy, saved=saved)
+        self._check_floats("dense_backward", dy=dy, saved=saved)
+        self._check_same_shape("dense_backward", dy=dy, saved=saved)
         dtype, code, compiled = dy.dtype, ACTIVATION_CODE[row.name], kernels(dy.dtype)
         delta = np.ascontiguousarray(dy) if code == IDENTITY else dy.copy()
         saved = np.ascontiguousarray(saved)
-        slope_x = self._writable(dx, x.shape, dtype) if need_dx else None
-        slope_W, slope_b = self._writable(dW, W.shape, dtype), self._writable(db, W.shape[1:], dtype)
+        grad_x = self._writable(dx, x.shape, dtype) if need_dx else None
+        grad_W, grad_b = self._writable(dW, W.shape, dtype), self._writable(db, W.shape[1:], dtype)
 
         def rows(first: int, last: int) -> None:
             if code != IDENTITY:
-                compiled.slope(delta, saved, code, first, last)
+                compiled.activation_backward(delta, saved, code, first, last)
             if need_dx:
-                compiled.product(delta, W, slope_x, False, True, first, last)
+                compiled.product(delta, W, grad_x, False, True, first, last)
 
         work = W.size * x.shape[0]
-        _share(x.shape[0], work if need_dx else delta.size, rows)
-        _share(W.shape[0], work, lambda first, last: compiled.product(x, delta, slope_W, True, False, first, last))
-        compiled.column_sums(delta, slope_b)
+        _run_on_rows(x.shape[0], work if need_dx else delta.size, rows)
+        _run_on_rows(W.shape[0], work, lambda first, last: compiled.product(x, delta, grad_W, True, False, first, last))
+        compiled.column_sums(delta, grad_b)
         return (
-            None if slope_x is None else _copied_to_out(slope_x, dx),
-            _copied_to_out(slope_W, dW),
-            _copied_to_out(slope_b, db),
+            None if grad_x is None else _copied_to_out(grad_x, dx),
+            _copied_to_out(grad_W, dW),
+            _copied_to_out(grad_b, db),
         )
 
     # -- output and loss ----------------------------------------------------------------------------
@@ -175,12 +175,12 @@ class NumbaBackend(Backend):
         batch_weight: float | None = None,
     ) -> tuple[Any, Array]:
         kind = formulas.output_loss(kind)
-        formulas.require_slope(kind.output)
+        formulas.require_derivative(kind.output)
         if kind.loss.custom or kind.output.custom:
             return super().loss_and_delta(kind, z, target, weight, batch_weight)
-        self._floats("loss_and_delta", z=z)
-        self._own("loss_and_delta", target)
-        share = self._row_shares(z, weight, batch_weight)
+        self._check_floats("loss_and_delta", z=z)
+        self._check_device("loss_and_delta", target)
+        row_shares = self._row_shares(z, weight, batch_weight)
         loss_factor, delta_factor = map(z.dtype.type, kind.shares(z.shape[1]))
         ceiling = z.dtype.type(kind.ceiling(z.dtype))
         compiled, z, delta = kernels(z.dtype), np.ascontiguousarray(z), np.empty(z.shape, z.dtype)
@@ -188,37 +188,39 @@ class NumbaBackend(Backend):
             if target.ndim == 1:
                 self._check_class_numbers(z, target)
                 numbers = np.ascontiguousarray(target, dtype=np.int64)
-                if not _within(numbers, z.shape[1]):  # the kernel writes where they point
+                if not _within(numbers, z.shape[1]):  # the kernel uses them as indices without a check
                     return super().loss_and_delta(kind, z, target, weight, batch_weight)
-                return compiled.cross_entropy_numbers(z, numbers, share, ceiling, delta), delta
+                return compiled.cross_entropy_numbers(z, numbers, row_shares, ceiling, delta), delta
             self._check_target_rows(kind, z, target)
-            return compiled.cross_entropy_rows(z, np.ascontiguousarray(target), share, ceiling, delta), delta
+            return compiled.cross_entropy_rows(z, np.ascontiguousarray(target), row_shares, ceiling, delta), delta
         self._check_target_rows(kind, z, target)
-        target, value = np.ascontiguousarray(target), np.empty(z.shape[1], z.dtype)
+        target, scratch = np.ascontiguousarray(target), np.empty(z.shape[1], z.dtype)
         if kind.fused is not None:
             return compiled.loss_rows(
-                z, target, share, delta_factor, ceiling, value, delta, LOSS_CODE[kind.fused]
+                z, target, row_shares, delta_factor, ceiling, scratch, delta, LOSS_CODE[kind.fused]
             ) * loss_factor, delta
         y = self.activate(z, kind.output)
         assert kind.loss.formula is not None
-        loss = compiled.loss_rows(y, target, share, delta_factor, ceiling, value, delta, LOSS_CODE[kind.loss.formula])
+        loss = compiled.loss_rows(
+            y, target, row_shares, delta_factor, ceiling, scratch, delta, LOSS_CODE[kind.loss.formula]
+        )
         delta = self.activate_backward(delta, z if kind.output.saves == "z" else y, kind.output, out=delta)
         if weight is not None:
-            delta[share == 0] = 0  # a row of weight zero must not contribute its infinities
+            delta[row_shares == 0] = 0  # a row with weight zero may contain infinities, and must not contribute them
         return loss * loss_factor, delta
 
     # -- update -------------------------------------------------------------------------------------
 
     def update(self, rule: Rule, params: Array, gradient: Array, state: Array, step: int, learning_rate: float) -> None:
-        self._floats("update", params=params, gradient=gradient, state=state)
+        self._check_floats("update", params=params, gradient=gradient, state=state)
         self._check_update(rule, params, gradient, state)
         if not (params.flags.c_contiguous and state.flags.c_contiguous):
             return super().update(rule, params, gradient, state, step, learning_rate)
         scalars = np.array(rule.scalars(step, learning_rate), dtype=params.dtype)
         gradient, code = np.ascontiguousarray(gradient), RULE_CODE[rule.name]
         update = kernels(params.dtype).update
-        # a division and a root cost as much as twenty multiplications
-        _share(
+        # a division and a square root take as long as twenty multiplications
+        _run_on_rows(
             params.size,
             20 * params.size,
             lambda first, last: update(params, gradient, state, scalars, code, first, last),
@@ -235,23 +237,23 @@ class NumbaBackend(Backend):
         out: Array | None = None,
         first_row: int = 0,
     ) -> Array:
-        self._floats("dropout", x=x)
-        target, source = self._writable(out, x.shape, x.dtype), np.ascontiguousarray(x)
+        self._check_floats("dropout", x=x)
+        result, source = self._writable(out, x.shape, x.dtype), np.ascontiguousarray(x)
         seed, epoch, step, layer = counter
         threshold, scale = random.dropout_threshold(rate), x.dtype.type(1 / (1 - rate))
-        kernels(x.dtype).dropout(source, target, threshold, scale, seed, epoch, step, layer, first_row)
-        return _copied_to_out(target, out)
+        kernels(x.dtype).dropout(source, result, threshold, scale, seed, epoch, step, layer, first_row)
+        return _copied_to_out(result, out)
 
     def take_rows(self, x: Array, rows: Array, out: Array | None = None, scale: float = 1.0) -> Array:
         if out is None or x.dtype != np.uint8 or x.ndim != 2 or out.dtype not in FLOATS:
             return super().take_rows(x, rows, out, scale)
-        self._own("take_rows", x, rows)
+        self._check_device("take_rows", x, rows)
         numbers = np.ascontiguousarray(rows, np.int64)
-        if numbers.ndim != 1 or not _within(numbers, x.shape[0]):  # the kernel reads where they point
+        if numbers.ndim != 1 or not _within(numbers, x.shape[0]):  # the kernel uses them as indices without a check
             return super().take_rows(x, rows, out, scale)
-        target = self._writable(out, (numbers.size, x.shape[1]), out.dtype)
-        kernels(out.dtype).take_bytes(x, numbers, target, out.dtype.type(scale))
-        return _copied_to_out(target, out)
+        result = self._writable(out, (numbers.size, x.shape[1]), out.dtype)
+        kernels(out.dtype).take_bytes(x, numbers, result, out.dtype.type(scale))
+        return _copied_to_out(result, out)
 
     # -- training -----------------------------------------------------------------------------------
 
@@ -268,10 +270,10 @@ class NumbaBackend(Backend):
     ) -> Trainer:
         return FusedTrainer(self, network, rule, X, target, weight, params, state, batch_size)
 
-    # -- shared -------------------------------------------------------------------------------------
+    # -- helpers ------------------------------------------------------------------------------------
 
     def _writable(self, out: Array | None, shape: tuple[int, ...], dtype: Any) -> Array:
-        """An array that a kernel may write: `out` itself where its layout allows."""
+        """A C-contiguous array for the result: `out` itself if it is one, else a new array."""
         if out is not None:
             self._check_out(out, shape, dtype)
             if out.flags.c_contiguous:
@@ -280,20 +282,20 @@ class NumbaBackend(Backend):
 
 
 def _within(numbers: Array, count: int) -> bool:
-    """Whether all of them are from 0 to `count` - 1."""
+    """Whether all numbers are from 0 to `count` - 1."""
     return not numbers.size or bool(numbers.min() >= 0 and numbers.max() < count)
 
 
 def _copied_to_out(result: Array, out: Array | None) -> Array:
-    """The result in the caller's array, if there is one."""
+    """Copy the result to `out` if it is another array; return the caller's array."""
     if out is None or out is result:
         return result
     out[...] = result
     return out
 
 
-def _share(count: int, work: float, task: Callable[[int, int], object]) -> None:
-    """Call ``task(first, last)`` on the rows 0 to `count`, divided among threads where the work is worth it."""
+def _run_on_rows(count: int, work: float, task: Callable[[int, int], object]) -> None:
+    """Call ``task(first, last)`` on the rows 0 to `count`, divided among threads if there is enough work."""
     available = threads.get_num_threads() if work >= SHARED_WORK else 1
     parts = min(available, count // BLOCK)
     if parts <= 1:

@@ -1,19 +1,19 @@
-"""Compiled kernels on disk, in a folder of our own, so that only the first run of a version compiles.
+"""A cache of compiled kernels on disk, so that only the first run of a version compiles.
 
-Numba's own ``cache=True`` writes beside the source, notices changes of that one file only (numba #3588),
-and raises where no folder can be written.  Here the folder's name holds a digest of all sources of
-`backends`, of the versions that matter and of the processor, so a change of any of them starts a new
-folder; a kernel made from other functions, such as a user's activation, is known by the code of all of
-them; and where nothing can be written, kernels are compiled anew in each process, after one warning.
+Numba's ``cache=True`` writes next to the source file, detects changes of that one file only (numba #3588), and
+raises if no folder is writable.  This cache differs in three points.  The name of its folder contains a digest
+of all sources of `backends`, of the relevant versions and of the processor, so a change of any of them leads to
+a new folder.  A kernel that is built from other functions is identified by the code of all of them.  If no
+folder is writable, each process compiles its kernels again, after one warning.
 
-The folder is the first that can be used of
+The folder is the first usable one of
 
 1. the environment variable MLP_CACHE_DIR,
-2. the user's cache folder (`platformdirs`), in it ``mlp``,
+2. ``mlp`` in the user's cache folder (`platformdirs`),
 3. a private folder in the system's folder for temporary files.
 
-Numba stores pickles, and whoever may write there may run code here: a folder that belongs to somebody else,
-or that others may write to, is not used.
+Numba stores pickles, so anybody who can write to the folder can run code in this process.  Therefore a folder
+that belongs to another user, or that others may write to, is not used.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from numba.core.dispatcher import Dispatcher
 
 logger = logging.getLogger("mlp")
 
-_KEPT_VERSIONS = 3
+_MAX_VERSIONS = 3
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -56,7 +56,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 class TargetCPU(NamedTuple):
-    """The processor that Numba compiles for: this one, unless NUMBA_CPU_NAME or NUMBA_CPU_FEATURES say otherwise."""
+    """The processor that Numba compiles for: this one, unless NUMBA_CPU_NAME or NUMBA_CPU_FEATURES is set."""
 
     name: str
     features: frozenset[str]
@@ -64,19 +64,19 @@ class TargetCPU(NamedTuple):
 
 @functools.cache
 def target_cpu() -> TargetCPU:
-    """Name and features of the processor, in LLVM's words (``"znver4"``, ``"avx512f"``)."""
+    """LLVM's names of the processor and its features (``"znver4"``, ``"avx512f"``)."""
     name = config.CPU_NAME or llvmlite.binding.get_host_cpu_name()
     listed = config.CPU_FEATURES
     if listed is None:
         listed = llvmlite.binding.get_host_cpu_features().flatten()
     features = {feature[1:] for feature in listed.split(",") if feature.startswith("+")}
     if platform.machine() in ("aarch64", "arm64"):
-        features.add("neon")  # part of every 64-bit ARM, though not every system lists it
+        features.add("neon")  # every 64-bit ARM processor has it, but not every system lists it
     return TargetCPU(name, frozenset(features))
 
 
 def _environment_digest(package: Path = _PACKAGE) -> str:
-    """Digest of everything but the kernel itself that its machine code depends on."""
+    """Digest of everything that the machine code depends on, except the kernel itself."""
     digest = hashlib.sha256()
     for source in sorted(package.rglob("*.py")):
         digest.update(f"{source.relative_to(package).as_posix()}\0".encode())
@@ -90,11 +90,11 @@ def _environment_digest(package: Path = _PACKAGE) -> str:
     return digest.hexdigest()[:16]
 
 
-_ENVIRONMENT = _environment_digest()  # now: a source edited later is not the one that this process compiles
+_ENVIRONMENT = _environment_digest()  # at import: later edits of a source do not affect what this process compiles
 
 
 def _fingerprint(function: Callable[..., Any]) -> str:
-    """Digest of a function's code and of every function and constant that it reaches."""
+    """Digest of a function's code and of all functions and constants that it refers to, directly or indirectly."""
     digest = hashlib.sha256()
     seen: set[int] = set()
 
@@ -110,7 +110,7 @@ def _fingerprint(function: Callable[..., Any]) -> str:
             for cell in value.__closure__ or ():
                 add(cell.cell_contents)
             add(value.__defaults__)
-            for name in sorted(reached_names(value.__code__)):
+            for name in sorted(referenced_names(value.__code__)):
                 if name in value.__globals__:
                     add(value.__globals__[name])
         elif isinstance(value, CodeType):
@@ -124,32 +124,32 @@ def _fingerprint(function: Callable[..., Any]) -> str:
         elif value is None or isinstance(value, bool | int | float | complex | str | bytes | np.generic):
             digest.update(f"{type(value).__name__} {value!r}\0".encode())
         else:
-            # modules, types and intrinsics: their sources are in the digest of the folder
-            named = getattr(value, "__qualname__", None) or getattr(value, "__name__", "")
-            digest.update(f"{type(value).__name__} {named}\0".encode())
+            # modules, types and intrinsics: the digest of the folder covers their sources
+            object_name = getattr(value, "__qualname__", None) or getattr(value, "__name__", "")
+            digest.update(f"{type(value).__name__} {object_name}\0".encode())
 
     def add_code(code: CodeType) -> None:
         digest.update(code.co_code)
         digest.update(repr((code.co_names, code.co_varnames, code.co_freevars, code.co_argcount)).encode())
         add(code.co_consts)
 
-    def reached_names(code: CodeType) -> set[str]:
+    def referenced_names(code: CodeType) -> set[str]:
         inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
-        return set(code.co_names).union(*map(reached_names, inner))
+        return set(code.co_names).union(*map(referenced_names, inner))
 
     add(function)
     return digest.hexdigest()
 
 
 # ---------------------------------------------------------------------------------------------------
-# Where
+# The folder
 # ---------------------------------------------------------------------------------------------------
 
 
 def _is_private(folder: Path) -> bool:
-    """Whether only we can put files there."""
+    """Whether only this user can write files there."""
     if not hasattr(os, "getuid"):
-        return True  # Windows keeps users' folders apart by itself
+        return True  # Windows itself protects the folders of a user
     status = folder.lstat()
     return (
         stat.S_ISDIR(status.st_mode)
@@ -159,11 +159,11 @@ def _is_private(folder: Path) -> bool:
 
 
 def _usable(root: Path) -> bool:
-    """Create the folder if need be, and say whether we may write there and nobody else may."""
+    """Create the folder if necessary; return whether this user, and nobody else, can write there."""
     try:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not _is_private(root):
-            logger.warning("the cache folder %s is not used: others own it or may write to it", root)
+            logger.warning("the cache folder %s is not used: another user owns it or may write to it", root)
             return False
         tempfile.TemporaryFile(dir=root).close()
     except OSError:
@@ -175,7 +175,7 @@ def _candidates() -> Iterator[Path]:
     if chosen := os.environ.get("MLP_CACHE_DIR"):
         yield Path(chosen).expanduser().resolve()
         logger.warning("MLP_CACHE_DIR=%s cannot be used; trying other folders", chosen)
-    # without a home, expanding "~" fails or leaves a relative path
+    # without a home folder, expanding "~" fails or gives a relative path
     with contextlib.suppress(RuntimeError, OSError):
         user = Path(platformdirs.user_cache_dir("mlp", appauthor=False))
         if user.is_absolute():
@@ -187,22 +187,25 @@ def _candidates() -> Iterator[Path]:
 
 @functools.cache
 def cache_dir() -> Path | None:
-    """Folder of the compiled kernels of this version on this processor, or None if none can be written."""
+    """Folder of the compiled kernels of this version on this processor, or None if no folder is writable."""
     for root in _candidates():
         folder = root / f"kernels-{_ENVIRONMENT}"
         if _usable(root) and _usable(folder):
             _prune(root, keep=folder)
             return folder
-    logger.warning("no folder to cache compiled kernels in (set MLP_CACHE_DIR): each process compiles its own")
+    logger.warning(
+        "no folder to cache compiled kernels is writable, so each process compiles them again; "
+        "set the environment variable MLP_CACHE_DIR to a writable folder"
+    )
     return None
 
 
 def _prune(root: Path, keep: Path) -> None:
-    """Remove the folders of all but the versions used last."""
+    """Remove the folders of all versions except those used most recently."""
     with contextlib.suppress(OSError):
         os.utime(keep)
         versions = sorted(root.glob("kernels-*"), key=lambda folder: folder.stat().st_mtime, reverse=True)
-        for old in versions[_KEPT_VERSIONS:]:
+        for old in versions[_MAX_VERSIONS:]:
             if old != keep:
                 shutil.rmtree(old, ignore_errors=True)
 
@@ -213,7 +216,7 @@ def _prune(root: Path, keep: Path) -> None:
 
 
 class _Locator(caching._CacheLocator):  # type: ignore[misc]
-    """Tells Numba's cache our folder, and that a kernel is as fresh as its fingerprint."""
+    """Gives Numba's cache this module's folder, and the fingerprint of a kernel as its version."""
 
     def __init__(self, function: Callable[..., Any], folder: Path) -> None:
         self._folder = folder
@@ -234,7 +237,7 @@ class _Locator(caching._CacheLocator):  # type: ignore[misc]
 
 
 class _CompileResults(caching.CompileResultCacheImpl):  # type: ignore[misc]
-    """Numba's way to and from bytes; only the constructor, which searches a folder by itself, is ours."""
+    """Numba's serialization, with another constructor, because Numba's chooses the folder itself."""
 
     def __init__(self, function: Callable[..., Any], folder: Path) -> None:
         self._lineno = function.__code__.co_firstlineno
@@ -244,10 +247,10 @@ class _CompileResults(caching.CompileResultCacheImpl):  # type: ignore[misc]
 
 
 class _Files:
-    """One file for each signature of a kernel, written whole or not at all.
+    """One file for each signature of a kernel, written atomically.
 
-    Numba keeps an index of numbered files instead, and two processes that compile different signatures at
-    the same time may both take the same number.
+    Numba uses numbered files with an index instead; two processes that compile different signatures at the same
+    time can choose the same number.
     """
 
     def __init__(self, folder: Path, base: str) -> None:
@@ -279,12 +282,12 @@ class _Files:
 
 
 class _KernelCache(caching.Cache):  # type: ignore[misc]
-    """Numba's cache in our folder, found out at the first call, not when a module is imported.
+    """Numba's cache in this module's folder, which is determined at the first call, not on import.
 
-    Reading never raises: a damaged or vanished file means compiling again.
+    Reading never raises: if a file is damaged or missing, the kernel is compiled again.
     """
 
-    _announced = False
+    _warned = False
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
@@ -313,9 +316,9 @@ class _KernelCache(caching.Cache):  # type: ignore[misc]
             try:
                 found = super().load_overload(sig, target_context)
             except Exception as error:
-                logger.debug("compiled kernel not readable, compiling again: %s", error)
+                logger.debug("the compiled kernel cannot be read and is compiled again: %s", error)
         if found is None:
-            self._announce()
+            self._warn_once()
             self._started = time.perf_counter()
         return found
 
@@ -325,32 +328,33 @@ class _KernelCache(caching.Cache):  # type: ignore[misc]
             try:
                 super().save_overload(sig, data)
             except OSError as error:
-                logger.debug("compiled kernel not saved: %s", error)
+                logger.debug("the compiled kernel cannot be saved: %s", error)
 
     def flush(self) -> None:
         if self._prepare():
             super().flush()
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
-        # Numba would pickle the closure, where a dispatcher has another identity in every process
+        # Numba would include the pickled closure, but a dispatcher in it has a different identity in every process
         return sig, codegen.magic_tuple(), self._impl.locator.get_source_stamp()
 
-    def _announce(self) -> None:
-        if _KernelCache._announced:
+    def _warn_once(self) -> None:
+        if _KernelCache._warned:
             return
-        _KernelCache._announced = True
-        where = f"once, then kept in {self.cache_path}" if self.cache_path else "in each process, not kept"
+        _KernelCache._warned = True
+        where = f"once, then loaded from {self.cache_path}" if self.cache_path else "in each process, without a cache"
         logger.warning("compiling Numba kernels, %s first: some seconds each, %s", self._function.__name__, where)
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Decorator: compile a function for the processor, without the GIL, lazily and cached on disk.
+    """Decorator: compile a function for the processor on its first call, without the GIL, and cache it on disk.
 
-    NaN and infinity propagate (no fast-math), division by zero gives what it gives in NumPy, and indices are
-    neither checked nor wrapped: a kernel's caller guarantees the shapes.
+    NaN and infinity propagate (no fast-math), and division by zero behaves as in NumPy.  Indices are neither
+    checked nor wrapped: the caller of a kernel must ensure that the shapes are valid.
 
-    The functions it calls are known by their code, at any depth.  What the code refers to otherwise (modules,
-    types, intrinsics) is known by name only; those of `backends` are covered by the digest of the folder.
+    The cache identifies the functions that a kernel calls by their code, at any depth.  It identifies other
+    objects (modules, types, intrinsics) by name only; for those of `backends`, the digest of the folder covers
+    their code.
 
     Examples
     --------

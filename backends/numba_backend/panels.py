@@ -1,9 +1,9 @@
 """The memory layout of a network during a fused epoch: one buffer, and a table of the positions in it.
 
 A layer's weights are stored in panels of one or two vectors of columns, ``[panel][row][column]``, with zeros in
-the columns that pad the last vector.  So every product reads them in order, whole vectors at a time, and a few
-rows of a panel are one contiguous piece of memory for an update.  The bias is one more row of weights, after the
-others, and the layer's input has a matching column of ones.
+the columns that pad the last vector.  So every product reads them in memory order, in whole vectors, and an
+update of a few rows of a panel works on contiguous memory.  The bias is stored as the last row of the weights,
+and the layer's input has a matching column of ones.
 
 Inputs, outputs and gradients are stored by rows of the batch, each padded to whole vectors.
 """
@@ -24,7 +24,7 @@ FIELDS = (
     "number", "n_in", "n_out", "padded", "width", "panels", "weights", "chunks", "first_chunk", "input", "second",
     "input_row", "saved", "delta", "row", "activation", "saves_z", "threshold", "scale",
 )  # fmt: skip
-"""Columns of the table of layers; positions and distances count elements of the buffer.
+"""Columns of the table of layers; positions and strides count elements of the buffer.
 
 number                  number of the layer, from 0
 n_in, n_out             as in its ``W (n_in, n_out)``
@@ -32,11 +32,11 @@ padded                  n_out rounded up to whole vectors
 width, panels           columns of a panel (the last may be one vector narrower), and number of panels
 weights                 position of its first panel
 chunks, first_chunk     number of `CHUNK`-row pieces that a panel is updated in, and the number of the first
-input, second           position of its input, and the distance to the input of every other batch
+input, second           position of its input, and the offset of the input of odd batches
 saved, delta            position of its output (z where the activation saves it), and of the gradient in z
-input_row, row          distance of rows of the input, and of those of the output and the gradient
+input_row, row          stride of the rows of the input, and of those of the output and the gradient
 activation, saves_z     code of its activation, and whether its backward pass needs z
-threshold, scale        dropout on its input: integers below the threshold drop a unit; position of the scale
+threshold, scale        dropout on its input: units with an integer below threshold are dropped; position of the scale
 """
 
 (
@@ -49,9 +49,9 @@ CHUNK = 32
 BLOCK = 64
 """Rows of a batch in one product, for the same reason."""
 SHARED_WEIGHTS = 4096
-"""Weights of a layer from which dividing it by panels pays for the extra phase."""
+"""Smallest number of weights of a layer for which division by panels saves more time than its extra phase costs."""
 THREAD_WORK = 1.5e6
-"""Floating-point operations of a step from which a second thread saves more than synchronizing it costs."""
+"""Smallest number of operations of a step for which a second thread saves more time than synchronization costs."""
 
 
 def is_shared(network: NetworkPlan, batch_size: int) -> bool:
@@ -60,22 +60,22 @@ def is_shared(network: NetworkPlan, batch_size: int) -> bool:
 
 
 class Panels:
-    """The buffer of a network, and where everything in it is.
+    """The buffer of a network, and the positions of the arrays in it.
 
     Attributes
     ----------
     table : ndarray of int64, shape (n_layers, len(FIELDS))
     space : ndarray, shape (elements,)
-        A part with the panels of the parameters; one such part for each row of the rule's state, and one for the
-        gradient where it is stored whole; then everything else.
+        The buffer.  It starts with segments of equal size: the panels of the parameters, those of each row of the
+        rule's state, and those of the gradient if it is stored whole.  All other arrays follow.
     packed : int
-        Size of such a part.
+        Size of a segment.
     positions : ndarray of intp, shape (n_parameters,)
-        Position in a part of each entry of the flat buffer.
+        Position in a segment of each entry of the flat buffer.
     chunks : int
         Number of chunks in all layers.
     shared : int
-        Number of first layers that threads divide by panels; in the others each thread computes its own rows of
+        Number of layers, counted from the first, that threads divide by panels.  The others are divided by rows of
         the batch.
     scratch : ndarray of int64, shape (threads, 3)
         Start of each thread's scratch buffers: transposed gradients; a chunk; losses and outputs of a row.
@@ -86,10 +86,10 @@ class Panels:
     ) -> None:
         self.layout, self.slots, self.lanes = network.layout, slots, VECTOR_BYTES // dtype.itemsize
         self._size = self.chunks = 0
-        layers = [self._panels_of(l, network, batch_size) for l in range(self.layout.n_layers)]
+        layers = [self._layer_panels(l, network, batch_size) for l in range(self.layout.n_layers)]
         self.packed = self._size
         self._size *= 1 + slots + keep_gradient
-        # dividing by panels moves inputs between cores, dividing by rows moves weights
+        # division by panels transfers inputs between cores, division by rows transfers weights
         wide = [l["n_in"] * l["padded"] >= SHARED_WEIGHTS and l["padded"] >= batch_size for l in layers]
         self.shared = max((l + 1 for l, is_wide in enumerate(wide) if is_wide), default=0)
         self._place_rows(layers, network, batch_size)
@@ -97,7 +97,11 @@ class Panels:
         together = batch_size if self.shared else min(batch_size, BLOCK)
         self.scratch = np.array(
             [
-                [self._take(longest * _round_up(together, strip)), self._take(CHUNK * strip), self._take(2 * longest)]
+                [
+                    self._reserve(longest * _round_up(together, strip)),
+                    self._reserve(CHUNK * strip),
+                    self._reserve(2 * longest),
+                ]
                 for _ in range(threads)
             ]
         )
@@ -113,20 +117,20 @@ class Panels:
 
     def pack(self, params: NDArray[Any], state: NDArray[Any]) -> None:
         """Copy parameters and state into their panels."""
-        for part, flat in zip(self._parts(), [params, *state], strict=True):
-            part[self.positions] = flat
+        for segment, flat in zip(self._segments(), [params, *state], strict=True):
+            segment[self.positions] = flat
 
     def unpack(self, params: NDArray[Any], state: NDArray[Any]) -> None:
-        """Copy them back."""
-        for part, flat in zip(self._parts(), [params, *state], strict=True):
-            part.take(self.positions, out=flat, mode="clip")  # the default mode copies through a buffer
+        """Copy the panels back to parameters and state."""
+        for segment, flat in zip(self._segments(), [params, *state], strict=True):
+            segment.take(self.positions, out=flat, mode="clip")  # the default mode needs a temporary array
 
-    def _parts(self) -> NDArray[Any]:
+    def _segments(self) -> NDArray[Any]:
         """The panels of the parameters, and those of each row of the state; shape (1 + slots, packed)."""
         return self.space[: (1 + self.slots) * self.packed].reshape(1 + self.slots, self.packed)
 
     def _find_positions(self) -> NDArray[np.intp]:
-        """Where in its part each entry of the flat buffer is."""
+        """Position in its segment of each entry of the flat buffer."""
         positions = np.empty(self.layout.n_parameters, np.intp)
         for layer, (W, b) in zip(self.table, self.layout.layers(positions), strict=True):
             column = np.arange(layer[N_OUT])
@@ -137,7 +141,7 @@ class Panels:
             W[...], b[...] = position[:-1], position[-1]
         return positions
 
-    def _panels_of(self, l: int, network: NetworkPlan, batch_size: int) -> dict[str, int]:
+    def _layer_panels(self, l: int, network: NetworkPlan, batch_size: int) -> dict[str, int]:
         n_in, n_out = network.layout.sizes[l : l + 2]
         padded = _round_up(n_out, self.lanes)
         # with panels of one vector, a narrow layer has two panels to divide
@@ -147,7 +151,7 @@ class Panels:
         activation, rate = network.activations[l], network.dropout[l]
         layer = {
             "number": l, "n_in": n_in, "n_out": n_out, "padded": padded, "width": width, "panels": panels,
-            "weights": self._take((n_in + 1) * padded), "chunks": chunks, "first_chunk": self.chunks,
+            "weights": self._reserve((n_in + 1) * padded), "chunks": chunks, "first_chunk": self.chunks,
             "activation": ACTIVATION_CODE.get(activation.name, -1), "saves_z": activation.saves == "z",
             "threshold": random.dropout_threshold(rate) if rate else 0,
         }  # fmt: skip
@@ -158,25 +162,25 @@ class Panels:
         rows = [self._row(n) for n in self.layout.sizes]
         for l, layer in enumerate(layers):
             layer["input_row"], layer["row"] = rows[l : l + 2]
-            layer["scale"] = self._take(1)
-            # the first input is gathered while the batch before it is still in use
-            twice = l == 0 and self.shared > 0
-            layer["input"] = self._take(batch_size * rows[l] * (1 + twice))
-            layer["second"] = batch_size * rows[l] if twice else 0
-            layer["delta"] = self._take(batch_size * rows[l + 1])
-        for layer, above in zip(layers, [*layers[1:], None], strict=True):
-            # y becomes the next layer's input in place, unless the backward pass needs z or dropout follows
-            if above and not above["threshold"] and not layer["saves_z"]:
-                layer["saved"] = above["input"]
+            layer["scale"] = self._reserve(1)
+            # two buffers: the first input is gathered while the input of the previous batch is still in use
+            doubled = l == 0 and self.shared > 0
+            layer["input"] = self._reserve(batch_size * rows[l] * (1 + doubled))
+            layer["second"] = batch_size * rows[l] if doubled else 0
+            layer["delta"] = self._reserve(batch_size * rows[l + 1])
+        for layer, next_layer in zip(layers, [*layers[1:], None], strict=True):
+            # y is stored directly as the next layer's input, unless the backward pass needs z or dropout follows
+            if next_layer and not next_layer["threshold"] and not layer["saves_z"]:
+                layer["saved"] = next_layer["input"]
             else:
-                layer["saved"] = self._take(batch_size * layer["row"])
+                layer["saved"] = self._reserve(batch_size * layer["row"])
 
     def _row(self, units: int) -> int:
-        """Distance of rows of `units` and a one; odd for long rows, whose columns would else share few cache sets."""
+        """Stride of rows of `units` + 1 elements: an odd number of vectors if long, so columns use all cache sets."""
         vectors = -(-(units + 1) // self.lanes)
         return (vectors | 1 if vectors >= 8 else vectors) * self.lanes
 
-    def _take(self, count: int) -> int:
+    def _reserve(self, count: int) -> int:
         """Reserve `count` elements, aligned to a vector; return their position."""
         start = self._size
         self._size += _round_up(count, self.lanes)
@@ -188,7 +192,7 @@ def _round_up(count: int, unit: int) -> int:
 
 
 def _aligned_zeros(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    spare = VECTOR_BYTES // dtype.itemsize
-    room = np.zeros(count + spare, dtype)
-    start = -room.ctypes.data % VECTOR_BYTES // dtype.itemsize
-    return room[start : start + count]
+    padding = VECTOR_BYTES // dtype.itemsize
+    buffer = np.zeros(count + padding, dtype)
+    start = -buffer.ctypes.data % VECTOR_BYTES // dtype.itemsize
+    return buffer[start : start + count]

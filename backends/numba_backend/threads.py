@@ -1,8 +1,8 @@
-"""A small team of threads for kernels that release the GIL, and what the kernels need to meet each other.
+"""A thread pool for kernels that release the GIL, and functions that synchronize the threads in compiled code.
 
-`run` hands the parts of a task to threads that are already waiting, which takes what the system needs to
-wake one (20 to 50 microseconds measured there and back).  Kernels that run a whole epoch synchronise among
-themselves in compiled code, at a `barrier` or in phases.
+`run` gives the parts of a task to threads that already exist and wait.  Its cost is the time to wake a thread
+(20 to 50 microseconds measured for the round trip).  Kernels that run a whole epoch synchronize in compiled
+code, with a `barrier` or in phases.
 """
 
 # mypy: allow-untyped-decorators
@@ -29,13 +29,13 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from backends.errors import ConfigurationError
-from backends.numba_backend.parts import part
+from backends.numba_backend.subroutine import subroutine
 
 _VARIABLES = ("MLP_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 # ---------------------------------------------------------------------------------------------------
-# How many
+# Number of threads
 # ---------------------------------------------------------------------------------------------------
 
 
@@ -44,35 +44,38 @@ def _default_num_threads() -> int:
         text = os.environ.get(name, "").strip()
         if text:
             if not text.isdecimal() or int(text) < 1:
-                raise ConfigurationError(f"{name}={text!r}: the number of threads must be a positive integer")
+                raise ConfigurationError(
+                    f"environment variable {name}={text!r}: the number of threads must be a positive integer"
+                )
             return int(text)
     return _usable_processors()
 
 
 @functools.cache
 def _usable_processors() -> int:
-    """Processors that this process may use: containers and batch systems lend fewer than the machine has."""
+    """Number of processors that this process may use; a container or batch system may allow only some of them."""
     return int(joblib.cpu_count())
 
 
-_chosen: int | None = None
+_num_threads: int | None = None
 
 
 def get_num_threads() -> int:
-    """Threads that kernels may use: what `set_num_threads` said, else the environment, else every processor.
+    """Number of threads that kernels may use.
 
-    The environment variables are MLP_NUM_THREADS and, after it, NUMBA_NUM_THREADS.
+    It is the value given to `set_num_threads`, else the environment variable MLP_NUM_THREADS, else
+    NUMBA_NUM_THREADS, else the number of processors.
 
     Raises
     ------
     ConfigurationError
-        If the variable is not a positive integer.
+        If the environment variable is not a positive integer.
     """
-    return _default_num_threads() if _chosen is None else _chosen
+    return _default_num_threads() if _num_threads is None else _num_threads
 
 
 def set_num_threads(number: int | None) -> None:
-    """Set the number of threads of this process; None returns to the default.
+    """Set the number of threads of this process; None restores the default.
 
     Examples
     --------
@@ -81,25 +84,25 @@ def set_num_threads(number: int | None) -> None:
     3
     >>> set_num_threads(None)
     """
-    global _chosen
+    global _num_threads
     if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
         raise ConfigurationError(f"the number of threads must be a positive integer, not {number!r}")
-    _chosen = number
+    _num_threads = number
 
 
 # ---------------------------------------------------------------------------------------------------
-# The team
+# The thread pool
 # ---------------------------------------------------------------------------------------------------
 
 
 class _Job:
-    """One call of `run`: counts its parts down and keeps the first error."""
+    """One call of `run`: counts the unfinished parts and stores the first exception."""
 
     def __init__(self, task: Callable[[int], object], parts: int) -> None:
         self._task = task
-        self._left = parts
+        self._unfinished = parts
         self._lock = threading.Lock()
-        self._done = threading.Lock()  # held until the last part is finished; an Event would cost twice the time
+        self._done = threading.Lock()  # held until the last part is finished; an Event takes twice the time
         self._done.acquire()
         self.error: BaseException | None = None
 
@@ -114,14 +117,14 @@ class _Job:
                 self.error = self.error or error
         finally:
             with self._lock:
-                self._left -= len(parts)
-                if not self._left:
+                self._unfinished -= len(parts)
+                if not self._unfinished:
                     self._done.release()
 
     def wait(self, on_interrupt: Callable[[], object] | None) -> None:
-        """Wait for every part, whatever happens: they write to arrays of the caller."""
+        """Wait for all parts, even after an interrupt, because they write to arrays of the caller."""
         interrupt: KeyboardInterrupt | None = None
-        while self._left:  # an interrupt may come between getting the lock and knowing of it
+        while self._unfinished:  # an interrupt can come after the lock is acquired and before `acquire` returns
             try:
                 self._done.acquire()
             except KeyboardInterrupt as caught:
@@ -132,66 +135,67 @@ class _Job:
             raise interrupt
 
 
-class _Team:
-    """Threads that wait for work.  They are daemons: an interpreter that ends does not wait for them."""
+class _ThreadPool:
+    """Worker threads that wait for jobs.  They are daemon threads, so the interpreter can exit without them."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()  # one job at a time: parts that meet at a barrier need all their threads
-        self._inboxes: list[queue.SimpleQueue[tuple[_Job, int, int, int]]] = []
+        self.lock = threading.Lock()  # one job at a time: parts that use a barrier need all their threads
+        self._queues: list[queue.SimpleQueue[tuple[_Job, int, int, int]]] = []
 
-    def grow(self, members: int) -> None:
-        while len(self._inboxes) < members:
-            inbox: queue.SimpleQueue[tuple[_Job, int, int, int]] = queue.SimpleQueue()
-            name = f"mlp-{len(self._inboxes) + 1}"
-            threading.Thread(target=self._serve, args=(inbox,), name=name, daemon=True).start()
-            self._inboxes.append(inbox)
+    def grow(self, workers: int) -> None:
+        """Start threads until there are `workers`."""
+        while len(self._queues) < workers:
+            jobs: queue.SimpleQueue[tuple[_Job, int, int, int]] = queue.SimpleQueue()
+            name = f"mlp-{len(self._queues) + 1}"
+            threading.Thread(target=self._work, args=(jobs,), name=name, daemon=True).start()
+            self._queues.append(jobs)
 
-    def send(self, member: int, job: _Job, first: int, stop: int, step: int) -> None:
-        self._inboxes[member].put((job, first, stop, step))
+    def submit(self, worker: int, job: _Job, first: int, stop: int, step: int) -> None:
+        self._queues[worker].put((job, first, stop, step))
 
     @staticmethod
-    def _serve(inbox: queue.SimpleQueue[tuple[_Job, int, int, int]]) -> None:
-        _inside.member = True
+    def _work(jobs: queue.SimpleQueue[tuple[_Job, int, int, int]]) -> None:
+        _thread_state.is_worker = True
         while True:
-            job, first, stop, step = inbox.get()
+            job, first, stop, step = jobs.get()
             job.work(first, stop, step)
-            del job  # its task refers to arrays that nobody may need any more
+            del job  # otherwise the arrays of its task would stay in memory until the next job
 
 
-_inside = threading.local()
-_team = _Team()
+_thread_state = threading.local()
+_pool = _ThreadPool()
 
 
-def _start_anew() -> None:
-    # a forked child has none of its parent's threads, and a lock that one of them held would stay held
-    global _team, _inside
-    _team, _inside = _Team(), threading.local()
+def _reset_after_fork() -> None:
+    # a forked child has none of its parent's threads, and a lock that one of them held would never be released
+    global _pool, _thread_state
+    _pool, _thread_state = _ThreadPool(), threading.local()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_anew)
+    os.register_at_fork(after_in_child=_reset_after_fork)
 
 
 @contextlib.contextmanager
-def _working() -> Iterator[None]:
-    _inside.member = True
+def _as_worker() -> Iterator[None]:
+    _thread_state.is_worker = True
     try:
         yield
     finally:
-        _inside.member = False
+        _thread_state.is_worker = False
 
 
-def inside() -> bool:
-    """Whether the calling thread is working for `run`, so that its own calls of `run` are not parallel."""
-    return getattr(_inside, "member", False)
+def in_worker() -> bool:
+    """Whether the calling thread executes a part of `run`; nested calls of `run` are not parallel."""
+    return getattr(_thread_state, "is_worker", False)
 
 
 def run(task: Callable[[int], object], parts: int, on_interrupt: Callable[[], object] | None = None) -> None:
     """Call ``task(0), ..., task(parts - 1)``, in parallel if the task releases the GIL.
 
-    Up to `get_num_threads` parts run at the same time, each on a thread of its own, so they may meet at a
-    `barrier`; of more parts each thread takes every n-th.  Calls from several threads take turns, and a call
-    from within a task runs its parts one after the other (so these must not meet at a barrier).
+    Up to n = `get_num_threads` parts run at the same time, each on its own thread, so they may use a `barrier`.
+    With more parts, each thread runs every n-th part.  Calls from several threads run one after the other.  A
+    call from within a task runs its parts one after the other, so these must not use a barrier.
 
     Parameters
     ----------
@@ -199,13 +203,13 @@ def run(task: Callable[[int], object], parts: int, on_interrupt: Callable[[], ob
         Called with the number of the part.
     parts : int
     on_interrupt : callable, optional
-        Called on Ctrl-C, to tell the running parts to stop.  Python sees Ctrl-C only between its own
-        instructions, so with this argument the calling thread takes no part and just waits.
+        Called on Ctrl-C, to make the running parts stop.  Python handles Ctrl-C only between bytecode
+        instructions, so with this argument the calling thread runs no part and only waits.
 
     Raises
     ------
     BaseException
-        The first one that a part raised, after all parts have ended; or KeyboardInterrupt.
+        The first exception of a part, raised after all parts have ended; or KeyboardInterrupt.
 
     Examples
     --------
@@ -216,22 +220,22 @@ def run(task: Callable[[int], object], parts: int, on_interrupt: Callable[[], ob
     >>> squares
     [0, 1, 4, 9, 16]
     """
-    if inside() or (parts <= 1 and on_interrupt is None):
+    if in_worker() or (parts <= 1 and on_interrupt is None):
         for part in range(parts):
             task(part)
         return
     if parts < 1:
         return
     threads = min(parts, get_num_threads())
-    team = _team
-    with team.lock:
+    pool = _pool
+    with pool.lock:
         job = _Job(task, parts)
-        own = on_interrupt is None
-        team.grow(threads - own)
-        for member in range(threads - own):
-            team.send(member, job, member + own, parts, threads)
-        if own:
-            with _working():
+        caller_works = on_interrupt is None  # the caller then runs the first parts
+        pool.grow(threads - caller_works)
+        for worker in range(threads - caller_works):
+            pool.submit(worker, job, worker + caller_works, parts, threads)
+        if caller_works:
+            with _as_worker():
                 job.work(0, parts, threads)
         job.wait(on_interrupt)
     if job.error is not None:
@@ -239,31 +243,31 @@ def run(task: Callable[[int], object], parts: int, on_interrupt: Callable[[], ob
 
 
 # ---------------------------------------------------------------------------------------------------
-# Meeting in compiled code.  Counters are int64, in arrays or behind pointers.
+# Synchronization in compiled code.  Counters are int64, in arrays or behind pointers.
 # ---------------------------------------------------------------------------------------------------
 
-_SPINS = 2000  # about 20 to 50 microseconds, more than a step of a small network takes
+_SPINS = 2000  # about 20 to 50 microseconds, longer than a step of a small network
 
 
 def _yield_processor() -> int:
-    """Address of the system's function that lets another thread run."""
+    """Address of the system function that lets another thread run."""
     library = ctypes.windll.kernel32 if os.name == "nt" else ctypes.CDLL(None)  # type: ignore[attr-defined, unused-ignore]
     function = library.SwitchToThread if os.name == "nt" else library.sched_yield
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
-# compiled code refers to it by name, because an address would be wrong in the next process that loads the cache
+# compiled code refers to it by name, because the address is different in the next process that loads the cache
 llvmlite.binding.add_symbol("mlp_yield_processor", _yield_processor())
 
 
-def _element(context: Any, builder: Any, kind: Any, words: Any, index: Any) -> Any:
-    start = words if isinstance(kind, types.CPointer) else context.make_array(kind)(context, builder, words).data  # type: ignore[attr-defined]
+def _element(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
+    start = array if isinstance(kind, types.CPointer) else context.make_array(kind)(context, builder, array).data  # type: ignore[attr-defined]
     return builder.gep(start, [index])
 
 
 @intrinsic
 def atomic_add(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
-    """Add to ``array[index]`` in one indivisible step; returns the number before."""
+    """Add to ``array[index]`` atomically; return the previous value."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return builder.atomic_rmw("add", _element(context, builder, array, values[0], values[1]), values[2], "seq_cst")
@@ -273,7 +277,7 @@ def atomic_add(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
 
 @intrinsic
 def atomic_load(typingctx: Any, array: Any, index: Any) -> Any:
-    """Read ``array[index]``, and see all that was written before the number got there."""
+    """Read ``array[index]`` atomically, with acquire ordering (later reads see what the writer wrote before)."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return builder.load_atomic(_element(context, builder, array, values[0], values[1]), "acquire", 8)
@@ -283,7 +287,7 @@ def atomic_load(typingctx: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def atomic_store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
-    """Write ``array[index]``, after all that was written before."""
+    """Write ``array[index]`` atomically, with release ordering (after all earlier writes of this thread)."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         address = _element(context, builder, array, values[0], values[1])
@@ -295,15 +299,15 @@ def atomic_store(typingctx: Any, array: Any, index: Any, value: Any) -> Any:
 
 @intrinsic
 def _pause(typingctx: Any) -> Any:
-    """Tell the processor that this is a waiting loop, which saves power and helps the core's other thread."""
+    """Processor hint for a spin-wait loop: saves power and gives resources to the other thread of the core."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        nothing, machine = llvm.VoidType(), platform.machine()
+        void, machine = llvm.VoidType(), platform.machine()
         if machine in ("x86_64", "AMD64"):
-            pause = llvm.FunctionType(nothing, [])
+            pause = llvm.FunctionType(void, [])
             builder.call(cgutils.get_or_insert_function(builder.module, pause, "llvm.x86.sse2.pause"), [])
         elif machine in ("aarch64", "arm64"):
-            hint = llvm.FunctionType(nothing, [llvm.IntType(32)])
+            hint = llvm.FunctionType(void, [llvm.IntType(32)])
             number = llvm.IntType(32)(1)  # the instruction "yield"
             builder.call(cgutils.get_or_insert_function(builder.module, hint, "llvm.aarch64.hint"), [number])
         return context.get_dummy_value()
@@ -324,8 +328,8 @@ def _yield(typingctx: Any) -> Any:
 
 
 @intrinsic
-def atomic_swap(typingctx: Any, array: Any, index: Any, old: Any, new: Any) -> Any:
-    """Write `new` to ``array[index]`` if it holds `old`; returns whether it did."""
+def compare_and_swap(typingctx: Any, array: Any, index: Any, old: Any, new: Any) -> Any:
+    """Write `new` to ``array[index]`` if its value is `old`, atomically; return whether it was written."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         address = _element(context, builder, array, values[0], values[1])
@@ -337,7 +341,7 @@ def atomic_swap(typingctx: Any, array: Any, index: Any, old: Any, new: Any) -> A
 
 @numba.njit(nogil=True)
 def wait_for(counter, index, target):  # type: ignore[no-untyped-def]
-    """Wait until ``counter[index] >= target``: spin for a while, then give the processor away between looks."""
+    """Wait until ``counter[index] >= target``: spin first, then yield the processor between checks."""
     spins = 0
     while atomic_load(counter, index) < target:
         if spins < _SPINS:
@@ -351,37 +355,38 @@ def wait_for(counter, index, target):  # type: ignore[no-untyped-def]
 def barrier(counter, index, threads):  # type: ignore[no-untyped-def]
     """Wait until `threads` threads have arrived at ``counter[index]``, an int64 that starts at 0 and only grows.
 
-    What each wrote before, all read after.  The same counter serves one barrier after another.
+    Writes before the barrier are visible to all threads after it.  A counter can be reused for the next barrier.
     """
     if threads > 1:
         arrived = atomic_add(counter, index, 1)
         wait_for(counter, index, (arrived // threads + 1) * threads)
 
 
-# A kernel in phases, none of which may begin before the one before has ended.  Each phase has one share of work
-# for each thread.  A thread does its own share, and then, rather than wait for a thread that has not even begun
-# (another program may have its processor), that thread's too.  The words of `phases` stand in cache lines of
-# their own: shares done, the last phase that ended, and for each share the last phase in which somebody took it.
+# A kernel that runs in phases: a phase begins after the previous one has ended.  The work of a phase is divided
+# into one share for each thread.  A thread does its own share first.  Then it also takes the share of a thread
+# that has not begun (for instance because another program uses that processor), instead of waiting for it.
+# The counters are in separate cache lines: number of shares done, number of the last phase that ended, and for
+# each share the number of the last phase in which a thread took it.
 
 _DONE, _ENDED, _TAKEN, _LINE = 0, 8, 16, 8
-_PATIENCE = 50  # looks, about a microsecond: as much as threads that started together are apart
+_CHECKS_BEFORE_STEALING = 50  # about a microsecond, the time between threads that start together
 
 
-def phases(threads: int) -> NDArray[np.int64]:
-    """The words by which threads that run a kernel in phases find shares to do; phases count from 1."""
+def phase_counters(threads: int) -> NDArray[np.int64]:
+    """The counters shared by `threads` threads that run a kernel in phases; phases are numbered from 1."""
     return np.zeros(_TAKEN + _LINE * threads, np.int64)
 
 
-@part
-def take_share(words, phase, t, threads):  # type: ignore[no-untyped-def]
-    """Number of a share that is now the caller's to do, or -1 when the phase has ended."""
-    if atomic_swap(words, _TAKEN + _LINE * t, phase - 1, phase):
+@subroutine
+def take_share(counters, phase, t, threads):  # type: ignore[no-untyped-def]
+    """Take a share of the phase for thread t; return its number, or -1 when the phase has ended."""
+    if compare_and_swap(counters, _TAKEN + _LINE * t, phase - 1, phase):
         return t
     spins = 0
-    while atomic_load(words, _ENDED) < phase:
-        if spins == _PATIENCE:
+    while atomic_load(counters, _ENDED) < phase:
+        if spins == _CHECKS_BEFORE_STEALING:
             for share in range(threads):
-                if atomic_swap(words, _TAKEN + _LINE * share, phase - 1, phase):
+                if compare_and_swap(counters, _TAKEN + _LINE * share, phase - 1, phase):
                     return share
         if spins < _SPINS:
             spins += 1
@@ -391,22 +396,22 @@ def take_share(words, phase, t, threads):  # type: ignore[no-untyped-def]
     return -1
 
 
-@part
-def is_last_share(words, phase, threads):  # type: ignore[no-untyped-def]
-    """Report a share as done: the last one must still `end_phase`, after what is to be done between phases."""
-    return atomic_add(words, _DONE, 1) == phase * threads - 1
+@subroutine
+def is_last_share(counters, phase, threads):  # type: ignore[no-untyped-def]
+    """Count a share as done.  If it was the last one, the caller may do more work and must then call `end_phase`."""
+    return atomic_add(counters, _DONE, 1) == phase * threads - 1
 
 
-@part
-def end_phase(words, phase):  # type: ignore[no-untyped-def]
-    """Let the next phase begin."""
-    atomic_store(words, _ENDED, phase)
+@subroutine
+def end_phase(counters, phase):  # type: ignore[no-untyped-def]
+    """End the phase, so that the next one can begin."""
+    atomic_store(counters, _ENDED, phase)
 
 
-@part
-def next_share(words, phase, t, threads):  # type: ignore[no-untyped-def]
-    """Report a share as done, and take another."""
-    if is_last_share(words, phase, threads):
-        end_phase(words, phase)
+@subroutine
+def next_share(counters, phase, t, threads):  # type: ignore[no-untyped-def]
+    """Count a share as done, end the phase if it was the last, and else take another share."""
+    if is_last_share(counters, phase, threads):
+        end_phase(counters, phase)
         return -1
-    return take_share(words, phase, t, threads)
+    return take_share(counters, phase, t, threads)

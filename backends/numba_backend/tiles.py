@@ -1,17 +1,12 @@
-"""Matrix products from register tiles, for the shapes of neural networks and from inside compiled kernels.
+"""Matrix products and transposition on pointers, for compiled kernels.
 
-A tile of the result, a few rows by two vectors, stays in registers while k runs over the inner dimension;
-each step broadcasts one number of A a row and multiplies it with two vectors of B.  A is read through two
-strides, so ``a.T`` costs nothing; B wants its columns adjacent, and `gemm` copies it into panels where they
-are not, or where rows far apart would cost a page of memory each.
+A tile of the result, a few rows by two vectors, stays in registers while k runs over the inner dimension.
+Each step broadcasts one number of A for each row and multiplies it with two vectors of B.  A is read through
+two strides, so a transposed A needs no copy.  The columns of B must be adjacent.
 
-**Reproducible bits.**  Every element of the result is summed in order of k, by one chain of fused
-multiply-adds in each block of `DEPTH` steps.  Which tile computed it, how the rows were divided among
-threads and whether an operand was packed change nothing, so one row alone gives the bits it has in the
-whole product.  (OpenBLAS does not promise this.)
-
-The vector width is the processor's, found when the module is imported: 64 bytes with AVX-512, 32 with AVX,
-else 16 (SSE, NEON).  Columns beyond the last whole vector are masked with AVX, and single elsewhere.
+The vector width is that of the processor, determined when the module is imported: 64 bytes with AVX-512, 32
+with AVX, else 16 (SSE, NEON).  Columns after the last whole vector use masked instructions with AVX, and are
+computed one by one elsewhere.
 """
 
 # mypy: allow-untyped-decorators
@@ -20,13 +15,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from llvmlite import ir as llvm
 from numba.core import types
 from numba.extending import intrinsic
 
-from backends.numba_backend.cache import kernel, target_cpu
-from backends.numba_backend.parts import part
+from backends.numba_backend.cache import target_cpu
+from backends.numba_backend.subroutine import subroutine
 from backends.numba_backend.vector_math import emit_fma
 
 Pointer = Any
@@ -38,16 +32,7 @@ VECTOR_BYTES = 64 if "avx512f" in _FEATURES else 32 if "avx" in _FEATURES else 1
 MASKED = VECTOR_BYTES > 16
 """Whether loads and stores of part of a vector are one instruction."""
 ROWS = {64: 8, 32: 6}.get(VECTOR_BYTES, 8 if "neon" in _FEATURES else 4)
-"""Rows of a tile: with two vectors of columns the sums, B and a broadcast fit the 32 or 16 registers."""
-
-DEPTH = 512
-"""Longest chain of sums: the part of B that a strip of tiles reads again and again stays in the cache."""
-COLUMNS = 512
-"""Columns of B that are packed at once."""
-HEIGHT = 192
-"""Rows of A that stay in the cache while the panels of B pass by."""
-FAR_BYTES, FAR_ROWS = 4096, 64
-"""Rows of B this far apart lie in pages of their own: with this many rows of A, packing pays."""
+"""Rows of a tile: with two vectors of columns, the sums, B and a broadcast fit into the 32 or 16 registers."""
 
 _i32 = llvm.IntType(32)
 
@@ -69,7 +54,7 @@ def pointer(typingctx: Any, array: Any) -> Any:
 
 @intrinsic
 def offset(typingctx: Any, start: Any, elements: Any) -> Any:
-    """Pointer `elements` further on."""
+    """Pointer to the element `elements` after `start`."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return builder.gep(values[0], [values[1]])
@@ -78,7 +63,7 @@ def offset(typingctx: Any, start: Any, elements: Any) -> Any:
 
 
 def leading(count: int) -> Any:
-    """Function for compiled code that reads the first `count` elements behind a pointer, as a tuple."""
+    """Compiled function that reads the first `count` elements at a pointer, as a tuple."""
 
     @intrinsic
     def read(typingctx: Any, start: Any) -> Any:
@@ -95,7 +80,7 @@ def leading(count: int) -> Any:
 
 @intrinsic
 def lanes(typingctx: Any, start: Any) -> Any:
-    """Numbers in one vector of the type that `start` points to."""
+    """Number of elements in one vector of the type that `start` points to."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return context.get_constant(types.intp, _lanes(start.dtype))
@@ -108,8 +93,8 @@ def _lanes(real: types.Float) -> int:
 
 
 @intrinsic
-def stay_a_call(typingctx: Any) -> Any:
-    """Forbid inlining of the function that calls this: tiles are large, and every copy is compiled anew."""
+def noinline(typingctx: Any) -> Any:
+    """Forbid inlining of the calling function: tiles are large, and each inlined copy would be compiled again."""
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         builder.function.attributes.add("noinline")
@@ -119,12 +104,12 @@ def stay_a_call(typingctx: Any) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------------
-# The tile
+# Register tiles
 # ---------------------------------------------------------------------------------------------------
 
 
 class _TileEmitter:
-    """Writes the LLVM code of one tile: C[rows, vectors] (+)= alpha * A[rows, depth] @ B[depth, vectors]."""
+    """Emits the LLVM IR of one tile: C[rows, vectors] (+)= alpha * A[rows, depth] @ B[depth, vectors]."""
 
     def __init__(self, builder: Any, real: types.Float, rows: int, vectors: int, lanes: int) -> None:
         self.builder, self.rows, self.vectors, self.lanes = builder, rows, vectors, lanes
@@ -134,16 +119,16 @@ class _TileEmitter:
         self.name = f"v{lanes}f{real.bitwidth}"
         self.mask_type = llvm.VectorType(llvm.IntType(1), lanes)
 
-    def splat(self, value: Any) -> Any:
-        many = llvm.VectorType(value.type, self.lanes)
-        first = self.builder.insert_element(llvm.Constant(many, llvm.Undefined), value, _i32(0))
+    def broadcast(self, value: Any) -> Any:
+        vector = llvm.VectorType(value.type, self.lanes)
+        first = self.builder.insert_element(llvm.Constant(vector, llvm.Undefined), value, _i32(0))
         zeros = llvm.Constant(llvm.VectorType(_i32, self.lanes), [0] * self.lanes)
-        return self.builder.shuffle_vector(first, llvm.Constant(many, llvm.Undefined), zeros)
+        return self.builder.shuffle_vector(first, llvm.Constant(vector, llvm.Undefined), zeros)
 
     def first_lanes(self, count: Any) -> Any:
         """Mask that is true in the first `count` lanes."""
         numbers = llvm.Constant(llvm.VectorType(count.type, self.lanes), list(range(self.lanes)))
-        return self.builder.icmp_signed("<", numbers, self.splat(count))
+        return self.builder.icmp_signed("<", numbers, self.broadcast(count))
 
     def _as_vector(self, address: Any) -> Any:
         return self.builder.bitcast(address, self.vector.as_pointer())
@@ -175,12 +160,12 @@ class _TileEmitter:
         a, a_row, a_col, B, b_row, depth, C, c_row, alpha, accumulate, rows, columns = arguments
         size = depth.type
         steps = [size(i) for i in range(self.rows)]
-        # the rows that a short tile lacks repeat its last one; they are computed but never stored
-        inside = [b.icmp_signed("<", i, rows) if clamped else None for i in steps]
-        taken = [
-            b.select(here, i, b.sub(rows, size(1))) if clamped else i for i, here in zip(steps, inside, strict=True)
+        # a tile with fewer rows repeats its last row; the repeated rows are computed but not stored
+        exists = [b.icmp_signed("<", i, rows) if clamped else None for i in steps]
+        row_numbers = [
+            b.select(valid, i, b.sub(rows, size(1))) if clamped else i for i, valid in zip(steps, exists, strict=True)
         ]
-        row_starts = [b.mul(i, a_row) for i in taken]
+        row_starts = [b.mul(i, a_row) for i in row_numbers]
         last = self.first_lanes(columns) if masked else None
         masks = [None] * (self.vectors - 1) + [last]
 
@@ -194,7 +179,7 @@ class _TileEmitter:
         b_vectors = [self.load(b.gep(b_k, [size(j * self.lanes)]), masks[j]) for j in range(self.vectors)]
         totals = []
         for i in range(self.rows):
-            a_value = self.splat(b.load(b.gep(a_k, [row_starts[i]])))
+            a_value = self.broadcast(b.load(b.gep(a_k, [row_starts[i]])))
             totals.append([emit_fma(b, a_value, b_vectors[j], sums[i][j]) for j in range(self.vectors)])
         for i in range(self.rows):
             for j in range(self.vectors):
@@ -207,7 +192,7 @@ class _TileEmitter:
         b.cbranch(b.icmp_signed("<", k_next, depth), loop, after)
 
         b.position_at_end(after)
-        scale = self.splat(alpha)
+        scale = self.broadcast(alpha)
 
         def finish(i: int, add: bool) -> None:
             for j in range(self.vectors):
@@ -222,17 +207,17 @@ class _TileEmitter:
             for branch, add in zip(branches, (True, False), strict=True):
                 with branch:
                     for i in range(self.rows):
-                        if inside[i] is None or i == 0:
+                        if exists[i] is None or i == 0:
                             finish(i, add)
                         else:
-                            with b.if_then(inside[i]):
+                            with b.if_then(exists[i]):
                                 finish(i, add)
 
 
 def _register_tile(
     rows: int, vectors: int, *, masked: bool = False, clamped: bool = False, single: bool = False
 ) -> Any:
-    """Intrinsic that computes one tile; `masked` and `clamped` tiles keep to the given columns and rows."""
+    """Intrinsic that computes one tile; `masked` and `clamped` tiles read and write only the given columns and rows."""
 
     @intrinsic
     def tile(
@@ -251,27 +236,27 @@ def _register_tile(
 
 
 def _strip(vectors: int, *, masked: bool = False, single: bool = False) -> Any:
-    """Compiled function for one strip of columns: whole tiles, then one short tile for the rows left."""
-    whole = _register_tile(ROWS, vectors, masked=masked, single=single)
-    short = _register_tile(ROWS, vectors, masked=masked, single=single, clamped=True)
-    shorter = _register_tile(ROWS // 2, vectors, masked=masked, single=single, clamped=True)
+    """Compiled function for one strip of columns: full tiles, then one smaller tile for the remaining rows."""
+    full = _register_tile(ROWS, vectors, masked=masked, single=single)
+    partial = _register_tile(ROWS, vectors, masked=masked, single=single, clamped=True)
+    half = _register_tile(ROWS // 2, vectors, masked=masked, single=single, clamped=True)
     one = _register_tile(1, vectors, masked=masked, single=single)
     height = ROWS
 
-    @part
+    @subroutine
     def strip(a, a_row, a_col, b, b_row, c, c_row, rows, columns, depth, alpha, accumulate):  # type: ignore[no-untyped-def]
-        stay_a_call()
+        noinline()
         i = 0
         while rows - i >= height:
-            whole(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, height, columns)
+            full(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, height, columns)
             a = offset(a, height * a_row)
             c = offset(c, height * c_row)
             i += height
         left = rows - i
         if left > height // 2:
-            short(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, left, columns)
+            partial(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, left, columns)
         elif left > 1:
-            shorter(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, left, columns)
+            half(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, left, columns)
         elif left == 1:
             one(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, left, columns)
 
@@ -279,19 +264,19 @@ def _strip(vectors: int, *, masked: bool = False, single: bool = False) -> Any:
 
 
 _wide = _strip(2)
-_one_long = _register_tile(1, 8)  # a single row has only its columns to hide the latency of its sums
+_long_row = _register_tile(1, 8)  # a single row needs many columns to hide the latency of its sums
 _wide_edge = _strip(2, masked=True)
 _edge = _strip(1, masked=True)
 _narrow = _strip(1)
 _column = _strip(1, single=True)
 
 
-@part
+@subroutine
 def multiply(
     a: Pointer, a_row: int, a_col: int, b: Pointer, b_row: int, c: Pointer, c_row: int,
     rows: int, columns: int, depth: int, alpha: float, accumulate: bool,
 ) -> None:  # fmt: skip
-    """Compute ``C (+)= alpha * A @ B`` on pointers: the product for kernels that lay out their own buffers.
+    """Compute ``C (+)= alpha * A @ B`` on pointers, for kernels with their own memory layout.
 
     Parameters
     ----------
@@ -305,7 +290,7 @@ def multiply(
     accumulate : bool
         Add to C instead of overwriting it.
     """
-    stay_a_call()
+    noinline()
     if depth < 1:
         if not accumulate:
             for i in range(rows):
@@ -317,7 +302,7 @@ def multiply(
     while j < columns:
         left = columns - j
         if rows == 1 and left >= 8 * width:
-            _one_long(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, 1, 0)
+            _long_row(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, 1, 0)
             step = 8 * width
         elif left >= 2 * width:
             _wide(a, a_row, a_col, b, b_row, c, c_row, rows, 0, depth, alpha, accumulate)
@@ -339,12 +324,12 @@ def multiply(
         j += step
 
 
-@part
+@subroutine
 def multiply_panel(
     a: Pointer, a_row: int, a_col: int, b: Pointer, b_row: int, c: Pointer, c_row: int,
     rows: int, columns: int, depth: int, alpha: float, accumulate: bool,
 ) -> None:  # fmt: skip
-    """`multiply` for exactly one or two vectors of columns, as padded buffers have them; `depth` is at least 1."""
+    """`multiply` for exactly one or two vectors of columns, as in padded buffers; `depth` must be at least 1."""
     if columns > lanes(a):
         _wide(a, a_row, a_col, b, b_row, c, c_row, rows, 0, depth, alpha, accumulate)
     else:
@@ -357,7 +342,7 @@ def multiply_panel(
 
 
 def _transpose_square(edge: bool) -> Any:
-    """Intrinsic that transposes a square of one vector by one vector in registers; at an edge, a part of it."""
+    """Intrinsic that transposes a square of one vector by one vector in registers, or a part of it at an edge."""
 
     @intrinsic
     def square(
@@ -382,9 +367,9 @@ def _transpose_square(edge: bool) -> Any:
                 for i in range(width):
                     if not i & block:
                         pair = vectors[i], vectors[i + block]
-                        for at, order in ((i, low), (i + block, high)):
+                        for position, order in ((i, low), (i + block, high)):
                             indices = llvm.Constant(llvm.VectorType(_i32, width), order)
-                            vectors[at] = b.shuffle_vector(*pair, indices)
+                            vectors[position] = b.shuffle_vector(*pair, indices)
                 block //= 2
             for i, vector in zip(steps, vectors, strict=True):
                 cells = b.gep(target_pointer, [b.mul(i, target_stride)])
@@ -401,110 +386,23 @@ def _transpose_square(edge: bool) -> Any:
     return square
 
 
-_whole_square, _part_of_square = _transpose_square(edge=False), _transpose_square(edge=True)
+_full_square, _edge_square = _transpose_square(edge=False), _transpose_square(edge=True)
 
 
-@part
+@subroutine
 def transpose(source: Pointer, source_row: int, target: Pointer, target_row: int, rows: int, columns: int) -> None:
     """Write ``target[j, i] = source[i, j]`` for a source (rows, columns); strides of the rows in elements."""
-    stay_a_call()
+    noinline()
     width = lanes(source)
     for i in range(0, rows, width):
         for j in range(0, columns, width):
-            here, there = offset(source, i * source_row + j), offset(target, j * target_row + i)
+            source_square, target_square = offset(source, i * source_row + j), offset(target, j * target_row + i)
             height, length = min(width, rows - i), min(width, columns - j)
             if height == width and length == width:
-                _whole_square(here, source_row, there, target_row, height, length)
+                _full_square(source_square, source_row, target_square, target_row, height, length)
             elif MASKED:
-                _part_of_square(here, source_row, there, target_row, height, length)
+                _edge_square(source_square, source_row, target_square, target_row, height, length)
             else:
                 for u in range(height):
                     for v in range(length):
-                        there[v * target_row + u] = here[u * source_row + v]
-
-
-# ---------------------------------------------------------------------------------------------------
-# Products of arrays
-# ---------------------------------------------------------------------------------------------------
-
-
-@part
-def _pack(b, b_row, b_col, packed, depth, columns):  # type: ignore[no-untyped-def]
-    """Copy B (depth, columns) into panels of two vectors, [panel][k][column]; the last one may be partly unset."""
-    panel = 2 * lanes(b)
-    for start in range(0, columns, panel):
-        width = min(panel, columns - start)
-        here, there = offset(b, start * b_col), offset(packed, start * depth)
-        if b_row == 1:
-            transpose(here, b_col, there, panel, width, depth)
-        else:
-            for k in range(depth):
-                for j in range(width):
-                    there[k * panel + j] = here[k * b_row + j * b_col]
-
-
-@part
-def _product(a, a_row, a_col, b, b_row, b_col, c, c_row, scratch, packs, rows, columns, depth, alpha, accumulate):  # type: ignore[no-untyped-def]
-    stay_a_call()
-    panel = 2 * lanes(a)
-    for k in range(0, max(depth, 1), DEPTH):
-        steps = min(DEPTH, depth - k)
-        add = accumulate or k > 0
-        for j in range(0, columns, COLUMNS):
-            width = min(COLUMNS, columns - j)
-            b_block = offset(b, k * b_row + j * b_col)
-            if packs:
-                _pack(b_block, b_row, b_col, scratch, steps, width)
-            for i in range(0, rows, HEIGHT):
-                height = min(HEIGHT, rows - i)
-                a_block, c_block = offset(a, i * a_row + k * a_col), offset(c, i * c_row + j)
-                # panels lie apart in packed form and side by side otherwise
-                step = panel if packs else width
-                for p in range(0, width, step):
-                    b_panel = offset(scratch, p * steps) if packs else b_block
-                    multiply(
-                        a_block, a_row, a_col, b_panel, panel if packs else b_row, offset(c_block, p), c_row,
-                        height, min(step, width - p), steps, alpha, add,
-                    )  # fmt: skip
-
-
-@kernel
-def gemm(
-    a: np.ndarray, b: np.ndarray, out: np.ndarray, trans_a: bool, trans_b: bool, row_start: int, row_stop: int,
-    alpha: float, accumulate: bool,
-) -> None:  # fmt: skip
-    """Compute rows of ``out (+)= alpha * op(a) @ op(b)``, where ``op`` transposes if its flag says so.
-
-    The bits of a row depend neither on `row_start` and `row_stop` nor on the layouts.
-
-    Parameters
-    ----------
-    a : ndarray, (M, K), or (K, M) if `trans_a`
-        Of any strides that are multiples of the element's size.
-    b : ndarray, (K, N), or (N, K) if `trans_b`
-        The same; copied into panels unless ``op(b)`` has adjacent columns and rows that lie near.
-    out : ndarray, (M, N)
-        With adjacent columns; written from `row_start` to `row_stop`, and overlapping neither input.
-    alpha : number of the arrays' type
-    accumulate : bool
-        Add to `out` instead of overwriting it.
-    """
-    size = a.itemsize
-    a_row, a_col = a.strides[0] // size, a.strides[1] // size
-    b_row, b_col = b.strides[0] // size, b.strides[1] // size
-    depth = a.shape[1]
-    if trans_a:
-        a_row, a_col, depth = a_col, a_row, a.shape[0]
-    if trans_b:
-        b_row, b_col = b_col, b_row
-    rows, columns, c_row = row_stop - row_start, out.shape[1], out.strides[0] // size
-    if rows <= 0 or columns <= 0:
-        return
-    packs = depth > 0 and (b_col != 1 or (b_row * size >= FAR_BYTES and rows >= FAR_ROWS))
-    panel = 2 * lanes(pointer(a))
-    scratch = np.empty(min(depth, DEPTH) * min(-(-columns // panel) * panel, COLUMNS) if packs else 0, a.dtype)
-    _product(
-        offset(pointer(a), row_start * a_row), a_row, a_col, pointer(b), b_row, b_col,
-        offset(pointer(out), row_start * c_row), c_row, pointer(scratch), packs, rows, columns, depth,
-        alpha, accumulate,
-    )  # fmt: skip
+                        target_square[v * target_row + u] = source_square[u * source_row + v]

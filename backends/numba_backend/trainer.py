@@ -1,4 +1,4 @@
-"""`FusedTrainer`: epochs by the one kernel of `epoch_kernel`, and by the readable loop where that cannot run a plan."""
+"""`FusedTrainer`: trains with the kernel of `epoch_kernel`, or with `backends.loop` if the kernel cannot run a plan."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import numpy as np
 from backends.formulas import OutputLoss
 from backends.loop import Trainer
 from backends.numba_backend import threads as thread_pool
-from backends.numba_backend.epoch_kernel import (
+from backends.numba_backend.epoch_kernel import epoch_kernel
+from backends.numba_backend.kernels import LOSS_CODE, RULE_CODE
+from backends.numba_backend.panels import Panels, is_shared
+from backends.numba_backend.step_kernels import (
     BY_CHUNK,
     CLASS,
     DISTRIBUTION,
@@ -20,71 +23,71 @@ from backends.numba_backend.epoch_kernel import (
     IN_PLACE,
     SOFTMAX,
     WHOLE_GRADIENT,
-    epoch_kernel,
 )
-from backends.numba_backend.kernels import LOSS_CODE, RULE_CODE
-from backends.numba_backend.panels import Panels, is_shared
 from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, NetworkPlan, Shuffle
 
 logger = logging.getLogger("mlp")
 
 
 class FusedTrainer(Trainer):
-    """Trains in panels, a copy of the parameters in the kernel's layout that lasts from one epoch to the next."""
+    """Trains a copy of the parameters in the kernel's layout (`Panels`), which is reused from epoch to epoch."""
 
     _panels: Panels | None = None
     _panels_key: Any = None
-    _packed = False  # whether the panels hold the current parameters and state
-    _ahead = False  # whether params and state are older than the panels
+    _packed = False  # whether the panels contain the current parameters and state
+    _outdated = False  # whether params and state are older than the panels
     _smoothed: tuple[float, Array] | None = None
-    _obstacle: str | None = None
+    _data_reason: str | None = None
 
     def read_back(self) -> None:
         super().read_back()
-        if self._ahead:
+        if self._outdated:
             assert self._panels is not None
             self._panels.unpack(self.params, self.state)
-            self._ahead = False
+            self._outdated = False
 
     def roll_back(self) -> None:
         super().roll_back()
-        self._packed = self._ahead = False
+        self._packed = self._outdated = False
 
     def refresh(self) -> None:
         super().refresh()
-        self._packed = self._ahead = False
+        self._packed = self._outdated = False
 
-    def obstacle(self, plan: EpochPlan) -> str:
-        """Why the kernel cannot run a plan; empty if it can.  The readable loop runs it, or raises what is wrong."""
-        if self._obstacle is None:
-            self._obstacle = _obstacle(self)
-        if self._obstacle:
-            return self._obstacle
+    def unsupported_reason(self, plan: EpochPlan) -> str:
+        """Why the kernel cannot run a plan; empty if it can.
+
+        `backends.loop` then runs the plan, or raises the error of an invalid one.
+        """
+        if self._data_reason is None:
+            self._data_reason = _unsupported_data(self)
+        if self._data_reason:
+            return self._data_reason
         if plan.rate_factors:
-            return "parts of the parameters have learning rates of their own"
+            return "parts of the parameters have different learning rates"
         if not isinstance(plan.order, Shuffle):
             if len(plan.order) and not 0 <= plan.order.min() <= plan.order.max() < len(self.X):
-                return "the order names rows that X does not have"
+                return "the order contains row numbers outside X"
         elif len(plan.order) > len(self.X):
-            return "the order names rows that X does not have"
+            return "the order contains row numbers outside X"
         return ""
 
     def _epoch(self, plan: EpochPlan, control: Control, on_batch: BatchHook | None) -> EpochResult:
-        reason = "each batch is reported" if on_batch else self.obstacle(plan)
+        reason = "a callback runs after each batch" if on_batch else self.unsupported_reason(plan)
         if reason:
-            if plan.first_step == 0:  # once, not each epoch
-                logger.info("training runs step by step, not as one kernel: %s", reason)
+            if plan.first_step == 0:  # log once, not in each epoch
+                logger.info("training runs step by step, without the epoch kernel: %s", reason)
             self._unpack()
             return super()._epoch(plan, control, on_batch)
         return self._fused_epoch(plan, control)
 
     def _unpack(self) -> None:
-        """Let the loop take over: it works on `params` and `state`."""
-        if self._ahead:
+        """Copy the panels to `params` and `state`, on which the loop works."""
+        if self._outdated:
             assert self._panels is not None
             self._save()
             self._panels.unpack(self.params, self.state)
-        self._packed = self._ahead = False
+        self._packed = self._outdated = False
 
     # -- the kernel ---------------------------------------------------------------------------------
 
@@ -96,8 +99,8 @@ class FusedTrainer(Trainer):
         mode = _update_mode(plan)
         threads = _threads_for(network, batch_size)
         panels = self._panels_for(batch_size, threads, mode)
-        gradient_at, penalized = (1 + len(self.state)) * panels.packed, bool(plan.l1 or plan.l2.any())
-        sizes = np.array([batch_size, panels.shared, panels.packed, gradient_at, panels.chunks, penalized])
+        gradient_start, penalized = (1 + len(self.state)) * panels.packed, bool(plan.l1 or plan.l2.any())
+        sizes = np.array([batch_size, panels.shared, panels.packed, gradient_start, panels.chunks, penalized])
         double_scratch = np.zeros(batch_size + 4 * (panels.chunks + threads * panels.lanes))
         order = np.ascontiguousarray(_rows_that_run(plan), np.int64)
         weights = plan.batch_weights(self._host_weight)
@@ -107,18 +110,18 @@ class FusedTrainer(Trainer):
         kind, loss_code = _kind(network.kind, target)
         loss_factor, delta_factor = map(dtype.type, network.kind.shares(network.layout.sizes[-1]))
         ceiling = dtype.type(network.kind.ceiling(dtype))
-        nothing, X = np.empty((0, 0), dtype), _with_adjacent_entries(self.X)
-        numbers, bytes_ = (nothing, X) if X.dtype == np.uint8 else (X, np.empty((0, 0), np.uint8))
+        empty, X = np.empty((0, 0), dtype), _with_adjacent_entries(self.X)
+        numbers, bytes_ = (empty, X) if X.dtype == np.uint8 else (X, np.empty((0, 0), np.uint8))
         classes = np.ascontiguousarray(target, np.int64) if kind == CLASS else np.empty(0, np.int64)
-        targets = nothing if kind == CLASS else np.ascontiguousarray(target)
+        targets = empty if kind == CLASS else np.ascontiguousarray(target)
         clip_value, clip_norm = (math.inf if bound is None else bound for bound in (plan.clip_value, plan.clip_norm))
-        phases, losses = thread_pool.phases(threads), np.empty(len(plan.batches))
-        report = np.array([0, -1, len(plan.batches)])  # batches done, the first that failed, the last one to run
+        phases, losses = thread_pool.phase_counters(threads), np.empty(len(plan.batches))
+        result = np.array([0, -1, len(plan.batches)])  # see DONE, FAILED and LAST of `epoch_kernel`
         kernel = epoch_kernel(dtype)
 
         def work(t: int) -> None:
             kernel(
-                t, threads, phases, control.words, report, losses,
+                t, threads, phases, control.words, result, losses,
                 panels.table, panels.space, sizes, panels.scratch, double_scratch,
                 numbers, bytes_, dtype.type(network.input_scale), order, classes, targets, row_shares,
                 kind, loss_code, loss_factor, delta_factor, ceiling,
@@ -130,9 +133,9 @@ class FusedTrainer(Trainer):
         if not self._packed:
             panels.pack(self.params, self.state)
             self._packed = True
-        self._ahead = True
+        self._outdated = True
         thread_pool.run(work, threads, on_interrupt=control.request_stop)
-        done, failed = int(report[0]), int(report[1])
+        done, failed = int(result[0]), int(result[1])
         return EpochResult(
             losses[:done],
             weights[:done],
@@ -141,7 +144,7 @@ class FusedTrainer(Trainer):
         )
 
     def _panels_for(self, batch_size: int, threads: int, mode: int) -> Panels:
-        """The panels of the epoch before, unless this one needs another layout."""
+        """The panels of the previous epoch, or new ones if this epoch needs another layout."""
         key = batch_size, threads, mode == WHOLE_GRADIENT
         if self._panels is None or key != self._panels_key:
             self._unpack()
@@ -162,21 +165,21 @@ class FusedTrainer(Trainer):
         return self._smoothed[1]
 
 
-def _obstacle(trainer: Trainer) -> str:
-    """What of the network and the data the kernel cannot train."""
+def _unsupported_data(trainer: Trainer) -> str:
+    """Why the kernel cannot train this network on these data; empty if it can."""
     network, X, target, weight = trainer.network, trainer.X, trainer.target, trainer.weight
     params, state, rule = trainer.params, trainer.state, trainer.rule.row
     sizes, n, dtype = network.layout.sizes, len(X), params.dtype
     if network.kind.loss.custom or any(row.custom for row in (network.kind.output, *network.activations)):
-        return "an activation or the loss is a user's own function"
+        return "an activation or the loss is user-defined"
     if network.layout.scaling_layer:
         return "the network has a scaling layer"
     if any(row.backward is None or row.rowwise for row in network.activations[:-1]):
-        return "the activation of a hidden layer has no elementwise gradient"
+        return "the activation of a hidden layer has no elementwise derivative"
     if network.kind.output.backward is None:
-        return "the output activation has no gradient"
+        return "the output activation has no derivative"
     if dtype not in (np.float32, np.float64) or X.dtype not in (dtype, np.uint8):
-        return f"X is {X.dtype} and the parameters are {dtype}"
+        return f"X has dtype {X.dtype} and the parameters {dtype}"
     classes = network.kind.loss.name == "cross_entropy" and target.ndim == 1
     fits = (
         X.shape == (n, sizes[0])
@@ -188,15 +191,15 @@ def _obstacle(trainer: Trainer) -> str:
         and (classes or target.dtype == dtype)
     )
     if not fits:
-        return "shapes or dtypes of the arrays do not fit"
+        return "the shapes or dtypes of the arrays do not match the network"
     if classes and n and not 0 <= target.min() <= target.max() < sizes[-1]:
-        return "a class number is not among the outputs"
+        return "a class number is outside the range of the outputs"
     return ""
 
 
 def _threads_for(network: NetworkPlan, batch_size: int) -> int:
-    """Threads for a step; one where this call is itself a part of a task of the thread pool."""
-    shared = is_shared(network, batch_size) and not thread_pool.inside()
+    """Number of threads for a step; 1 if the caller is itself a worker of the thread pool."""
+    shared = is_shared(network, batch_size) and not thread_pool.in_worker()
     return thread_pool.get_num_threads() if shared else 1
 
 
@@ -228,13 +231,13 @@ def _batch_factors(plan: EpochPlan, weights: Array) -> Array:
 
 
 def _row_shares(plan: EpochPlan, weight: Array | None, weights: Array, order: Array, dtype: np.dtype[Any]) -> Array:
-    """Factor of each row of the order in the mean over its batch; empty if all are equal."""
+    """Factor of each row of `order` in the mean over its batch; empty if all are equal."""
     if weight is None and plan.batch_weight is None:
         return np.empty(0, dtype)
     totals = weights if plan.batch_weight is None else plan.batch_weight[plan.batches.start : plan.batches.stop]
-    of_row = np.repeat(np.where(totals > 0, totals, 1), plan.batch_size)[: len(order)]
+    row_totals = np.repeat(np.where(totals > 0, totals, 1), plan.batch_size)[: len(order)]
     row_weights = np.repeat(totals > 0, plan.batch_size)[: len(order)] if weight is None else weight[order]
-    return (row_weights / of_row).astype(dtype)
+    return (row_weights / row_totals).astype(dtype)
 
 
 def _kind(kind: OutputLoss, target: Array) -> tuple[int, int]:
@@ -248,6 +251,6 @@ def _kind(kind: OutputLoss, target: Array) -> tuple[int, int]:
 
 
 def _with_adjacent_entries(X: Array) -> Array:
-    """X itself if the entries of a row are adjacent, which is all that the kernel needs."""
+    """X itself if the entries of each row are adjacent, as the kernel requires; else a copy."""
     adjacent = X.strides[1] == X.itemsize and X.strides[0] % X.itemsize == 0
     return X if adjacent else np.ascontiguousarray(X)

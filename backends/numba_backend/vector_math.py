@@ -1,18 +1,19 @@
-"""Elementary functions in plain arithmetic, so that LLVM vectorises the loops that call them.
+"""Elementary functions in plain arithmetic, so that LLVM vectorizes the loops that call them.
 
-Numba sends ``np.exp`` and its kin to the C library, one element at a time (2 to 16 ns each).  The functions
-here have no branch and no call: they reduce the argument, evaluate a polynomial, and build powers of two by
-shifting bits, so a loop over an array runs in packed instructions at 0.3 to 2 ns an element.
+Numba compiles ``np.exp`` and similar functions as calls of the C library, one element at a time (2 to 16 ns
+each).  The functions here have no branch and no call: they reduce the argument, evaluate a polynomial, and
+compute powers of two by shifting bits.  So a loop over an array is vectorized and takes 0.3 to 2 ns an element.
 
-Every rounding is spelt out: products are fused with sums exactly where `fma` stands, and no fast-math flag
-is set.  Therefore NaN, infinities and signed zeros behave as in NumPy, and an element has the same bits
-whether it falls into the vector body of a loop, its scalar remainder, or another kernel.
+Every rounding is explicit: products are fused with sums only where the code calls `fma`, and no fast-math flag
+is set.  Therefore NaN, infinities and signed zeros behave as in NumPy.  An element has the same bits in the
+vectorized part of a loop, in its scalar remainder, and in another kernel.
 
 Largest errors measured, in units in the last place of the exact result (`tests/test_numba_building_blocks.py`
-holds every function to its goal; results below the smallest normal number are compared on its grid):
+checks the bound of every function; for results below the smallest normal number, the unit is the spacing of the
+subnormal numbers):
 
 ========  =======  =======  =====
-function  float32  float64  goal
+function  float32  float64  bound
 ========  =======  =======  =====
 exp       1.0      1.0      2
 expm1     1.4      1.9      3
@@ -24,32 +25,24 @@ erfc      6.2      3.7      8
 ========  =======  =======  =====
 
 ``sqrt``, ``abs``, ``sign``, ``maximum``, ``minimum``, ``copysign`` and ``where`` are exact.
-
-`specialise` compiles a formula that was written for arrays, such as ``1 / (1 + exp(-z))``, on scalars with
-these functions in the place of NumPy's.
 """
 
 # mypy: allow-untyped-decorators
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
-from types import CellType, FunctionType
 from typing import Any
 
-import numba
-import numpy as np
 from llvmlite import ir as llvm
-from numba.core import cgutils, compiler, errors, ir, types
-from numba.core.compiler_machinery import FunctionPass, register_pass
-from numba.core.untyped_passes import IRProcessing
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from backends.numba_backend.cache import target_cpu
+from backends.numba_backend.formula_compiler import formula
 
 Scalar = Any
-"""A float32 or float64 in compiled code; mypy does not see inside."""
+"""A float32 or float64 in compiled code, which mypy does not check."""
 
 _INTEGER = {types.float32: llvm.IntType(32), types.float64: llvm.IntType(64)}
 _FRACTION_BITS = {types.float32: 23, types.float64: 52}
@@ -58,68 +51,12 @@ _SQRT_HALF_BITS = {types.float32: 0x3F3504F3, types.float64: 0x3FE6A09E667F3BCD}
 
 
 # ---------------------------------------------------------------------------------------------------
-# Literals of the argument's type
-# ---------------------------------------------------------------------------------------------------
-
-
-@register_pass(mutates_CFG=False, analysis_only=False)
-class _LiteralsTakeArgumentType(FunctionPass):  # type: ignore[misc]  # numba has no types
-    """Give every number in the source, literal or global, the floating type of the arguments.
-
-    Numba types ``1`` as int64 and ``0.5`` as float64, so ``0.5 * x`` would silently leave float32.
-    NumPy's arrays take the literal to their own type, and so do the functions compiled with this pass.
-    """
-
-    _name = "literals_take_argument_type"
-
-    def __init__(self) -> None:
-        FunctionPass.__init__(self)
-
-    def run_pass(self, state: Any) -> bool:
-        floats = {getattr(argument, "value_type", argument) for argument in map(_plain, state.args)}
-        floats = {t for t in floats if isinstance(t, types.Float)}
-        if len(floats) != 1:
-            name, given = state.func_id.func_name, ", ".join(map(str, state.args))
-            raise errors.TypingError(f"{name}({given}): the arguments must share one floating type")
-        real = np.dtype(str(floats.pop())).type
-        for block in state.func_ir.blocks.values():
-            for assignment in block.find_insts(ir.Assign):
-                value = assignment.value
-                if isinstance(value, ir.Const | ir.Global | ir.FreeVar) and type(value.value) in (int, float):
-                    assignment.value = ir.Const(real(value.value), value.loc)
-        return True
-
-
-def _plain(argument: types.Type) -> types.Type:
-    """The type of the value behind a default that was left out."""
-    return numba.typeof(argument.value) if isinstance(argument, types.Omitted) else argument  # type: ignore[attr-defined]
-
-
-class _FormulaCompiler(compiler.CompilerBase):  # type: ignore[misc]
-    def define_pipelines(self) -> list[Any]:
-        passes = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
-        passes.add_pass_after(_LiteralsTakeArgumentType, IRProcessing)
-        passes.finalize()
-        return [passes]
-
-
-formula = numba.njit(
-    pipeline_class=_FormulaCompiler,
-    forceinline=True,  # a call left standing in a loop would keep it from being vectorised
-    error_model="numpy",
-    boundscheck=False,
-    fastmath=False,
-)
-"""Decorator: compile a scalar function of floats of one type, its literals taking that type."""
-
-
-# ---------------------------------------------------------------------------------------------------
-# What plain arithmetic cannot say
+# Intrinsics: operations that Python code cannot express
 # ---------------------------------------------------------------------------------------------------
 
 
 def _on_float(emit: Callable[[Any, Any, Any, types.Float], Any], arguments: int = 1) -> Any:
-    """Build an intrinsic on floats of one type from ``emit(context, builder, values, type)``."""
+    """Make an intrinsic on floats of one type from ``emit(context, builder, values, type)``."""
 
     def checked(signature_types: Sequence[types.Type]) -> Any:
         real = signature_types[0]
@@ -144,7 +81,7 @@ def _on_float(emit: Callable[[Any, Any, Any, types.Float], Any], arguments: int 
 
 
 def _call(builder: Any, name: str, values: Sequence[Any]) -> Any:
-    """Call the LLVM intrinsic `name` of the values' type, as in ``llvm.fabs.f32``."""
+    """Call the LLVM intrinsic `name` for the values' type, such as ``llvm.fabs.f32``."""
     kind = values[0].type
     vector = isinstance(kind, llvm.VectorType)
     scalar = kind.element if vector else kind
@@ -154,17 +91,17 @@ def _call(builder: Any, name: str, values: Sequence[Any]) -> Any:
 
 
 def has_fma() -> bool:
-    """Whether the target multiplies and adds in one instruction (it would be a slow library call elsewhere)."""
+    """Whether the target has a fused multiply-add instruction (without it, LLVM would call a slow library function)."""
     return bool({"fma", "neon"} & target_cpu().features)
 
 
 def emit_fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    """Write ``a * b + c`` for scalars or vectors, fused where the target fuses; unlike a fast-math flag, always so."""
+    """Emit ``a * b + c`` for scalars or vectors: always fused if the target has the instruction, else never."""
     return _call(builder, "fma", [a, b, c]) if has_fma() else builder.fadd(builder.fmul(a, b), c)
 
 
 def _constant(single: float, double: float) -> Any:
-    """Intrinsic ``constant(x)``: a number that differs between the types, in the type of `x`."""
+    """Intrinsic ``constant(x)``: one of two numbers, chosen by the type of `x`, in that type."""
 
     def emit(context: Any, builder: Any, values: Any, real: types.Float) -> Any:
         return context.get_constant(real, single if real == types.float32 else double)
@@ -186,7 +123,7 @@ def _polynomial(single: Sequence[float], double: Sequence[float]) -> Any:
 
 
 def _emit_two_to(context: Any, builder: Any, values: Any, real: types.Float) -> Any:
-    # adding 1.5 * 2**fraction_bits leaves the integer in the low bits of the sum; then it moves up to the exponent
+    # adding 1.5 * 2**fraction_bits puts the integer into the low bits of the sum; the shift moves it to the exponent
     bits, integer = _FRACTION_BITS[real], _INTEGER[real]
     shifted = builder.fadd(values[0], context.get_constant(real, 1.5 * 2.0**bits + _EXPONENT_BIAS[real]))
     exponent = builder.shl(builder.bitcast(shifted, integer), integer(bits))
@@ -194,7 +131,7 @@ def _emit_two_to(context: Any, builder: Any, values: Any, real: types.Float) -> 
 
 
 def _emit_offset_bits(builder: Any, x: Any, real: types.Float) -> Any:
-    """Bits of `x` moved so that the exponent field steps at sqrt(1/2) times a power of two."""
+    """Bits of `x`, offset so that the exponent field changes at sqrt(1/2) times a power of two."""
     integer = _INTEGER[real]
     one = _EXPONENT_BIAS[real] << _FRACTION_BITS[real]
     return builder.add(builder.bitcast(x, integer), integer(one - _SQRT_HALF_BITS[real]))
@@ -203,7 +140,7 @@ def _emit_offset_bits(builder: Any, x: Any, real: types.Float) -> Any:
 def _emit_exponent(context: Any, builder: Any, values: Any, real: types.Float) -> Any:
     bits, integer = _FRACTION_BITS[real], _INTEGER[real]
     field = builder.lshr(_emit_offset_bits(builder, values[0], real), integer(bits))
-    # the integer becomes a float by standing in the fraction of 2**fraction_bits: no conversion instruction
+    # as the fraction of 2**fraction_bits the integer becomes a float, without a conversion instruction
     base = (bits + _EXPONENT_BIAS[real]) << bits
     number = builder.bitcast(builder.or_(field, integer(base)), values[0].type)
     return builder.fsub(number, context.get_constant(real, 2.0**bits + _EXPONENT_BIAS[real]))
@@ -222,7 +159,7 @@ def _emit_upper_half(context: Any, builder: Any, values: Any, real: types.Float)
 
 
 fma = _on_float(lambda context, builder, values, real: emit_fma(builder, *values), 3)
-"""``a * b + c``, rounded once where the processor can."""
+"""``a * b + c``, rounded once if the processor has the instruction."""
 abs = _on_float(lambda context, builder, values, real: _call(builder, "fabs", values))
 """Absolute value."""
 sqrt = _on_float(lambda context, builder, values, real: _call(builder, "sqrt", values))
@@ -272,8 +209,8 @@ def sign(x: Scalar) -> Scalar:
 
 
 # ---------------------------------------------------------------------------------------------------
-# Exponentials.  x = n ln 2 + r with |r| <= ln(2)/2; ln 2 is held in two parts, the first so short that
-# its product with n is exact.
+# Exponentials.  x = n ln 2 + r with |r| <= ln(2)/2; ln 2 is the sum of two constants, the first with so few
+# bits that its product with n is exact.
 # ---------------------------------------------------------------------------------------------------
 
 _LOG2_E = 1.4426950408889634
@@ -283,7 +220,7 @@ _to_integer = _constant(1.5 * 2.0**23, 1.5 * 2.0**52)  # x + this - this rounds 
 _exp_underflows = _constant(-104.0, -746.0)
 _exp_overflows = _constant(89.0, 710.0)
 _expm1_saturates = _constant(-20.0, -40.0)
-_negligible = _constant(1e-20, 1e-160)  # x * x / 2 is lost beside x, and could underflow on the way
+_negligible = _constant(1e-20, 1e-160)  # below this, x * x / 2 does not change x, and could underflow
 
 # (exp(r) - 1 - r) / r**2 on |r| <= ln(2)/2
 _exp_tail = _polynomial(
@@ -313,7 +250,7 @@ def exp(x: Scalar) -> Scalar:
     n = _nearest(x * _LOG2_E)
     r = _remainder(x, n)
     near_one = 1 + fma(r * r, _exp_tail(r), r)
-    # two factors, because 2**n alone can leave the normal range where the result does not
+    # two factors, because 2**n can be outside the normal range although the result is not
     half = _nearest(0.5 * n)
     return near_one * _two_to(half) * _two_to(n - half)
 
@@ -331,20 +268,20 @@ def expm1(x: Scalar) -> Scalar:
 
 @formula
 def tanh(x: Scalar) -> Scalar:
-    """Hyperbolic tangent, through `expm1` so that it stays accurate near zero."""
+    """Hyperbolic tangent, computed from `expm1` to be accurate near zero."""
     t = expm1(-2 * abs(x))
     return copysign(-t / (t + 2), x)
 
 
 # ---------------------------------------------------------------------------------------------------
-# Logarithms.  x = 2**k (1 + f); with s = f / (2 + f), log(1 + f) = 2s + s z P(z), z = s**2, which is
-# summed as f - (f**2/2 - s (f**2/2 + z P(z))) to keep the leading term exact.
+# Logarithms.  x = 2**k (1 + f); with s = f / (2 + f), log(1 + f) = 2s + s z P(z), z = s**2.  This is
+# computed as f - (f**2/2 - s (f**2/2 + z P(z))), so that the leading term is exact.
 # ---------------------------------------------------------------------------------------------------
 
 _INFINITY, _NAN = float("inf"), float("nan")
 _smallest_normal = _constant(2.0**-126, 2.0**-1022)
-_lift = _constant(2.0**25, 2.0**54)  # makes any subnormal number normal
-_lift_exponent = _constant(25.0, 54.0)
+_subnormal_scale = _constant(2.0**25, 2.0**54)  # makes any subnormal number normal
+_subnormal_scale_exponent = _constant(25.0, 54.0)
 
 # (log((1 + s) / (1 - s)) / s - 2) / s**2 as a polynomial of s**2
 _log_tail = _polynomial(
@@ -369,18 +306,18 @@ def _log_of_parts(k: Scalar, f: Scalar, correction: Scalar) -> Scalar:
 def log(x: Scalar) -> Scalar:
     """Natural logarithm; minus infinity at zero, NaN below."""
     subnormal = x < _smallest_normal(x)
-    y = where(subnormal, x * _lift(x), x)
-    k = _exponent(y) - where(subnormal, _lift_exponent(x), 0)
+    y = where(subnormal, x * _subnormal_scale(x), x)
+    k = _exponent(y) - where(subnormal, _subnormal_scale_exponent(x), 0)
     result = _log_of_parts(k, _significand(y) - 1, 0 * k)
     return where((x > 0) & (x < _INFINITY), result, where(x == 0, -_INFINITY, where(x > 0, x, _NAN)))
 
 
 @formula
 def log1p(x: Scalar) -> Scalar:
-    """``log(1 + x)`` without losing the digits of a small x; minus infinity at -1, NaN below."""
+    """``log(1 + x)``, accurate for a small x too; minus infinity at -1, NaN below."""
     u = 1 + x
     rest = u - 1
-    lost = (1 - (u - rest)) + (x - rest)  # what rounding took from u, exactly
+    lost = (1 - (u - rest)) + (x - rest)  # the rounding error of u, exactly
     k = _exponent(u)
     near = k == 0
     f = where(near, x, _significand(u) - 1)
@@ -390,8 +327,8 @@ def log1p(x: Scalar) -> Scalar:
 
 
 # ---------------------------------------------------------------------------------------------------
-# Error functions.  erfc(a) = exp(-a**2) G(q) / (1 + 2a), where G(q) = (1 + 2a) exp(a**2) erfc(a) varies
-# little and q = (a - c) / (a + c) maps a >= 0 to [-1, 1) (Shepherd & Laframboise 1981).
+# Error functions.  erfc(a) = exp(-a**2) G(q) / (1 + 2a).  G(q) = (1 + 2a) exp(a**2) erfc(a) varies little,
+# and q = (a - c) / (a + c) maps a >= 0 to [-1, 1) (Shepherd & Laframboise 1981).
 # ---------------------------------------------------------------------------------------------------
 
 _erfc_centre = _constant(3.0, 4.0)
@@ -425,10 +362,10 @@ _erf_over_x = _polynomial(
 
 @formula
 def erfc(x: Scalar) -> Scalar:
-    """Complementary error function, accurate relative to itself down to its underflow."""
+    """Complementary error function, with a small relative error down to its underflow."""
     a = abs(x)
     a = where(a > _erfc_underflows(x), _erfc_underflows(x), a)
-    # a**2 = square + lost exactly: what rounding takes from a**2 would be multiplied by a**2 in the result
+    # a**2 = square + lost exactly; without `lost`, the rounding error of a**2 would be multiplied by a**2 in the result
     upper = _upper_half(a)
     square = a * a
     lost = (upper * upper - square) + (a - upper) * (a + upper)
@@ -445,7 +382,7 @@ def erf(x: Scalar) -> Scalar:
 
 
 # ---------------------------------------------------------------------------------------------------
-# Formulas on scalars
+# The functions by NumPy's names
 # ---------------------------------------------------------------------------------------------------
 
 SCALARS: dict[str, Any] = {
@@ -453,62 +390,4 @@ SCALARS: dict[str, Any] = {
     "log1p": log1p, "maximum": maximum, "minimum": minimum, "sign": sign, "sqrt": sqrt, "tanh": tanh,
     "where": where,
 }  # fmt: skip
-"""NumPy's name of each function -> the scalar function that stands for it in a formula."""
-
-
-@functools.cache
-def specialise(function: Callable[..., Any], dtype: Any) -> Any:
-    """Compile a formula written for arrays as a function of scalars of one type.
-
-    The code of `function` is used as it is.  The names of `SCALARS` are bound to the functions of this
-    module, other Python functions it calls are specialised in turn, and every number, be it a literal, a
-    global or a default, takes the type of the arguments, so that ``1 / (1 + e)`` stays in float32.
-
-    Parameters
-    ----------
-    function : callable
-        A pure function of numbers, without keyword-only parameters (Numba has none).  ``where`` wants a
-        comparison as its condition and one type in both branches, and ``(z > 0) * x`` is float64 in Numba:
-        write ``where(z > 0, x, 0)``.
-    dtype : numpy dtype
-        float32 or float64: the type of every argument.
-
-    Returns
-    -------
-    numba dispatcher
-        To be called from compiled code (where it is inlined) or, for a look, from Python.
-
-    Examples
-    --------
-    >>> from numpy import exp
-    >>> def logistic(z):
-    ...     return 1 / (1 + exp(-z))
-    >>> scalar_logistic = specialise(logistic, np.float32)
-    >>> float(scalar_logistic(np.float32(0)))
-    0.5
-    >>> scalar_logistic.nopython_signatures
-    [(float32,) -> float32]
-    """
-    real = np.dtype(dtype).type
-    if real not in (np.float32, np.float64):
-        raise TypeError(f"formulas are compiled for float32 and float64, not for {np.dtype(dtype)}")
-
-    def rebound(name: str, value: Any) -> Any:
-        if name in SCALARS:
-            return SCALARS[name]
-        return specialise(value, dtype) if isinstance(value, FunctionType) else value
-
-    def number(value: Any) -> Any:
-        return real(value) if type(value) in (int, float) else value
-
-    code = function.__code__
-    names = {name: rebound(name, function.__globals__.get(name)) for name in code.co_names}
-    names["__name__"] = function.__module__
-    cells = tuple(
-        CellType(rebound(name, cell.cell_contents))
-        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True)
-    )
-    defaults = tuple(map(number, function.__defaults__ or ())) or None
-    copy = FunctionType(code, {k: v for k, v in names.items() if v is not None}, function.__name__, defaults, cells)
-    copy.__qualname__, copy.__doc__ = function.__qualname__, function.__doc__
-    return formula(copy)
+"""NumPy's name of each function -> the scalar function that replaces it in a compiled formula."""

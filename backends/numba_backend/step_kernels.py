@@ -1,0 +1,372 @@
+"""The functions of a training step, each for a rectangle of its data; `epoch_kernel` runs them for a whole epoch.
+
+The memory layout is that of `panels`.  A function does not depend on how threads divide the work.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from backends.numba_backend.kernels import row_functions
+
+from backends.numba_backend.panels import (  # isort: skip
+    ACTIVATION, BLOCK, CHUNK, CHUNKS, DELTA, FIELDS, FIRST_CHUNK, INPUT, INPUT_ROW, N_IN, N_OUT, NUMBER, PADDED,
+    PANELS, ROW, SAVED, SAVES_Z, SCALE, SECOND, THRESHOLD, WEIGHTS, WIDTH,
+)  # fmt: skip
+from backends.numba_backend.subroutine import subroutine
+from backends.numba_backend.tiles import ROWS, lanes, multiply_panel, noinline, offset, transpose
+from backends.numba_backend.vector_math import abs as absolute
+from backends.numba_backend.vector_math import maximum, minimum, sign
+
+CLASS, DISTRIBUTION, FUSED, ENTRIES, SOFTMAX = range(5)
+"""Kinds of loss: cross-entropy for class numbers; for rows of probabilities; a formula fused with its output's
+activation; a formula on any other output; on softmax."""
+
+IN_PLACE, BY_CHUNK, WHOLE_GRADIENT = range(3)
+"""Update modes: the gradient is added to the weights directly; it is stored chunk by chunk; it is stored whole."""
+
+SHRINK, DECAY, L2, UPDATES = range(4)
+"""Columns of the batch factors: factor of the weights with and without the l2 penalty; l2; whether to update."""
+
+
+@subroutine
+def divide(count, unit, t, threads):  # type: ignore[no-untyped-def]
+    """Divide `count` items among threads, in multiples of `unit`; return the first and last + 1 item of thread t."""
+    groups = (count + unit - 1) // unit
+    return min(groups * t // threads * unit, count), min(groups * (t + 1) // threads * unit, count)
+
+
+class StepFunctions(NamedTuple):
+    """The functions of a step that the epoch kernel calls."""
+
+    gather: Any
+    forward: Any
+    forward_shared: Any
+    losses: Any
+    transpose_delta: Any
+    input_delta: Any
+    activation_backward: Any
+    gradient: Any
+    update: Any
+    sums: Any
+    sum_weights: Any
+    total_loss: Any
+    penalty: Any
+    clip_factor: Any
+    chunk_extent: Any
+    chunks_of: Any
+
+
+@functools.cache
+def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
+    """The functions for float32 or float64."""
+    real = dtype.type
+    zero, one, infinity = real(0), real(1), real(math.inf)
+    n_fields = len(FIELDS)
+    by_row = row_functions(dtype)
+    apply_activation, apply_derivative, apply_rule = by_row.apply_activation, by_row.apply_derivative, by_row.apply_rule
+    softmax_row, softmax_backward_row, drop_row = by_row.softmax_row, by_row.softmax_backward_row, by_row.drop_row
+    class_loss, distribution_loss, entries_loss = by_row.class_loss, by_row.distribution_loss, by_row.entries_loss
+
+    # Arguments: `layer` points to a layer's row of the table, `space` to the buffer, `counter` is (seed, epoch, step,
+    # first row) of the dropout masks.  Indices: i rows of the batch, k inputs of a layer, j its outputs, p its panels.
+
+    @subroutine
+    def columns_of(layer, p):  # type: ignore[no-untyped-def]
+        return min(layer[WIDTH], layer[PADDED] - p * layer[WIDTH])
+
+    @subroutine
+    def drop(layer, space, x, row, i0, i1, first, last, counter):  # type: ignore[no-untyped-def]
+        """Dropout on inputs `first` to `last` of a layer, or on their gradients."""
+        noinline()
+        seed, epoch, step, first_row = counter
+        threshold, scale, number = np.uint64(layer[THRESHOLD]), space[layer[SCALE]], np.uint64(layer[NUMBER])
+        for i in range(i0, i1):
+            x_row = offset(x, i * row)
+            drop_row(x_row, x_row, first_row + i, layer[N_IN], first, last, threshold, scale, seed, epoch, step, number)
+
+    # -- forward ------------------------------------------------------------------------------------
+
+    @subroutine
+    def gather(layer, space, source, order, start, i0, i1, parity, counter):  # type: ignore[no-untyped-def]
+        """Copy rows of the batch to the input of the first layer."""
+        noinline()
+        X, X_row, X_bytes, bytes_row, are_bytes, input_scale = source
+        n, row = layer[N_IN], layer[INPUT_ROW]
+        inputs = offset(space, layer[INPUT] + parity * layer[SECOND])
+        for i in range(i0, i1):
+            x = offset(inputs, i * row)
+            if are_bytes:
+                bytes_ = offset(X_bytes, order[start + i] * bytes_row)
+                for k in range(n):
+                    x[k] = real(bytes_[k]) * input_scale
+            else:
+                numbers = offset(X, order[start + i] * X_row)
+                for k in range(n):
+                    x[k] = numbers[k]
+        if layer[THRESHOLD]:
+            drop(layer, space, inputs, row, i0, i1, 0, n, counter)
+
+    @subroutine
+    def forward(layer, is_last, space, i0, i1, p0, p1, parity, counter):  # type: ignore[no-untyped-def]
+        """Rows i0 to i1 of the outputs in panels p0 to p1, activated and written as the next layer's input."""
+        noinline()
+        x_row, row, depth = layer[INPUT_ROW], layer[ROW], layer[N_IN] + 1
+        x = offset(space, layer[INPUT] + parity * layer[SECOND] + i0 * x_row)
+        z = offset(space, layer[SAVED] + i0 * row)
+        for p in range(p0, p1):
+            first, width = p * layer[WIDTH], columns_of(layer, p)
+            W = offset(space, layer[WEIGHTS] + first * depth)
+            multiply_panel(x, x_row, 1, W, width, offset(z, first), row, i1 - i0, width, depth, one, False)
+        if is_last:
+            return
+        next_layer = offset(layer, n_fields)
+        y = offset(space, next_layer[INPUT] + i0 * row)
+        copies = next_layer[INPUT] != layer[SAVED]
+        first, last = p0 * layer[WIDTH], min(p1 * layer[WIDTH], layer[PADDED])
+        pieces, length = i1 - i0, last - first
+        if p1 - p0 == layer[PANELS]:  # whole rows are contiguous
+            pieces, length = 1, (i1 - i0) * row
+        for piece in range(pieces):
+            source, target = offset(z, piece * row + first), offset(y, piece * row + first)
+            if not layer[SAVES_Z]:
+                apply_activation(layer[ACTIVATION], source, length)
+            if copies:
+                for j in range(length):
+                    target[j] = source[j]
+            if layer[SAVES_Z]:
+                apply_activation(layer[ACTIVATION], target, length)
+        if next_layer[THRESHOLD]:
+            y_all, last = offset(space, next_layer[INPUT]), min(last, layer[N_OUT])
+            drop(next_layer, space, y_all, row, i0, i1, first, last, counter)
+        if p1 == layer[PANELS]:
+            for i in range(i1 - i0):
+                y[i * row + layer[N_OUT]] = one
+
+    # -- loss ---------------------------------------------------------------------------------------
+
+    @subroutine
+    def losses(  # type: ignore[no-untyped-def]
+        layer, space, kind, code, delta_factor, ceiling, order, target_pointers, start, rows, i0, i1,
+        sums_scratch, result,
+    ):  # fmt: skip
+        """Losses of rows i0 to i1, and their gradients with respect to z."""
+        noinline()
+        numbers, targets, row_shares, weighted = target_pointers
+        n, row, y = layer[N_OUT], layer[ROW], offset(sums_scratch, layer[N_OUT])
+        for i in range(i0, i1):
+            z, delta = offset(space, layer[SAVED] + i * row), offset(space, layer[DELTA] + i * row)
+            row_share = row_shares[start + i] if weighted else real(1.0 / rows)
+            if kind == CLASS:
+                result[i] = class_loss(z, numbers[order[start + i]], row_share, ceiling, delta, n)
+                continue
+            target = offset(targets, order[start + i] * n)
+            if kind == DISTRIBUTION:
+                result[i] = distribution_loss(z, target, row_share, ceiling, delta, n)
+            elif kind == FUSED:
+                result[i] = entries_loss(code, z, target, sums_scratch, row_share, delta_factor, ceiling, delta, n)
+            elif kind == SOFTMAX:
+                softmax_row(z, y, n)
+                result[i] = entries_loss(code, y, target, sums_scratch, row_share, delta_factor, ceiling, delta, n)
+                softmax_backward_row(delta, y, delta, n)
+            else:
+                for j in range(n):
+                    y[j] = z[j]
+                apply_activation(layer[ACTIVATION], y, n)
+                result[i] = entries_loss(code, y, target, sums_scratch, row_share, delta_factor, ceiling, delta, n)
+                apply_derivative(layer[ACTIVATION], delta, z if layer[SAVES_Z] else y, n)
+
+    # -- backward -----------------------------------------------------------------------------------
+
+    @subroutine
+    def transpose_delta(layer, space, i0, i1, transposed):  # type: ignore[no-untyped-def]
+        """Transpose the gradients of rows i0 to i1: strips of two vectors of rows, ``[strip][output][row]``."""
+        noinline()
+        n, row, strip = layer[N_OUT], layer[ROW], 2 * lanes(space)
+        delta = offset(space, layer[DELTA])
+        for i in range(i0, i1, strip):
+            transpose(offset(delta, i * row), row, offset(transposed, (i - i0) * n), strip, min(strip, i1 - i), n)
+
+    @subroutine
+    def input_delta(layer, space, i0, i1, k0, k1, transposed, tile):  # type: ignore[no-untyped-def]
+        """``dx.T = W @ dz.T`` for inputs k0 to k1: W is read in memory order, by rows of panels."""
+        noinline()
+        previous = offset(layer, -n_fields)
+        n, depth, row, strip = layer[N_OUT], layer[N_IN] + 1, previous[ROW], 2 * lanes(space)
+        for i in range(i0, i1, strip):
+            rows = min(strip, i1 - i)
+            columns = strip if rows > lanes(space) else lanes(space)
+            for p in range(layer[PANELS]):
+                first, width = p * layer[WIDTH], columns_of(layer, p)
+                W = offset(space, layer[WEIGHTS] + first * depth + k0 * width)
+                dz = offset(transposed, (i - i0) * n + first * strip)
+                multiply_panel(W, width, 1, dz, strip, tile, strip, k1 - k0, columns, min(width, n - first), one, p > 0)
+            transpose(tile, strip, offset(space, previous[DELTA] + i * row + k0), row, k1 - k0, rows)
+
+    @subroutine
+    def activation_backward(layer, space, i0, i1, k0, k1, counter):  # type: ignore[no-untyped-def]
+        """Backward pass through the dropout and the activation that produced inputs k0 to k1."""
+        noinline()
+        previous = offset(layer, -n_fields)
+        row = previous[ROW]
+        if layer[THRESHOLD]:
+            drop(layer, space, offset(space, previous[DELTA]), row, i0, i1, k0, k1, counter)
+        pieces, length = i1 - i0, (previous[PADDED] if k1 == layer[N_IN] else k1) - k0
+        if k1 - k0 == layer[N_IN]:
+            pieces, length = 1, (i1 - i0) * row
+        for piece in range(pieces):
+            start = (i0 + piece) * row + k0
+            delta, saved = offset(space, previous[DELTA] + start), offset(space, previous[SAVED] + start)
+            apply_derivative(previous[ACTIVATION], delta, saved, length)
+
+    # -- update: the chunks of a layer are numbered panel by panel ----------------------------------
+
+    @subroutine
+    def chunk_rows(layer, chunk):  # type: ignore[no-untyped-def]
+        """Panel of a chunk, and its first row and the one after its last."""
+        first = chunk % layer[CHUNKS] * CHUNK
+        return chunk // layer[CHUNKS], first, min(first + CHUNK, layer[N_IN] + 1)
+
+    @subroutine
+    def chunk_extent(layer, chunk):  # type: ignore[no-untyped-def]
+        """Start of a chunk, number of its elements, number of those before the biases, width of its panel."""
+        p, k0, k1 = chunk_rows(layer, chunk)
+        width = columns_of(layer, p)
+        start = layer[WEIGHTS] + p * layer[WIDTH] * (layer[N_IN] + 1) + k0 * width
+        return start, (k1 - k0) * width, (min(k1, layer[N_IN]) - k0) * width, width
+
+    @subroutine
+    def add_gradient(layer, space, rows, chunk, parity, factor, target, accumulate):  # type: ignore[no-untyped-def]
+        """A chunk of ``factor * x.T @ dz``, summed over blocks of the batch in order."""
+        x_row, row = layer[INPUT_ROW], layer[ROW]
+        p, k0, k1 = chunk_rows(layer, chunk)
+        width = columns_of(layer, p)
+        x = offset(space, layer[INPUT] + parity * layer[SECOND] + k0)
+        dz = offset(space, layer[DELTA] + p * layer[WIDTH])
+        for i in range(0, rows, BLOCK):
+            multiply_panel(
+                offset(x, i * x_row), 1, x_row, offset(dz, i * row), row, target, width,
+                k1 - k0, width, min(BLOCK, rows - i), factor, accumulate or i > 0,
+            )  # fmt: skip
+
+    @subroutine
+    def gradient(layer, space, rows, chunk, parity, l2, l1, clip_value, g):  # type: ignore[no-untyped-def]
+        """Gradient of a chunk, with that of the penalties, clipped by value."""
+        noinline()
+        start, n, n_weights, _ = chunk_extent(layer, chunk)
+        W = offset(space, start)
+        add_gradient(layer, space, rows, chunk, parity, one, g, False)
+        if l2 != zero:
+            for j in range(n_weights):
+                g[j] += l2 * W[j]
+        if l1 != zero:
+            for j in range(n_weights):
+                g[j] += l1 * sign(W[j])
+        if clip_value < infinity:
+            for j in range(n):
+                g[j] = minimum(maximum(g[j], -clip_value), clip_value)
+
+    @subroutine
+    def update(  # type: ignore[no-untyped-def]
+        layer, space, rows, chunk, parity, mode, rule, scalars, factors, l1, clip_value, factor, segment_size,
+        gradient_start, chunk_scratch,
+    ):  # fmt: skip
+        """Update the parameters and the state of a chunk."""
+        noinline()
+        start, n, n_weights, _ = chunk_extent(layer, chunk)
+        W, g = offset(space, start), chunk_scratch
+        if mode == IN_PLACE:
+            shrink = real(factors[SHRINK])
+            if shrink != one:
+                for j in range(n_weights):
+                    W[j] *= shrink
+            add_gradient(layer, space, rows, chunk, parity, -scalars[0], W, True)
+            return
+        if mode == WHOLE_GRADIENT:
+            g = offset(space, gradient_start + start)
+            for j in range(n):
+                g[j] *= factor
+        else:
+            gradient(layer, space, rows, chunk, parity, real(factors[L2]), l1, clip_value, g)
+        decay = real(factors[DECAY])
+        if decay != one:
+            for j in range(n_weights):
+                W[j] *= decay
+        apply_rule(rule, W, g, offset(space, segment_size + start), segment_size, scalars, n)
+
+    @subroutine
+    def sums(x, n, width, sums_scratch, result):  # type: ignore[no-untyped-def]
+        """Sums of the squares and of the absolute values of n elements, in double precision, `width` at a time."""
+        noinline()
+        squares, magnitudes = sums_scratch, offset(sums_scratch, width)
+        for j in range(width):
+            squares[j] = magnitudes[j] = 0.0
+        for i in range(0, n, width):
+            for j in range(width):
+                squares[j] += x[i + j] * x[i + j]
+                magnitudes[j] += absolute(x[i + j])
+        result[0] = result[1] = 0.0
+        for j in range(width):
+            result[0] += squares[j]
+            result[1] += magnitudes[j]
+
+    @subroutine
+    def sum_weights(layer, space, chunk, sums_scratch, chunk_sums):  # type: ignore[no-untyped-def]
+        """Store the sums over a chunk's weights that the penalties need."""
+        start, _, n_weights, width = chunk_extent(layer, chunk)
+        sums(offset(space, start), n_weights, width, sums_scratch, offset(chunk_sums, 4 * (layer[FIRST_CHUNK] + chunk)))
+
+    @subroutine
+    def total_loss(row_losses, rows, loss_factor):  # type: ignore[no-untyped-def]
+        loss = 0.0
+        for i in range(rows):
+            loss += row_losses[i]
+        return loss * loss_factor
+
+    @subroutine
+    def penalty(chunk_sums, chunks, l2, l1):  # type: ignore[no-untyped-def]
+        value = 0.0
+        for chunk in range(chunks):
+            value += 0.5 * l2 * chunk_sums[4 * chunk] + l1 * chunk_sums[4 * chunk + 1]
+        return value
+
+    @subroutine
+    def clip_factor(chunk_sums, chunks, clip_norm):  # type: ignore[no-untyped-def]
+        """Factor of the gradient that keeps its norm within the bound."""
+        squares = 0.0
+        for chunk in range(chunks):
+            squares += chunk_sums[4 * chunk + 2]
+        factor = clip_norm / (math.sqrt(squares) + 1e-6)
+        return real(1.0 if factor > 1 else factor)
+
+    # -- how threads divide the work ----------------------------------------------------------------
+
+    @subroutine
+    def forward_shared(layer, is_last, space, rows, t, threads, parity, counter):  # type: ignore[no-untyped-def]
+        """Share t of a layer's output: whole panels, and tiles of a panel that is divided among threads."""
+        groups = (rows + ROWS - 1) // ROWS
+        task, end = divide(layer[PANELS] * groups, 1, t, threads)
+        while task < end:
+            p, group = task // groups, task % groups
+            if group == 0 and end - task >= groups:
+                p1, count, i0, i1 = end // groups, (end // groups - p) * groups, 0, rows
+            else:
+                count = min(groups - group, end - task)
+                p1, i0, i1 = p + 1, group * ROWS, min(rows, (group + count) * ROWS)
+            for i in range(i0, i1, BLOCK):
+                forward(layer, is_last, space, i, min(i + BLOCK, i1), p, p1, parity, counter)
+            task += count
+
+    @subroutine
+    def chunks_of(layer, t, threads):  # type: ignore[no-untyped-def]
+        """First and last + 1 of the chunks of a layer in share t."""
+        return divide(layer[PANELS] * layer[CHUNKS], 1, t, threads)
+
+    return StepFunctions(
+        gather, forward, forward_shared, losses, transpose_delta, input_delta, activation_backward, gradient, update,
+        sums, sum_weights, total_loss, penalty, clip_factor, chunk_extent, chunks_of,
+    )  # fmt: skip
