@@ -164,7 +164,7 @@ class Trainer:
         self.xp, self.network, self.rule, self.batch_size = xp, network, rule, batch_size
         self.X, self.target, self.weight = X, target, weight
         self.params, self.state = params, state
-        self._host_weight = None if weight is None else np.asarray(xp.to_numpy(weight), np.float64)
+        self._read_weight()
         self._workspace: Workspace | None = None
         self._saved: tuple[Array, Array] | None = None
 
@@ -200,7 +200,8 @@ class Trainer:
 
     def _epoch(self, plan: EpochPlan, control: Control, on_batch: BatchHook | None) -> EpochResult:
         self._save()
-        order, weights = self.xp.asarray(plan.row_numbers()), plan.batch_weights(self._host_weight)
+        rows = plan.row_numbers()
+        order, weights = self.xp.asarray(rows), plan.batch_weights(self._weight_of(rows))
         losses, failed = np.empty(len(weights)), None
         for done, batch in enumerate(plan.batches):
             if control.stop_requested:
@@ -247,7 +248,8 @@ class Trainer:
         """
         self.read_back()
         rows = plan.row_numbers()[plan.batch_rows(batch)]
-        batch_weight = float(plan.batch_weights(self._host_weight)[batch - plan.first_batch])
+        weight = self._weight_of(rows)
+        batch_weight = float(len(rows) if weight is None else weight.sum())
         with np.errstate(all="ignore"):
             return self._gradient(plan, batch, self.xp.asarray(rows[first:last]), first, batch_weight)
 
@@ -270,6 +272,9 @@ class Trainer:
             counter=(plan.seed, plan.epoch, plan.batches_before + batch),
             first_row=plan.row_offset + first, batch_weight=batch_weight,
         )  # fmt: skip
+
+    def _weight_of(self, rows: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        return None if self._host_weight is None else self._host_weight[rows]
 
     def add_penalty(self, plan: EpochPlan, batch: int, gradient: Array) -> float:
         """Add the gradient of the l2 and l1 penalties to `gradient`, in place; return the value of the penalties."""
@@ -306,8 +311,13 @@ class Trainer:
             self.params[...], self.state[...] = self._saved
 
     def refresh(self) -> None:
-        """Use the values of `params` and `state` that the caller changed; call `read_back` before the change."""
+        """Use the present values of all arrays, after the caller changed them; call `read_back` before the change."""
         self._saved = None
+        self._read_weight()
+
+    def _read_weight(self) -> None:
+        weight = self.weight
+        self._host_weight = None if weight is None else np.asarray(self.xp.to_numpy(weight), np.float64)
 
     def _save(self) -> None:
         """Copy `params` and `state` for `roll_back`, because the loop modifies them in place."""

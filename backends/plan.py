@@ -244,13 +244,16 @@ class EpochPlan:
         return slice(batch * self.batch_size, min((batch + 1) * self.batch_size, len(self.order)))
 
     def batch_weights(self, weight: NDArray[np.float64] | None) -> NDArray[np.float64]:
-        """Number of rows (or sum of the weights) of each batch that runs; `weight` has one entry for each row of X."""
-        first = self.first_batch * self.batch_size
-        last = min(self.batches.stop * self.batch_size, len(self.order))
-        starts = np.arange(0, last - first, self.batch_size)
+        """Number of rows of each batch that runs, or the sum of their weights.
+
+        `weight` has one entry for each row of `order`, in that order.
+        """
+        first, stop = self.batches.start * self.batch_size, self.batches.stop * self.batch_size
+        stop = min(stop, len(self.order))
+        starts = np.arange(first, stop, self.batch_size)
         if weight is None or not len(starts):
-            return np.diff(starts, append=last - first).astype(np.float64)
-        return np.add.reduceat(weight[self.row_numbers()[first:last]], starts, dtype=np.float64)
+            return np.diff(starts, append=stop).astype(np.float64)
+        return np.add.reduceat(weight[:stop], starts, dtype=np.float64)
 
     def segments(self) -> list[tuple[int, int, float]]:
         """Slices ``(start, stop, factor)`` that cover all parameters, each with its factor of the learning rate."""

@@ -99,8 +99,8 @@ class TransposedProduct(NumpyBackend):
 class MissingMean(NumpyBackend):
     """The slope of the loss is that of the sum over the rows."""
 
-    def loss_and_delta(self, kind, z, target, weight=None):
-        loss, delta = super().loss_and_delta(kind, z, target, weight)
+    def loss_and_delta(self, kind, z, target, weight=None, batch_weight=None):
+        loss, delta = super().loss_and_delta(kind, z, target, weight, batch_weight)
         return loss, delta * z.shape[0]
 
 

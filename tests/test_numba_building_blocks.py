@@ -704,3 +704,23 @@ def _divide(x, y):
 def test_kernels_divide_by_zero_like_numpy():
     assert _divide(1.0, 0.0) == np.inf
     assert np.isnan(_divide(0.0, 0.0))
+
+
+def test_symbols_of_two_processes_differ():
+    """Else a kernel from the cache could run a function of this process in place of its own of the same name."""
+    program = """
+import os
+from numba.core import bytecode
+from backends.numba_backend import subroutine
+print(next(bytecode.FunctionIdentity._unique_ids), flush=True)
+if hasattr(os, "fork"):
+    for _ in range(2):
+        if os.fork() == 0:
+            print(next(bytecode.FunctionIdentity._unique_ids), flush=True)
+            os._exit(0)
+        os.wait()
+"""
+    numbers = [int(number) for _ in range(2) for number in python(program, {}).stdout.split()]
+    gaps = np.diff(sorted(numbers))
+    assert len(numbers) == (6 if hasattr(os, "fork") else 2)
+    assert gaps.min() > 10**5  # more functions than a process compiles

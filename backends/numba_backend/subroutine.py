@@ -8,14 +8,29 @@ kernel that it is linked into.
 
 from __future__ import annotations
 
+import itertools
+import os
+import secrets
 from collections.abc import Callable
 from typing import Any
 
 import numba
-from numba.core import compiler
+from numba.core import bytecode, compiler
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
+
+
+def _make_symbols_unique() -> None:
+    # The symbol of a compiled function is its name with a number, which Numba counts from 1 in each process.  A kernel
+    # from the cache brings the numbers of the process that compiled it.  Two different functions of the same name, such
+    # as the loop of two losses, could then have one symbol, and one of them would silently run in place of the other.
+    bytecode.FunctionIdentity._unique_ids = itertools.count(secrets.randbits(48))
+
+
+_make_symbols_unique()
+if hasattr(os, "register_at_fork"):  # the children of one parent would go on with the same numbers
+    os.register_at_fork(after_in_child=_make_symbols_unique)
 
 
 class _UnoptimizedLibrary(JITCodeLibrary):  # type: ignore[misc]  # numba has no types

@@ -53,6 +53,7 @@ class FusedTrainer(Trainer):
     def refresh(self) -> None:
         super().refresh()
         self._packed = self._outdated = False
+        self._smoothed = None
 
     def unsupported_reason(self, plan: EpochPlan) -> str:
         """Why the kernel cannot run a plan; empty if it can.
@@ -63,6 +64,10 @@ class FusedTrainer(Trainer):
             self._data_reason = _unsupported_data(self)
         if self._data_reason:
             return self._data_reason
+        # again in each epoch, since the kernel writes where they point and their owner may have changed them
+        target, n_outputs = self.target, self.network.layout.sizes[-1]
+        if target.ndim == 1 and len(target) and not 0 <= target.min() <= target.max() < n_outputs:
+            return "a class number is outside the range of the outputs"
         if plan.rate_factors:
             return "parts of the parameters have different learning rates"
         if not isinstance(plan.order, Shuffle):
@@ -102,10 +107,16 @@ class FusedTrainer(Trainer):
         gradient_start, penalized = (1 + len(self.state)) * panels.packed, bool(plan.l1 or plan.l2.any())
         sizes = np.array([batch_size, panels.shared, panels.packed, gradient_start, panels.chunks, penalized])
         double_scratch = np.zeros(batch_size + 4 * (panels.chunks + threads * panels.lanes))
-        order = np.ascontiguousarray(_rows_that_run(plan), np.int64)
-        weights = plan.batch_weights(self._host_weight)
+        rows, running = (
+            plan.row_numbers(),
+            slice(plan.batches.start * plan.batch_size, plan.batches.stop * plan.batch_size),
+        )
+        order, row_weights = np.ascontiguousarray(rows[running], np.int64), self._weight_of(rows)
+        weights = plan.batch_weights(row_weights)
         scalars, factors = _rule_scalars(plan, dtype), _batch_factors(plan, weights)
-        row_shares = _row_shares(plan, self._host_weight, weights, order, dtype)
+        row_shares = _row_shares(
+            plan, weights, len(order), None if row_weights is None else row_weights[running], dtype
+        )
         target = self._target_for(plan)
         kind, loss_code = _kind(network.kind, target)
         loss_factor, delta_factor = map(dtype.type, network.kind.shares(network.layout.sizes[-1]))
@@ -192,8 +203,6 @@ def _unsupported_data(trainer: Trainer) -> str:
     )
     if not fits:
         return "the shapes or dtypes of the arrays do not match the network"
-    if classes and n and not 0 <= target.min() <= target.max() < sizes[-1]:
-        return "a class number is outside the range of the outputs"
     return ""
 
 
@@ -209,17 +218,15 @@ def _update_mode(plan: EpochPlan) -> int:
     return IN_PLACE if plan.rule.name == "sgd" and not plan.l1 and plan.clip_value is None else BY_CHUNK
 
 
-def _rows_that_run(plan: EpochPlan) -> Array:
-    first, stop = plan.first_batch * plan.batch_size, plan.batches.stop * plan.batch_size
-    return plan.row_numbers()[first:stop]
-
-
 def _rule_scalars(plan: EpochPlan, dtype: np.dtype[Any]) -> Array:
     """The update rule's scalars of each batch, shape (number of batches, n_scalars)."""
     batches = slice(plan.batches.start, plan.batches.stop)
     steps = plan.first_step + 1 + np.arange(plan.batches.start, plan.batches.stop)
     values = plan.rule.row.scalars(steps, plan.learning_rates[batches], **plan.rule.hyper)
-    return np.stack(np.broadcast_arrays(*values), axis=1).astype(dtype)
+    scalars = np.empty((len(steps), len(values)), dtype)
+    for column, value in enumerate(values):
+        scalars[:, column] = value
+    return scalars
 
 
 def _batch_factors(plan: EpochPlan, weights: Array) -> Array:
@@ -230,13 +237,14 @@ def _batch_factors(plan: EpochPlan, weights: Array) -> Array:
     return np.stack([1 - decay - rates * l2, 1 - decay, l2, totals > 0], axis=1).astype(np.float64)
 
 
-def _row_shares(plan: EpochPlan, weight: Array | None, weights: Array, order: Array, dtype: np.dtype[Any]) -> Array:
-    """Factor of each row of `order` in the mean over its batch; empty if all are equal."""
-    if weight is None and plan.batch_weight is None:
+def _row_shares(plan: EpochPlan, weights: Array, n_rows: int, row_weights: Array | None, dtype: np.dtype[Any]) -> Array:
+    """Factor of each of the rows that run in the mean over its batch; empty if all are equal."""
+    if row_weights is None and plan.batch_weight is None:
         return np.empty(0, dtype)
     totals = weights if plan.batch_weight is None else plan.batch_weight[plan.batches.start : plan.batches.stop]
-    row_totals = np.repeat(np.where(totals > 0, totals, 1), plan.batch_size)[: len(order)]
-    row_weights = np.repeat(totals > 0, plan.batch_size)[: len(order)] if weight is None else weight[order]
+    row_totals = np.repeat(np.where(totals > 0, totals, 1), plan.batch_size)[:n_rows]
+    if row_weights is None:
+        row_weights = np.repeat(totals > 0, plan.batch_size)[:n_rows]
     return (row_weights / row_totals).astype(dtype)
 
 
