@@ -16,10 +16,10 @@ from mlp.classic.experiments import (
     normalisation,
     sine_fits,
 )
+from mlp.classic.gradients import nine_gradients, one_hidden_layer, slopes, two_two_one
 from mlp.classic.network import Network, sigmoid, sigmoid_prime
 from mlp.classic.neurons import MPNeuron, Neuron, layer
 from mlp.classic.perceptron import Learning, Perceptron, mistake_bound
-from mlp.classic.slopes import nine_gradients, one_hidden_layer, slopes, two_two_one
 from mlp.classic.steps import Step, twelve_steps
 
 __all__ = [
