@@ -1,8 +1,8 @@
-"""The systems of the course notes, from one neuron to Nielsen's `Network`: views on the framework, not another one.
+"""Small systems from the course notes, from one neuron to Nielsen's `Network`, built on the framework.
 
-One neuron: `Neuron`, `MPNeuron`, `Perceptron`.  Layers and slopes: `layer`, `one_hidden_layer`, `two_two_one`,
-`twelve_steps`.  Descents: `one_dimension`, `compare_descents`.  Experiments: `sine_fits`, `confidence_on_noise`,
-`normalisation`.  The book's program: `Network`.
+One neuron: `Neuron`, `MPNeuron`, `Perceptron`. Layers and gradients: `layer`, `one_hidden_layer`, `two_two_one`,
+`twelve_steps`. Gradient descent: `one_dimension`, `compare_descents`. Experiments: `sine_fits`,
+`confidence_on_noise`, `normalisation`. Nielsen's program: `Network`.
 """
 
 from mlp.classic.cost import average_cost, layer_shapes, parameter_count, squared_differences
