@@ -63,7 +63,7 @@ def layers(recorder: LayerRecorder) -> Figure:
             axes.plot(record.epochs, values[:, l], markersize=4, markevery=positions, label=name, **style)
         remove_clutter(axes)
     panels[0].set_ylabel("standard deviation")
-    panels[0].set_title("Spread of the layer's outputs", fontsize="medium")
+    panels[0].set_title("Activations: spread of each layer's outputs", fontsize="medium")
     panels[1].set(ylabel="% of the units", ylim=(-4, 104))
     panels[1].set_title(_constant_title(constant[-1]), fontsize="medium")
     panels[2].set_ylabel("root mean square")

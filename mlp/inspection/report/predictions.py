@@ -75,7 +75,8 @@ def _confusion_alt(results: ClassPredictions, names: list[str]) -> str:
     wrong = confusion - np.diag(confusion.diagonal())
     if wrong.any():
         true, predicted = np.unravel_index(wrong.argmax(), wrong.shape)
-        text += f" The most frequent mistake is {names[predicted]} for {names[true]}, {wrong[true, predicted]} times."
+        count = wrong[true, predicted]
+        text += f" The most frequent mistake: {names[true]} is predicted as {names[predicted]}, {count} times."
     return text
 
 

@@ -17,8 +17,9 @@ _ERFC = '''def erfc(z: Any) -> Any:
     return np.array([math.erfc(value) for value in z.ravel()], z.dtype).reshape(z.shape)
 '''
 
-_HEAD = '''"""Training a network ({title}): every number of the trace, computed again with NumPy only.
+_HEAD = '''"""Training steps of a network, computed again with NumPy only.
 
+Network: {title}
 This program prints each quantity, and fails if one differs from the trace.
 """
 
