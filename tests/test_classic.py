@@ -174,7 +174,7 @@ def test_xor_is_told_to_be_not_separable(per_row, caplog):
 def test_going_on_has_no_bound():
     perceptron = Perceptron(2)
     first = perceptron.fit(CORNERS, [0, 0, 0, 1], epochs=2)
-    assert "not there yet" in first.verdict
+    assert "not converged" in first.verdict
     second = perceptron.fit(CORNERS, [0, 0, 0, 1])
     assert (second.converged, second.bound) == (True, None)
 
@@ -397,7 +397,7 @@ def test_the_twelve_steps_are_a_step_of_the_framework():
     net = mlp.MLP([4, 3, 1], "sigmoid", "sigmoid", "quadratic", dtype="float64")
     drawn, weights, biases = (steps[i].values for i in (1, 10, 11))
     net.weights, net.biases = [drawn["wh"], drawn["wout"]], [drawn["bh"], drawn["bout"]]
-    net.fit(classic.steps.SAMPLES, classic.steps.ANSWERS, epochs=1, optimizer=mlp.GradientDescent(3 * 0.1))
+    net.fit(classic.steps.SAMPLES, classic.steps.TARGETS, epochs=1, optimizer=mlp.GradientDescent(3 * 0.1))
     for found, name in zip(net.weights, ("wh", "wout"), strict=True):
         np.testing.assert_allclose(found, weights[name], rtol=1e-12)
     for found, name in zip(net.biases, ("bh", "bout"), strict=True):

@@ -111,7 +111,7 @@ def test_more_examples_than_are_gathered_at_a_time(digits, backend):
     net.SGD(list(pairs), 1, 9, 0.5)
     reference = seeded(Reference, [64, 5, 10])
     reference.train(list(pairs), 1, 9, 0.5)
-    assert len(pairs) > 2 * mlp.classic.network._SLAB
+    assert len(pairs) > 2 * mlp.classic.network._CHUNK_ROWS
     assert_same(net, reference)
 
 
@@ -233,7 +233,7 @@ def test_it_pickles():
 def test_a_used_up_iterator_is_told():
     pairs = zip([X], [Y], strict=True)
     list(pairs)
-    with pytest.raises(mlp.DataError, match=r"training_data is empty\. A zip can be gone through only once"):
+    with pytest.raises(mlp.DataError, match=r"training_data is empty\. A zip can be iterated only once"):
         Network([4, 3, 2]).SGD(pairs, 1, 1, 1.0)
     with pytest.raises(mlp.DataError, match="test_data is empty"):
         Network([4, 3, 2]).SGD([(X, Y)], 1, 1, 1.0, test_data=pairs)
@@ -268,8 +268,8 @@ def test_sigmoid_and_its_slope():
         ([(X, Y), (X[:3], Y)], mlp.ShapeError, r"training_data\[\d\]: x has shape \(3, 1\).*layer 1 .*\(4, 1\)"),
         ([(X, Y), (X[:, 0], Y)], mlp.ShapeError, r"training_data\[\d\]: x has shape \(4,\).*reshape\(4, 1\)"),
         ([(X, Y), (X, 1)], mlp.ShapeError, r"training_data\[\d\]: y has shape \(\).*layer 2 .*\(2, 1\)"),
-        ([(X, Y), (X, Y, Y)], mlp.ShapeError, r"training_data\[\d\] is no pair"),
-        ([(X, Y), 3], mlp.ShapeError, r"training_data\[\d\] is no pair"),
+        ([(X, Y), (X, Y, Y)], mlp.ShapeError, r"training_data\[\d\] is not a pair"),
+        ([(X, Y), 3], mlp.ShapeError, r"training_data\[\d\] is not a pair"),
         ([], mlp.DataError, "training_data is empty.*zip"),
         ([(X, Y), (X + np.nan, Y)], mlp.DataError, "example [01], in the order of this epoch, is not finite"),
         ([(X, Y), (X, Y - np.inf)], mlp.DataError, "example [01], in the order of this epoch, is not finite"),
@@ -319,13 +319,13 @@ def test_a_rate_that_is_too_large_is_blamed(backend):
     [
         (
             lambda net: net.weights.__setitem__(1, np.zeros((3, 2))),
-            r"weights\[1\], of layer 2, .*\(3, 2\) and not \(2, 3\)",
+            r"weights\[1\] of layer 2 .*\(3, 2\), not \(2, 3\)",
         ),
         (
             lambda net: net.biases.__setitem__(0, np.zeros(3)),
-            r"biases\[0\], of layer 1, has shape \(3,\) and not \(3, 1\)",
+            r"biases\[0\] of layer 1 has shape \(3,\), not \(3, 1\)",
         ),
-        (lambda net: net.weights.pop(), "weights holds 1 arrays, and the network has 2 layers"),
+        (lambda net: net.weights.pop(), "weights contains 1 arrays, but the network needs 2"),
     ],
 )
 def test_parameters_that_do_not_fit_name_their_layer(change, said):

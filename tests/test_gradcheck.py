@@ -41,7 +41,7 @@ def test_every_activation_passes_on_every_backend(backend, activation, dtype):
     check = net.gradient_check(X, y, sample_weight=[1, 0, 2, 1, 0.5, 1])
     assert check.passed, str(check)
     assert check.error < 1e-6
-    assert check.verdict.startswith("passed: 54 slopes agree")
+    assert check.verdict.startswith("passed: 54 derivatives agree")
     assert any("float64" in note for note in check.notes) == (dtype == "float32")
 
 
@@ -208,7 +208,7 @@ def test_the_kink_of_the_l1_penalty():
 def test_where_nothing_can_be_judged_the_check_does_not_pass():
     net = mlp.MLP([1, 1], loss="mae", init="zeros")
     check = net.gradient_check([[1.0]], [5e-9])
-    assert check.verdict == "inconclusive: none of 2 slopes can be judged"
+    assert check.verdict == "inconclusive: none of 2 derivatives can be judged"
     assert not check.passed
     assert not check.offenders
 
@@ -249,7 +249,7 @@ def test_bad_input_is_an_error_that_helps():
         net.gradient_check(X, None)
     with pytest.raises(mlp.ConfigurationError, match="epsilon must be a positive number"):
         net.gradient_check(X, y, epsilon=0)
-    with pytest.raises(mlp.ConfigurationError, match="any slope would pass"):
+    with pytest.raises(mlp.ConfigurationError, match="any derivative would pass"):
         net.gradient_check(X, y, epsilon=1e-300)
     with pytest.raises(mlp.ConfigurationError, match="more digits than differences in float64 have"):
         net.gradient_check(X, y, tolerance=1e-200)
@@ -277,7 +277,7 @@ def run(tmp_path, monkeypatch):
 
 def test_a_fresh_network_on_the_command_line(run):
     output = run("--sizes", "4,5,3", "--activation", "relu", "--loss", "cross_entropy").stdout
-    assert "passed: 43 slopes agree" in output
+    assert "passed: 43 derivatives agree" in output
     document = json.loads(run("--sizes", "4,5,3", "--json").stdout)
     assert document["passed"]
     assert [part["checked"] for part in document["parts"]] == [20, 5, 15, 3]

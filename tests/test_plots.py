@@ -20,7 +20,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 import mlp
 from mlp import classic, plots, runs
 from mlp.cli import cli
-from mlp.inspection.answers import Answers
+from mlp.inspection.predictions import ClassPredictions
 
 pytest.importorskip("matplotlib", reason="pictures need the extra plot")
 
@@ -68,10 +68,10 @@ def hostile_net(n_inputs: int = 2, **settings: Any) -> tuple[mlp.MLP, Any, Any]:
 
 def test_the_confusion_matrix_and_its_figures_are_scikit_learns(digits: Any, digits_net: mlp.MLP) -> None:
     truth, said = digits.y_test, digits_net.predict(digits.X_test)
-    answers = Answers.of(digits_net, digits.X_test, truth)
+    predictions = ClassPredictions.of(digits_net, digits.X_test, truth)
     expected = confusion_matrix(truth, said)
-    np.testing.assert_array_equal(answers.confusion, expected)
-    table = answers.by_class()
+    np.testing.assert_array_equal(predictions.confusion, expected)
+    table = predictions.by_class()
     figures = precision_recall_fscore_support(truth, said, zero_division=0)
     for name, figure in zip(("precision", "recall", "f1", "support"), figures, strict=True):
         np.testing.assert_allclose(table[name], figure)
@@ -79,7 +79,7 @@ def test_the_confusion_matrix_and_its_figures_are_scikit_learns(digits: Any, dig
     np.testing.assert_allclose(axes.images[0].get_array(), 100 * expected / expected.sum(axis=1, keepdims=True))
     cells = {text.get_position(): int(text.get_text()) for text in axes.texts}
     assert cells == {(j, i): count for (i, j), count in np.ndenumerate(expected) if count}
-    assert axes.get_title() == f"{(truth == said).sum()} of 359 rows are answered rightly"
+    assert axes.get_title() == f"{(truth == said).sum()} of 359 rows are classified correctly"
 
 
 @pytest.mark.parametrize(
@@ -90,11 +90,11 @@ def test_the_confusion_matrix_and_its_figures_are_scikit_learns(digits: Any, dig
 def test_answers_are_those_of_predict(moons: Any, sizes: list[int], settings: Any, backend: str) -> None:
     net = mlp.MLP(sizes, backend=backend, **settings)
     net.fit(moons.X, moons.y, epochs=2)
-    answers = Answers.of(net, moons.X, moons.y)
-    np.testing.assert_array_equal(answers.answer, net.predict(moons.X))
-    np.testing.assert_array_equal(answers.truth, moons.y)
-    assert answers.outputs.shape == (len(moons.X), 2)
-    assert answers.are_probabilities == (settings.get("loss") != "mse")
+    predictions = ClassPredictions.of(net, moons.X, moons.y)
+    np.testing.assert_array_equal(predictions.predicted, net.predict(moons.X))
+    np.testing.assert_array_equal(predictions.target, moons.y)
+    assert predictions.outputs.shape == (len(moons.X), 2)
+    assert predictions.are_probabilities == (settings.get("loss") != "mse")
 
 
 def test_the_worst_mistakes_come_first(digits: Any, digits_net: mlp.MLP) -> None:
@@ -107,7 +107,7 @@ def test_the_worst_mistakes_come_first(digits: Any, digits_net: mlp.MLP) -> None
     for axes, row in zip(figure.axes, wrong, strict=False):
         np.testing.assert_array_equal(axes.images[0].get_array(), digits.X_test[row].reshape(8, 8))
         told, true = (f"{which} ({100 * chances[row, which]:.0f} %)" for which in (said[row], truth[row]))
-        assert axes.get_title() == f"says {told}\nis {true}"
+        assert axes.get_title() == f"pred. {told}\ntrue {true}"
 
 
 def test_mistakes_on_a_table_are_drawn_as_what_either_class_was_given() -> None:
@@ -141,7 +141,7 @@ def test_curves_are_the_history(digits_net: mlp.MLP) -> None:
 
 def test_curves_without_validation_or_epochs() -> None:
     (axes,) = plots.curves(mlp.History(loss=[2.0])).axes
-    assert axes.get_title() == "Training loss goes from 2 to 2 in 1 epoch"
+    assert axes.get_title() == "Training loss changes from 2 to 2 in 1 epoch"
     with pytest.raises(mlp.DataError, match="no epoch yet"):
         plots.curves(mlp.History())
 
@@ -271,7 +271,7 @@ def test_dead_units_and_vanishing_gradients_come_to_light(moons: Any) -> None:
     gradient = recorder.record.gradient[0]
     assert gradient[-1] > 100 * gradient[0]
     title = plots.layers(recorder).axes[2].get_title()
-    assert title == f"Gradients: at first {gradient[-1] / gradient[0]:,.0f} times smaller in layer 1"
+    assert title == f"Gradients: initially {gradient[-1] / gradient[0]:,.0f} times smaller in layer 1"
 
 
 def test_nothing_recorded_is_said_to_be_nothing() -> None:
@@ -423,21 +423,21 @@ def test_letters_the_font_lacks_are_told_in_one_line(tmp_path: Path, caplog: pyt
         warnings.simplefilter("error", UserWarning)  # Matplotlib's about each letter
         plots.save(plots.network(net), tmp_path / "net.png")
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "4 letters" in caplog.text
+    assert "4 characters" in caplog.text
 
 
 def test_mistakes_of_the_caller_are_told(moons: Any, digits: Any, digits_net: mlp.MLP, tmp_path: Path) -> None:
     regression = mlp.MLP([2, 1], loss="mse")
     for picture in (plots.confusion, plots.mistakes):
-        with pytest.raises(mlp.ConfigurationError, match="answers with numbers"):
+        with pytest.raises(mlp.ConfigurationError, match="predicts numbers, not classes"):
             picture(regression, moons.X, moons.y)
-    with pytest.raises(mlp.ConfigurationError, match="yes or no to 2 labels"):
+    with pytest.raises(mlp.ConfigurationError, match="predicts 2 independent labels"):
         plots.confusion(mlp.MLP([2, 2], loss="binary_cross_entropy"), moons.X, np.eye(2)[moons.y])
-    with pytest.raises(mlp.ConfigurationError, match="chooses classes"):
+    with pytest.raises(mlp.ConfigurationError, match="predicts classes, not numbers"):
         plots.predictions(digits_net, digits.X, digits.y)
     with pytest.raises(mlp.ConfigurationError, match="over two inputs, and this network has 64"):
         plots.boundary(digits_net, digits.X, digits.y)
-    with pytest.raises(mlp.ConfigurationError, match="9 classes are more than the 8 colours"):
+    with pytest.raises(mlp.ConfigurationError, match="9 classes are more than the 8 available colours"):
         plots.boundary(mlp.MLP([2, 9]), moons.X, moons.y)
     with pytest.raises(mlp.ShapeError, match="has 300 rows and X has 320"):
         plots.confusion(mlp.MLP([2, 2]), moons.X, moons.y[:300])
@@ -493,7 +493,7 @@ def test_the_command_draws_a_model_alone(moons_run: Path, tmp_path: Path, monkey
         (["weights", "RUN", "--shape", "8x8"], 1, "do not fit a network of 2 inputs"),
         (["curves", "RUN/model.safetensors"], 1, "is no run's folder"),
         (["confusion", "RUN/model.safetensors"], 2, "needs DATA"),
-        (["predictions", "RUN"], 1, "chooses classes"),
+        (["predictions", "RUN"], 1, "predicts classes"),
         (["curves", "no-such-run"], 1, "no-such-run"),
     ],
 )

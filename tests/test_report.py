@@ -166,7 +166,7 @@ def test_a_classifier_is_shown_with_its_figures(trained: Path, pages: dict[str, 
         "Training",
         "Confusion matrix",
         "Worst mistakes",
-        "What the neurons look for",
+        "Weights of the first layer",
         "Speed",
         "Environment",
     ):
@@ -217,7 +217,7 @@ def test_data_that_are_gone_are_said_to_be(copied: Any) -> None:
     config["data"]["source"] = "/no/such/houses.csv"
     (folder / "config.json").write_text(json.dumps(config))
     page = Page(report(folder))
-    assert "The data of this run are not to be had" in page.text
+    assert "the data of this run could not be read" in page.text
     assert "there is no file '/no/such/houses.csv'" in page.text
     assert len(page.all("img")) == 2  # the curves and the weights
 
@@ -236,11 +236,11 @@ def test_data_that_have_changed_are_not_shown_as_the_runs(copied: Any) -> None:
     [
         (runs.METRICS, "gone", "There are no curves: there is no file"),
         (runs.METRICS, "cut short", "There are no curves"),
-        (runs.RESULTS, "gone", "This run did not come to its end"),
-        (runs.RESULTS, "cut short", "This run did not come to its end"),
-        (runs.RESULTS, "foreign", "This run did not come to its end"),
-        (runs.MODEL, "gone", "The model of this run is not to be had"),
-        (runs.MODEL, "cut short", "The model of this run is not to be had"),
+        (runs.RESULTS, "gone", "This run did not finish"),
+        (runs.RESULTS, "cut short", "This run did not finish"),
+        (runs.RESULTS, "foreign", "This run did not finish"),
+        (runs.MODEL, "gone", "The model of this run could not be read"),
+        (runs.MODEL, "cut short", "The model of this run could not be read"),
     ],
 )
 def test_whatever_is_damaged_the_page_is_written(name: str, damage: str, told: str, copied: Any) -> None:
@@ -255,7 +255,7 @@ def test_whatever_is_damaged_the_page_is_written(name: str, damage: str, told: s
 def test_a_run_that_diverged_has_a_page(tmp_path: Path) -> None:
     folder = train(tmp_path / "lost", "moons", "--optimizer", "sgd", "--lr", "1e30", status=1)
     page = Page(report(folder))
-    assert "did not come to its end" in page.text
+    assert "did not finish" in page.text
     assert "0 of 300 epochs are recorded" in page.text
 
 
@@ -285,7 +285,7 @@ def test_a_network_with_functions_of_ones_own_has_a_page(tmp_path: Path) -> None
     runs.train(mlp.MLP([2, 4, 2], own, backend="numpy"), dataset, recorder)
     page = Page(report(tmp_path / "own"))
     assert "'own'" in page.text
-    assert "It leaves out what has no flag: optimizer.beta1 = 0.8." in page.text
+    assert "The command leaves out these settings, which have no option: optimizer.beta1 = 0.8." in page.text
 
 
 def test_several_labels_a_row_are_no_mistake(tmp_path: Path) -> None:
@@ -293,7 +293,7 @@ def test_several_labels_a_row_are_no_mistake(tmp_path: Path) -> None:
     np.savez(tmp_path / "labels.npz", X=X, y=(X > 0).astype(float))
     yes_or_no = ("--loss", "binary_cross_entropy", "--output-activation", "sigmoid", "--epochs", 2)
     folder = train(tmp_path / "labels", tmp_path / "labels.npz", *yes_or_no)
-    assert "yes or no to several labels" in Page(report(folder)).text
+    assert "predicts several labels for each row" in Page(report(folder)).text
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_a_damaged_configuration_is_refused(copied: Any) -> None:
     folder = copied("moons")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"model": {"sizes": [2, 2]}}))
-    with pytest.raises(mlp.FileFormatError, match="is damaged: it describes no run"):
+    with pytest.raises(mlp.FileFormatError, match="is damaged: it does not describe a run"):
         report(folder)
 
 

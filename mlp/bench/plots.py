@@ -16,8 +16,8 @@ from mlp.inspection.plots.style import (
     PURPLE,
     SKY,
     VERMILION,
-    bare,
     new_figure,
+    remove_clutter,
     save,
 )
 
@@ -135,7 +135,7 @@ def _finish(figure: Any, axes: list[Any], used: int, report: Report, path: str |
         axis.set_visible(False)
     handles: dict[str, Any] = {}
     for axis in axes[:used]:
-        bare(axis)
+        remove_clutter(axis)
         handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
     in_a_row = int(figure.get_figwidth() // 2)
     figure.legend(

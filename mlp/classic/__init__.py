@@ -1,8 +1,8 @@
-"""The systems of the course notes, from one neuron to Nielsen's `Network`: views on the framework, not another one.
+"""Small systems from the course notes, from one neuron to Nielsen's `Network`, built on the framework.
 
-One neuron: `Neuron`, `MPNeuron`, `Perceptron`.  Layers and slopes: `layer`, `one_hidden_layer`, `two_two_one`,
-`twelve_steps`.  Descents: `one_dimension`, `compare_descents`.  Experiments: `sine_fits`, `confidence_on_noise`,
-`normalisation`.  The book's program: `Network`.
+One neuron: `Neuron`, `MPNeuron`, `Perceptron`. Layers and gradients: `layer`, `one_hidden_layer`, `two_two_one`,
+`twelve_steps`. Gradient descent: `one_dimension`, `compare_descents`. Experiments: `sine_fits`,
+`confidence_on_noise`, `normalisation`. Nielsen's program: `Network`.
 """
 
 from mlp.classic.cost import average_cost, layer_shapes, parameter_count, squared_differences
@@ -16,10 +16,10 @@ from mlp.classic.experiments import (
     normalisation,
     sine_fits,
 )
+from mlp.classic.gradients import nine_gradients, one_hidden_layer, slopes, two_two_one
 from mlp.classic.network import Network, sigmoid, sigmoid_prime
 from mlp.classic.neurons import MPNeuron, Neuron, layer
 from mlp.classic.perceptron import Learning, Perceptron, mistake_bound
-from mlp.classic.slopes import nine_gradients, one_hidden_layer, slopes, two_two_one
 from mlp.classic.steps import Step, twelve_steps
 
 __all__ = [

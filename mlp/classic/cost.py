@@ -1,4 +1,4 @@
-"""How many numbers a network is made of, and what its answers cost."""
+"""Number of parameters of a network, and the quadratic cost of its outputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Array = NDArray[Any]
 
 
 def layer_shapes(sizes: Sequence[int]) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """Shapes of the weights and biases of each layer, as the notes print them and `Network` has them.
+    """Shapes of the weights and biases of each layer, as in the course notes and in `Network`.
 
     Examples
     --------
@@ -29,7 +29,7 @@ def layer_shapes(sizes: Sequence[int]) -> list[tuple[tuple[int, int], tuple[int,
 
 
 def parameter_count(sizes: Sequence[int]) -> int:
-    """Number of all weights and biases.
+    """Total number of weights and biases.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def parameter_count(sizes: Sequence[int]) -> int:
 
 
 def squared_differences(output: Any, wanted: Any) -> float:
-    """The cost of one example: the sum of the squared differences between what came out and what was wanted.
+    """The cost of one example: the sum of the squared differences between output and target.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def squared_differences(output: Any, wanted: Any) -> float:
 
     Examples
     --------
-    A network that has not learnt yet is shown a 3:
+    The output of an untrained network for an image of a 3:
 
     >>> output = [0.43, 0.28, 0.19, 0.88, 0.72, 0.01, 0.64, 0.86, 0.99, 0.63]
     >>> round(squared_differences(output, [0, 0, 0, 1, 0, 0, 0, 0, 0, 0]), 4)
@@ -62,12 +62,12 @@ def squared_differences(output: Any, wanted: Any) -> float:
 
 
 def average_cost(feedforward: Callable[[Any], Any], examples: Iterable[tuple[Any, Any]]) -> float:
-    """The mean of `squared_differences` over all examples: what training makes small.
+    """The mean of `squared_differences` over all examples, which training minimises.
 
     Parameters
     ----------
     feedforward : callable
-        Of a network: ``Network.feedforward``.
+        Computes the output for x, like ``Network.feedforward``.
     examples : iterable of pairs (x, y)
 
     Examples
@@ -80,5 +80,5 @@ def average_cost(feedforward: Callable[[Any], Any], examples: Iterable[tuple[Any
     """
     costs = [squared_differences(feedforward(x), y) for x, y in examples]
     if not costs:
-        raise DataError("there is no example to take the average over.")
+        raise DataError("examples is empty; the average needs at least one pair (x, y).")
     return float(np.mean(costs))

@@ -1,4 +1,4 @@
-"""Gradient descent to look at: down a parabola, and down the cost surface of one neuron."""
+"""Gradient descent on a parabola, and on the cost surface of one neuron."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class Descent:
-    """A descent in one dimension.
+    """Result of a gradient descent in one dimension.
 
     Attributes
     ----------
     learning_rate : float
     x, cost : ndarray, shape (steps + 1,)
-        Where it stood before the first step and after each, and how high.
+        Position and cost before the first step and after each step.
     """
 
     learning_rate: float
@@ -58,18 +58,18 @@ def descend(
     array([1.   , 0.5  , 0.25 , 0.125])
     """
     xp, rule = get_backend("numpy"), formulas.Rule("sgd", {})
-    point, no_memory = np.array([float(start)]), np.empty((0, 1))
+    point, no_state = np.array([float(start)]), np.empty((0, 1))
     path = [float(start)]
     for step in range(1, require_count("steps", steps) + 1):
-        xp.update(rule, point, np.array([float(slope(path[-1]))]), no_memory, step, learning_rate)
+        xp.update(rule, point, np.array([float(slope(path[-1]))]), no_state, step, learning_rate)
         path.append(float(point[0]))
     return Descent(learning_rate, np.array(path), np.array([cost(x) for x in path]))
 
 
 def one_dimension(start: float = -1.0, steps: int = 20) -> dict[str, Descent]:
-    """Descents of the parabola x² with a rate that is too low, just right, and too high.
+    """Gradient descent on the parabola x² with a learning rate that is too low, just right, and too high.
 
-    A step multiplies x by 1 - 2α: the closer that is to 0 the faster the descent, and beyond -1 it climbs.
+    A step multiplies x by 1 - 2α. The descent is fastest if this factor is near 0, and diverges if it is below -1.
 
     Examples
     --------
@@ -82,13 +82,13 @@ def one_dimension(start: float = -1.0, steps: int = 20) -> dict[str, Descent]:
 
 @dataclass(frozen=True, eq=False)
 class CostSurface:
-    """The cost of one neuron, y = w x + b, over its two parameters.
+    """The cost of one neuron, y = w x + b, as a function of its two parameters.
 
     Attributes
     ----------
     w, b : ndarray, shapes (n_w,) and (n_b,)
     cost : ndarray, shape (n_b, n_w)
-        ``cost[i, j]`` belongs to ``b[i]`` and ``w[j]``.
+        ``cost[i, j]`` is the cost at ``b[i]`` and ``w[j]``.
     """
 
     w: Array
@@ -98,7 +98,7 @@ class CostSurface:
 
 @dataclass(frozen=True, eq=False)
 class Path:
-    """Where a training went on a cost surface.
+    """The path of a training on a cost surface.
 
     Attributes
     ----------
@@ -118,7 +118,7 @@ class Path:
 
 @dataclass(frozen=True, eq=False)
 class Descents:
-    """The same training with batches of several sizes.
+    """The same training with several batch sizes.
 
     Attributes
     ----------
@@ -126,7 +126,7 @@ class Descents:
         Points near the line y = 1.5 x + 0.5.
     surface : CostSurface
     paths : tuple of Path
-        Of the full batch first.
+        The path of the full batch first.
     """
 
     X: Array
@@ -144,19 +144,19 @@ def compare_descents(
     seed: int = 0,
     backend: str = "auto",
 ) -> Descents:
-    """Fit a line to points by full-batch gradient descent, by SGD, and by mini-batches, from the same start.
+    """Fit a line to points by full-batch gradient descent, SGD and mini-batches, from the same start.
 
     Parameters
     ----------
     n : int
         Number of points.
     epochs : int
-        The same for all, so that a small batch makes many updates and the full batch few.
+        The same for all, so small batches make more updates than the full batch.
     learning_rate : float
     batch_sizes : sequence of int
-        Those beside the full batch.
+        In addition to the full batch.
     seed : int
-        Of the points and the order of the rows.
+        For the points and the order of the rows.
     backend : str
 
     Returns
@@ -179,20 +179,20 @@ def compare_descents(
     axes = np.linspace(-2.5, 3.5, 61), np.linspace(-2.5, 2.5, 61)
     surface = CostSurface(*axes, _cost(X, y, *np.meshgrid(*axes)))
 
-    def walk(batch_size: int) -> Path:
+    def train(batch_size: int) -> Path:
         net = MLP([1, 1], loss="quadratic", init="zeros", seed=seed, dtype="float64", backend=backend)
         net.weights, net.biases = [[[-2.0]]], [[-2.0]]
-        steps = _Steps(net)
-        net.fit(X, y, epochs=epochs, batch_size=batch_size, optimizer=SGD(learning_rate), callbacks=[steps])
-        parameters = np.array(steps.parameters)
+        recorder = _ParameterRecorder(net)
+        net.fit(X, y, epochs=epochs, batch_size=batch_size, optimizer=SGD(learning_rate), callbacks=[recorder])
+        parameters = np.array(recorder.parameters)
         name = {n: "full batch", 1: "one row"}.get(batch_size, f"{batch_size} rows")
         return Path(name, batch_size, parameters, _cost(X, y, *parameters.T))
 
-    return Descents(X, y, surface, tuple(walk(size) for size in sizes))
+    return Descents(X, y, surface, tuple(train(size) for size in sizes))
 
 
-class _Steps(Callback):
-    """Writes down the parameters after each update."""
+class _ParameterRecorder(Callback):
+    """Records the parameters after each update."""
 
     def __init__(self, net: MLP) -> None:
         self.parameters = [net.xp.to_numpy(net.parameters).copy()]
@@ -202,6 +202,6 @@ class _Steps(Callback):
 
 
 def _cost(X: Array, y: Array, w: Array, b: Array) -> Array:
-    """Half the squared error, mean over the rows, for each w and b; of their shape."""
+    """Half the mean squared error for each pair of w and b, in their shape."""
     mean: Array = formulas.losses.quadratic(w[..., None] * X[:, 0] + b[..., None], y)[0].mean(axis=-1)
     return mean

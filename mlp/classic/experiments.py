@@ -1,4 +1,4 @@
-"""Experiments of the notes: lines bent onto a sine, a network that is sure of noise, and inputs that are not scaled."""
+"""Experiments of the course notes: fits of a sine, confidence on random noise, and unscaled inputs."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class SineFits:
-    """What networks make of a sine wave.
+    """Fits of a sine wave by several networks.
 
     Attributes
     ----------
     x, y : ndarray, shape (n,)
-        The wave, from -π to π.
+        The sine wave from -π to π.
     fits : dict of str to ndarray, shape (n,)
-        Outputs by the network's name: ``"linear"``, ``"1 neuron"``, ``"8 neurons"``.
+        Outputs by network name: ``"linear"``, ``"1 neuron"``, ``"8 neurons"``.
     losses : dict of str to float
-        Mean squared errors.
+        Mean squared errors by network name.
     """
 
     x: Array
@@ -42,17 +42,19 @@ class SineFits:
 def sine_fits(
     neurons: Sequence[int] = (1, 2, 8, 64), *, n: int = 200, epochs: int = 200, seed: int = 2, backend: str = "auto"
 ) -> SineFits:
-    """Bend a line onto a sine wave: each ReLU neuron of one hidden layer adds a kink, and a linear network has none.
+    """Fit a sine wave with ReLU networks of one hidden layer, and with a linear network.
+
+    Each ReLU neuron adds one kink to the output; a linear network has none.
 
     Parameters
     ----------
     neurons : sequence of int
-        Width of each network's hidden layer; a linear network of the greatest width goes first.
+        Width of each network's hidden layer. The first network is linear, with the largest of these widths.
     n : int
         Number of points.
     epochs : int
     seed : int
-        With some seeds a neuron is silent at every point, and a narrow network has nothing left to learn with.
+        With some seeds, neurons are zero for all points (dead ReLUs), and a narrow network cannot learn.
     backend : str
 
     Returns
@@ -61,7 +63,7 @@ def sine_fits(
 
     Examples
     --------
-    The best line leaves an error of about 1/2 - 3/π² = 0.196; more neurons come nearer:
+    The best line has an error of about 1/2 - 3/π² = 0.196; more neurons reduce the error:
 
     >>> for name, loss in sine_fits().losses.items():
     ...     print(f"{name}: {loss:.3f}")
@@ -85,16 +87,16 @@ def sine_fits(
 
 @dataclass(frozen=True, eq=False)
 class NoiseAnswers:
-    """What a network of digits answers to random noise, and to digits it has not seen.
+    """Outputs of a digit classifier for random noise and for test images.
 
     Attributes
     ----------
     images : ndarray, shape (n, 64)
-        The noise, 0 to 16 like the digits.
+        The noise images, from 0 to 16 like the digits.
     probabilities, test_probabilities : ndarray, shapes (n, 10) and (m, 10)
-        Of each class, for the noise and for the digits of the test part.
+        Probability of each class, for the noise and for the test images.
     test_score : float
-        Share of those digits that are answered rightly.
+        Accuracy on the test images.
     """
 
     images: Array
@@ -104,30 +106,30 @@ class NoiseAnswers:
 
     @property
     def confidence(self) -> Array:
-        """The largest probability of each image of noise, shape (n,)."""
+        """The largest probability for each noise image, shape (n,)."""
         largest: Array = self.probabilities.max(axis=1)
         return largest
 
     @property
     def test_confidence(self) -> Array:
-        """The largest probability of each digit, shape (m,)."""
+        """The largest probability for each test image, shape (m,)."""
         largest: Array = self.test_probabilities.max(axis=1)
         return largest
 
 
 def confidence_on_noise(net: MLP | None = None, *, n: int = 1000, seed: int = 0, backend: str = "auto") -> NoiseAnswers:
-    """Show random noise to a network trained on digits: it has no way to say "none of these".
+    """Give random noise to a network trained on digits, which has no class for "none of these".
 
     Parameters
     ----------
     net : MLP, optional
-        Of 64 inputs and 10 classes, trained on ``mlp.data.load("digits")``; by default one is trained here.
+        With 64 inputs and 10 classes, trained on ``mlp.data.load("digits")``. By default, a network is trained.
     n : int
-        Images of noise, each pixel drawn evenly from 0 to 16.
+        Number of noise images; each pixel is uniform from 0 to 16.
     seed : int
-        Of the noise, and of the network that is trained here.
+        For the noise, and for the default network.
     backend : str
-        Of that network.
+        For the default network.
 
     Returns
     -------
@@ -135,16 +137,18 @@ def confidence_on_noise(net: MLP | None = None, *, n: int = 1000, seed: int = 0,
 
     Examples
     --------
-    >>> answers = confidence_on_noise()
-    >>> print(f"{answers.test_score:.1%} of the digits are answered rightly")
-    98.6% of the digits are answered rightly
-    >>> print(f"{np.mean(answers.confidence > 0.9):.0%} of the noise is one digit or another for more than 90 % sure")
-    55% of the noise is one digit or another for more than 90 % sure
-    >>> print(answers.probabilities[3].round(2))
+    >>> result = confidence_on_noise()
+    >>> print(f"{result.test_score:.1%} of the test images are classified correctly")
+    98.6% of the test images are classified correctly
+    >>> print(f"{np.mean(result.confidence > 0.9):.0%} of the noise images have a confidence above 90 %")
+    55% of the noise images have a confidence above 90 %
+    >>> print(result.probabilities[3].round(2))
     [0. 1. 0. 0. 0. 0. 0. 0. 0. 0.]
     """
     if net is not None and (net.sizes[0], net.sizes[-1]) != (64, 10):
-        raise ConfigurationError(f"the digits have 64 inputs and 10 classes, and this network has sizes {net.sizes}.")
+        raise ConfigurationError(
+            f"the digits need a network with 64 inputs and 10 outputs, and this one has sizes {net.sizes}."
+        )
     digits = data.load("digits")
     if net is None:
         net = MLP([64, 32, 10], input_scale=digits.input_scale, seed=seed, dtype="float64", backend=backend)
@@ -157,7 +161,7 @@ def confidence_on_noise(net: MLP | None = None, *, n: int = 1000, seed: int = 0,
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """A network, what it was trained on, and how that went.
+    """A trained network with its inputs, losses and accuracy.
 
     Attributes
     ----------
@@ -165,7 +169,7 @@ class Training:
     X : ndarray, shape (n, 2)
     loss : ndarray, shape (epochs,)
     score : float
-        Share of the rows that are answered rightly in the end.
+        Accuracy on the rows after training.
     """
 
     net: MLP
@@ -176,12 +180,12 @@ class Training:
 
 @dataclass(frozen=True, eq=False)
 class Normalisation:
-    """The same problem with the inputs as they come, and with each scaled to 0-1.
+    """The same problem with unscaled inputs, and with each input scaled to 0-1.
 
     Attributes
     ----------
     X : ndarray, shape (n, 2)
-        As they come: one feature within 1 of 0, the other up to 1000.
+        Unscaled inputs: the first feature is from 0 to 1, the second from 0 to 1000.
     y : ndarray of 0 and 1, shape (n,)
     raw, scaled : Training
     """
@@ -193,7 +197,7 @@ class Normalisation:
 
 
 def normalisation(*, n: int = 200, epochs: int = 200, seed: int = 0, backend: str = "auto") -> Normalisation:
-    """Train a neuron on two features of very different size, as they come and scaled to 0-1.
+    """Train a neuron on two features of very different size, unscaled and scaled to 0-1.
 
     Parameters
     ----------
@@ -213,13 +217,13 @@ def normalisation(*, n: int = 200, epochs: int = 200, seed: int = 0, backend: st
     >>> result.raw.score < 0.7, result.scaled.score > 0.97
     (True, True)
     """
-    share = np.random.default_rng(seed).uniform(0, 1, (require_count("n", n), 2))
-    X, y = share * [1.0, 1000.0], (share.sum(axis=1) > 1).astype(np.int64)
+    uniform = np.random.default_rng(seed).uniform(0, 1, (require_count("n", n), 2))
+    X, y = uniform * [1.0, 1000.0], (uniform.sum(axis=1) > 1).astype(np.int64)
     scaling = data.Preprocessing.fit(X, scale="minmax")
 
-    def trained(inputs: Array) -> Training:
+    def train(inputs: Array) -> Training:
         net = MLP([2, 1], loss="binary_cross_entropy", init="zeros", seed=seed, dtype="float64", backend=backend)
         history = net.fit(inputs, y, epochs=epochs, batch_size=min(10, n), optimizer=SGD(0.5))
         return Training(net, inputs, np.array(history.loss), net.score(inputs, y))
 
-    return Normalisation(X, y, trained(X), trained(scaling.transform(X)))
+    return Normalisation(X, y, train(X), train(scaling.transform(X)))

@@ -1,4 +1,4 @@
-"""`Network`: the interface of Nielsen's book, trained by the framework's whole-epoch kernels."""
+"""`Network`: the interface of Nielsen's book, trained with the framework's fast epoch implementations."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Array = NDArray[Any]
 class Network:
     """A network of sigmoid neurons with the quadratic cost, as in chapter 1 of Nielsen's book.
 
-    Programs written for the book's ``network.py`` run with this class by changing the import.  It draws from
-    `numpy.random` and `random` as the book does, so the same seeds give the book's own run; it takes examples as the
-    book does, pairs of column vectors; and it prints what the book prints.  A subclass may override any method:
-    then training goes through that method, example by example where it must.
+    Programs for the book's ``network.py`` work with this class after a change of the import. It uses `numpy.random`
+    and `random` as the book does, so the same seeds give the same run. Examples are pairs of column vectors, and the
+    printed lines are those of the book. If a subclass overrides a method, training calls that method, for each example
+    if necessary.
 
     Parameters
     ----------
@@ -37,18 +37,18 @@ class Network:
     Attributes
     ----------
     num_layers : int
-        The input counts as a layer.
+        Including the input layer.
     sizes : list of int
     weights : list of ndarray, shape (y, x)
-        From x neurons to y; these, and `biases`, may be written to and replaced at any time.
+        From x neurons to y neurons. `weights` and `biases` may be changed or replaced at any time.
     biases : list of ndarray, shape (y, 1)
 
     Notes
     -----
-    Mini-batches are multiplied as matrices, so sums are taken in another order than in the book and rounding differs
-    by some 1e-16 a step.  Weights agree with the book's to 1e-10 for a while: training at a rate as high as 3 is
-    chaotic, and after an epoch or more of MNIST such a difference has grown to be seen, as it does in the book's own
-    program where a single weight begins one rounding error away.
+    Mini-batches are multiplied as matrices, so the order of summation differs from the book, and rounding differs by
+    about 1e-16 per step. At first the weights agree with the book's to 1e-10. But training with a learning rate as high
+    as 3 is chaotic: after an epoch or more of MNIST, such a difference has grown visibly. The same happens in the
+    book's program if a single weight starts with a difference of one rounding error.
 
     References
     ----------
@@ -80,20 +80,20 @@ class Network:
         )
         self.sizes = list(self._mlp.sizes)
         self.num_layers = len(self.sizes)
-        kind = self._mlp.dtype
-        self.biases = [np.random.randn(y, 1).astype(kind) for y in self.sizes[1:]]  # noqa: NPY002
-        self.weights = [np.random.randn(y, x).astype(kind) for x, y in pairwise(self.sizes)]  # noqa: NPY002
+        dtype = self._mlp.dtype
+        self.biases = [np.random.randn(y, 1).astype(dtype) for y in self.sizes[1:]]  # noqa: NPY002
+        self.weights = [np.random.randn(y, x).astype(dtype) for x, y in pairwise(self.sizes)]  # noqa: NPY002
 
     def __repr__(self) -> str:
         return f"Network({self.sizes})"
 
     def feedforward(self, a: Any) -> Array:
-        """The network's output for the input `a`.
+        """Output of the network for the input `a`.
 
         Parameters
         ----------
         a : array_like, shape (sizes[0], 1)
-            Or with several inputs side by side as columns.
+            Or several inputs as columns.
 
         Returns
         -------
@@ -101,7 +101,7 @@ class Network:
         """
         a = as_array("a", a, self._mlp.xp)
         if a.ndim != 2 or len(a) != self.sizes[0]:
-            raise ShapeError(f"the input has shape {a.shape}, and {_takes(1, (self.sizes[0], 1), a)}.")
+            raise ShapeError(f"the input has shape {a.shape}, and {_expected(1, (self.sizes[0], 1), a)}.")
         return self._outputs(self._mlp.xp.asarray(a.T, dtype=self._mlp.dtype)).T
 
     def SGD(
@@ -112,24 +112,24 @@ class Network:
         eta: float,
         test_data: Iterable[tuple[Any, Any]] | None = None,
     ) -> None:
-        """Train by mini-batch stochastic gradient descent, and print how each epoch went.
+        """Train by mini-batch stochastic gradient descent, and print the result of each epoch.
 
         Parameters
         ----------
         training_data : list, or another iterable, of pairs (x, y)
-            Columns of shape (sizes[0], 1) and (sizes[-1], 1).  A list is shuffled in place, epoch by epoch.
+            Columns of shape (sizes[0], 1) and (sizes[-1], 1). A list is shuffled in place in each epoch.
         epochs : int
         mini_batch_size : int
-            The last mini-batch of an epoch takes what is left.
+            The last mini-batch of an epoch may be smaller.
         eta : float
             Learning rate.
         test_data : iterable of pairs (x, int), optional
-            What `evaluate` takes, after each epoch.
+            Test data for `evaluate` after each epoch.
 
         Raises
         ------
         ShapeError, DataError, DtypeError
-            Naming the example that does not fit, and before anything is learnt.
+            For invalid examples; the message names the example, and no parameter is changed.
         """
         pairs = training_data if isinstance(training_data, list) else list(training_data)
         self._descend(pairs, epochs, require_count("mini_batch_size", mini_batch_size), eta, test_data, shuffle=True)
@@ -141,7 +141,7 @@ class Network:
         eta: float,
         test_data: Iterable[tuple[Any, Any]] | None = None,
     ) -> None:
-        """Train by gradient descent over the full batch: one update an epoch.  Arguments as in `SGD`.
+        """Train by full-batch gradient descent, with one update per epoch. Arguments as in `SGD`.
 
         Examples
         --------
@@ -149,27 +149,29 @@ class Network:
         >>> net.weights, net.biases = [np.zeros((1, 1))], [np.zeros((1, 1))]
         >>> net.GD([([[0.0]], [[0.5]]), ([[1.0]], [[1.0]])], epochs=1, eta=8.0)
         Epoch 0 complete
-        >>> net.weights[0], net.biases[0]  # the slopes are -1/2 * 1/4 for one of the two examples, and 0 for the other
+        >>> net.weights[0], net.biases[0]  # the gradients are -1/2 * 1/4 for one example, and 0 for the other
         (array([[0.5]]), array([[0.5]]))
         """
         pairs = list(training_data)
         self._descend(pairs, epochs, max(len(pairs), 1), eta, test_data, shuffle=False)
 
     def update_mini_batch(self, mini_batch: Sequence[tuple[Any, Any]], eta: float) -> None:
-        """Take one step of gradient descent on a list of pairs (x, y), as `SGD` takes them."""
+        """Take one step of gradient descent on a list of pairs (x, y), as in `SGD`."""
         pairs = list(mini_batch)
-        if self._keeps("backprop", "cost_derivative"):
+        if self._not_overridden("backprop", "cost_derivative"):
             self._train("mini_batch", pairs, len(pairs), eta)
             return
-        slopes = [self.backprop(x, y) for x, y in pairs]
+        gradients = [self.backprop(x, y) for x, y in pairs]
         rate = eta / len(pairs)
-        self.biases = [b - rate * sum(nabla) for b, *nabla in zip(self.biases, *(nb for nb, _ in slopes), strict=True)]
+        self.biases = [
+            b - rate * sum(nabla) for b, *nabla in zip(self.biases, *(nb for nb, _ in gradients), strict=True)
+        ]
         self.weights = [
-            w - rate * sum(nabla) for w, *nabla in zip(self.weights, *(nw for _, nw in slopes), strict=True)
+            w - rate * sum(nabla) for w, *nabla in zip(self.weights, *(nw for _, nw in gradients), strict=True)
         ]
 
     def backprop(self, x: Any, y: Any) -> tuple[list[Array], list[Array]]:
-        """The slopes of one example's cost, by back-propagation (the book's equations BP1-BP4).
+        """The gradient of one example's cost by back-propagation (equations BP1-BP4 of the book).
 
         Parameters
         ----------
@@ -179,7 +181,7 @@ class Network:
         Returns
         -------
         nabla_b, nabla_w : list of ndarray
-            Of the shapes of `biases` and `weights`.
+            With the shapes of `biases` and `weights`.
         """
         xp, layers = self._mlp.xp, self._layers()
         self._check("backprop", [(x, y)], (self.sizes[-1], 1))
@@ -187,41 +189,41 @@ class Network:
         activations = [a]
         for W, b in layers:
             activations.append(xp.dense(activations[-1], W, b, "sigmoid"))
-        output, wanted = xp.to_numpy(activations[-1]).T, xp.to_numpy(target).T
-        slope = xp.asarray(self.cost_derivative(output, wanted).T, dtype=self._mlp.dtype)
+        output, target = xp.to_numpy(activations[-1]).T, xp.to_numpy(target).T
+        gradient = xp.asarray(self.cost_derivative(output, target).T, dtype=self._mlp.dtype)
         nabla_b: list[Array] = []
         nabla_w: list[Array] = []
         for l in reversed(range(len(layers))):
-            slope, dW, db = xp.dense_backward(
-                slope, activations[l], activations[l + 1], layers[l][0], "sigmoid", need_dx=l > 0
+            gradient, dW, db = xp.dense_backward(
+                gradient, activations[l], activations[l + 1], layers[l][0], "sigmoid", need_dx=l > 0
             )
             nabla_b.insert(0, xp.to_numpy(db)[:, None])
             nabla_w.insert(0, xp.to_numpy(dW).T)
         return nabla_b, nabla_w
 
     def evaluate(self, test_data: Iterable[tuple[Any, Any]]) -> int:
-        """How many inputs get the right answer: the number of the output neuron that is most active.
+        """Number of inputs for which the output neuron with the largest activation is the right one.
 
         Parameters
         ----------
         test_data : iterable of pairs (x, int)
-            Columns of shape (sizes[0], 1), and the number of the neuron that should be it.
+            Columns of shape (sizes[0], 1), and the index of the right output neuron.
         """
         pairs = list(test_data)
-        if not self._keeps("feedforward"):
+        if not self._not_overridden("feedforward"):
             return sum(int(np.argmax(self.feedforward(x)) == number) for x, number in pairs)
         try:
-            return sum(self._count_right(part) for part in _parts(pairs, _SLAB))
+            return sum(self._count_correct(part) for part in _chunks(pairs, _CHUNK_ROWS))
         except (TypeError, ValueError):
             self._check("test_data", pairs, ())
             raise
 
     def cost_derivative(self, output_activations: Any, y: Any) -> Any:
-        """Slope of the cost of one example, ``1/2 |a - y|^2``, in the output activations a: a - y."""
+        """Gradient of the cost of one example, ``1/2 |a - y|^2``, with respect to the output activations a: a - y."""
         return formulas.losses.quadratic(output_activations, y)[1]
 
     def to_mlp(self) -> MLP:
-        """A copy of this network as `mlp.MLP`, which can be saved, traced and drawn; its inputs are rows.
+        """A copy of this network as an `mlp.MLP`, which can be saved, traced and plotted; its inputs are rows.
 
         Examples
         --------
@@ -229,9 +231,9 @@ class Network:
         >>> bool(np.allclose(net.to_mlp().feedforward([[0.5, 1.0]]).T, net.feedforward([[0.5], [1.0]])))
         True
         """
-        return copy.deepcopy(self._loaded())
+        return copy.deepcopy(self._synced_mlp())
 
-    # -- training in whole epochs -------------------------------------------------------------------
+    # -- training by complete epochs ----------------------------------------------------------------
 
     def _descend(
         self,
@@ -244,42 +246,42 @@ class Network:
         shuffle: bool,
     ) -> None:
         epochs = require_count("epochs", epochs) if epochs else 0
-        at_once = self._keeps("update_mini_batch", "backprop", "cost_derivative")
-        tests = _as_tests(test_data)
-        if tests and self._keeps("evaluate", "feedforward"):
+        fast = self._not_overridden("update_mini_batch", "backprop", "cost_derivative")
+        tests = _test_list(test_data)
+        if tests and self._not_overridden("evaluate", "feedforward"):
             self._check("test_data", tests, ())
         self._mlp.choose_backend(len(pairs), epochs, size)
         for epoch in range(epochs):
             if shuffle:
                 random.shuffle(pairs)
-            if at_once:
+            if fast:
                 self._train("training_data", pairs, size, eta)
             else:
-                for mini_batch in _parts(pairs, size):
+                for mini_batch in _chunks(pairs, size):
                     self.update_mini_batch(mini_batch, eta)
             print(f"Epoch {epoch}: {self.evaluate(tests)} / {len(tests)}" if tests else f"Epoch {epoch} complete")
 
     def _train(self, name: str, pairs: list[tuple[Any, Any]], size: int, eta: float) -> None:
-        """Go once over the examples, in mini-batches of this size; what is not learnt whole is not learnt at all."""
+        """Train one epoch with mini-batches of this size; if it fails, the parameters do not change."""
         require_nonnegative("eta", eta)
-        _require_some(name, pairs)
-        net = self._loaded()
-        slab = max(_SLAB // size, 1) * size
-        stacked = map(self._stack, _parts(pairs, slab))
+        _require_pairs(name, pairs)
+        net = self._synced_mlp()
+        n_rows = max(_CHUNK_ROWS // size, 1) * size
+        stacked = map(self._stack, _chunks(pairs, n_rows))
         try:
             finite = all(
-                self._train_rows(x, y, size, eta) for x, y in (_ahead(stacked) if len(pairs) > slab else stacked)
+                self._train_rows(x, y, size, eta) for x, y in (_prefetch(stacked) if len(pairs) > n_rows else stacked)
             )
         except (TypeError, ValueError):
-            self._check(name, pairs, (self.sizes[-1], 1))  # knows which one it is
+            self._check(name, pairs, (self.sizes[-1], 1))  # names the invalid pair
             raise
         weights, biases = [W.T.copy() for W in net.weights], [b[:, None].copy() for b in net.biases]
         if not finite or not all(np.isfinite(array).all() for array in (*weights, *biases)):
-            raise _not_finite(pairs, eta)
+            raise _nonfinite_error(pairs, eta)
         self.weights, self.biases = weights, biases
 
     def _train_rows(self, x: Any, y: Any, size: int, eta: float) -> bool:
-        """Train the parameters on the device with these rows in this order; False where a loss is not finite."""
+        """Train the parameters on the device with the rows in this order; return False if a loss is not finite."""
         net = self._mlp
         n_batches = -(-len(x) // size)
         plan = EpochPlan(
@@ -290,24 +292,26 @@ class Network:
             learning_rates=np.full(n_batches, float(eta)),
             l2=np.zeros(n_batches),
         )
-        no_memory = net.xp.empty((0, net.plan.layout.n_parameters), net.dtype)
-        return net.xp.train_epoch(plan, x, y, None, net.parameters, no_memory).failed is None
+        no_state = net.xp.empty((0, net.plan.layout.n_parameters), net.dtype)
+        return net.xp.train_epoch(plan, x, y, None, net.parameters, no_state).failed is None
 
-    def _count_right(self, pairs: list[tuple[Any, Any]]) -> int:
-        answers = self._outputs(self._rows([x for x, _ in pairs], self.sizes[0])).argmax(axis=1)
+    def _count_correct(self, pairs: list[tuple[Any, Any]]) -> int:
+        predicted = self._outputs(self._rows([x for x, _ in pairs], self.sizes[0])).argmax(axis=1)
         numbers = np.array([number for _, number in pairs])
         if numbers.ndim != 1:
-            raise ShapeError(f"the answers have shape {numbers.shape[1:]}, and evaluate compares with single numbers.")
-        return int(np.count_nonzero(answers == numbers))
+            raise ShapeError(
+                f"each target has the shape {numbers.shape[1:]}, but evaluate needs the index of an output neuron."
+            )
+        return int(np.count_nonzero(predicted == numbers))
 
-    def _keeps(self, *methods: str) -> bool:
-        """Whether these methods are the ones above, so that what they do together may be done at once."""
+    def _not_overridden(self, *methods: str) -> bool:
+        """Whether no subclass overrides these methods, so that a faster equivalent may replace them."""
         return all(getattr(getattr(self, name), "__func__", None) is getattr(Network, name) for name in methods)
 
-    # -- between columns and rows -------------------------------------------------------------------
+    # -- conversion of columns and rows ----------------------------------------------------------------
 
     def _layers(self) -> list[tuple[Any, Any]]:
-        """W (n_in, n_out) and b (n_out,) of each layer on the device, as the lists hold them now."""
+        """W (n_in, n_out) and b (n_out,) of each layer on the device, from the current lists."""
         xp, dtype = self._mlp.xp, self._mlp.dtype
         shapes = [(y, x) for x, y in pairwise(self.sizes)]
         _check_shapes("weights", self.weights, shapes)
@@ -317,56 +321,58 @@ class Network:
             for w, b in zip(self.weights, self.biases, strict=True)
         ]
 
-    def _loaded(self) -> MLP:
-        """The framework's network, given the parameters that the lists hold now."""
+    def _synced_mlp(self) -> MLP:
+        """The framework's network, with the parameters of the current lists."""
         layers = self._layers()
         self._mlp.weights, self._mlp.biases = [W for W, _ in layers], [b for _, b in layers]
         return self._mlp
 
     def _outputs(self, x: Any) -> Array:
-        """What the network gives for rows of inputs on the device, as rows on the host."""
+        """Outputs for rows of inputs on the device, as rows on the host."""
         xp = self._mlp.xp
         for W, b in self._layers():
             x = xp.dense(x, W, b, "sigmoid")
         return xp.to_numpy(x)
 
     def _stack(self, pairs: list[tuple[Any, Any]]) -> tuple[Any, Any]:
-        """Pairs of columns as two matrices with a row for each pair, on the device."""
+        """Pairs of columns as two matrices on the device, with a row for each pair."""
         return self._rows([x for x, _ in pairs], self.sizes[0]), self._rows([y for _, y in pairs], self.sizes[-1])
 
     def _rows(self, columns: list[Any], n: int) -> Any:
         """Columns of n numbers as the rows of a matrix on the device."""
         xp = self._mlp.xp
         rows = np.empty((len(columns), n, 1), self._mlp.dtype)
-        for first in range(0, len(columns), _CACHED):
-            part = as_array("a column", columns[first : first + _CACHED], xp)
+        for first in range(0, len(columns), _CACHE_ROWS):
+            part = as_array("a column", columns[first : first + _CACHE_ROWS], xp)
             if part.shape[1:] != (n, 1):
-                raise ShapeError(f"the columns have shape {part.shape[1:]} and not {(n, 1)}.")
-            rows[first : first + _CACHED] = part
+                raise ShapeError(f"the columns have shape {part.shape[1:]}, not {(n, 1)}.")
+            rows[first : first + _CACHE_ROWS] = part
         return xp.asarray(rows[:, :, 0])
 
-    def _check(self, name: str, pairs: list[tuple[Any, Any]], wanted: tuple[int, ...]) -> None:
-        """Raise for the first pair that is not a column x and a y of the `wanted` shape."""
-        _require_some(name, pairs)
-        parts = ("x", (self.sizes[0], 1), 1), ("y", wanted, self.num_layers - 1)
+    def _check(self, name: str, pairs: list[tuple[Any, Any]], y_shape: tuple[int, ...]) -> None:
+        """Raise an error for the first pair that is not a column x and a y of the shape `y_shape`."""
+        _require_pairs(name, pairs)
+        parts = ("x", (self.sizes[0], 1), 1), ("y", y_shape, self.num_layers - 1)
         for i, pair in enumerate(pairs):
             place = name if name == "backprop" else f"{name}[{i}]"
             if not hasattr(pair, "__len__") or len(pair) != 2:
-                raise ShapeError(f"{place} is no pair: examples are tuples (x, y).")
+                raise ShapeError(f"{place} is not a pair: examples must be tuples (x, y).")
             for value, (part, shape, layer) in zip(pair, parts, strict=True):
                 if np.shape(value) != shape:
-                    raise ShapeError(f"{place}: {part} has shape {np.shape(value)}, and {_takes(layer, shape, value)}.")
+                    raise ShapeError(
+                        f"{place}: {part} has shape {np.shape(value)}, and {_expected(layer, shape, value)}."
+                    )
 
 
-_SLAB = 2500
-"""Examples that are gathered from the list at a time, so that memory does not grow with the list."""
+_CHUNK_ROWS = 2500
+"""Number of examples that are converted at a time, so that memory use does not grow with the list."""
 
-_CACHED = 500
-"""Columns that are gathered at a time: they stay in a cache on their way."""
+_CACHE_ROWS = 500
+"""Number of columns that are copied at a time, so that they stay in the CPU cache."""
 
 
 def sigmoid(z: Any) -> Any:
-    """The sigmoid function, 1 / (1 + e^-z), entry by entry.
+    """The sigmoid function 1 / (1 + e^-z), elementwise.
 
     Examples
     --------
@@ -377,7 +383,7 @@ def sigmoid(z: Any) -> Any:
 
 
 def sigmoid_prime(z: Any) -> Any:
-    """Slope of the sigmoid function, entry by entry.
+    """Derivative of the sigmoid function, elementwise.
 
     Examples
     --------
@@ -387,44 +393,46 @@ def sigmoid_prime(z: Any) -> Any:
     return formulas.activations.sigmoid_backward(1.0, sigmoid(z))
 
 
-def _as_tests(test_data: Iterable[tuple[Any, Any]] | None) -> list[tuple[Any, Any]]:
+def _test_list(test_data: Iterable[tuple[Any, Any]] | None) -> list[tuple[Any, Any]]:
     if test_data is None or isinstance(test_data, list):
         return test_data or []
     tests = list(test_data)
-    _require_some("test_data", tests)
+    _require_pairs("test_data", tests)
     return tests
 
 
-def _require_some(name: str, pairs: list[tuple[Any, Any]]) -> None:
+def _require_pairs(name: str, pairs: list[tuple[Any, Any]]) -> None:
     if not pairs:
         raise DataError(
-            f"{name} is empty. A zip can be gone through only once: make it a list to use it again, list(zip(...))."
+            f"{name} is empty. A zip can be iterated only once: to use it again, make it a list, list(zip(...))."
         )
 
 
-def _takes(layer: int, shape: tuple[int, ...], value: Any) -> str:
+def _expected(layer: int, shape: tuple[int, ...], value: Any) -> str:
     if not shape:
-        return "evaluate compares with the number of an output neuron: give int(np.argmax(y))"
+        return "evaluate needs the index of an output neuron: pass int(np.argmax(y))"
     fits = np.size(value) == shape[0]
-    return f"layer {layer} goes with columns of shape {shape}" + (f": reshape{shape} makes it one" if fits else "")
+    return f"layer {layer} needs columns of shape {shape}" + (f": use reshape{shape}" if fits else "")
 
 
-def _not_finite(pairs: list[tuple[Any, Any]], eta: float) -> MLPError:
-    """Why a weight is not finite after going over these examples."""
+def _nonfinite_error(pairs: list[tuple[Any, Any]], eta: float) -> MLPError:
+    """The error for weights that are not finite after training on these examples."""
     for i, example in enumerate(pairs):
         if not all(np.isfinite(part).all() for part in example):
             return DataError(
-                f"example {i}, in the order of this epoch, is not finite: leave it out. Nothing was learnt."
+                f"example {i}, in the order of this epoch, is not finite: remove it. The parameters were not changed."
             )
-    return ConfigurationError(f"with eta={eta:g} the weights are not finite any more: lower it. Nothing was learnt.")
+    return ConfigurationError(
+        f"with eta={eta:g} the weights are not finite: use a lower eta. The parameters were not changed."
+    )
 
 
-def _parts(items: list[Any], size: int) -> Iterator[list[Any]]:
+def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
     return (items[first : first + size] for first in range(0, len(items), size))
 
 
-def _ahead(items: Iterator[Any]) -> Iterator[Any]:
-    """The items, the next one being made by a thread while the present one is at work."""
+def _prefetch(items: Iterator[Any]) -> Iterator[Any]:
+    """The items; a thread computes the next item while the caller uses the current one."""
     with ThreadPoolExecutor(1) as pool:
         following = pool.submit(next, items, None)
         while (item := following.result()) is not None:
@@ -434,7 +442,9 @@ def _ahead(items: Iterator[Any]) -> Iterator[Any]:
 
 def _check_shapes(name: str, arrays: Sequence[Any], shapes: Sequence[tuple[int, int]]) -> None:
     if len(arrays) != len(shapes):
-        raise ShapeError(f"{name} holds {len(arrays)} arrays, and the network has {len(shapes)} layers.")
+        raise ShapeError(
+            f"{name} contains {len(arrays)} arrays, but the network needs {len(shapes)}, one for each layer."
+        )
     for number, (array, shape) in enumerate(zip(arrays, shapes, strict=True)):
         if np.shape(array) != shape:
-            raise ShapeError(f"{name}[{number}], of layer {number + 1}, has shape {np.shape(array)} and not {shape}.")
+            raise ShapeError(f"{name}[{number}] of layer {number + 1} has shape {np.shape(array)}, not {shape}.")

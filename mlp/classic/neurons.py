@@ -1,4 +1,4 @@
-"""One neuron, McCulloch and Pitts' neuron, and a layer of neurons."""
+"""A neuron, the McCulloch-Pitts neuron, and a layer of neurons."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Array = NDArray[Any]
 
 
 def layer(inputs: Any, weights: Any, biases: Any, activation: str = "identity", *, backend: str = "numpy") -> Array:
-    """What a layer of neurons gives: f(inputs · weightsᵀ + biases).
+    """Output of a layer of neurons: f(inputs · weightsᵀ + biases).
 
     Parameters
     ----------
     inputs : array_like, shape (n_inputs,) or (n, n_inputs)
         One example, or a batch of n.
     weights : array_like, shape (n_neurons, n_inputs)
-        One row for each neuron, as the notes write them: the transpose of a W of `mlp.MLP`.
+        One row for each neuron, as in the course notes; `mlp.MLP` uses the transpose.
     biases : array_like, shape (n_neurons,)
     activation : str
     backend : str
@@ -34,7 +34,7 @@ def layer(inputs: Any, weights: Any, biases: Any, activation: str = "identity", 
     Raises
     ------
     ShapeError
-        If a neuron has another number of weights than there are inputs.
+        If the number of weights of a neuron differs from the number of inputs.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def layer(inputs: Any, weights: Any, biases: Any, activation: str = "identity", 
            [ 8.9  , -1.81 ,  0.2  ],
            [ 1.41 ,  1.051,  0.026]])
 
-    Both matrices are (3, 4) here, so the product needs the transpose.  Without it:
+    Both matrices have the shape (3, 4), so the product needs the transpose. Without it:
 
     >>> import backends
     >>> xp = backends.get_backend("numpy")
@@ -64,8 +64,8 @@ The transpose of b fits: trans_b=True.
     x, W, b = (_floats(name, value) for name, value in (("inputs", inputs), ("weights", weights), ("biases", biases)))
     if W.ndim != 2 or b.shape != W.shape[:1]:
         raise ShapeError(
-            f"weights {W.shape} need a row for each neuron and biases {b.shape} a number for each: (neurons, inputs) "
-            "and (neurons,)."
+            f"weights {W.shape} and biases {b.shape} must have the shapes (neurons, inputs) and (neurons,): one row of "
+            "weights and one bias for each neuron."
         )
     if x.ndim not in (1, 2) or x.shape[-1] != W.shape[1]:
         raise ShapeError(
@@ -77,14 +77,14 @@ The transpose of b fits: trans_b=True.
 
 
 class Neuron:
-    """A neuron: a weighted sum of its inputs and a bias, held against a threshold.
+    """A neuron: the weighted sum of its inputs and a bias, compared with a threshold.
 
     Parameters
     ----------
     weights : array_like, shape (n,)
     bias : float
     threshold : float
-        The neuron fires where the weighted sum reaches it.
+        The neuron fires if the weighted sum reaches it.
 
     Examples
     --------
@@ -92,7 +92,7 @@ class Neuron:
     >>> neuron.weighted_sum([0, 1, 1]), neuron([0, 1, 1])
     (2.2, 1)
 
-    A threshold on one side of the inequality is a bias of opposite sign on the other:
+    A threshold is equivalent to a bias of the opposite sign:
 
     >>> neuron = Neuron([0.5, 1.5, 0.7], bias=-2.0)
     >>> round(neuron.weighted_sum([0, 1, 1]), 12), neuron([0, 1, 1]), neuron([1, 0, 1])
@@ -102,34 +102,34 @@ class Neuron:
     def __init__(self, weights: Any, bias: float = 0.0, threshold: float = 0.0) -> None:
         self.weights = _floats("weights", weights)
         if self.weights.ndim != 1:
-            raise ShapeError(f"the weights of one neuron are a list of numbers, not an array of {self.weights.shape}.")
+            raise ShapeError(f"the weights of one neuron must have one dimension, not the shape {self.weights.shape}.")
         self.bias, self.threshold = float(bias), float(threshold)
 
     def __repr__(self) -> str:
         return f"Neuron({self.weights.tolist()}, bias={self.bias:g}, threshold={self.threshold:g})"
 
     def weighted_sum(self, x: Any) -> Any:
-        """z = Σ w x + bias, for inputs of shape (n,) a float, for (rows, n) an array of shape (rows,)."""
+        """z = Σ w x + bias: a float for inputs of shape (n,), an array of shape (rows,) for (rows, n)."""
         z = layer(x, self.weights[None, :], [self.bias])[..., 0]
         return z if z.ndim else float(z)
 
     def __call__(self, x: Any) -> Any:
-        """1 where the weighted sum reaches the threshold, else 0."""
+        """1 if the weighted sum reaches the threshold, else 0."""
         return _fires(self.weighted_sum(x), self.threshold)
 
 
 class MPNeuron:
-    """McCulloch and Pitts' neuron: inputs and output are 0 or 1, and it fires where enough of its inputs are 1.
+    """The McCulloch-Pitts neuron: inputs and output are 0 or 1, and it fires if enough inputs are 1.
 
-    The sum z = Σ x over the exciting inputs is held against the threshold.  An inhibiting input that is 1 keeps
-    the neuron silent whatever the others are.
+    The sum z = Σ x over the excitatory inputs is compared with the threshold. If an inhibitory input is 1, the neuron
+    does not fire.
 
     Parameters
     ----------
     threshold : int
-        It fires where z >= threshold.
+        The neuron fires if z >= threshold.
     inhibiting : sequence of int
-        Positions of the inhibiting inputs.
+        Indices of the inhibitory inputs.
 
     References
     ----------
@@ -155,22 +155,22 @@ class MPNeuron:
 
     @classmethod
     def AND(cls, n: int = 2) -> MPNeuron:
-        """Fires where all of n inputs are 1."""
+        """Fires if all n inputs are 1."""
         return cls(require_count("n", n))
 
     @classmethod
     def OR(cls) -> MPNeuron:
-        """Fires where at least one input is 1, however many there are."""
+        """Fires if at least one input is 1, for any number of inputs."""
         return cls(1)
 
     @classmethod
     def NOT(cls) -> MPNeuron:
-        """Fires where its one input, which inhibits, is 0."""
+        """Fires if its single, inhibitory input is 0."""
         return cls(0, inhibiting=(0,))
 
     @classmethod
     def majority(cls, n: int = 3) -> MPNeuron:
-        """Fires where more than half of n inputs are 1."""
+        """Fires if more than half of the n inputs are 1."""
         return cls(require_count("n", n) // 2 + 1)
 
     def __call__(self, x: Any) -> Any:
@@ -192,19 +192,19 @@ class MPNeuron:
         x = _floats("x", x)
         if x.ndim not in (1, 2) or x.shape[-1] <= max(self.inhibiting, default=0):
             raise ShapeError(
-                f"x {x.shape} must be (n,) or (rows, n), n inputs for one neuron, and inhibiting={self.inhibiting} "
-                "counts them from 0."
+                f"x {x.shape} must have the shape (n,) or (rows, n) for n inputs, and the indices "
+                f"inhibiting={self.inhibiting} must be less than n."
             )
         if not np.isin(x, (0, 1)).all():
-            raise DataError("the inputs of a McCulloch-Pitts neuron are 0 or 1; for other numbers use Neuron.")
+            raise DataError("the inputs of a McCulloch-Pitts neuron must be 0 or 1; for other numbers use Neuron.")
         z = np.delete(x, self.inhibiting, axis=-1).sum(axis=-1)
-        silenced = x[..., self.inhibiting].any(axis=-1)
-        return _fires(np.where(silenced, -np.inf, z), self.threshold)
+        inhibited = x[..., self.inhibiting].any(axis=-1)
+        return _fires(np.where(inhibited, -np.inf, z), self.threshold)
 
 
 def _fires(z: Any, threshold: float) -> Any:
     if np.isnan(z).any():
-        raise DataError("the weighted sum is NaN, which is on neither side of a threshold; look at the inputs.")
+        raise DataError("the weighted sum is NaN, which cannot be compared with the threshold; check the inputs.")
     xp = get_backend("numpy")
     y = xp.activate(np.atleast_1d(z) - threshold, "step").astype(np.int64)
     return y if np.ndim(z) else int(y[0])

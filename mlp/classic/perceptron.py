@@ -1,4 +1,4 @@
-"""The perceptron, its learning rule, and the bound on its mistakes."""
+"""The perceptron, its learning rule, and the upper bound of its mistakes."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ logger = logging.getLogger("mlp")
 
 @dataclass(frozen=True)
 class Learning:
-    """How a perceptron's learning went.
+    """Result of training a perceptron.
 
     Attributes
     ----------
     mistakes : tuple of int
-        Rows on the wrong side in each epoch: as they were visited for the step, after the epoch for the sigmoid.
+        Misclassified rows of each epoch: counted at each row's visit for the step, after the epoch for the sigmoid.
     losses : tuple of float
-        Mean log-loss of each epoch; empty for the step, which has none.
+        Mean log-loss of each epoch; empty for the step.
     bound : float or None
-        `mistake_bound`, times m where each update is the mean over m rows; infinite where no line parts the classes.
-        None where the theorem does not speak: of the sigmoid, and of weights that did not begin at zero.
+        `mistake_bound`, times m if each update is the mean over m rows; infinite if the classes are not separable.
+        None if the theorem does not apply: for the sigmoid, and for initial weights other than zero.
     converged : bool
         Whether the last epoch made no mistake.
     verdict : str
-        The same in words.
+        The result in one sentence.
     """
 
     mistakes: tuple[int, ...]
@@ -45,10 +45,10 @@ class Learning:
 
 
 class Perceptron:
-    """Rosenblatt's perceptron: z = w0 + Σ w x, and the answer is 1 where z >= 0, else 0.
+    """Rosenblatt's perceptron: z = w0 + Σ w x, and the output is 1 if z >= 0, else 0.
 
-    It begins with weights of zero and learns by w <- w - (α/m) Σ (answer - y) x over m rows, for the bias w0 with
-    x = 1.  With a sigmoid for the step, (answer - y) x is the slope of the log-loss, and the same rule is gradient
+    Its weights start at zero. The learning rule is w <- w - (α/m) Σ (output - y) x over m rows; for the bias w0, x = 1.
+    With a sigmoid instead of the step, (output - y) x is the gradient of the log-loss, and the rule is gradient
     descent.
 
     Parameters
@@ -71,7 +71,7 @@ class Perceptron:
 
     Examples
     --------
-    AND can be learnt, and within the bound of the perceptron theorem; XOR cannot:
+    AND can be learnt, within the bound of the perceptron theorem; XOR cannot:
 
     >>> X = [[0, 0], [0, 1], [1, 0], [1, 1]]
     >>> perceptron = Perceptron(2)
@@ -81,10 +81,10 @@ class Perceptron:
     >>> perceptron.predict(X), perceptron.weights, perceptron.bias
     (array([0, 0, 0, 1]), array([2., 1.]), -3.0)
     >>> print(Perceptron(2).fit(X, [0, 1, 1, 0]).verdict)
-    not separable: no straight line (plane) parts the two classes, so the rule never comes to rest; epoch 100 made 4 \
+    not separable: no straight line (plane) separates the two classes, so the rule does not converge; epoch 100 made 4 \
 mistakes.
 
-    With the sigmoid and the log-loss, over all rows at once:
+    With the sigmoid and the log-loss, with one update per epoch over all rows:
 
     >>> perceptron = Perceptron(2, activation="sigmoid", learning_rate=5.0)
     >>> learning = perceptron.fit(X, [0, 1, 1, 1], epochs=200, per_row=False)
@@ -122,21 +122,21 @@ mistakes.
         return float(self._net.biases[0][0])
 
     def predict(self, X: Any) -> Array:
-        """The answers 0 and 1, shape (n,), to rows of inputs, shape (n, n_inputs)."""
-        answers: Array = (self._net.feedforward(X)[:, 0] >= 0.5).astype(np.int64)
-        return answers
+        """The outputs 0 or 1, shape (n,), for rows of inputs, shape (n, n_inputs)."""
+        outputs: Array = (self._net.feedforward(X)[:, 0] >= 0.5).astype(np.int64)
+        return outputs
 
     def fit(self, X: Any, y: Any, *, epochs: int = 100, per_row: bool = True) -> Learning:
-        """Learn; with the step, until an epoch makes no mistake.
+        """Train; with the step, until an epoch makes no mistake.
 
         Parameters
         ----------
         X : array_like, shape (n, n_inputs)
         y : array_like of 0 and 1, shape (n,)
         epochs : int
-            At most.
+            Maximum number of epochs.
         per_row : bool
-            Change the weights after each row, or once an epoch by the mean over all rows.
+            Update the weights after each row, or once per epoch with the mean over all rows.
 
         Returns
         -------
@@ -151,9 +151,9 @@ mistakes.
         size = 1 if per_row else len(X)
         if self.activation == "sigmoid":
             return self._descend(X, y, epochs, size)
-        begins_at_zero = not self.weights.any() and not self.bias
+        starts_at_zero = not self.weights.any() and not self.bias
         bound: float | None = size * mistake_bound(X, y)
-        if bound != np.inf and not begins_at_zero:
+        if bound != np.inf and not starts_at_zero:
             bound = None
         mistakes: list[int] = []
         while len(mistakes) < epochs and 0 not in mistakes:
@@ -164,18 +164,18 @@ mistakes.
         return Learning(tuple(mistakes), (), bound, mistakes[-1] == 0, verdict)
 
     def _correct(self, X: Array, y: Array) -> int:
-        """Take one step of the learning rule; returns how many of these rows were on the wrong side."""
+        """Take one step of the learning rule, and return the number of misclassified rows."""
         xp, layout, parameters = self._net.xp, self._net.plan.layout, self._net.parameters
         [(W, b)] = layout.layers(parameters)
         x = xp.asarray(X)
-        answer = xp.dense(x, W, b, "step")
-        wrong = answer - xp.asarray(y[:, None])
+        output = xp.dense(x, W, b, "step")
+        error = output - xp.asarray(y[:, None])
         gradient = xp.empty(parameters.shape, parameters.dtype)
         [(dW, db)] = layout.layers(gradient)
-        xp.dense_backward(wrong / len(X), x, answer, W, "identity", dW=dW, db=db, need_dx=False)
-        no_memory = xp.empty((0, len(parameters)), parameters.dtype)
-        xp.update(formulas.Rule("sgd", {}), parameters, gradient, no_memory, 1, self.learning_rate)
-        return int(np.count_nonzero(xp.to_numpy(wrong)))
+        xp.dense_backward(error / len(X), x, output, W, "identity", dW=dW, db=db, need_dx=False)
+        no_state = xp.empty((0, len(parameters)), parameters.dtype)
+        xp.update(formulas.Rule("sgd", {}), parameters, gradient, no_state, 1, self.learning_rate)
+        return int(np.count_nonzero(xp.to_numpy(error)))
 
     def _descend(self, X: Array, y: Array, epochs: int, size: int) -> Learning:
         mistakes: list[int] = []
@@ -192,10 +192,10 @@ mistakes.
 
 
 def mistake_bound(X: Any, y: Any) -> float:
-    """The perceptron theorem: how many mistakes the rule can make, row by row from weights of zero, R² / γ².
+    """The bound R² / γ² of the perceptron theorem, for updates after each row and initial weights of zero.
 
-    R is the length of the longest row, the 1 of the bias counted in, and γ the margin: the distance of the nearest
-    row from the plane through the origin that parts the classes best.
+    The rule cannot make more mistakes than this. R is the length of the longest row, including the 1 of the bias. The
+    margin γ is the distance of the nearest row from the plane through the origin that separates the classes best.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def mistake_bound(X: Any, y: Any) -> float:
     Returns
     -------
     float
-        Infinite where no plane parts the classes.
+        Infinite if no plane separates the classes.
 
     References
     ----------
@@ -222,26 +222,26 @@ def mistake_bound(X: Any, y: Any) -> float:
     ones, sign = np.ones(len(X)), np.where(y == 1, 1, -1)[:, None]
     rows = np.column_stack([X, ones])
     radius = np.linalg.norm(rows, axis=1).max()
-    _, margin = _parting_plane(sign * rows / radius)
+    _, margin = _separating_plane(sign * rows / radius)
     if margin:
         return float(1 / margin**2)
-    # of rows far from the origin the margin drowns in rounding; a plane found about their own middle has one as well
+    # for rows far from the origin, the margin is lost in rounding; so find the plane for centred and scaled rows
     centre, spread = X.mean(axis=0), X.std(axis=0)
     spread[spread == 0] = 1
-    normal, margin = _parting_plane(sign * np.column_stack([(X - centre) / spread, ones]))
-    slopes = normal[:-1] / spread
-    length = np.linalg.norm(np.append(slopes, normal[-1] - centre @ slopes))
+    normal, margin = _separating_plane(sign * np.column_stack([(X - centre) / spread, ones]))
+    weights = normal[:-1] / spread
+    length = np.linalg.norm(np.append(weights, normal[-1] - centre @ weights))
     return float((radius * length / margin) ** 2) if margin else np.inf
 
 
-def _parting_plane(signed: Array) -> tuple[Array, float]:
-    """Unit normal of the plane through the origin with all rows farthest on one side, and that margin; 0 if none is."""
+def _separating_plane(signed: Array) -> tuple[Array, float]:
+    """Unit normal of the plane through the origin with the largest margin to all rows, and the margin; 0 if none."""
     from scipy.optimize import nnls
 
-    # the best plane's normal is the point nearest to the origin in the convex hull of the signed rows, which is what
-    # non-negative least squares finds once "the shares sum to 1" stands below them as one more equation
-    shares, _ = nnls(np.vstack([signed.T, np.ones(len(signed))]), np.append(np.zeros(signed.shape[1]), 1.0))
-    normal = shares @ signed / shares.sum()
+    # the normal is the point of the convex hull of the signed rows that is nearest to the origin; non-negative least
+    # squares finds it, with "the coefficients sum to 1" as an additional equation
+    coefficients, _ = nnls(np.vstack([signed.T, np.ones(len(signed))]), np.append(np.zeros(signed.shape[1]), 1.0))
+    normal = coefficients @ signed / coefficients.sum()
     normal /= max(np.linalg.norm(normal), np.finfo(float).tiny)
     margin = float((signed @ normal).min())
     return normal, margin if margin > 1e-9 else 0.0
@@ -256,19 +256,19 @@ def _check(X: Any, y: Any, n_inputs: int | None) -> tuple[Array, Array]:
     X = check_inputs(X.astype(np.float64), X.shape[-1] if n_inputs is None else n_inputs, np.float64, xp)
     y = as_array("y", y, xp)
     if y.shape != X.shape[:1]:
-        raise ShapeError(f"y {y.shape} must be ({len(X)},): one answer for each row of X.")
+        raise ShapeError(f"y {y.shape} must have the shape ({len(X)},): one target for each row of X.")
     if not np.isin(y, (0, 1)).all():
-        raise DataError("y holds other numbers than 0 and 1, the two answers of a perceptron.")
+        raise DataError("y contains numbers other than 0 and 1, the two outputs of a perceptron.")
     return X, y.astype(np.float64)
 
 
 def _verdict(mistakes: list[int], bound: float | None) -> str:
     if bound == np.inf:
         return (
-            "not separable: no straight line (plane) parts the two classes, so the rule never comes to rest; "
+            "not separable: no straight line (plane) separates the two classes, so the rule does not converge; "
             f"epoch {len(mistakes)} made {mistakes[-1]} mistakes."
         )
-    limit = "" if bound is None else f", {sum(mistakes)} in all, where the theorem allows {bound:.6g}"
+    total = "" if bound is None else f", {sum(mistakes)} in total; the theorem allows {bound:.6g}"
     if mistakes[-1] == 0:
-        return f"converged: epoch {len(mistakes)} made no mistake{limit}."
-    return f"not there yet: epoch {len(mistakes)} made {mistakes[-1]} mistakes{limit}."
+        return f"converged: epoch {len(mistakes)} made no mistake{total}."
+    return f"not converged: epoch {len(mistakes)} made {mistakes[-1]} mistakes{total}."

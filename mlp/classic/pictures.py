@@ -1,4 +1,4 @@
-"""Two experiments as pictures: ways down a cost surface, and lines bent onto a sine."""
+"""Plots of two experiments: gradient descent on a cost surface, and networks fitted to a sine."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 from mlp.classic.descent import Descents, Path
 from mlp.classic.experiments import SineFits
-from mlp.inspection.plots.style import BLUE, GREY, ON_DARK, ON_LIGHT, VERMILION, bare, label_outer, new_panels
+from mlp.inspection.plots.style import BLUE, GREY, ON_DARK, ON_LIGHT, VERMILION, label_outer, new_panels, remove_clutter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 def descent(descents: Descents) -> Figure:
-    """The cost surface of a neuron ``y = w x + b`` with the path of each kind of gradient descent, a panel for each.
+    """The cost surface of a neuron ``y = w x + b`` with the path of each gradient descent, one panel for each.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def descent(descents: Descents) -> Figure:
     ['full batch', 'one row', '16 rows']
     """
     surface, paths = descents.surface, descents.paths
-    figure, panels = new_panels(len(paths), 2, 2.9, more=0.9, width=6.4, shared=True)
+    figure, panels = new_panels(len(paths), 2, 2.9, extra=0.9, width=6.4, shared=True)
     levels = np.geomspace(max(0.999 * surface.cost.min(), 1e-12), 1.001 * surface.cost.max(), 14)
     for axes, path in zip(panels, paths, strict=True):
         filled = axes.contourf(surface.w, surface.b, surface.cost, levels, cmap="cividis", norm="log")
@@ -42,9 +42,9 @@ def descent(descents: Descents) -> Figure:
         _draw_path(axes, path)
         axes.set(xlim=(surface.w[0], surface.w[-1]), ylim=(surface.b[0], surface.b[-1]))
     label_outer(panels, 2, "weight w", "bias b")
-    marks = [float(f"{mark:.1g}") for mark in np.geomspace(levels[1], levels[-1], 5)]
+    ticks = [float(f"{tick:.1g}") for tick in np.geomspace(levels[1], levels[-1], 5)]
     bar = figure.colorbar(filled, ax=panels, label="cost: mean over all rows", shrink=0.8)
-    bar.set_ticks(marks, labels=[f"{mark:g}" for mark in marks])
+    bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
     bar.minorticks_off()
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     return figure
@@ -59,7 +59,7 @@ def _draw_path(axes: Any, path: Path) -> None:
 
 
 def sine(fits: SineFits) -> Figure:
-    """A sine wave, and what networks of more and more neurons make of it; a panel for each.
+    """A sine wave, and the fits of networks with more and more neurons; one panel for each.
 
     Parameters
     ----------
@@ -77,12 +77,12 @@ def sine(fits: SineFits) -> Figure:
     >>> [axes.get_title().splitlines()[0] for axes in figure.axes]
     ['linear', '1 neuron', '8 neurons']
     """
-    figure, panels = new_panels(len(fits.fits), 3, 2.5, more=0.5, width=8.1, shared=True)
+    figure, panels = new_panels(len(fits.fits), 3, 2.5, extra=0.5, width=8.1, shared=True)
     for axes, (name, fit) in zip(panels, fits.fits.items(), strict=True):
         axes.plot(fits.x, fits.y, color=GREY, linewidth=4, alpha=0.6)
         axes.plot(fits.x, fit, color=VERMILION if name == "linear" else BLUE, linewidth=1.8)
         axes.set_title(f"{name}\nmean squared error {fits.losses[name]:.2g}", fontsize="medium")
         axes.set_xticks([-np.pi, 0, np.pi], ["−π", "0", "π"])
-        bare(axes)
+        remove_clutter(axes)
     label_outer(panels, 3, "x", "sin x (grey) and its fit")
     return figure

@@ -1,4 +1,4 @@
-"""The twelve steps of the notes' algorithm, in numbers."""
+"""Back-propagation in the twelve steps of the course notes, with all numbers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from mlp.validation import as_array, check_inputs, require_count, require_positi
 Array = NDArray[Any]
 
 SAMPLES = ((1, 0, 1, 0), (1, 0, 1, 1), (0, 1, 0, 1))
-"""The notes' three samples of four inputs."""
+"""The three samples of the course notes, with four inputs each."""
 
-ANSWERS = (1, 1, 0)
-"""What the network is to answer to each."""
+TARGETS = (1, 1, 0)
+"""The targets of the samples."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Step:
         From 1.
     name, formula : str
     values : dict of str to ndarray
-        What the step came to, by the names that the formulas use.
+        Results of the step, by the names in the formulas.
     """
 
     number: int
@@ -41,17 +41,17 @@ class Step:
 
 def twelve_steps(
     X: Any = SAMPLES,
-    y: Any = ANSWERS,
+    y: Any = TARGETS,
     n_hidden: int = 3,
     *,
     learning_rate: float = 0.1,
     seed: int = 0,
     backend: str = "numpy",
 ) -> tuple[Step, ...]:
-    """Go once through back-propagation for a network of one hidden layer of sigmoids and a sigmoid output.
+    """One training step of a network with one sigmoid hidden layer and a sigmoid output, by back-propagation.
 
-    The error is answer minus output and the slopes are summed over the samples, as in the notes: for m samples the
-    same as one step of `mlp.MLP` with the quadratic cost and m times the learning rate.
+    As in the course notes, the error is target minus output, and gradients are summed over the m samples. The result
+    is that of one step of `mlp.MLP` with the quadratic cost and m times the learning rate.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def twelve_steps(
     learning_rate : float
         η.
     seed : int
-        Of the weights and biases, drawn from U(0, 1).
+        For the weights and biases, drawn from U(0, 1).
     backend : str
 
     Returns
@@ -73,13 +73,13 @@ def twelve_steps(
     >>> steps = twelve_steps()
     >>> for step in steps:
     ...     print(f"{step.number:2} {step.name}: {step.formula}")
-     1 read the inputs and the answers: X, y
+     1 read the inputs and the targets: X, y
      2 draw weights and biases: wh, bh, wout, bout ~ U(0, 1)
      3 input of the hidden layer: hidden_input = X·wh + bh
      4 activation of the hidden layer: hidden = σ(hidden_input)
      5 output: output = σ(hidden·wout + bout)
      6 error of the output: E = y - output
-     7 slopes of both layers: slope_out = output ⊙ (1 - output), slope_hidden = hidden ⊙ (1 - hidden)
+     7 derivatives of both activations: slope_out = output ⊙ (1 - output), slope_hidden = hidden ⊙ (1 - hidden)
      8 delta of the output: d_out = E ⊙ slope_out
      9 error of the hidden layer: E_hidden = d_out·woutᵀ
     10 delta of the hidden layer: d_hidden = E_hidden ⊙ slope_hidden
@@ -90,33 +90,33 @@ def twelve_steps(
     """
     xp = get_backend(backend)
     require_positive("learning_rate", learning_rate)
-    inputs, answers = _check(X, y)
-    sizes = inputs.shape[1], require_count("n_hidden", n_hidden), answers.shape[1]
+    inputs, targets = _check(X, y)
+    sizes = inputs.shape[1], require_count("n_hidden", n_hidden), targets.shape[1]
     draw = np.random.default_rng(seed).uniform
     drawn = draw(size=sizes[:2]), draw(size=sizes[1]), draw(size=sizes[1:]), draw(size=sizes[2])
-    x, target, wh, bh, wout, bout = (xp.asarray(array) for array in (inputs, answers, *drawn))
+    x, target, wh, bh, wout, bout = (xp.asarray(array) for array in (inputs, targets, *drawn))
 
     hidden_input = xp.dense(x, wh, bh)
     hidden = xp.activate(hidden_input, "sigmoid")
     output = xp.dense(hidden, wout, bout, "sigmoid")
     error = target - output
-    one_out, one_hidden = (xp.zeros(a.shape, a.dtype) + 1 for a in (output, hidden))
-    slope_out = xp.activate_backward(one_out, output, "sigmoid")
-    slope_hidden = xp.activate_backward(one_hidden, hidden, "sigmoid")
+    ones_out, ones_hidden = (xp.zeros(a.shape, a.dtype) + 1 for a in (output, hidden))
+    slope_out = xp.activate_backward(ones_out, output, "sigmoid")
+    slope_hidden = xp.activate_backward(ones_hidden, hidden, "sigmoid")
     d_out = xp.activate_backward(error, output, "sigmoid")
     error_hidden, d_wout, d_bout = xp.dense_backward(d_out, hidden, output, wout)
     d_hidden = xp.activate_backward(error_hidden, hidden, "sigmoid")
     _, d_wh, d_bh = xp.dense_backward(d_hidden, x, hidden, wh, need_dx=False)
 
     steps: list[tuple[str, str, dict[str, Any]]] = [
-        ("read the inputs and the answers", "X, y", {"X": x, "y": target}),
+        ("read the inputs and the targets", "X, y", {"X": x, "y": target}),
         ("draw weights and biases", "wh, bh, wout, bout ~ U(0, 1)", {"wh": wh, "bh": bh, "wout": wout, "bout": bout}),
         ("input of the hidden layer", "hidden_input = X·wh + bh", {"hidden_input": hidden_input}),
         ("activation of the hidden layer", "hidden = σ(hidden_input)", {"hidden": hidden}),
         ("output", "output = σ(hidden·wout + bout)", {"output": output}),
         ("error of the output", "E = y - output", {"E": error}),
         (
-            "slopes of both layers",
+            "derivatives of both activations",
             "slope_out = output ⊙ (1 - output), slope_hidden = hidden ⊙ (1 - hidden)",
             {"slope_out": slope_out, "slope_hidden": slope_hidden},
         ),
@@ -145,5 +145,5 @@ def _check(X: Any, y: Any) -> tuple[Array, Array]:
     X, y = as_array("X", X, host), as_array("y", y, host)
     inputs = check_inputs(X.astype(np.float64), X.shape[-1] if X.ndim else 0, np.float64, host)
     if y.ndim not in (1, 2) or len(y) != len(inputs):
-        raise ShapeError(f"y {y.shape} must have a row for each of the {len(inputs)} rows of X.")
+        raise ShapeError(f"y {y.shape} must have one row for each of the {len(inputs)} rows of X.")
     return inputs, y.astype(np.float64).reshape(len(y), -1)

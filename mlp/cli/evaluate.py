@@ -30,7 +30,7 @@ def evaluate(model: str, data: str, **options: Any) -> None:
     """
     from mlp import persistence
     from mlp.cli.rows import load_rows
-    from mlp.inspection.answers import Answers
+    from mlp.inspection.predictions import ClassPredictions
     from mlp.io import runs
 
     path = runs.model_path(model)
@@ -43,8 +43,12 @@ def evaluate(model: str, data: str, **options: Any) -> None:
         "score": score, "score_name": score_name(net.task),
     }  # fmt: skip
     if net.task != "numbers" and rows.y.ndim == 1:
-        answers = Answers.of(net, rows.X, rows.y)
-        document |= {"classes": answers.classes, **answers.by_class(), "confusion": answers.confusion.tolist()}
+        predictions = ClassPredictions.of(net, rows.X, rows.y)
+        document |= {
+            "classes": predictions.classes,
+            **predictions.by_class(),
+            "confusion": predictions.confusion.tolist(),
+        }
     if options["as_json"]:
         say_json(document)
         return

@@ -1,1 +1,1 @@
-"""What looks inside networks: traces, gradient checks, figures of classifiers, pictures and reports."""
+"""Tools to inspect networks: traces, gradient checks, classification metrics, plots and reports."""

@@ -1,4 +1,4 @@
-"""Where a network of two inputs draws the line, at one epoch or as it learns."""
+"""Decision boundary of a network with two inputs, at one or at several epochs."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError
-from mlp.inspection.answers import Answers, class_names
-from mlp.inspection.plots.style import COLOURS, MARKS, ON_DARK, ON_LIGHT, WIDTH, label_outer, literal, new_panels
+from mlp.inspection.plots.style import COLOURS, MARKERS, ON_DARK, ON_LIGHT, WIDTH, label_outer, new_panels, plain_text
 from mlp.inspection.plots.weights import feature_names
+from mlp.inspection.predictions import ClassPredictions, class_names
 from mlp.training import evaluate_rows
 
 if TYPE_CHECKING:
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from mlp.network import FeedForward
 
 GRID = 160
-"""Points of the map along each axis."""
+"""Number of grid points along each axis."""
 
-POINTS = 600
-"""Of more rows, so many are drawn."""
+MAX_POINTS = 600
+"""Maximum number of rows that are drawn."""
 
 
 def boundary(nets: FeedForward | Mapping[int, FeedForward], X: Any, y: Any) -> Figure:
-    """What a network of two inputs answers all over the plane, with the data on top.
+    """Predictions of a network over the plane of its two inputs, with the data as points.
 
-    Each class has its colour, the deeper the surer the network is; black lines are where it is undecided.  For
-    regression the colour is the output.
+    Each class has a colour, which is stronger where the network is more certain. Black lines are the decision
+    boundaries. For regression the colour is the output.
 
     Parameters
     ----------
     nets : MLP, or mapping of epoch to MLP
-        A panel for each; `Snapshots` collects them while a network trains.
+        One panel for each network; `Snapshots` collects them during training.
     X : array_like, shape (n, 2)
     y : array_like, shape (n,) or (n, n_out)
 
@@ -46,7 +46,7 @@ def boundary(nets: FeedForward | Mapping[int, FeedForward], X: Any, y: Any) -> F
     Raises
     ------
     ConfigurationError
-        If there is no network, or not two inputs, or more classes than there are colours.
+        If there is no network, or it does not have two inputs, or it has more classes than there are colours.
 
     Examples
     --------
@@ -61,54 +61,56 @@ def boundary(nets: FeedForward | Mapping[int, FeedForward], X: Any, y: Any) -> F
     by_epoch = dict(nets) if isinstance(nets, Mapping) else {None: nets}
     net = _first(list(by_epoch.values()))
     X = np.asarray(X, np.float64)
-    numbers, across = net.task == "numbers", min(len(by_epoch), 3)
+    regression, across = net.task == "numbers", min(len(by_epoch), 3)
     width = 2.9 * across if across > 1 else WIDTH
-    classes = [] if numbers else [literal(name, 16) for name in class_names(net)]
+    classes = [] if regression else [plain_text(name, 16) for name in class_names(net)]
     columns = _columns(classes, width)
-    uneven = len(by_epoch) % across > 0  # then axes are labelled between the rows too
-    more = 0.8 + 0.22 * -(-len(classes) // columns) + 0.6 * uneven
-    height = width / across + 0.15 * (across > 1)  # epochs take a line more
-    figure, panels = new_panels(len(by_epoch), across, height, more=more, width=width, shared=True)
-    for axes, (epoch, each) in zip(panels, by_epoch.items(), strict=True):
-        (_draw_numbers if numbers else _draw_classes)(axes, each, X, y)
-        axes.set_title(_title(epoch, each, evaluate_rows(each, X, y)[1]), fontsize="medium")
+    uneven = len(by_epoch) % across > 0  # then there are axis labels between the rows of panels too
+    extra = 0.8 + 0.22 * -(-len(classes) // columns) + 0.6 * uneven
+    height = width / across + 0.15 * (across > 1)  # the epoch is a second line of the title
+    figure, panels = new_panels(len(by_epoch), across, height, extra=extra, width=width, shared=True)
+    for axes, (epoch, network) in zip(panels, by_epoch.items(), strict=True):
+        (_draw_regression if regression else _draw_classes)(axes, network, X, y)
+        axes.set_title(_title(epoch, network, evaluate_rows(network, X, y)[1]), fontsize="medium")
         axes.set_box_aspect(1)
     scaled = " (scaled)" if net.preprocessing is not None else ""
-    x_name, y_name = (literal(name, 18) + scaled for name in feature_names(net))
+    x_name, y_name = (plain_text(name, 18) + scaled for name in feature_names(net))
     label_outer(panels, across, x_name, y_name)
-    if numbers:
+    if regression:
         figure.colorbar(panels[0].images[0], ax=panels, label="output (area) and target (points)", shrink=0.8)
     else:
-        marks = panels[0].get_legend_handles_labels()[0]
-        figure.legend(marks, classes, title="class", loc="outside lower center", ncols=columns, frameon=False)
+        markers = panels[0].get_legend_handles_labels()[0]
+        figure.legend(markers, classes, title="class", loc="outside lower center", ncols=columns, frameon=False)
     return figure
 
 
 def _first(nets: list[FeedForward]) -> FeedForward:
-    """The first of the networks, if they can be drawn."""
+    """The first of the networks; raise an error if it cannot be drawn."""
     if not nets:
-        raise ConfigurationError("there is no network to draw; Snapshots keeps those of the epochs it is told.")
+        raise ConfigurationError(
+            "there is no network to draw: the mapping is empty. Check the epochs given to Snapshots."
+        )
     net = nets[0]
     if net.sizes[0] != 2:
         raise ConfigurationError(f"a decision boundary is drawn over two inputs, and this network has {net.sizes[0]}.")
     if net.task != "numbers" and net.sizes[-1] > len(COLOURS):
-        raise ConfigurationError(f"{net.sizes[-1]} classes are more than the {len(COLOURS)} colours there are.")
+        raise ConfigurationError(f"{net.sizes[-1]} classes are more than the {len(COLOURS)} available colours.")
     return net
 
 
 def _title(epoch: int | None, net: FeedForward, score: float) -> str:
-    when = "" if epoch is None else f"epoch {epoch}\n" if epoch else "before training\n"
-    return when + (f"R² {score:.3f}" if net.task == "numbers" else f"accuracy {100 * score:.1f} %")
+    prefix = "" if epoch is None else f"epoch {epoch}\n" if epoch else "before training\n"
+    return prefix + (f"R² {score:.3f}" if net.task == "numbers" else f"accuracy {100 * score:.1f} %")
 
 
 def _columns(names: list[str], width: float) -> int:
-    """Columns of a legend with those names, at ten letters an inch."""
-    room = int(10 * width / (max(map(len, names), default=0) + 5))
-    return max(1, min(len(names), room, 4))
+    """Number of legend columns for these names, at ten characters per inch."""
+    n_fitting = int(10 * width / (max(map(len, names), default=0) + 5))
+    return max(1, min(len(names), n_fitting, 4))
 
 
-def _plane(X: NDArray[Any]) -> tuple[NDArray[Any], list[float]]:
-    """Points all over the data, shape (GRID * GRID, 2), and the extent of them."""
+def _grid(X: NDArray[Any]) -> tuple[NDArray[Any], list[float]]:
+    """Grid points that cover the data, shape (GRID * GRID, 2), and their extent."""
     low, high = X.min(axis=0), X.max(axis=0)
     margin = 0.08 * np.where(high > low, high - low, 1.0)
     (x0, y0), (x1, y1) = low - margin, high + margin
@@ -117,8 +119,8 @@ def _plane(X: NDArray[Any]) -> tuple[NDArray[Any], list[float]]:
 
 
 def _draw_classes(axes: Any, net: FeedForward, X: NDArray[Any], y: Any) -> None:
-    answers = Answers.of(net, X, y)
-    points, extent = _plane(X)
+    target = ClassPredictions.of(net, X, y).target
+    points, extent = _grid(X)
     outputs = net.feedforward(points).astype(np.float64)
     if outputs.shape[1] == 1:
         outputs = np.hstack([1 - outputs, outputs])
@@ -126,20 +128,21 @@ def _draw_classes(axes: Any, net: FeedForward, X: NDArray[Any], y: Any) -> None:
     axes.imshow(image, origin="lower", extent=extent, aspect="auto", interpolation="bilinear")
     k = outputs.shape[1]
     for code in range(k if k > 2 else 1):
-        ahead = outputs[:, code] - np.delete(outputs, code, axis=1).max(axis=1)
-        if ahead.min() < 0 < ahead.max():
-            axes.contour(ahead.reshape(GRID, GRID), [0.0], extent=extent, colors=ON_LIGHT, linewidths=1)
-    shown = np.linspace(0, len(X) - 1, min(len(X), POINTS)).round().astype(int)
+        margin = outputs[:, code] - np.delete(outputs, code, axis=1).max(axis=1)
+        if margin.min() < 0 < margin.max():
+            axes.contour(margin.reshape(GRID, GRID), [0.0], extent=extent, colors=ON_LIGHT, linewidths=1)
+    shown = np.linspace(0, len(X) - 1, min(len(X), MAX_POINTS)).round().astype(int)
     for code in range(k):
-        rows = shown[answers.truth[shown] == code]
+        rows = shown[target[shown] == code]
         axes.scatter(
-            *X[rows].T, s=13, color=COLOURS[code], marker=MARKS[code], edgecolor=ON_DARK, linewidth=0.4, label=str(code)
+            *X[rows].T, s=13, color=COLOURS[code], marker=MARKERS[code], edgecolor=ON_DARK, linewidth=0.4,
+            label=str(code),
         )  # fmt: skip
     axes.set(xlim=extent[:2], ylim=extent[2:])
 
 
 def _colours_of(outputs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Red, green and blue of each row: white where all classes are even, 60 % of its colour where one is certain."""
+    """RGB of each row: white if all classes are equally likely, 60 % of the class colour if one is certain."""
     from matplotlib.colors import to_rgb
 
     k = outputs.shape[1]
@@ -150,8 +153,8 @@ def _colours_of(outputs: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(1 - 0.6 * certainty * (1 - mixed))
 
 
-def _draw_numbers(axes: Any, net: FeedForward, X: NDArray[Any], y: Any) -> None:
-    points, extent = _plane(X)
+def _draw_regression(axes: Any, net: FeedForward, X: NDArray[Any], y: Any) -> None:
+    points, extent = _grid(X)
     target = np.asarray(y, np.float64).reshape(len(X), -1)[:, 0]
     output = net.feedforward(points)[:, 0].reshape(GRID, GRID)
     limits = {"vmin": float(target.min()), "vmax": float(target.max()), "cmap": "viridis"}

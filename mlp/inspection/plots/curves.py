@@ -1,4 +1,4 @@
-"""How a training went: loss and score over the epochs."""
+"""Training curves: loss and score over the epochs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlp._backends import DataError
-from mlp.inspection.plots.style import BLUE, DARK_GREY, VERMILION, bare, new_figure, whole_epochs
+from mlp.inspection.plots.style import BLUE, DARK_GREY, VERMILION, new_figure, remove_clutter, set_epoch_axis
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def curves(history: History, *, loss: str = "loss", score: str = "score") -> Figure:
-    """Loss and score over the epochs: of training, and of the validation set where there is one.
+    """Loss and score over the epochs, for training and, if there is one, for the validation set.
 
     Parameters
     ----------
     history : History
     loss, score : str
-        What the figures are called; ``"accuracy"`` is shown in per cent.
+        Names for the axes; ``"accuracy"`` is shown in per cent.
 
     Returns
     -------
@@ -32,7 +32,7 @@ def curves(history: History, *, loss: str = "loss", score: str = "score") -> Fig
     Raises
     ------
     DataError
-        If there is no epoch yet.
+        If the history is empty.
 
     Examples
     --------
@@ -44,7 +44,7 @@ def curves(history: History, *, loss: str = "loss", score: str = "score") -> Fig
     ['mean loss', 'accuracy, %']
     """
     if not len(history):
-        raise DataError("this training has no epoch yet, so there are no curves.")
+        raise DataError("the history has no epoch yet, so there are no curves to draw; train first.")
     validated = np.isfinite(history.val_score).any()
     figure = new_figure(4.8 if validated else 3.0)
     panels = figure.subplots(2 if validated else 1, sharex=True, squeeze=False)[:, 0]
@@ -52,25 +52,25 @@ def curves(history: History, *, loss: str = "loss", score: str = "score") -> Fig
     if validated:
         _draw_score(panels[1], history, score)
     for axes in panels:
-        bare(axes)
+        remove_clutter(axes)
         _mark_best(axes, history.best_epoch)
-    whole_epochs(panels[-1])
+    set_epoch_axis(panels[-1])
     return figure
 
 
 def _draw_loss(axes: Any, history: History, name: str) -> None:
     _line(axes, history.loss, BLUE, "-", "training")
-    seen = history.loss
+    losses = history.loss
     if np.isfinite(history.val_loss).any():
         _line(axes, history.val_loss, VERMILION, "--", "validation")
-        seen = [*seen, *history.val_loss]
+        losses = [*losses, *history.val_loss]
         axes.legend(frameon=False)
-    seen = [value for value in seen if math.isfinite(value)]
-    if min(seen) > 0 and max(seen) > 30 * min(seen):
+    losses = [value for value in losses if math.isfinite(value)]
+    if min(losses) > 0 and max(losses) > 30 * min(losses):
         axes.set_yscale("log")
     first, last = history.loss[0], history.loss[-1]
     epochs = f"{len(history)} epochs" if len(history) > 1 else "1 epoch"
-    verb = "falls" if last < first else "goes"
+    verb = "falls" if last < first else "changes"
     axes.set_title(f"Training loss {verb} from {first:.3g} to {last:.3g} in {epochs}", fontsize="medium")
     axes.set_ylabel("mean loss" if name == "loss" else f"mean loss\n({name})")
 
@@ -80,15 +80,16 @@ def _draw_score(axes: Any, history: History, name: str) -> None:
     values = [100 * value if percent else value for value in history.val_score]
     _line(axes, values, VERMILION, "--", "validation")
     last = [value for value in values if math.isfinite(value)][-1]
-    figure = f"{last:.4g} %" if percent else f"{last:.3g}"
-    axes.set_title(f"Validation {name} ends at {figure}", fontsize="medium")
+    final = f"{last:.4g} %" if percent else f"{last:.3g}"
+    axes.set_title(f"Final validation {name}: {final}", fontsize="medium")
     axes.set_ylabel(f"{name}, %" if percent else name)
 
 
 def _line(axes: Any, values: list[float], colour: str, style: str, label: str) -> None:
-    few = len(values) <= 30
     epochs = np.arange(1, len(values) + 1)
-    axes.plot(epochs, values, style, color=colour, marker="o" if few else None, markersize=3.5, label=label)
+    axes.plot(
+        epochs, values, style, color=colour, marker="o" if len(values) <= 30 else None, markersize=3.5, label=label
+    )
 
 
 def _mark_best(axes: Any, epoch: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Rows of numbers as images."""
+"""The shape of images that are given as rows of numbers."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 def image_shape(net: FeedForward, shape: tuple[int, int] | None = None) -> tuple[int, int] | None:
-    """Height and width of the images that a network takes, or None if its inputs are no images.
+    """Height and width of a network's input images, or None if its inputs are not images.
 
-    Without a `shape`, they are taken for square images if the network scales bytes (`MLP.input_scale`) and their
-    number is a square.
+    Without a `shape`, the inputs count as square images if the network scales its inputs (`MLP.input_scale`) and
+    their number is a square.
 
     Raises
     ------
     ShapeError
-        If `shape` is given and does not have as many pixels as the network has inputs.
+        If the number of pixels of `shape` differs from the number of inputs.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Activations and gradients of every layer over training: dead units and vanishing gradients come to light."""
+"""Activations and gradients of each layer during training, to find dead units and vanishing gradients."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import DataError
-from mlp.inspection.plots.style import COLOURS, MARKS, bare, literal, new_figure, whole_epochs
+from mlp.inspection.plots.style import COLOURS, MARKERS, new_figure, plain_text, remove_clutter, set_epoch_axis
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 def layers(recorder: LayerRecorder) -> Figure:
-    """Three panels over the epochs, a line for each layer.
+    """Three panels over the epochs, with a line for each layer.
 
-    The spread of the layer's outputs; the share of units that give the same for every row, as dead ReLUs and
-    saturated sigmoids do; and the size of the gradients, which where they shrink by orders of magnitude from the last
-    layer to the first are said to vanish.
+    They show the standard deviation of the layer's outputs; the share of constant units, which have the same output
+    for every row, as dead ReLUs and saturated sigmoids do; and the size of the gradients. Gradients vanish if they
+    are orders of magnitude smaller in the first layer than in the last.
 
     Parameters
     ----------
     recorder : LayerRecorder
-        That was a callback of the training.
+        It must have been a callback of the training.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def layers(recorder: LayerRecorder) -> Figure:
     Raises
     ------
     DataError
-        If it has recorded nothing yet.
+        If nothing has been recorded yet.
 
     Examples
     --------
@@ -48,29 +48,29 @@ def layers(recorder: LayerRecorder) -> Figure:
     """
     record = recorder.record
     if not record.epochs:
-        raise DataError("nothing is recorded yet: give the recorder to net.fit(..., callbacks=[recorder]).")
+        raise DataError("the recorder is empty: pass it to net.fit(..., callbacks=[recorder]) first.")
     spread, constant, gradient = (np.array(part) for part in (record.spread, record.constant, record.gradient))
     figure = new_figure(7.2)
     panels = figure.subplots(3, sharex=True)
     n_layers = gradient.shape[1]
     for axes, values in zip(panels, (spread, 100 * constant, gradient), strict=True):
         for l in range(n_layers):
-            # of a deep network the lines still differ: colours repeat with another mark
-            look = {"color": COLOURS[l % len(COLOURS)], "marker": MARKS[(l + l // len(COLOURS)) % len(MARKS)]}
+            # in a deep network colours repeat, but with another marker
+            style = {"color": COLOURS[l % len(COLOURS)], "marker": MARKERS[(l + l // len(COLOURS)) % len(MARKERS)]}
             every = max(len(values) // 8, 1)
-            marks = (l * every // n_layers, every)  # one after the other, so that equal lines are seen to be several
-            name = literal(recorder.names[l])
-            axes.plot(record.epochs, values[:, l], markersize=4, markevery=marks, label=name, **look)
-        bare(axes)
+            positions = (l * every // n_layers, every)  # shifted for each layer, so that equal lines can be seen
+            name = plain_text(recorder.names[l])
+            axes.plot(record.epochs, values[:, l], markersize=4, markevery=positions, label=name, **style)
+        remove_clutter(axes)
     panels[0].set_ylabel("standard deviation")
-    panels[0].set_title("Activations: how much a layer's outputs differ", fontsize="medium")
+    panels[0].set_title("Activations: spread of each layer's outputs", fontsize="medium")
     panels[1].set(ylabel="% of the units", ylim=(-4, 104))
-    panels[1].set_title(_say_constant(constant[-1]), fontsize="medium")
+    panels[1].set_title(_constant_title(constant[-1]), fontsize="medium")
     panels[2].set_ylabel("root mean square")
     if (gradient > 0).any():
         panels[2].set_yscale("log")
-    panels[2].set_title(_say_gradients(gradient), fontsize="medium")
-    whole_epochs(panels[2])
+    panels[2].set_title(_gradient_title(gradient), fontsize="medium")
+    set_epoch_axis(panels[2])
     figure.legend(
         *panels[0].get_legend_handles_labels(), title="layer", loc="outside lower center", ncols=min(n_layers, 4),
         frameon=False, fontsize="small",
@@ -78,17 +78,17 @@ def layers(recorder: LayerRecorder) -> Figure:
     return figure
 
 
-def _say_constant(last: NDArray[Any]) -> str:
+def _constant_title(last: NDArray[Any]) -> str:
     worst = int(last.argmax())
     if not last[worst]:
-        return "No unit gives the same output for every row"
-    return f"{100 * last[worst]:.0f} % of layer {worst + 1} gives the same for every row"
+        return "No unit has a constant output"
+    return f"{100 * last[worst]:.0f} % of the units of layer {worst + 1} are constant"
 
 
-def _say_gradients(gradient: NDArray[Any]) -> str:
+def _gradient_title(gradient: NDArray[Any]) -> str:
     if not gradient[-1, 0]:
-        return "Gradients of the weights: none reaches layer 1 at last"
+        return "Gradients of the weights: zero in layer 1 at the end"
     ratio = gradient[0, -1] / gradient[0, 0] if gradient[0, 0] else np.inf
     if ratio < 10:
         return "Gradients of the weights"
-    return f"Gradients: at first {ratio:,.0f} times smaller in layer 1"
+    return f"Gradients: initially {ratio:,.0f} times smaller in layer 1"

@@ -1,4 +1,4 @@
-"""Callbacks that keep what pictures of a training need."""
+"""Callbacks that record data of a training for plots."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from mlp.training import Callback, Run
 
 
 class Snapshots(Callback):
-    """Keeps the network as it is after certain epochs, for `boundary`.
+    """Keeps copies of the network after selected epochs, for `boundary`.
 
     Parameters
     ----------
     epochs : iterable of int
-        After which epochs; 0 is before the first.
+        The epochs after which the network is copied; 0 means before training.
 
     Attributes
     ----------
     nets : dict of int to MLP
-        Copies that train no further, by epoch.
+        The copies, by epoch.
 
     Examples
     --------
@@ -50,7 +50,7 @@ class Snapshots(Callback):
 
 
 def spread_epochs(last: int, n: int = 6) -> list[int]:
-    """0, the last epoch, and some between, closer together at the beginning, where most happens; n at most.
+    """Select at most n epochs from 0 to `last`, closer together at the beginning, where the network changes most.
 
     Examples
     --------
@@ -63,19 +63,19 @@ def spread_epochs(last: int, n: int = 6) -> list[int]:
 
 @dataclass
 class LayerRecord:
-    """What each layer did at each recorded epoch: lists with one array of shape (n_layers,) for each.
+    """Statistics of the layers: in each list, one array of shape (n_layers,) for each recorded epoch.
 
     Attributes
     ----------
     epochs : list of int
-        0 is before the first.
+        The recorded epochs; 0 means before training.
     mean, spread : list of ndarray
-        Mean and standard deviation of the layer's outputs over units and rows.
+        Mean and standard deviation of the layer's outputs, over units and rows.
     constant : list of ndarray
-        Share of the layer's units that give the same output for every row: a ReLU that is dead, a tanh that is
-        saturated.
+        Share of the layer's units that have the same output for every row, such as dead ReLU or saturated tanh
+        units.
     gradient : list of ndarray
-        Root mean square of the loss' slopes in the layer's weights.
+        Root mean square of the gradient of the loss with respect to the layer's weights.
     """
 
     epochs: list[int] = field(default_factory=list)
@@ -86,21 +86,21 @@ class LayerRecord:
 
 
 class LayerRecorder(Callback):
-    """Watches the activations and gradients of every layer over training, for `layers`.
+    """Records the activations and gradients of each layer during training, for `layers`.
 
     Parameters
     ----------
     X : array_like, shape (n, n_in)
-        The rows to watch on; some hundred are enough.
+        The rows to compute them for; a few hundred are enough.
     y : array_like, shape (n,) or (n, n_out)
     points : int
-        About so many epochs are recorded, evenly spread, the first and the last among them.
+        Approximate number of epochs to record, evenly spaced; the first and the last are always recorded.
 
     Attributes
     ----------
     record : LayerRecord
     names : list of str
-        Of the layers, by number and activation.
+        Number and activation of each layer.
 
     Examples
     --------
@@ -120,13 +120,13 @@ class LayerRecorder(Callback):
     def on_train_begin(self, run: Run) -> None:
         rows = [row.name for row in run.net.plan.activations]
         self.names = [f"{number}: {name}" for number, name in enumerate(rows, start=1)]
-        self._watch(run)
+        self._record(run)
 
     def on_epoch_end(self, run: Run) -> None:
         if run.epoch % math.ceil(run.epochs / self.points) == 0 or run.epoch == run.epochs:
-            self._watch(run)
+            self._record(run)
 
-    def _watch(self, run: Run) -> None:
+    def _record(self, run: Run) -> None:
         record, outputs = self.record, layer_outputs(run.net, self.X)
         _, gradients = run.net.loss_and_gradients(self.X, self.y)
         record.epochs.append(run.epoch)
@@ -137,7 +137,7 @@ class LayerRecorder(Callback):
 
 
 def layer_outputs(net: FeedForward, X: Any) -> list[NDArray[Any]]:
-    """What each layer gives for the rows of X, the output's last; without dropout.
+    """Outputs of all layers for the rows of X, from the first layer to the last, without dropout.
 
     Parameters
     ----------
@@ -157,6 +157,6 @@ def layer_outputs(net: FeedForward, X: Any) -> list[NDArray[Any]]:
 
 
 def _constant(outputs: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which units give the same for every row, to a thousandth of the layer's largest output."""
-    span = np.ptp(outputs, axis=0)
-    return np.asarray(span <= 1e-3 * np.abs(outputs).max())
+    """Which units vary over the rows by at most a thousandth of the layer's largest output."""
+    spread = np.ptp(outputs, axis=0)
+    return np.asarray(spread <= 1e-3 * np.abs(outputs).max())

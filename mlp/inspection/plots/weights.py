@@ -1,4 +1,4 @@
-"""What a network has learnt: the weights of its first layer, and the whole network as a drawing."""
+"""Plots of weights: the first layer, and a drawing of the complete network."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mlp.inspection.plots.images import image_shape
 from mlp.inspection.plots.style import (
     BLUE,
     DARK_GREY,
-    SIGNED,
+    DIVERGING,
     VERMILION,
     WIDTH,
     hide_axes,
-    literal,
     new_figure,
     new_panels,
+    plain_text,
 )
 
 if TYPE_CHECKING:
@@ -25,30 +25,30 @@ if TYPE_CHECKING:
 
     from mlp.network import FeedForward
 
-UNITS = 30
-"""At most so many units of a layer are shown: those with the largest weights."""
+MAX_UNITS = 30
+"""Maximum number of units of a layer that are shown: those with the largest weights."""
 
-INPUTS = 40
-"""The same for inputs that are no pixels."""
+MAX_INPUTS = 40
+"""The same for inputs that are not pixels."""
 
-DRAWN = 8
-"""In the drawing of a network, so many of a layer."""
+MAX_DRAWN = 8
+"""Maximum number of units of a layer in the drawing of a network."""
 
-NUMBERED = 9
-"""A layer of no more weights than this has them written beside its lines."""
+MAX_NUMBERED = 9
+"""In a layer with more weights than this, the lines are not labelled with their weights."""
 
 
 def weights(net: FeedForward, *, shape: tuple[int, int] | None = None) -> Figure:
-    """The weights of the first layer: what each of its neurons looks for.
+    """The weights of the first layer.
 
-    A neuron on images has an image of weights, red where a bright pixel excites it and blue where one inhibits it.
-    For other inputs the weights are one matrix, a row for each input and a column for each neuron.
+    For image inputs, the weights of each neuron are drawn as an image: red for positive and blue for negative weights.
+    For other inputs, all weights are one matrix, with a row for each input and a column for each neuron.
 
     Parameters
     ----------
     net : MLP
     shape : tuple (height, width), optional
-        Of the images; by default square ones are found out by themselves, see `image_shape`.
+        Of the images; by default `image_shape` detects square images.
 
     Returns
     -------
@@ -63,70 +63,70 @@ def weights(net: FeedForward, *, shape: tuple[int, int] | None = None) -> Figure
     """
     W = net.weights[0]
     shape = image_shape(net, shape)
-    units = _strongest(np.abs(W).max(axis=0), UNITS)
+    units = _strongest(np.abs(W).max(axis=0), MAX_UNITS)
     kind = "neurons" if len(net.sizes) > 2 else "outputs"
-    which = (
+    selection = (
         f"the {len(units)} strongest of {W.shape[1]} {kind}" if len(units) < W.shape[1] else f"all {len(units)} {kind}"
     )
     if shape is None:
-        return _matrix(net, W, units, which)
-    return _images(W[:, units], units, shape, which)
+        return _matrix(net, W, units, selection)
+    return _images(W[:, units], units, shape, selection)
 
 
 def _strongest(strength: NDArray[Any], n: int) -> NDArray[np.int64]:
-    """Numbers of the n largest, in their own order."""
+    """Indices of the n largest, in ascending order."""
     return np.sort(np.argsort(-strength, kind="stable")[:n])
 
 
-def _images(W: NDArray[Any], units: NDArray[np.int64], shape: tuple[int, int], which: str) -> Figure:
+def _images(W: NDArray[Any], units: NDArray[np.int64], shape: tuple[int, int], selection: str) -> Figure:
     across = 6 if len(units) > 12 else 4
     cell = WIDTH / across - 0.08
     limit = float(np.quantile(np.abs(W), 0.995)) or 1.0
-    figure, panels = new_panels(len(units), across, cell * shape[0] / shape[1] + 0.2, more=1.2)
+    figure, panels = new_panels(len(units), across, cell * shape[0] / shape[1] + 0.2, extra=1.2)
     for axes, unit, column in zip(panels, units, W.T, strict=True):
-        image = axes.imshow(column.reshape(shape), cmap=SIGNED, vmin=-limit, vmax=limit, interpolation="nearest")
+        image = axes.imshow(column.reshape(shape), cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest")
         hide_axes(axes)
         axes.set_title(f"{unit}", fontsize="small", pad=2)
-    figure.suptitle(f"What the neurons look for: weights of\n{which} of layer 1", fontsize="medium")
+    figure.suptitle(f"Weights of {selection} of layer 1", fontsize="medium")
     figure.colorbar(
         image, ax=panels, location="bottom", shrink=0.7, aspect=40, pad=0.02, extend="both",
-        label="weight of a pixel: blue inhibits, red excites",
+        label="weight of a pixel: blue negative, red positive",
     )  # fmt: skip
     return figure
 
 
-def _matrix(net: FeedForward, W: NDArray[Any], units: NDArray[np.int64], which: str) -> Figure:
-    rows = _strongest(np.abs(W).max(axis=1), INPUTS)
+def _matrix(net: FeedForward, W: NDArray[Any], units: NDArray[np.int64], selection: str) -> Figure:
+    rows = _strongest(np.abs(W).max(axis=1), MAX_INPUTS)
     names = feature_names(net)
     shown = W[np.ix_(rows, units)]
     limit = float(np.abs(shown).max()) or 1.0
     figure = new_figure(max(2.2, 0.2 * len(rows) + 1.4))
     axes = figure.subplots()
-    image = axes.imshow(shown, cmap=SIGNED, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
-    axes.set_yticks(range(len(rows)), [literal(names[row], 18) for row in rows])
+    image = axes.imshow(shown, cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
+    axes.set_yticks(range(len(rows)), [plain_text(names[row], 18) for row in rows])
     every = -(-len(units) // 16)
     axes.set_xticks(range(0, len(units), every), units[::every])
     axes.tick_params(length=0, labelsize="small")
     axes.set_xlabel("neuron of layer 1")
     inputs = f"\nand the {len(rows)} strongest of {len(W)} inputs" if len(rows) < len(W) else ""
-    axes.set_title(f"Weights of {which} of layer 1{inputs}", fontsize="medium")
+    axes.set_title(f"Weights of {selection} of layer 1{inputs}", fontsize="medium")
     figure.colorbar(image, ax=axes, label="weight")
     return figure
 
 
 def feature_names(net: FeedForward) -> list[str]:
-    """Of the inputs: those of the table that the network was trained on, else x0, x1, ..."""
+    """Names of the inputs: the columns of the table that the network was trained on, else x0, x1, ..."""
     if net.preprocessing is not None:
         return list(net.preprocessing.feature_names)
     return [f"x{i}" for i in range(net.sizes[0])]
 
 
 def network(net: FeedForward) -> Figure:
-    """The network as a drawing: its units as circles, its weights as lines.
+    """A drawing of the network, with units as circles and weights as lines.
 
-    A line is as thick as its weight is large within its layer, orange and solid where it is positive, blue and dashed
-    where it is negative; circles are coloured by their bias in the same way.  Of a wide layer the units with the
-    largest weights are drawn, and of few weights the numbers are written.
+    The thickness of a line is the size of its weight within the layer. Positive weights are orange and solid, negative
+    weights are blue and dashed; circles are coloured by their bias in the same way. Of a wide layer, only the units
+    with the largest weights are drawn. In small layers, the weights are also written as numbers.
 
     Parameters
     ----------
@@ -148,31 +148,31 @@ def network(net: FeedForward) -> Figure:
     width, height = max(WIDTH, 1.9 * len(shown)), max(1.8, 0.62 * tallest) + 1.3
     figure = new_figure(height, width=width)
     axes = figure.subplots()
-    places = [_column(x, len(units), tallest) for x, units in enumerate(shown)]
+    positions = [_column(x, len(units), tallest) for x, units in enumerate(shown)]
     for l, W in enumerate(net.weights):
-        _draw_lines(axes, W[np.ix_(shown[l], shown[l + 1])], places[l], places[l + 1])
-    _draw_units(axes, net, shown, places)
+        _draw_lines(axes, W[np.ix_(shown[l], shown[l + 1])], positions[l], positions[l + 1])
+    _draw_units(axes, net, shown, positions)
     _name_layers(axes, net, shown, tallest)
     hide_axes(axes)
     axes.set(xlim=(-0.55, len(shown) - 0.45), ylim=(-tallest / 2, tallest / 2), aspect="auto")
     sizes = "-".join(map(str, net.sizes))
     axes.set_title(f"A network of {net.plan.layout.n_parameters:,} parameters: {sizes}", fontsize="medium")
-    _explain(figure)
+    _add_legend(figure)
     return figure
 
 
 def _shown_units(net: FeedForward) -> list[NDArray[np.int64]]:
-    """Of each layer, the input's included, the units to draw."""
+    """The units to draw in each layer, including the inputs."""
     W = net.weights
     strength = [np.abs(W[0]).max(axis=1), *(np.abs(w).max(axis=0) for w in W)]
-    for l, w in enumerate(W[1:], start=1):  # what counts is what goes on from there
+    for l, w in enumerate(W[1:], start=1):  # for hidden units, incoming weights times outgoing weights
         strength[l] = strength[l] * np.abs(w).max(axis=1)
     last = len(strength) - 1
-    return [_strongest(part, 12 if l == last and len(part) <= 12 else DRAWN) for l, part in enumerate(strength)]
+    return [_strongest(part, 12 if l == last and len(part) <= 12 else MAX_DRAWN) for l, part in enumerate(strength)]
 
 
 def _column(x: int, n: int, tallest: int) -> NDArray[np.float64]:
-    """Places of n units from top to bottom, shape (n, 2)."""
+    """Positions of n units from top to bottom, shape (n, 2)."""
     step = 1.0 if n < 2 else min((tallest - 1) / (n - 1), 1.6) if tallest > 1 else 1.0
     return np.column_stack([np.full(n, float(x)), step * ((n - 1) / 2 - np.arange(n))])
 
@@ -190,44 +190,44 @@ def _draw_lines(axes: Any, W: NDArray[Any], left: NDArray[Any], right: NDArray[A
         axes.add_collection(
             LineCollection(list(lines), linewidths=0.3 + 3.2 * size, colors=colours, linestyles=[style], zorder=1)
         )
-    if W.size <= NUMBERED:
+    if W.size <= MAX_NUMBERED:
         for (i, j), weight in np.ndenumerate(W):
-            part = 0.3 if (i + j) % 2 else 0.68  # two lines that cross have their numbers apart
-            x, y = left[i] + part * (right[j] - left[i])
+            fraction = 0.3 if (i + j) % 2 else 0.68  # so that the numbers of two crossing lines do not overlap
+            x, y = left[i] + fraction * (right[j] - left[i])
             axes.text(
-                x, y, _figure(weight), ha="center", va="center", fontsize="small", zorder=2,
+                x, y, _two_decimals(weight), ha="center", va="center", fontsize="small", zorder=2,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
             )  # fmt: skip
 
 
-def _draw_units(axes: Any, net: FeedForward, shown: list[NDArray[np.int64]], places: list[NDArray[Any]]) -> None:
+def _draw_units(axes: Any, net: FeedForward, shown: list[NDArray[np.int64]], positions: list[NDArray[Any]]) -> None:
     from matplotlib.colors import LinearSegmentedColormap
 
     size = 420 if max(map(len, shown)) <= 4 else 170
-    axes.scatter(*places[0].T, s=size, color="white", edgecolor=DARK_GREY, zorder=3)
+    axes.scatter(*positions[0].T, s=size, color="white", edgecolor=DARK_GREY, zorder=3)
     colours = LinearSegmentedColormap.from_list("signs", [BLUE, "white", VERMILION])
-    for units, place, bias in zip(shown[1:], places[1:], net.biases, strict=True):
+    for units, centres, bias in zip(shown[1:], positions[1:], net.biases, strict=True):
         limit = float(np.abs(bias).max()) or 1.0
-        axes.scatter(*place.T, s=size, color=colours(0.5 + 0.5 * bias[units] / limit), edgecolor=DARK_GREY, zorder=3)
+        axes.scatter(*centres.T, s=size, color=colours(0.5 + 0.5 * bias[units] / limit), edgecolor=DARK_GREY, zorder=3)
         if len(bias) <= 4:
-            for (x, y), b in zip(place, bias[units], strict=True):
+            for (x, y), b in zip(centres, bias[units], strict=True):
                 axes.annotate(
-                    _figure(b), (x, y), (0, -17), textcoords="offset points", ha="center", va="center",
+                    _two_decimals(b), (x, y), (0, -17), textcoords="offset points", ha="center", va="center",
                     fontsize="small", zorder=4, color=DARK_GREY,
                 )  # fmt: skip
     names = feature_names(net)
-    for unit, (x, y) in zip(shown[0], places[0], strict=True):
+    for unit, (x, y) in zip(shown[0], positions[0], strict=True):
         axes.annotate(
-            literal(names[unit], 12), (x, y), (-14, 0), textcoords="offset points", ha="right", va="center",
+            plain_text(names[unit], 12), (x, y), (-14, 0), textcoords="offset points", ha="right", va="center",
             fontsize="small",
         )  # fmt: skip
     classes = net.classes if net.classes is not None and len(net.classes) == net.sizes[-1] else None
-    for unit, (x, y) in zip(shown[-1], places[-1], strict=True):
-        name = literal(classes[unit], 12) if classes is not None else f"y{unit}" if net.sizes[-1] > 1 else "y"
+    for unit, (x, y) in zip(shown[-1], positions[-1], strict=True):
+        name = plain_text(classes[unit], 12) if classes is not None else f"y{unit}" if net.sizes[-1] > 1 else "y"
         axes.annotate(name, (x, y), (14, 0), textcoords="offset points", ha="left", va="center", fontsize="small")
 
 
-def _figure(value: float) -> str:
+def _two_decimals(value: float) -> str:
     return f"{value:.2f}".replace("-", "−")
 
 
@@ -241,7 +241,7 @@ def _name_layers(axes: Any, net: FeedForward, shown: list[NDArray[np.int64]], ta
         )  # fmt: skip
 
 
-def _explain(figure: Any) -> None:
+def _add_legend(figure: Any) -> None:
     from matplotlib.lines import Line2D
 
     figure.legend(

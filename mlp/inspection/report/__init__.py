@@ -1,6 +1,6 @@
-"""A run as one HTML page that needs nothing but itself.
+"""A self-contained HTML page about a run.
 
-`sections` gathers what there is to say, as plain data (`parts`); `page.html` is what it looks like.
+`sections` collects the content as plain data (`parts`); the template `page.html` defines the layout.
 """
 
 from __future__ import annotations
@@ -8,30 +8,30 @@ from __future__ import annotations
 import os
 
 from mlp._backends import ConfigurationError
-from mlp.inspection.report.sections import gather
+from mlp.inspection.report.sections import content
 
 
 def report(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None) -> str:
-    """The page about a run.
+    """Return the HTML page about a run.
 
-    Whatever cannot be had (the data, the model, figures of a run that failed) is named on the page, with the reason.
+    If something cannot be read (the data, the model, the results of a failed run), the page names it and the reason.
 
     Parameters
     ----------
     folder : path-like
-        The run's folder; it is only read.
+        The run's folder; it is not changed.
     data_dir : path-like, optional
-        Where MNIST is now, if it has moved.
+        The folder of the MNIST files, if it has changed since the run.
 
     Returns
     -------
     str
-        HTML, without scripts and without references to anything outside of it.
+        HTML without scripts and without references to other files.
 
     Raises
     ------
     FileFormatError
-        If `folder` is no run.
+        If `folder` is not a run.
     ConfigurationError
         If matplotlib or jinja2 is not installed.
     """
@@ -40,12 +40,12 @@ def report(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] |
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise ConfigurationError(f"a report needs {error.name}: pip install matplotlib jinja2") from error
-    room = jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mlp.inspection.report", "."),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    page: str = room.get_template("page.html").render(gather(folder, data_dir=data_dir))
+    page: str = environment.get_template("page.html").render(content(folder, data_dir=data_dir))
     return page

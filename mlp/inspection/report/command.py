@@ -1,4 +1,4 @@
-"""The command that trains a run again, from its configuration."""
+"""The ``mlp train`` command that repeats a run, from its configuration."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from mlp.optimizers import OPTIMIZERS
 from mlp.schedules import SCHEDULES
 
 
-def command(config: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """``mlp train ...`` for the run's ``config.json``, flag by flag, and the settings that it has no flag for.
+def train_command(config: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """Arguments of ``mlp train ...`` for the run's ``config.json``, and the settings that have no option.
 
-    A run of ``mlp train`` has none of the latter; one that was made in Python may.
+    For a run of ``mlp train`` the second list is empty; for a run that was made in Python it may not be.
     """
     data, model, training = config["data"], config["model"], config["training"]
-    flags: dict[str, Any] = {
+    options: dict[str, Any] = {
         "--data-dir": data.get("data_dir"),
         "--target": data.get("target"),
         "--task": data.get("task"),
@@ -37,40 +37,44 @@ def command(config: dict[str, Any]) -> tuple[list[str], list[str]]:
         "--batch-size": training.get("batch_size"),
         "--seed": model["seed"],
     }
-    optimizer, unsaid = _optimizer(training["optimizer"])
+    optimizer, without_option = _optimizer(training["optimizer"])
     stopping = training.get("early_stopping") or {}
-    flags |= optimizer | {"--early-stopping": stopping.get("patience")}
-    unsaid += [f"early_stopping.{name}" for name in stopping if name != "patience"]
+    options |= optimizer | {"--early-stopping": stopping.get("patience")}
+    without_option += [f"early_stopping.{name}" for name in stopping if name != "patience"]
     if data.get("seed") != model["seed"]:
-        unsaid.append(f"the seed {data.get('seed')} of the split")
-    place = config["backend"]
-    flags |= {"--backend": place.get("name"), "--device": place.get("device")}
-    words = [["mlp", "train", str(data["source"])]]
-    words += [[flag] if value is True else [flag, str(value)] for flag, value in flags.items() if value is not None]
-    return [shlex.join(part) for part in words], unsaid
+        without_option.append(f"the seed {data.get('seed')} of the split")
+    backend = config["backend"]
+    options |= {"--backend": backend.get("name"), "--device": backend.get("device")}
+    arguments = [["mlp", "train", str(data["source"])]]
+    arguments += [
+        [option] if value is True else [option, str(value)] for option, value in options.items() if value is not None
+    ]
+    return [shlex.join(argument) for argument in arguments], without_option
 
 
 def _list(values: list[Any]) -> str:
-    """One value for all layers, or one for each."""
+    """One value if it is the same for all layers, else one for each layer."""
     return ",".join(map(str, values[:1] if len(set(values)) == 1 and not isinstance(values[0], int) else values))
 
 
 def _optimizer(settings: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Flags of the optimizer, and the settings there is no flag for."""
-    rate, flags, unsaid = settings["learning_rate"], {"--optimizer": settings["name"]}, []
+    """Options of the optimizer, and the settings that have no option."""
+    rate, options, without_option = settings["learning_rate"], {"--optimizer": settings["name"]}, []
     if isinstance(rate, dict):
-        memory = ("name", "learning_rate", "current", "best", "waited")
-        own = {entry.name for entry in fields(SCHEDULES[rate["name"]])}
-        told = [f"{name}={value}" for name, value in rate.items() if name in own and name not in memory]
-        flags["--schedule"] = ":".join(filter(None, (rate["name"], ",".join(told))))
+        not_arguments = ("name", "learning_rate", "current", "best", "waited")
+        parameters = {entry.name for entry in fields(SCHEDULES[rate["name"]])}
+        arguments = [
+            f"{name}={value}" for name, value in rate.items() if name in parameters and name not in not_arguments
+        ]
+        options["--schedule"] = ":".join(filter(None, (rate["name"], ",".join(arguments))))
         rate = rate["learning_rate"]
-    flags["--lr"] = rate
+    options["--lr"] = rate
     for entry in fields(OPTIMIZERS[settings["name"]]):
         name, value = entry.name, settings.get(entry.name)
         if name == "learning_rate" or value == (None if entry.default is MISSING else entry.default):
             continue
         if name in ("momentum", "nesterov", "weight_decay", "clip_norm", "clip_value"):
-            flags["--" + name.replace("_", "-")] = value
+            options["--" + name.replace("_", "-")] = value
         else:
-            unsaid.append(f"optimizer.{name} = {value}")
-    return flags, unsaid
+            without_option.append(f"optimizer.{name} = {value}")
+    return options, without_option

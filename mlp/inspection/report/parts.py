@@ -1,4 +1,4 @@
-"""What a page is made of: sections of tables, pictures, notes and text to copy."""
+"""The building blocks of the page: sections of tables, pictures, notes and commands."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from mlp.inspection.plots.style import render
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_INK = """<style>:root { color: #1f2328; fill: currentColor }
+_TEXT_COLOUR = """<style>:root { color: #1f2328; fill: currentColor }
 @media (prefers-color-scheme: dark) { :root { color: #e6edf3 } }</style>"""
 _BLACK = re.compile("(stroke|fill): (?:#000000|#444444)")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells under a header; the first cell of a row is its head.
+    """Rows of cells; the first cell of each row is its heading.
 
-    Without a header, rows are a name and what there is to say of it.
+    With a `header` it is a table of numbers; without one, each row is a name and a value.
     """
 
     caption: str
@@ -32,7 +32,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """An image, with what is to be seen on it in words."""
+    """An image and its alternative text."""
 
     source: str
     alt: str
@@ -41,7 +41,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Note:
-    """A paragraph; a warning says that something is missing."""
+    """A paragraph; with `warning`, a highlighted one."""
 
     text: str
     warning: bool = False
@@ -50,23 +50,23 @@ class Note:
 
 @dataclass(frozen=True)
 class Command:
-    """Lines to be copied; what has to stay together is one of the `pieces`."""
+    """Lines to copy; a line break never splits one of the `pieces`."""
 
     pieces: list[str]
     caption: str
-    joint: str = " \\"
+    continuation: str = " \\"
     kind = "command"
 
     @property
     def text(self) -> str:
-        """The pieces in lines of some sixty letters, each but the last ended by the `joint`."""
+        """The pieces in lines of about sixty characters; each line but the last ends in the `continuation`."""
         lines = [""]
         for piece in self.pieces:
-            if self.joint and len(lines[-1]) + len(piece) < 60:
+            if self.continuation and len(lines[-1]) + len(piece) < 60:
                 lines[-1] += f" {piece}" if lines[-1].strip() else piece
             else:
-                lines.append(("    " if self.joint else "") + piece)
-        return f"{self.joint}\n".join(filter(None, lines))
+                lines.append(("    " if self.continuation else "") + piece)
+        return f"{self.continuation}\n".join(filter(None, lines))
 
 
 Part = Table | Picture | Note | Command
@@ -74,7 +74,7 @@ Part = Table | Picture | Note | Command
 
 @dataclass(frozen=True)
 class Section:
-    """Parts under a heading, and sections within."""
+    """A heading with parts and subsections."""
 
     title: str
     parts: list[Part] = field(default_factory=list)
@@ -82,18 +82,18 @@ class Section:
 
     @property
     def name(self) -> str:
-        """What links lead to."""
+        """The id that links refer to."""
         return re.sub(r"\W+", "-", self.title.lower()).strip("-")
 
 
 def picture(figure: Figure, alt: str) -> Picture:
-    """The figure as an SVG within the page, whose black is white where the reader's screen is dark."""
+    """Embed a figure as SVG; its black becomes white in a dark colour scheme."""
     text = render(figure, "svg", transparent=True, metadata={"Date": None}).decode()
     text = _BLACK.sub(r"\1: currentColor", text)
-    text = text.replace("<defs>", _INK + "<defs>", 1)
+    text = text.replace("<defs>", _TEXT_COLOUR + "<defs>", 1)
     return Picture("data:image/svg+xml;base64," + base64.b64encode(text.encode()).decode(), " ".join(alt.split()))
 
 
-def facts(caption: str, entries: dict[str, Any]) -> Table:
-    """A table of names and values; what is None is left out."""
+def name_value_table(caption: str, entries: dict[str, Any]) -> Table:
+    """A table of names and values; entries that are None are left out."""
     return Table(caption, [[name, str(value)] for name, value in entries.items() if value is not None])

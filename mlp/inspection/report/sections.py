@@ -1,4 +1,4 @@
-"""What there is to say of a run, in the order of the page."""
+"""The content of the page, section by section."""
 
 from __future__ import annotations
 
@@ -11,108 +11,117 @@ import numpy as np
 from mlp._version import __version__
 from mlp.inspection import plots
 from mlp.inspection.plots.weights import feature_names
-from mlp.inspection.report.answers import answers
-from mlp.inspection.report.found import Found, find
-from mlp.inspection.report.head import key_figures, lead, summary
-from mlp.inspection.report.parts import Note, Section, Table, facts, picture
+from mlp.inspection.report.formatting import duration, finite
+from mlp.inspection.report.header import key_figures, lead, status
+from mlp.inspection.report.parts import Note, Section, Table, name_value_table, picture
+from mlp.inspection.report.predictions import predictions
+from mlp.inspection.report.run_data import RunData, read_run
 from mlp.inspection.report.setup import configuration, environment, reproduction
-from mlp.inspection.report.words import duration, finite
 from mlp.io import runs
 
-EPOCHS = 12
-"""At most so many epochs stand in the table."""
+MAX_EPOCHS = 12
+"""Maximum number of epochs in the table."""
 
 
-def gather(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None) -> dict[str, Any]:
-    """All that the page shows, as plain data."""
-    found = find(folder, data_dir=data_dir)
+def content(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None) -> dict[str, Any]:
+    """The variables of the template ``page.html``."""
+    run = read_run(folder, data_dir=data_dir)
     return {
-        "title": f"Run {found.folder.resolve().name}",
-        "lead": lead(found),
-        "summary": summary(found),
-        "key_figures": key_figures(found),
+        "title": f"Run {run.folder.resolve().name}",
+        "lead": lead(run),
+        "status": status(run),
+        "key_figures": key_figures(run),
         "sections": [
-            _training(found),
-            answers(found),
-            _weights(found),
-            _speed(found),
-            configuration(found),
-            environment(found),
-            reproduction(found),
+            _training(run),
+            predictions(run),
+            _weights(run),
+            _speed(run),
+            configuration(run),
+            environment(run),
+            reproduction(run),
         ],
-        "signature": f"Written by mlp {__version__} from {found.folder.resolve()}.",
+        "signature": f"Written by mlp {__version__} from {run.folder.resolve()}.",
     }
 
 
-def _training(found: Found) -> Section:
-    history, section = found.history, Section("Training")
+def _training(run: RunData) -> Section:
+    history, section = run.history, Section("Training")
     if not len(history):
-        why = found.problems.get("history", "no epoch was finished")
-        section.parts.append(Note(f"There are no curves: {why}.", warning=True))
+        reason = run.problems.get("history", "no epoch was finished")
+        section.parts.append(Note(f"There are no curves: {reason}.", warning=True))
         return section
-    best = found.figure("best_epoch")
+    best = run.result("best_epoch")
     history.best_epoch = None if best is None else int(best) - 1
-    loss, score = found.config["model"]["loss"], found.score_name
-    alt = f"Curves over {len(history)} epochs. Training loss: {history.loss[0]:.3g}, at last {history.loss[-1]:.3g}."
+    loss, score = run.config["model"]["loss"], run.score_name
+    alt = f"Curves over {len(history)} epochs. Training loss: from {history.loss[0]:.3g} to {history.loss[-1]:.3g}."
     if finite(history.val_score):
-        low, high = (figure(finite(history.val_score)) for figure in (min, max))
-        alt += f" Validation {score}: from {found.score_text(low)} to {found.score_text(high)}."
+        low, high = (extreme(finite(history.val_score)) for extreme in (min, max))
+        alt += f" Validation {score}: minimum {run.score_text(low)}, maximum {run.score_text(high)}."
     section.parts.append(picture(plots.curves(history, loss=loss, score=score), alt))
-    if found.results is not None:
-        section.parts.append(Note(f"Training ended: {found.results.get('stop_reason')}."))
-    section.parts.append(_epochs(found))
+    if run.results is not None:
+        section.parts.append(Note(f"Training ended: {run.results.get('stop_reason')}."))
+    section.parts.append(_epochs(run))
     return section
 
 
-def _epochs(found: Found) -> Table:
-    history = found.history
-    shown = sorted(set(np.linspace(1, len(history), min(len(history), EPOCHS)).round().astype(int).tolist()))
+def _epochs(run: RunData) -> Table:
+    history = run.history
+    shown = sorted(set(np.linspace(1, len(history), min(len(history), MAX_EPOCHS)).round().astype(int).tolist()))
     columns = {"loss": history.loss, "validation loss": history.val_loss}
     if len(set(history.learning_rate)) > 1:
         columns["learning rate"] = history.learning_rate
     columns = {name: values for name, values in columns.items() if finite(values)}
-    score = f"validation {found.score_name}"
+    score = f"validation {run.score_name}"
     validated = bool(finite(history.val_score))
     rows = [
         [str(epoch), *(f"{values[epoch - 1]:.4g}" for values in columns.values())]
-        + ([found.score_text(history.val_score[epoch - 1])] if validated else [])
+        + ([run.score_text(history.val_score[epoch - 1])] if validated else [])
         for epoch in shown
     ]
-    some = f"{len(shown)} of {len(history)} epochs" if len(shown) < len(history) else "Each epoch"
-    return Table(f"{some}; {runs.METRICS} has all figures", rows, ["epoch", *columns, *([score] if validated else [])])
+    caption = f"{len(shown)} of {len(history)} epochs" if len(shown) < len(history) else "All epochs"
+    caption += f"; {runs.METRICS} contains all values"
+    return Table(caption, rows, ["epoch", *columns, *([score] if validated else [])])
 
 
-def _weights(found: Found) -> Section:
-    section = Section("What the neurons look for")
-    net = found.net
+def _weights(run: RunData) -> Section:
+    section = Section("Weights of the first layer")
+    net = run.net
     if net is None:
-        why = found.problems["model"].rstrip(".")
-        section.parts.append(Note(f"The model of this run is not to be had: {why}.", warning=True))
+        reason = run.problems["model"].rstrip(".")
+        section.parts.append(Note(f"The model of this run could not be read: {reason}.", warning=True))
         return section
     shape = plots.image_shape(net)
     if shape is None:
         W = np.abs(net.weights[0])
         row, unit = np.unravel_index(W.argmax(), W.shape)
-        alt = f"The weights of layer 1 as a matrix. The largest joins {feature_names(net)[row]} to neuron {unit}."
-        text = "A row for each input, a column for each neuron of the first layer."
+        alt = (
+            "The weights of layer 1 as a matrix. "
+            f"The largest weight is from {feature_names(net)[row]} to neuron {unit}."
+        )
+        text = "Each row is an input, each column is a neuron of the first layer."
     else:
         alt = f"The weights of neurons of layer 1 as images of {shape[0]} by {shape[1]} pixels."
-        text = "Each neuron of the first layer has a weight for each pixel: what it would like to see."
+        text = (
+            "Each neuron of the first layer has one weight for each pixel. The images show which pixels it reacts to."
+        )
     section.parts.extend([Note(text), picture(plots.weights(net), alt)])
     return section
 
 
-def _speed(found: Found) -> Section:
-    history, seconds = found.history, found.figure("seconds")
-    place = found.config["backend"]
-    entries = {"Backend": f"{place.get('name')} on {place.get('device')}", "Why there": place.get("reason")}
+def _speed(run: RunData) -> Section:
+    history, seconds = run.history, run.result("seconds")
+    backend = run.config["backend"]
+    entries = {
+        "Backend": f"{backend.get('name')} on {backend.get('device')}",
+        "Reason for this backend": backend.get("reason"),
+    }
     speeds = finite(history.samples_per_second)
     if speeds:
         entries["Median epoch"] = f"{statistics.median(speeds):,.0f} samples/s"
         entries["Fastest epoch"] = f"{max(speeds):,.0f} samples/s"
-        entries["Slowest epoch"] = f"{min(speeds):,.0f} samples/s (the first may compile)"
-        entries["Time of an epoch"] = duration(statistics.median(finite(history.seconds) or [0.0]))
-        entries["Time of training"] = duration(sum(finite(history.seconds)))
+        entries["Slowest epoch"] = f"{min(speeds):,.0f} samples/s (the first epoch may include compilation)"
+        entries["Time per epoch"] = duration(statistics.median(finite(history.seconds) or [0.0]))
+        entries["Training time"] = duration(sum(finite(history.seconds)))
     if seconds is not None:
-        entries["Time of the whole run"] = f"{duration(seconds)}, with reading, validating and saving"
-    return Section("Speed", [facts("Speed of training", entries)])
+        entries["Total time of the run"] = f"{duration(seconds)}, including reading, validation and saving"
+    return Section("Speed", [name_value_table("Training speed", entries)])

@@ -1,35 +1,35 @@
-"""How a run was set up, on what machine, and how it is done again."""
+"""The configuration of a run, its environment, and how to reproduce it."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from mlp.inspection.report.found import Found
-from mlp.inspection.report.parts import Command, Note, Part, Section, facts
+from mlp.inspection.report.parts import Command, Note, Part, Section, name_value_table
+from mlp.inspection.report.run_data import RunData
 
-LONG = 20
-"""Of longer lists the first so many entries are shown."""
+MAX_ENTRIES = 20
+"""Longer lists are cut after this number of entries."""
 
 
-def configuration(found: Found) -> Section:
-    """Data, network and training, as ``config.json`` has them."""
-    config = found.config
+def configuration(run: RunData) -> Section:
+    """Data, network and training settings of ``config.json``."""
+    config = run.config
     digest = {"SHA-256 of the training rows": config["data_sha256"]}
     return Section(
         "Configuration",
         sections=[
-            Section("Data", [facts("Where the rows came from", _flat(config["data"] | digest))]),
-            Section("Network", [facts("What was trained", _flat(config["model"]))]),
-            Section("Settings of the training", [facts("How it was trained", _flat(config["training"]))]),
+            Section("Data", [name_value_table("Data source and preparation", _flat(config["data"] | digest))]),
+            Section("Network", [name_value_table("Settings of the network", _flat(config["model"]))]),
+            Section("Training settings", [name_value_table("Settings of the training", _flat(config["training"]))]),
         ],
     )
 
 
-def _flat(settings: dict[str, Any], group: str = "") -> dict[str, str | None]:
-    """Settings in words, those within a group under its name; what is None has no value."""
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, str | None]:
+    """Names and values as text; nested settings get the name of their group as a prefix."""
     flat: dict[str, str | None] = {}
     for key, value in settings.items():
-        name = group + key.replace("_", " ")
+        name = prefix + key.replace("_", " ")
         if isinstance(value, dict):
             flat |= _flat(value, f"{name}: ")
         else:
@@ -39,44 +39,53 @@ def _flat(settings: dict[str, Any], group: str = "") -> dict[str, str | None]:
 
 def _value(value: Any) -> str:
     if isinstance(value, list):
-        return (", ".join(map(_value, value[:LONG])) or "none") + (f", … ({len(value)})" if len(value) > LONG else "")
+        text = ", ".join(map(_value, value[:MAX_ENTRIES])) or "none"
+        return text + (f", … ({len(value)})" if len(value) > MAX_ENTRIES else "")
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def environment(found: Found) -> Section:
+def environment(run: RunData) -> Section:
     """The machine, and the versions of the libraries."""
-    config = found.config
+    config = run.config
     machine, versions = config.get("machine"), config.get("versions")
     started = str(config.get("created")).replace("T", " ").replace("+00:00", " UTC")
-    parts: list[Part] = [facts("When", {"Started": started})]
+    parts: list[Part] = [name_value_table("Time", {"Started": started})]
     if isinstance(machine, dict):
-        parts.append(facts("Machine", _flat(machine)))
+        parts.append(name_value_table("Machine", _flat(machine)))
     if isinstance(versions, dict):
-        parts.append(facts("Versions", _flat(versions)))
+        parts.append(name_value_table("Versions", _flat(versions)))
     return Section("Environment", parts)
 
 
-def reproduction(found: Found) -> Section:
-    """Commands that train the same network."""
-    config, folder = found.config, str(found.folder)
-    words, unsaid = found.again
+def reproduction(run: RunData) -> Section:
+    """Commands that train the same network again."""
+    config, folder = run.config, str(run.folder)
+    arguments, without_option = run.train_command
     versions = config.get("versions") or {}
     parts: list[Part] = [
-        Note("From the same data, with the same versions on the same kind of machine, this trains the same network:"),
-        Command(words, "Command that trains the network again"),
+        Note(
+            "This command trains the same network again, with the same data, the same versions and the same kind of "
+            "machine:"
+        ),
+        Command(arguments, "Command that trains the network again"),
     ]
-    if unsaid:
-        parts.append(Note(f"It leaves out what has no flag: {', '.join(unsaid)}.", warning=True))
+    if without_option:
+        text = f"The command leaves out these settings, which have no option: {', '.join(without_option)}."
+        parts.append(Note(text, warning=True))
     parts += [
         Note("In Python, from the run's folder:"),
-        Command(["from mlp import runs\n", f"net, dataset = runs.repeat({folder!r})"], "The same in Python", joint=""),
+        Command(
+            ["from mlp import runs\n", f"net, dataset = runs.repeat({folder!r})"],
+            "The same in Python",
+            continuation="",
+        ),
     ]
     if "numpy" in versions:
         libraries = [f"{name}=={version}" for name, version in versions.items() if name not in ("mlp", "python")]
         parts += [
-            Note(f"The libraries it was trained with, on Python {versions.get('python')}:"),
+            Note(f"The run used Python {versions.get('python')} and these libraries:"),
             Command(["pip install", *libraries], "Command that installs the same libraries"),
         ]
-    return Section("How to reproduce it", parts)
+    return Section("How to reproduce this run", parts)

@@ -1,4 +1,4 @@
-"""Training in numbers: every quantity of a step, with its formula, as `MLP.trace` records it."""
+"""Traces: every quantity of a training step with its formula, as recorded by `MLP.trace`."""
 
 from mlp.inspection.trace.quantities import Quantity, Step
 from mlp.inspection.trace.recording import record

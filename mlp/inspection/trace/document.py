@@ -39,7 +39,7 @@ def _step(step: Step) -> dict[str, Any]:
 
 
 def _quantity(quantity: Quantity) -> dict[str, Any]:
-    figures = {"summary": quantity.summary()} if quantity.summarised else {"values": quantity.values.tolist()}
+    content = {"summary": quantity.summary()} if quantity.summarised else {"values": quantity.values.tolist()}
     return {
         "name": quantity.name,
         "symbol": quantity.symbol,
@@ -47,5 +47,5 @@ def _quantity(quantity: Quantity) -> dict[str, Any]:
         "phase": quantity.phase,
         "layer": quantity.layer,
         "shape": quantity.shape,
-        **figures,
+        **content,
     }

@@ -1,4 +1,4 @@
-"""A trace as tables in Markdown."""
+"""A trace as Markdown tables."""
 
 from __future__ import annotations
 

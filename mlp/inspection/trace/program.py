@@ -1,4 +1,4 @@
-"""A trace as a program of NumPy alone: the formulas' own source text, and the steps spelled out line by line."""
+"""A trace as a NumPy program: the source text of the formulas, and the steps line by line."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import Any
 from mlp._backends import ConfigurationError, formulas
 from mlp.inspection.trace.quantities import Quantity, Recording
 
-MOST_NUMBERS = 20_000
-"""A program with more numbers than this is not for reading."""
+MAX_NUMBERS = 20_000
+"""A program with more numbers than this would not be readable."""
 
 _ERFC = '''def erfc(z: Any) -> Any:
-    """Complementary error function, which NumPy lacks."""
+    """Complementary error function, which is not part of NumPy."""
     return np.array([math.erfc(value) for value in z.ravel()], z.dtype).reshape(z.shape)
 '''
 
-_HEAD = '''"""Training a network, {title}: every number, computed again by NumPy alone.
+_HEAD = '''"""Training steps of a network, computed again with NumPy only.
 
-Run it: it prints each quantity and fails where one is not what the trace says.
+Network: {title}
+This program prints each quantity, and fails if one differs from the trace.
 """
 
 import math
@@ -31,15 +32,15 @@ from numpy import {names}
 dtype = np.{dtype}
 
 
-def given(values: Any) -> Any:
-    """Data of the trace."""
+def array(values: Any) -> Any:
+    """Given values, in the data type of the network."""
     return np.array(values, dtype)
 
 
-def check(name: str, found: Any, expected: Any) -> None:
-    """Print a quantity and compare it with the trace."""
-    print(f"{{name}} = {{np.asarray(found).tolist()}}")
-    np.testing.assert_allclose(found, expected, rtol={rtol:g}, atol={atol:g}, err_msg=name)
+def check(name: str, computed: Any, expected: Any) -> None:
+    """Print a computed quantity and compare it with the trace."""
+    print(f"{{name}} = {{np.asarray(computed).tolist()}}")
+    np.testing.assert_allclose(computed, expected, rtol={rtol:g}, atol={atol:g}, err_msg=name)
 
 
 '''
@@ -65,18 +66,18 @@ def _require_readable(trace: Recording) -> None:
     custom += [network.kind.loss.name] * network.kind.loss.custom
     if custom:
         raise ConfigurationError(
-            f"{custom[0]!r} is a function of your own, whose source a program cannot carry; use another format."
+            f"{custom[0]!r} is a user-defined function, whose source cannot be part of the program; use another format."
         )
     numbers = sum(quantity.values.size for step in trace.steps for quantity in step.quantities)
-    if numbers > MOST_NUMBERS:
+    if numbers > MAX_NUMBERS:
         raise ConfigurationError(
-            f"the program would carry {numbers:,} numbers, and {MOST_NUMBERS:,} are the most that it may; trace a "
-            "smaller network, fewer rows or fewer steps, or use another format, which sums up large arrays."
+            f"the program would contain {numbers:,} numbers, but at most {MAX_NUMBERS:,} are allowed; trace a smaller "
+            "network, fewer rows or fewer steps, or use another format, which summarises large arrays."
         )
 
 
 def _formulas(trace: Recording) -> tuple[list[str], list[str]]:
-    """Source text of the constants and formulas in use, and the names they take from NumPy."""
+    """Source text of the constants and formulas that are used, and the names that they import from NumPy."""
     network, kind = trace.network, trace.network.kind
     pending: list[Any] = [trace.optimizer.rule.row.formula, kind.fused or kind.loss.formula, kind.output.forward]
     pending += [function for row in network.activations[:-1] for function in (row.forward, row.backward)]
@@ -92,20 +93,20 @@ def _formulas(trace: Recording) -> tuple[list[str], list[str]]:
         elif isinstance(function, FunctionType):
             functions[function.__name__] = inspect.getsource(function)
             for name in function.__code__.co_names:
-                found = function.__globals__.get(name)
+                value = function.__globals__.get(name)
                 if name in formulas.NAMES:
                     names.add(name)
-                elif isinstance(found, float):
-                    constants[name] = f"{name} = {found!r}\n"
+                elif isinstance(value, float):
+                    constants[name] = f"{name} = {value!r}\n"
                 elif name not in functions:
-                    pending.append(found)
+                    pending.append(value)
     return ["".join(constants.values()), *functions.values()], sorted(names)
 
 
 def _quantity(quantity: Quantity) -> list[str]:
-    """Where a quantity comes from, and the check of it."""
+    """The lines that compute a quantity and check it."""
     values = quantity.values.tolist()
     comment = f"# {quantity.equation}"
     if quantity.code is None:
-        return ["", comment, f"{quantity.name} = given({values!r})"]
+        return ["", comment, f"{quantity.name} = array({values!r})"]
     return ["", comment, *quantity.code.splitlines(), f"check({quantity.name!r}, {quantity.name}, {values!r})"]

@@ -1,4 +1,4 @@
-"""What happened in some steps of training, as frozen data that every format is written from."""
+"""The data of a trace: steps and quantities, which all formats are written from."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from mlp.optimizers import Optimizer
 
 PHASES = ("given", "forward", "backward", "update")
 SHOWN_VALUES = 64
-"""A quantity with more values than this is summarised where it is written out."""
+"""In the formats, a quantity with more values than this is summarised."""
 SHOWN_STEPS = 10
-"""Of a longer trace the first steps and the last one are written out."""
+"""Of a longer trace, the formats contain the first steps and the last one."""
 
 
 @dataclass(frozen=True, eq=False)
 class Quantity:
-    """One quantity of a step.
+    """One quantity of a training step.
 
     Attributes
     ----------
     name : str
         A Python identifier, unique within the step: ``"dW1"``.
     symbol, formula : str
-        ``"∂L/∂W¹"`` and ``"(a⁰)ᵀ · ∂L/∂z¹"``; what is given may have no formula.
+        ``"∂L/∂W¹"`` and ``"(a⁰)ᵀ · ∂L/∂z¹"``; the formula of a given quantity may be empty.
     phase : {"given", "forward", "backward", "update"}
     layer : int or None
-        Counted from 1; None for what belongs to the whole network.
+        Counted from 1; None for a quantity of the complete network, such as the loss.
     values : ndarray
-        On the host, read-only, of the network's dtype (a loss: float64).
+        On the host, read-only, in the network's dtype (the loss: float64).
     code : str or None
-        NumPy statements that compute it from the quantities before it; None for what comes from outside.
+        NumPy statements that compute it from earlier quantities; None for an input of the step.
     replaces : bool
-        Whether it takes the place of what the symbol stood for before, as updates do.
+        Whether it is a new value of an existing symbol, as in an update.
     """
 
     name: str
@@ -56,36 +56,36 @@ class Quantity:
 
     @property
     def left(self) -> str:
-        """The left-hand side of its equation: ``"z¹ ="``, or ``"W¹ ←"`` where an update replaces a value."""
+        """The left-hand side of its equation: ``"z¹ ="``, or ``"W¹ ←"`` for an update."""
         return f"{self.symbol} {'←' if self.replaces else '='}"
 
     @property
     def equation(self) -> str:
-        """Symbol and formula in a line; of what is given, the symbol and what there is to say of it."""
+        """Symbol and formula in one line; for a given quantity, the symbol and its description."""
         if self.phase == "given":
             return f"{self.symbol} ({self.formula})" if self.formula else self.symbol
         return f"{self.left} {self.formula}"
 
     @property
     def summarised(self) -> bool:
-        """Whether it has too many values to be written out."""
+        """Whether it has too many values to write all of them."""
         return self.values.size > SHOWN_VALUES
 
     @property
     def digits(self) -> int:
-        """Significant digits that are worth writing."""
+        """Number of significant digits in the formats."""
         return 9 if self.values.dtype == np.float64 else 7
 
     def number(self, value: Any) -> str:
-        """One of its values as text."""
+        """A value as text."""
         return f"{float(value):.{self.digits}g}"
 
     def rows(self) -> list[list[str]]:
-        """Its values as text, row by row; a number and a vector are one row."""
+        """The values as text, row by row; a number or a vector is one row."""
         return [[self.number(value) for value in row] for row in np.atleast_2d(self.values)]
 
     def summary(self) -> dict[str, Any]:
-        """Of many values: the least, the mean, the greatest, the Euclidean norm, and the first few."""
+        """Minimum, mean, maximum, Euclidean norm, and the first four values."""
         values = self.values.astype(np.float64)
         return {
             "min": float(values.min()),
@@ -96,29 +96,29 @@ class Quantity:
         }
 
     def summary_text(self) -> str:
-        """`summary` in a line."""
-        figures = self.summary()
-        first = ", ".join(self.number(value) for value in figures.pop("first"))
-        parts = ", ".join(f"{name} {self.number(value)}" for name, value in figures.items())
-        return f"{self.values.size:,} values: {parts}; first {first}, …"
+        """`summary` in one line."""
+        summary = self.summary()
+        first = ", ".join(self.number(value) for value in summary.pop("first"))
+        statistics = ", ".join(f"{name} {self.number(value)}" for name, value in summary.items())
+        return f"{self.values.size:,} values: {statistics}; first {first}, …"
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One step of training: a batch forward, back, and the update.
+    """One training step: forward pass, backward pass and update for one batch.
 
     Attributes
     ----------
     number : int
         Counted from 1.
     epoch, batch : int
-        As training counts them, from 0.
+        Counted from 0.
     loss : float
-        Before the update, penalties included.
+        Before the update, including penalties.
     constants : dict of str to float
-        Of the update rule, by their symbols: ``{"η": 0.5}``.
+        Constants of the update rule, by symbol: ``{"η": 0.5}``.
     quantities : tuple of Quantity
-        In the order in which they are computed.
+        In the order of computation.
     """
 
     number: int
@@ -129,7 +129,7 @@ class Step:
     quantities: tuple[Quantity, ...]
 
     def __getitem__(self, name: str) -> NDArray[Any]:
-        """The values of a quantity by its name."""
+        """The values of the quantity with this name."""
         for quantity in self.quantities:
             if quantity.name == name:
                 return quantity.values
@@ -137,21 +137,21 @@ class Step:
 
     @property
     def title(self) -> str:
-        """The step in a line."""
+        """Heading of the step."""
         constants = "".join(f", {symbol} = {value:g}" for symbol, value in self.constants.items())
         return f"Step {self.number}: batch {self.batch} of epoch {self.epoch}{constants}"
 
     def phases(self) -> Iterator[tuple[str, list[Quantity]]]:
         """The quantities by phase, in order."""
         for phase in PHASES:
-            found = [quantity for quantity in self.quantities if quantity.phase == phase]
-            if found:
-                yield phase, found
+            quantities = [quantity for quantity in self.quantities if quantity.phase == phase]
+            if quantities:
+                yield phase, quantities
 
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """The data of a `Trace`, which describes them and adds the formats."""
+    """Base class of `Trace`, without the formats; see there."""
 
     network: NetworkPlan
     optimizer: Optimizer
@@ -163,13 +163,13 @@ class Recording:
 
     @property
     def title(self) -> str:
-        """The network in a line."""
+        """Description of the network."""
         hidden = ", ".join(row.name for row in self.network.activations[:-1])
         sizes = "-".join(map(str, self.network.layout.sizes))
         return f"{sizes}, {hidden or 'no hidden layer'}, {self.network.kind.name}, {self.dtype}, seed {self.seed}"
 
     def shown(self) -> list[Step | None]:
-        """The steps to write out; None stands for those left out between the first ones and the last."""
+        """The steps that the formats contain; None marks the steps that are left out."""
         if len(self.steps) <= SHOWN_STEPS:
             return list(self.steps)
         return [*self.steps[: SHOWN_STEPS - 1], None, self.steps[-1]]

@@ -1,6 +1,6 @@
-"""Training a copy of a network on a `Recorder`: by `mlp.training` and `backends.loop`, as any network is trained.
+"""Record a trace by training a copy of a network with a `Recorder` as its backend.
 
-So a trace cannot tell of other numbers than those of training.
+The training itself is that of `mlp.training` and `backends.loop`, so the trace contains the numbers of real training.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from mlp.optimizers import Optimizer
 from mlp.training import Callback, History, Run, TrainingState
 from mlp.validation import check_batch_size, require_count
 
-MOST_NUMBERS = 2**26
-"""A longer trace is refused: this is half a gigabyte in float64."""
+MAX_NUMBERS = 2**26
+"""Maximum size of a trace: half a gigabyte in float64."""
 
 
 def record(
@@ -33,7 +33,7 @@ def record(
     batch_size: int | None,
     sample_weight: Any,
 ) -> Trace:
-    """What `MLP.trace` does; see there."""
+    """Implementation of `MLP.trace`; see there."""
     net.require_trainable()
     steps = require_count("steps", steps)
     examples, _ = net.check_examples(X, y, sample_weight)
@@ -42,17 +42,17 @@ def record(
     if training_state is None or optimizer is not None:
         state = TrainingState.begin(net, optimizers.optimizer(optimizer or "adam"))
     else:
-        memory = copy.deepcopy(training_state.optimizer)
-        state = replace(training_state, optimizer=memory, slots=training_state.slots.copy(), history=History())
+        copied = copy.deepcopy(training_state.optimizer)
+        state = replace(training_state, optimizer=copied, slots=training_state.slots.copy(), history=History())
     state.forget_best()
-    _require_room(net.plan, batch_size, steps, len(state.slots))
+    _check_size(net.plan, batch_size, steps, len(state.slots))
     trained, recorder = net.copy(), Recorder(net.xp, net.plan)
     trained.xp = cast(Backend, recorder)
     training.train(
         trained,
         examples,
         state,
-        epochs=state.epoch + steps,  # more than enough, as each has a step or more
+        epochs=state.epoch + steps,  # enough, because each epoch has at least one step
         batch_size=batch_size,
         shuffle=False,
         callbacks=[_StopAfter(steps, recorder)],
@@ -61,19 +61,19 @@ def record(
     return Trace(net.plan, state.optimizer, net.dtype, net.backend, net.xp.device, net.seed, tuple(recorder.steps))
 
 
-def _require_room(network: NetworkPlan, rows: int, steps: int, n_states: int) -> None:
-    """Refuse what would fill the memory."""
+def _check_size(network: NetworkPlan, rows: int, steps: int, n_states: int) -> None:
+    """Raise an error if the trace would need too much memory."""
     layout = network.layout
     numbers = steps * (layout.n_parameters * (4 + 2 * n_states) + 6 * rows * sum(layout.sizes))
-    if numbers > MOST_NUMBERS:
+    if numbers > MAX_NUMBERS:
         raise ConfigurationError(
-            f"a trace keeps every number, and {steps} steps of {layout.n_parameters:,} parameters and {rows} rows have "
-            f"about {numbers:.1e}; the most is {MOST_NUMBERS:.1e}. Trace fewer steps or fewer rows."
+            f"a trace stores every number: {steps} steps with {layout.n_parameters:,} parameters and {rows} rows need "
+            f"about {numbers:.1e} numbers, and the maximum is {MAX_NUMBERS:.1e}. Trace fewer steps or fewer rows."
         )
 
 
 class _StopAfter(Callback):
-    """Closes each step of the recorder, and ends training when there are enough."""
+    """Ends each step of the recorder, and stops training after the requested number of steps."""
 
     def __init__(self, steps: int, recorder: Recorder) -> None:
         self.steps = steps

@@ -1,6 +1,6 @@
-"""How formulas are written for people: the field's symbols for activations, losses and update rules.
+"""Formulas in mathematical notation: activations, losses and update rules with their usual symbols.
 
-The mathematics itself is in `backends.formulas`; a row without an entry here is called by its name.
+The implementations are in `backends.formulas`; a function without an entry here is written by its name.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from mlp._backends import Activation, formulas
 
 _SUPERSCRIPT = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
-_ACTIVATIONS = {  # name: (function of z, slope by z and a)
+_ACTIVATIONS = {  # name: (function of z, derivative from z and a)
     "identity": ("{z}", "1"),
     "sigmoid": ("1 / (1 + e^(−{z}))", "{a} ⊙ (1 − {a})"),
     "tanh": ("tanh({z})", "1 − {a} ⊙ {a}"),
@@ -22,7 +22,7 @@ _ACTIVATIONS = {  # name: (function of z, slope by z and a)
         "1.0507·{z} where {z} > 0, else 1.7581·(e^({z}) − 1)",
         "1.0507 where {z} > 0, else {a} + 1.7581",
     ),
-    "gelu": ("{z} ⊙ Φ({z}), Φ the normal distribution", "Φ({z}) + {z} ⊙ Φ′({z})"),
+    "gelu": ("{z} ⊙ Φ({z}), Φ = CDF of the normal distribution", "Φ({z}) + {z} ⊙ Φ′({z})"),
     "gelu_tanh": (
         "½ {z} ⊙ (1 + tanh(u)), u = √(2/π) ({z} + 0.044715 {z}³)",
         "½ (1 + tanh(u)) + ½ {z} ⊙ (1 − tanh²(u)) ⊙ u′",
@@ -33,7 +33,7 @@ _ACTIVATIONS = {  # name: (function of z, slope by z and a)
     "softmax": ("e^({z}) / Σⱼ e^({z})", ""),
 }
 
-_LOSSES = {  # name: (value of an entry, its slope in a)
+_LOSSES = {  # name: (value of an entry, its derivative with respect to a)
     "cross_entropy": ("−t ⊙ ln {a}", "−t / {a}"),
     "binary_cross_entropy": ("−t ⊙ ln {a} − (1 − t) ⊙ ln(1 − {a})", "(1 − t) / (1 − {a}) − t / {a}"),
     "mse": ("({a} − t)²", "2({a} − t)"),
@@ -46,7 +46,7 @@ _LOSSES = {  # name: (value of an entry, its slope in a)
 _MOMENTUM, _INSIDE = "μ·{velocity} + {g}", "μ·{velocity} − η·{g}"
 _STEP = "{p} − η·{g} / (√{squares} + ε)"
 _MOMENTS = {"mean": "β₁·{mean} + (1 − β₁)·{g}", "variance": "β₂·{variance} + (1 − β₂)·({g})²"}
-_RULES: Mapping[str, Mapping[str, str]] = {  # name: formula of each state, and of the parameter
+_RULES: Mapping[str, Mapping[str, str]] = {  # name: formula of each part of the optimizer state, and of the parameter
     "sgd": {"p": "{p} − η·{g}"},
     "momentum": {"velocity": _MOMENTUM, "p": "{p} − η·{velocity}"},
     "momentum_rate_inside": {"velocity": _INSIDE, "p": "{p} + {velocity}"},
@@ -60,11 +60,11 @@ _RULES: Mapping[str, Mapping[str, str]] = {  # name: formula of each state, and 
 
 _STATES = {"velocity": "v", "squares": "s", "mean": "m", "variance": "v"}
 CONSTANTS = {"momentum": "μ", "rho": "ρ", "epsilon": "ε", "beta1": "β₁", "beta2": "β₂"}
-"""Hyper-parameters of update rules by name."""
+"""Symbols of the hyperparameters of update rules."""
 
 
 def superscript(number: int) -> str:
-    """The number of a layer, raised.
+    """The number of a layer as a superscript.
 
     Examples
     --------
@@ -75,7 +75,7 @@ def superscript(number: int) -> str:
 
 
 def state(slot: str, parameter: str) -> str:
-    """What a rule remembers of a parameter.
+    """Symbol of the optimizer state of a parameter.
 
     Examples
     --------
@@ -86,17 +86,17 @@ def state(slot: str, parameter: str) -> str:
 
 
 def value_of(row: Activation, z: str) -> str:
-    """An activation as a formula of z."""
+    """Formula of an activation."""
     return _ACTIVATIONS.get(row.name, (f"{row.name}({{z}})",))[0].format(z=z)
 
 
-def slope_of(row: Activation, z: str, a: str) -> str:
-    """An activation's slope as a formula of z, or of a, what it makes of z."""
+def derivative_of(row: Activation, z: str, a: str) -> str:
+    """Formula of an activation's derivative, from its input z or its output a."""
     return _ACTIVATIONS.get(row.name, ("", f"{row.name}′({{z}})"))[1].format(z=z, a=a)
 
 
 def loss_of(kind: formulas.OutputLoss, a: str, n_out: int, weighted: bool) -> str:
-    """The loss of a batch as a formula of the network's output and the targets."""
+    """Formula of the loss of a batch, from the network's outputs a and the targets t."""
     entry = _LOSSES.get(kind.loss.name, (f"{kind.loss.name}({{a}}, t)",))[0].format(a=a)
     divisor = 1 if kind.shares(n_out)[0] == 1 else n_out
     if weighted:
@@ -105,22 +105,22 @@ def loss_of(kind: formulas.OutputLoss, a: str, n_out: int, weighted: bool) -> st
 
 
 def delta_of(kind: formulas.OutputLoss, z: str, a: str, n_out: int, weighted: bool) -> str:
-    """The loss's slope in the logits."""
+    """Formula of the gradient of the loss with respect to the logits."""
     divisor = 1 if kind.shares(n_out)[1] == 1 else n_out
     if kind.fused is not None:
-        slope = f"({a} − t)"
+        gradient = f"({a} − t)"
     else:
-        slope = _LOSSES.get(kind.loss.name, ("", f"{kind.loss.name}′({{a}}, t)"))[1].format(a=a)
+        gradient = _LOSSES.get(kind.loss.name, ("", f"{kind.loss.name}′({{a}}, t)"))[1].format(a=a)
         if kind.output.rowwise:
-            slope = f"{a} ⊙ (g − Σⱼ g ⊙ {a}), g = {slope}"
+            gradient = f"{a} ⊙ (g − Σⱼ g ⊙ {a}), g = {gradient}"
         elif kind.output.name != "identity":
-            slope = f"{slope} ⊙ f′({z})"
+            gradient = f"{gradient} ⊙ f′({z})"
     if weighted:
-        return f"r ⊙ {slope}" + (f" / {divisor}" if divisor > 1 else "")
-    return f"1/m · {slope}" if divisor == 1 else f"1/({divisor}m) · {slope}"
+        return f"r ⊙ {gradient}" + (f" / {divisor}" if divisor > 1 else "")
+    return f"1/m · {gradient}" if divisor == 1 else f"1/({divisor}m) · {gradient}"
 
 
-def rule_of(rule: formulas.Rule, part: str, symbols: Mapping[str, str]) -> str:
-    """What a rule makes of one of its states, or of the parameter (``"p"``)."""
+def update_of(rule: formulas.Rule, part: str, symbols: Mapping[str, str]) -> str:
+    """Formula of a rule for one part of its state, or for the parameter (``"p"``)."""
     texts = _RULES.get(rule.name)
     return f"{rule.name}({symbols['p']}, {symbols['g']}, …)" if texts is None else texts[part].format(**symbols)

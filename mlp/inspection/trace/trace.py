@@ -1,4 +1,4 @@
-"""`Trace`: some steps of training in numbers, and the formats they are written in."""
+"""`Trace`: the numbers of some training steps, and the formats to write them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from mlp.inspection.trace.quantities import Recording
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Trace(Recording):
-    """Some steps of training in numbers; made by `MLP.trace`.
+    """All numbers of some training steps; created by `MLP.trace`.
 
     Attributes
     ----------
     network : NetworkPlan
-        What was trained.
+        The network that was trained.
     optimizer : Optimizer
     dtype : dtype
     backend, device : str
-        Whose operations gave the numbers.
+        The backend that computed the numbers, and its device.
     seed : int
-        Of the dropout masks.
+        Seed of the dropout masks.
     steps : tuple of Step
 
     Examples
@@ -52,24 +52,24 @@ class Trace(Recording):
         Parameters
         ----------
         blank : bool
-            Leave out the values that are to be computed: an exercise, to be filled in by hand.
+            Leave out the computed values, for an exercise to fill in by hand.
         """
         return markdown.to_markdown(self, blank=blank)
 
     def to_html(self) -> str:
-        """One self-contained page of HTML."""
+        """A self-contained HTML page."""
         return html.to_html(self)
 
     def to_json(self) -> str:
-        """A JSON document; of more than 64 values it holds a summary, as the other formats do."""
+        """A JSON document; quantities with more than 64 values are summarised, as in the other formats."""
         return document.to_json(self)
 
     def to_numpy_program(self) -> str:
-        """A Python program that needs NumPy alone, computes these numbers again, prints and checks them.
+        """A Python program that computes these numbers again with NumPy only, prints them and checks them.
 
         Raises
         ------
         ConfigurationError
-            If there are too many numbers for a program to be read, or the network has functions of a user's own.
+            If there are too many numbers for a readable program, or the network has user-defined functions.
         """
         return program.to_numpy_program(self)

@@ -1,4 +1,4 @@
-"""Slopes under the notes' own names: of one hidden layer, for all rows, and of the 2-2-1 network."""
+"""Gradients with the names of the course notes: one hidden layer for all rows, and the 2-2-1 network."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Array = NDArray[Any]
 
 
 def one_hidden_layer(n_inputs: int, n_hidden: int, *, seed: int | None = 0, backend: str = "auto") -> MLP:
-    """A network of one hidden layer of tanh, a sigmoid output, and the binary cross-entropy.
+    """A network with one tanh hidden layer, a sigmoid output and binary cross-entropy.
 
-    For all m rows at once, a⁰ = X and y a column::
+    For all m rows, with a⁰ = X and y as a column::
 
         z¹ = a⁰ W¹ + b¹    a¹ = tanh z¹    z² = a¹ W² + b²    a² = σ(z²)
         J = -(1/m) Σ [y log a² + (1 - y) log(1 - a²)]
@@ -24,8 +24,8 @@ def one_hidden_layer(n_inputs: int, n_hidden: int, *, seed: int | None = 0, back
         ∂z² = (a² - y)/m    ∂W² = a¹ᵀ ∂z²    ∂b² = Σ ∂z²    ∂a¹ = ∂z² W²ᵀ
         ∂z¹ = ∂a¹ ⊙ (1 - a¹²)    ∂W¹ = Xᵀ ∂z¹    ∂b¹ = Σ ∂z¹
 
-    Each ∂q is the slope of J in q; the 1/m of the mean stands in ∂z², and all that follows has it from there.
-    `slopes` gives these quantities.
+    Each ∂q is the gradient of J with respect to q. The factor 1/m of the mean is in ∂z², and the later gradients
+    contain it through ∂z². `slopes` computes these quantities.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def one_hidden_layer(n_inputs: int, n_hidden: int, *, seed: int | None = 0, back
 
 
 def slopes(net: MLP, X: Any, y: Any) -> dict[str, Array]:
-    """Every z and a of a network on the way there, its cost J, and every slope on the way back.
+    """Every z and a of the forward pass, the cost J, and every gradient of the backward pass.
 
     Parameters
     ----------
@@ -55,11 +55,11 @@ def slopes(net: MLP, X: Any, y: Any) -> dict[str, Array]:
     Returns
     -------
     dict of str to ndarray
-        ``z1``, ``a1``, ..., ``J``, and ``dz2``, ``dW2``, ``db2``, ``da1``, ...; rows as in X.
+        ``z1``, ``a1``, ..., ``J``, and ``dz2``, ``dW2``, ``db2``, ``da1``, ...; their rows are those of X.
 
     Examples
     --------
-    The textbook's one neuron: z = 2·3 - 5 = 1, and for half the squared error against 0, ∂z = a σ'(z).
+    One neuron with z = 2·3 - 5 = 1; with half the squared error and the target 0, ∂z = a σ'(z).
 
     >>> net = MLP([1, 1], output_activation="sigmoid", loss="quadratic", dtype="float64")
     >>> net.weights, net.biases = [[[2.0]]], [[-5.0]]
@@ -68,15 +68,15 @@ def slopes(net: MLP, X: Any, y: Any) -> dict[str, Array]:
     """
     step = net.trace(X, y, optimizer="sgd").steps[0]
     layers = range(1, len(net.sizes))
-    there = [f"{letter}{layer}" for layer in layers for letter in "za"]
-    back = [f"d{letter}{layer}" for layer in reversed(layers) for letter in "azWb"][1:]  # the cost begins with z
-    return {name: step[name] for name in there} | {"J": np.array(step.loss)} | {name: step[name] for name in back}
+    forward = [f"{letter}{layer}" for layer in layers for letter in "za"]
+    backward = [f"d{letter}{layer}" for layer in reversed(layers) for letter in "azWb"][1:]  # no da of the output
+    return {name: step[name] for name in forward} | {"J": np.array(step.loss)} | {name: step[name] for name in backward}
 
 
 def two_two_one(*, seed: int | None = 0, backend: str = "auto") -> MLP:
-    """The network of two inputs, two hidden neurons and one output, all sigmoids, with half the squared error.
+    """A sigmoid network with two inputs, two hidden neurons and one output, and half the squared error.
 
-    `nine_gradients` gives the slopes of its nine parameters.
+    `nine_gradients` computes the gradients of its nine parameters.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def two_two_one(*, seed: int | None = 0, backend: str = "auto") -> MLP:
 
 
 def nine_gradients(net: MLP, x: Any, t: float) -> dict[str, float]:
-    """The nine slopes of a 2-2-1 network for one example.
+    """The nine gradients of a 2-2-1 network for one example.
 
     With h1 = σ(w11 x1 + w21 x2 + b1), h2 = σ(w12 x1 + w22 x2 + b2), y = σ(v1 h1 + v2 h2 + c), E = (y - t)²/2 and
     δ = (y - t) y (1 - y), they are::
@@ -104,7 +104,7 @@ def nine_gradients(net: MLP, x: Any, t: float) -> dict[str, float]:
     Parameters
     ----------
     net : MLP
-        Of sizes [2, 2, 1]; the formulas above are those of `two_two_one`.
+        With sizes [2, 2, 1]; the formulas above hold for `two_two_one`.
     x : array_like, shape (2,)
     t : float
 
@@ -114,15 +114,17 @@ def nine_gradients(net: MLP, x: Any, t: float) -> dict[str, float]:
 
     Examples
     --------
-    With all parameters zero, both hidden neurons and the output are 1/2, and δ = -1/8 for the target 1:
+    If all parameters are zero, both hidden neurons and the output are 1/2, and δ = -1/8 for the target 1:
 
     >>> net = two_two_one()
     >>> net.weights, net.biases = [np.zeros((2, 2)), np.zeros((2, 1))], [np.zeros(2), np.zeros(1)]
-    >>> {name: slope for name, slope in nine_gradients(net, [1.0, 2.0], 1.0).items() if slope}
+    >>> {name: value for name, value in nine_gradients(net, [1.0, 2.0], 1.0).items() if value}
     {'v1': -0.0625, 'v2': -0.0625, 'c': -0.125}
     """
     if net.sizes != (2, 2, 1):
-        raise ConfigurationError(f"the nine gradients are those of a 2-2-1 network, and this one has {net.sizes}.")
+        raise ConfigurationError(
+            f"the nine gradients need a network with sizes (2, 2, 1), and this one has {net.sizes}."
+        )
     _, [(dW, db), (dV, dc)] = net.loss_and_gradients(np.reshape(x, (1, -1)), [t])
     names = ("w11", "w12", "w21", "w22", "b1", "b2", "v1", "v2", "c")
     return dict(zip(names, map(float, np.concatenate([dW.ravel(), db, dV.ravel(), dc])), strict=True))

@@ -1,4 +1,4 @@
-"""Figures as people read them."""
+"""Numbers formatted for readers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 
 def duration(seconds: float) -> str:
-    """A time span in the unit that fits.
+    """Format a duration in a suitable unit.
 
     Examples
     --------
@@ -15,21 +15,21 @@ def duration(seconds: float) -> str:
     """
     if seconds < 60:
         return f"{seconds:.3g} s" if seconds >= 0.1 else f"{1000 * seconds:.3g} ms"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    minutes, remainder = divmod(round(seconds), 60)
+    return f"{minutes} min {remainder} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def short(number: float) -> str:
-    """A large number in three digits.
+def short_number(number: float) -> str:
+    """Format a large number with three digits.
 
     Examples
     --------
-    >>> short(143_985.0), short(1_234_567.0)
+    >>> short_number(143_985.0), short_number(1_234_567.0)
     ('144 k', '1.23 M')
     """
     return f"{number / 1e6:.3g} M" if number >= 1e6 else f"{number / 1e3:.3g} k" if number >= 1e3 else f"{number:.3g}"
 
 
 def finite(values: list[float]) -> list[float]:
-    """Those that are numbers."""
+    """The finite values of a list."""
     return [value for value in values if math.isfinite(value)]

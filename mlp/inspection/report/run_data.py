@@ -1,4 +1,4 @@
-"""What can still be had of a run: each part of its folder, its data, or why they cannot be read."""
+"""What can be read of a run: the files in its folder and its data, or the reasons why they cannot be read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mlp._backends import FileFormatError, MLPError
 from mlp.data.files import open_checked
-from mlp.inspection.report.command import command
+from mlp.inspection.report.command import train_command
 from mlp.io import runs
 from mlp.persistence import load
 from mlp.training import History
@@ -26,28 +26,28 @@ Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Found:
-    """A run as it is found.
+class RunData:
+    """The content of a run's folder.
 
     Attributes
     ----------
     folder : Path
     config : dict
-    again : tuple
-        From `command`: how to train it again.
+    train_command : tuple
+        The command that repeats the training, from `command.train_command`.
     history : History
-        Without epochs where there is none.
+        Empty if it cannot be read.
     results : dict or None
-        None for a run that did not come to its end.
+        None for a run that did not finish.
     net : MLP or None
     dataset : Dataset or None
     problems : dict of str to str
-        Why there is no ``"history"``, ``"results"``, ``"model"`` or ``"data"``.
+        Why ``"history"``, ``"results"``, ``"model"`` or ``"data"`` could not be read.
     """
 
     folder: Path
     config: dict[str, Any]
-    again: tuple[list[str], list[str]]
+    train_command: tuple[list[str], list[str]]
     history: History
     results: dict[str, Any] | None
     net: MLP | None
@@ -56,17 +56,17 @@ class Found:
 
     @property
     def score_name(self) -> str:
-        """``"accuracy"`` or ``"R²"``, if it is known."""
+        """``"accuracy"`` or ``"R²"``; ``"score"`` if it is unknown."""
         if self.net is not None:
             return "R²" if self.net.task == "numbers" else "accuracy"
         return str((self.results or {}).get("score", "score")).replace("R^2", "R²")
 
     def score_text(self, score: float) -> str:
-        """A score as people read it."""
+        """A score as text: an accuracy in per cent, another score with four decimals."""
         return f"{100 * score:.2f} %" if self.score_name == "accuracy" else f"{score:.4f}"
 
-    def figure(self, name: str) -> float | None:
-        """A number of the results, ``"test.score"`` for one within a group; None where there is none."""
+    def result(self, name: str) -> float | None:
+        """A number of ``results.json``, None if it is missing; ``"test.score"`` names a nested key."""
         value: Any = self.results
         for key in name.split("."):
             value = value.get(key) if isinstance(value, dict) else None
@@ -74,7 +74,7 @@ class Found:
 
     @property
     def part(self) -> str:
-        """Which rows are shown to the network."""
+        """The part of the data set that predictions are shown for: ``"test"``, or ``"training"`` if there is none."""
         return "test" if self.dataset is not None and self.dataset.X_test is not None else "training"
 
     @property
@@ -85,21 +85,21 @@ class Found:
         return (self.dataset.X, self.dataset.y) if X is None or y is None else (X, y)
 
 
-def find(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None) -> Found:
-    """Read whatever can be read of a run.
+def read_run(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None) -> RunData:
+    """Read all that can be read of a run.
 
     Raises
     ------
     FileFormatError
-        If `folder` is no run, or its configuration is damaged.
+        If `folder` is not a run, or its configuration is damaged.
     """
     config, problems = runs.read_config(folder), dict[str, str]()
     try:
-        again = command(config)
+        command = train_command(config)
     except (LookupError, TypeError, AttributeError) as error:
-        what = f"{type(error).__name__}: {error}"
+        cause = f"{type(error).__name__}: {error}"
         raise FileFormatError(
-            f"{str(Path(folder) / runs.CONFIG)!r} is damaged: it describes no run ({what})"
+            f"{str(Path(folder) / runs.CONFIG)!r} is damaged: it does not describe a run ({cause})"
         ) from error
 
     def attempt(name: str, read: Callable[[], Value]) -> Value | None:
@@ -109,10 +109,10 @@ def find(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | N
             problems[name] = " ".join(str(error).split()) or type(error).__name__
             return None
 
-    return Found(
+    return RunData(
         Path(folder),
         config,
-        again,
+        command,
         attempt("history", lambda: runs.read_history(folder)) or History(),
         attempt("results", lambda: _results(folder)),
         attempt("model", lambda: load(runs.model_path(folder), backend="numpy")),
@@ -126,5 +126,5 @@ def _results(folder: str | os.PathLike[str]) -> dict[str, Any]:
     with open_checked(path, "JSON") as (handle, _):
         results = json.load(handle)
     if not isinstance(results, dict):
-        raise FileFormatError(f"{str(path)!r} is damaged: it holds no results")
+        raise FileFormatError(f"{str(path)!r} is damaged: it is not a JSON object with results")
     return results

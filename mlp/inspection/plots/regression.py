@@ -1,4 +1,4 @@
-"""How near the answers of a regression come."""
+"""Plots of a regression: predicted and actual values, and the residuals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError
-from mlp.inspection.plots.style import BLUE, DARK_GREY, bare, new_figure
+from mlp.inspection.plots.style import BLUE, DARK_GREY, new_figure, remove_clutter
 from mlp.validation import check_targets
 
 if TYPE_CHECKING:
@@ -16,31 +16,31 @@ if TYPE_CHECKING:
 
     from mlp.network import FeedForward
 
-OUTPUTS = 4
-"""At most so many of several outputs are shown."""
+MAX_OUTPUTS = 4
+"""Maximum number of outputs that are shown."""
 
 
 def predictions(net: FeedForward, X: Any, y: Any) -> Figure:
-    """Predicted over actual numbers, and how the residuals (predicted less actual) are spread.
+    """Predicted over actual values, and a histogram of the residuals (predicted minus actual).
 
     Parameters
     ----------
     net : MLP
-        That answers with numbers.
+        A regression network.
     X : array_like, shape (n, n_in)
     y : array_like, shape (n,) or (n, n_out)
 
     Returns
     -------
     matplotlib.figure.Figure
-        Two panels for each output, for the first `OUTPUTS` of them.
+        Two panels for each output, for at most four outputs.
 
     Raises
     ------
     ConfigurationError
-        If the network chooses classes.
+        If the network predicts classes.
     ShapeError, DtypeError, DataError
-        As `MLP.evaluate` has it.
+        As in `MLP.evaluate`.
 
     Examples
     --------
@@ -50,53 +50,53 @@ def predictions(net: FeedForward, X: Any, y: Any) -> Figure:
     >>> [axes.get_xlabel() for axes in predictions(net, sine.X, sine.y).axes]
     ['actual', 'residual (predicted − actual)']
     """
-    predicted, actual = answers_and_targets(net, X, y)
-    n = min(predicted.shape[1], OUTPUTS)
+    predicted, actual = predictions_and_targets(net, X, y)
+    n = min(predicted.shape[1], MAX_OUTPUTS)
     figure = new_figure(6.6) if n == 1 else new_figure(2.9 * n + 0.3, width=6.4)
     panels = figure.subplots(2, 1) if n == 1 else figure.subplots(n, 2)
     for output, (over, residuals) in enumerate(panels.reshape(n, 2)):
-        which = f"Output {output}:" if predicted.shape[1] > 1 else "Predicted and actual agree to"
-        _compare(over, actual[:, output], predicted[:, output], which)
-        _spread(residuals, predicted[:, output] - actual[:, output])
+        name = f"Output {output}:" if predicted.shape[1] > 1 else "Predicted and actual values:"
+        _scatter(over, actual[:, output], predicted[:, output], name)
+        _histogram(residuals, predicted[:, output] - actual[:, output])
     return figure
 
 
-def answers_and_targets(net: FeedForward, X: Any, y: Any) -> tuple[NDArray[Any], NDArray[Any]]:
-    """What the network answers and what it should have, shapes (n, n_out)."""
+def predictions_and_targets(net: FeedForward, X: Any, y: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Predictions of a regression network, and their targets, both of shape (n, n_out)."""
     predicted = net.feedforward(X)
     target, class_numbers = check_targets(y, len(predicted), net.kind, net.sizes[-1], net.dtype, net.xp, whole=False)
     if class_numbers or net.task != "numbers":
-        raise ConfigurationError("this network chooses classes; see mlp.plots.confusion")
+        raise ConfigurationError("this network predicts classes, not numbers; use mlp.plots.confusion.")
     return predicted, net.xp.to_numpy(target)
 
 
-def _compare(axes: Any, actual: NDArray[Any], predicted: NDArray[Any], which: str) -> None:
+def _scatter(axes: Any, actual: NDArray[Any], predicted: NDArray[Any], name: str) -> None:
     ends = min(actual.min(), predicted.min()), max(actual.max(), predicted.max())
     axes.axline((ends[0], ends[0]), slope=1, color=DARK_GREY, linewidth=1, linestyle="--")
-    faint = min(1.0, max(0.1, 40 / np.sqrt(len(actual)) / 4))
-    many = len(actual) > 2000  # as a picture within the picture: an SVG of so many points would be large
-    axes.plot(actual, predicted, "o", color=BLUE, markersize=3.5, alpha=faint, markeredgewidth=0, rasterized=many)
-    spread = np.square(actual - actual.mean()).sum()
-    r2 = 1 - np.square(actual - predicted).sum() / spread if spread else float("nan")
+    alpha = min(1.0, max(0.1, 40 / np.sqrt(len(actual)) / 4))
+    rasterized = len(actual) > 2000  # an SVG with so many separate points would be large
+    axes.plot(actual, predicted, "o", color=BLUE, markersize=3.5, alpha=alpha, markeredgewidth=0, rasterized=rasterized)
+    total = np.square(actual - actual.mean()).sum()
+    r2 = 1 - np.square(actual - predicted).sum() / total if total else float("nan")
     axes.set(xlabel="actual", ylabel="predicted")
-    axes.set_title(f"{which} R² {r2:.4f}", fontsize="medium")
+    axes.set_title(f"{name} R² {r2:.4f}", fontsize="medium")
     _few_ticks(axes.xaxis)
     _few_ticks(axes.yaxis)
-    bare(axes)
+    remove_clutter(axes)
 
 
-def _spread(axes: Any, residual: NDArray[Any]) -> None:
+def _histogram(axes: Any, residual: NDArray[Any]) -> None:
     axes.hist(residual, bins="auto" if len(residual) > 30 else 10, color=BLUE, alpha=0.8)
     axes.axvline(0, color=DARK_GREY, linewidth=1, linestyle="--")
     axes.set(xlabel="residual (predicted − actual)", ylabel="rows")
-    typical = float(np.sqrt(np.square(residual).mean()))
-    axes.set_title(f"Residuals: RMS {typical:.3g}", fontsize="medium")
+    rms = float(np.sqrt(np.square(residual).mean()))
+    axes.set_title(f"Residuals: RMS {rms:.3g}", fontsize="medium")
     axes.yaxis.get_major_locator().set_params(integer=True)
     _few_ticks(axes.xaxis)
-    bare(axes)
+    remove_clutter(axes)
 
 
 def _few_ticks(axis: Any) -> None:
-    """Five at most, large and small numbers as 2e+05, so that they have room side by side."""
+    """At most five ticks, with large and small numbers as 2e+05, so that the labels do not overlap."""
     axis.get_major_locator().set_params(nbins=4)
     axis.set_major_formatter(lambda value, _: f"{value:.4g}".replace("-", "−"))

@@ -1,0 +1,183 @@
+"""Plots of a classifier: the confusion matrix, and the worst mistakes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlp.inspection.plots.images import image_shape
+from mlp.inspection.plots.style import (
+    BLUE,
+    DARK_GREY,
+    ON_DARK,
+    ON_LIGHT,
+    VERMILION,
+    hide_axes,
+    new_figure,
+    new_panels,
+    plain_text,
+    remove_clutter,
+)
+from mlp.inspection.predictions import ClassPredictions
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from mlp.network import FeedForward
+
+MAX_NUMBERED = 20
+"""With more classes than this, the cells of a confusion matrix do not show their counts."""
+
+
+def confusion(net: FeedForward, X: Any, y: Any) -> Figure:
+    """The confusion matrix: how many rows of each class were predicted as each class.
+
+    Parameters
+    ----------
+    net : MLP
+        A classifier of one of several classes.
+    X : array_like, shape (n, n_in)
+    y : array_like, shape (n,) or (n, n_out)
+        As in `MLP.fit`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> import mlp
+    >>> digits = mlp.data.load("digits")
+    >>> net = mlp.MLP([64, 32, 10], input_scale=digits.input_scale)
+    >>> _ = net.fit(digits.X, digits.y, epochs=3)
+    >>> confusion(net, digits.X_test, digits.y_test).axes[0].get_ylabel()
+    'true class'
+    """
+    predictions = ClassPredictions.of(net, X, y)
+    counts = predictions.confusion
+    n = len(counts)
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = new_figure(4.1)
+    axes = figure.subplots()
+    image = axes.imshow(100 * share, cmap="Blues", vmin=0, vmax=100)
+    size = max(5.0, min(10.0, 90 / n))
+    if n <= MAX_NUMBERED:
+        for (row, column), count in np.ndenumerate(counts):
+            if count:
+                colour = ON_DARK if share[row, column] > 0.55 else ON_LIGHT
+                axes.text(column, row, f"{count}", ha="center", va="center", fontsize=size, color=colour)
+    _name_ticks(axes, predictions.classes)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    correct = int(counts.trace())
+    axes.set_title(f"{correct} of {counts.sum()} rows are classified correctly", fontsize="medium")
+    figure.colorbar(image, ax=axes, shrink=0.8, label="% of the true class")
+    return figure
+
+
+def _name_ticks(axes: Any, classes: list[Any]) -> None:
+    every = 1 if len(classes) <= MAX_NUMBERED else -(-len(classes) // 12)
+    positions = range(0, len(classes), every)
+    names = [plain_text(classes[i], 14) for i in positions]
+    long = max(map(len, names)) > 3
+    axes.set_xticks(
+        positions, names, rotation=45 if long else 0, ha="right" if long else "center", rotation_mode="anchor"
+    )
+    axes.set_yticks(positions, names)
+    size = "small" if len(classes) > 12 or long else "medium"
+    axes.tick_params(length=0, labelsize=size)
+
+
+def mistakes(net: FeedForward, X: Any, y: Any, *, n: int = 12, shape: tuple[int, int] | None = None) -> Figure:
+    """The wrong predictions with the highest confidence.
+
+    For images the rows are drawn; for other inputs, the outputs for the predicted class and for the true class.
+
+    Parameters
+    ----------
+    net : MLP
+        A classifier of one of several classes.
+    X : array_like, shape (n, n_in)
+    y : array_like, shape (n,) or (n, n_out)
+    n : int
+        Maximum number of rows.
+    shape : tuple (height, width), optional
+        Of the images; by default `image_shape` detects square images.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Examples
+    --------
+    >>> import mlp
+    >>> digits = mlp.data.load("digits")
+    >>> net = mlp.MLP([64, 32, 10], input_scale=digits.input_scale)
+    >>> _ = net.fit(digits.X, digits.y, epochs=2)
+    >>> len(mistakes(net, digits.X_test, digits.y_test, n=4).axes)
+    4
+    """
+    predictions = ClassPredictions.of(net, X, y)
+    rows = predictions.worst(n)
+    if not len(rows):
+        figure = new_figure(1.0)
+        figure.text(
+            0.5, 0.5, f"No mistakes in {len(predictions.target)} rows", ha="center", va="center", fontsize="large"
+        )
+        return figure
+    wrong = int((predictions.target != predictions.predicted).sum())
+    title = f"The worst of {wrong} mistakes in {len(predictions.target)} rows" if wrong > 1 else "The only mistake"
+    shape = image_shape(net, shape)
+    if shape is None:
+        return _bars(predictions, rows, title)
+    return _pictures(predictions, rows, np.asarray(X)[rows].reshape(-1, *shape), title)
+
+
+def _pictures(predictions: ClassPredictions, rows: NDArray[Any], images: NDArray[Any], title: str) -> Figure:
+    figure, panels = new_panels(len(rows), 3, 2.05, extra=0.4)
+    for axes, row, image in zip(panels, rows, images, strict=True):
+        axes.imshow(image, cmap="gray", interpolation="nearest")
+        hide_axes(axes)
+        predicted, true = (
+            _class_output(predictions, row, codes[row]) for codes in (predictions.predicted, predictions.target)
+        )
+        axes.set_title(f"pred. {predicted}\ntrue {true}", fontsize="small")
+        axes.set_xlabel(f"row {row}", fontsize="small", labelpad=2)
+    figure.suptitle(title, fontsize="medium")
+    return figure
+
+
+def _class_output(predictions: ClassPredictions, row: int, code: int) -> str:
+    output = float(predictions.outputs[row, code])
+    text = f"{output:.0%}" if predictions.are_probabilities else f"{output:.2g}"
+    return f"{plain_text(predictions.classes[code], 10)} ({text.replace('%', ' %')})"
+
+
+def _row_label(row: int, predicted: str, true: str) -> str:
+    separator = ", " if len(predicted) + len(true) < 9 else "\n"
+    return f"row {row}: predicted {predicted}{separator}true {true}"
+
+
+def _bars(predictions: ClassPredictions, rows: NDArray[Any], title: str) -> Figure:
+    figure = new_figure(0.42 * len(rows) + 1.5)
+    axes = figure.subplots()
+    scale = 100 if predictions.are_probabilities else 1
+    heights = np.arange(len(rows))
+    predicted, true = (
+        scale * predictions.outputs[rows, codes[rows]] for codes in (predictions.predicted, predictions.target)
+    )
+    axes.hlines(heights, true, predicted, color=DARK_GREY, linewidth=1)
+    axes.plot(predicted, heights, "s", color=VERMILION, label="predicted class")
+    axes.plot(true, heights, "o", color=BLUE, label="true class")
+    classes = [plain_text(name, 14) for name in predictions.classes]
+    labels = [_row_label(row, classes[predictions.predicted[row]], classes[predictions.target[row]]) for row in rows]
+    axes.set_yticks(heights, labels, fontsize="small")
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    if predictions.are_probabilities:
+        axes.set_xlim(-3, 103)
+    remove_clutter(axes)
+    axes.set_xlabel("probability, %" if predictions.are_probabilities else "output")
+    figure.suptitle(title, fontsize="medium")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+    return figure

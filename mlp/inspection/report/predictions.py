@@ -1,0 +1,125 @@
+"""Predictions for the test rows, and the worst mistakes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlp.inspection import plots
+from mlp.inspection.plots.regression import predictions_and_targets
+from mlp.inspection.plots.style import COLOURS
+from mlp.inspection.predictions import ClassPredictions
+from mlp.inspection.report.parts import Note, Section, Table, picture
+from mlp.inspection.report.run_data import RunData
+
+if TYPE_CHECKING:
+    from mlp.model import MLP
+
+MAX_MISTAKES = 12
+"""Maximum number of mistakes that are shown."""
+
+MAX_CLASSES = 50
+"""With more classes than this there is no table of them."""
+
+
+def predictions(run: RunData) -> Section:
+    """Confusion matrix and worst mistakes, or predicted and actual values; or why they are missing."""
+    if run.net is None or run.dataset is None:
+        section = Section("Predictions")
+        for what in ("model", "data"):
+            if what in run.problems:
+                reason = run.problems[what].rstrip(".")
+                text = f"There are no predictions, because the {what} of this run could not be read: {reason}."
+                section.parts.append(Note(text, warning=True))
+        return section
+    net, (X, y) = run.net, run.rows
+    section = Section(f"Predictions on the {run.part} rows")
+    if run.part == "training":
+        section.parts.append(Note("There is no test set: the network was trained on these rows."))
+    if net.task == "numbers":
+        section.sections.extend(_regression(net, X, y))
+    elif net.task == "labels" and net.sizes[-1] > 1:
+        section.parts.append(Note("The network predicts several labels for each row, so there is no confusion matrix."))
+        return section
+    else:
+        section.sections.extend(_classification(net, X, y))
+    if net.sizes[0] == 2 and net.sizes[-1] <= len(COLOURS):
+        alt = "The plane of the two inputs, coloured by the network's prediction, with the rows as points."
+        section.sections.append(Section("Predictions over the input plane", [picture(plots.boundary(net, X, y), alt)]))
+    return section
+
+
+def _classification(net: MLP, X: Any, y: Any) -> list[Section]:
+    results = ClassPredictions.of(net, X, y)
+    names = [str(name) for name in results.classes]
+    confusion = Section("Confusion matrix", [picture(plots.confusion(net, X, y), _confusion_alt(results, names))])
+    if len(names) <= MAX_CLASSES:
+        confusion.parts.append(_class_table(results, names))
+    mistakes, worst = Section("Worst mistakes"), results.worst(MAX_MISTAKES)
+    if len(worst):
+        rows = (
+            f"row {row}: predicted {names[results.predicted[row]]}, true {names[results.target[row]]}" for row in worst
+        )
+        alt = f"The wrong predictions with the highest confidence: {'; '.join(rows)}."
+        mistakes.parts.append(picture(plots.mistakes(net, X, y, n=MAX_MISTAKES), alt))
+    else:
+        mistakes.parts.append(Note(f"There are none: all {len(results.target)} rows are classified correctly."))
+    return [confusion, mistakes]
+
+
+def _confusion_alt(results: ClassPredictions, names: list[str]) -> str:
+    confusion = results.confusion
+    text = f"Confusion matrix of {len(names)} classes: {confusion.trace()} of {confusion.sum()} rows are correct."
+    wrong = confusion - np.diag(confusion.diagonal())
+    if wrong.any():
+        true, predicted = np.unravel_index(wrong.argmax(), wrong.shape)
+        count = wrong[true, predicted]
+        text += f" The most frequent mistake: {names[true]} is predicted as {names[predicted]}, {count} times."
+    return text
+
+
+def _class_table(results: ClassPredictions, names: list[str]) -> Table:
+    metrics = results.by_class()
+    columns = [[f"{value:.4f}" for value in metrics[name]] for name in ("precision", "recall", "f1")]
+    rows = [list(row) for row in zip(names, map(str, metrics["support"]), *columns, strict=True)]
+    return Table("Metrics of each class", rows, ["class", "rows", "precision", "recall", "F1"])
+
+
+def _regression(net: MLP, X: Any, y: Any) -> list[Section]:
+    predicted, actual = predictions_and_targets(net, X, y)
+    residual = (predicted - actual).astype(np.float64)
+    alt = (
+        f"Top: predicted over actual values of {len(residual)} rows, with the diagonal of perfect predictions. "
+        "Bottom: a histogram of the residuals."
+    )
+    return [
+        Section("Predicted and actual values", [picture(plots.predictions(net, X, y), alt), _errors(residual, actual)]),
+        Section("Worst mistakes", [_largest_residuals(actual, predicted, residual)]),
+    ]
+
+
+def _errors(residual: NDArray[Any], actual: NDArray[Any]) -> Table:
+    metrics = {
+        "Root mean square": np.sqrt(np.square(residual).mean(axis=0)),
+        "Mean absolute": np.abs(residual).mean(axis=0),
+        "Median absolute": np.median(np.abs(residual), axis=0),
+        "Mean (predicted − actual)": residual.mean(axis=0),
+        "Standard deviation of the actual values": actual.std(axis=0),
+    }
+    header = ["", *(f"output {k}" for k in range(residual.shape[1]))] if residual.shape[1] > 1 else []
+    return Table("Errors", [[name, *(f"{value:.4g}" for value in values)] for name, values in metrics.items()], header)
+
+
+def _largest_residuals(actual: NDArray[Any], predicted: NDArray[Any], residual: NDArray[Any]) -> Table:
+    """The rows with the largest residuals, each output relative to its standard deviation."""
+    relative = np.abs(residual) / np.maximum(actual.std(axis=0), np.finfo(np.float64).tiny)
+    several = residual.shape[1] > 1
+    rows = []
+    for row in np.argsort(-relative.max(axis=1), kind="stable")[:MAX_MISTAKES].tolist():
+        k = int(relative[row].argmax())
+        indices = [str(row), str(k)] if several else [str(row)]
+        rows.append(indices + [f"{values[row, k]:.4g}" for values in (actual, predicted, residual)])
+    header = ["row", *(["output"] if several else []), "actual", "predicted", "residual"]
+    return Table("The rows with the largest residuals", rows, header)
