@@ -245,7 +245,7 @@ def test_wrong_usage_is_status_2(arguments: tuple[str, ...], message: str) -> No
         (("train", "digits", "--backend", "numppy"), "did you mean 'numpy'"),
         (("train", "digits", "--scale", "minmx"), "did you mean 'minmax'"),
         (("train", "digits", "--backend", "numpy", "--device", "cuda"), "backend 'numpy' runs on the CPU"),
-        (("train", "mnist"), "where is MNIST?"),
+        (("train", "mnist"), "the folder of the MNIST files is not set"),
         (("train", "no/such/file.csv"), "there is no file"),
         (("train", "digits", "--batch-size", "5000"), "is larger than the 1438 rows"),
         (("train", "digits", "--lr", "-1"), "learning_rate must be a positive number"),
@@ -294,7 +294,7 @@ def test_a_table_is_prepared_as_in_training(houses: str) -> None:
     X = net.preprocessing.transform({"city": np.array(["Oslo", "Atlantis"]), "size": np.array([100.0, np.nan])})
     assert answers == ["prediction", *map(str, net.predict(X))]
     os.rename("run/model.safetensors", "alone.safetensors")
-    assert "which column is the target" in fails("evaluate", "alone.safetensors", houses)
+    assert "no target column is given" in fails("evaluate", "alone.safetensors", houses)
     Path("new.csv").write_text("city\nOslo\n")
     assert "lacks column 'size'" in fails("predict", "alone.safetensors", "new.csv")
 

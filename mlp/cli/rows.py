@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mlp import data
 from mlp._backends import ConfigurationError, DataError, ShapeError, UnknownNameError
-from mlp.data.columns import numbers
+from mlp.data.columns import as_float64
 from mlp.data.splitting import split_rows
 from mlp.data.tables import TABLE_SUFFIXES, check_column
 from mlp.io import runs
@@ -130,13 +130,13 @@ def _from_table(
     if answers:
         name = check_column(target, columns, repr(source))
         where = f"{source!r}, column {name!r}"
-        y = numbers(columns[name], where) if net.classes is None else _codes(net, columns[name].tolist(), where)
+        y = as_float64(columns[name], where) if net.classes is None else _codes(net, columns[name].tolist(), where)
         del columns[name]
     if net.preprocessing is not None:
         X = net.preprocessing.transform(columns)
     else:
         columns.pop(str(target), None)
-        X = np.column_stack([numbers(column, f"{source!r}, column {key!r}") for key, column in columns.items()])
+        X = np.column_stack([as_float64(column, f"{source!r}, column {key!r}") for key, column in columns.items()])
     if part == "all" or y is None or (part is None and not split["test_fraction"]):
         return Rows(X, y, "all")
     train, test = split_rows(len(y), split["test_fraction"], split["seed"], None if net.classes is None else y)
