@@ -27,7 +27,7 @@ TOLERANCE = 1e-3
 """Relative tolerance of the losses; rounding errors are smaller after so few epochs."""
 
 MIN_SECONDS = 0.05
-"""Smallest duration of a measurement; shorter epochs are repeated."""
+"""Approximate minimum duration of a measurement; shorter epochs are repeated."""
 
 IDLE_CHECK, MAX_WAIT = 0.01, 1.0
 """Seconds for which the process must be idle before a measurement, and the longest wait for that."""
@@ -149,7 +149,7 @@ class _Runner:
             self.entry.seconds.append(self._time(self.entry.threads))
 
     def _time(self, threads: int | None) -> float:
-        """Return the seconds of an epoch, averaged over at least `MIN_SECONDS`."""
+        """Return the seconds of an epoch, averaged over about `MIN_SECONDS`."""
         assert self.epoch is not None
         limit = self.implementation.limit_threads
         with contextlib.nullcontext() if limit is None or threads is None else limit(threads):

@@ -34,7 +34,7 @@ _PEERS = (
 @option("Networks", "--nets", metavar="NETS", help=f"Layer widths of each network.  Default: {NETS}.")
 @option("Networks", "--batch-sizes", metavar="SIZES", help=f"Default: {BATCH_SIZES}.")
 @option("Networks", "--optimizer", metavar="NAME", default="sgd", show_default=True, help="sgd, adam, or sgd,adam.")
-@option("Measurement", "--rounds", type=click.IntRange(2), metavar="N", help=f"Default: {ROUNDS}.")
+@option("Measurement", "--rounds", type=click.IntRange(2), metavar="N", help=f"Number of rounds.  Default: {ROUNDS}.")
 @option("Measurement", "--quick", is_flag=True, help="One network, one batch size, three rounds: fast but imprecise.")
 @option("Output", "--json", "json_file", metavar="FILE", help="Write all results; - prints only them to stdout.")
 @option("Output", "--markdown", is_flag=True, help="Print only a Markdown table (as in docs/guide/performance.md).")

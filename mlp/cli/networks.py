@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from mlp.model import MLP
 
-NEW_NETWORK = ("sizes", "activation", "output_activation", "loss", "seed")
-"""The parameters of a random network."""
+RANDOM_NETWORK_OPTIONS = ("sizes", "activation", "output_activation", "loss", "seed")
+"""Parameters that apply only to a random network."""
 
 
 def network_options(rows: int) -> Callable[[Function], Function]:
@@ -100,7 +100,7 @@ def load_network_and_rows(
         )
     if data is None:
         raise click.UsageError(f"{model!r} needs rows: give DATA too.", ctx)
-    reject_options(ctx, NEW_NETWORK, f"{model!r} has its own network")
+    reject_options(ctx, RANDOM_NETWORK_OPTIONS, f"{model!r} has its own network")
     from mlp import persistence
     from mlp.cli.rows import load_rows
     from mlp.io import runs

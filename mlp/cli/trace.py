@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mlp.cli.networks import NEW_NETWORK, load_network_and_rows, network_options, reject_options
+from mlp.cli.networks import RANDOM_NETWORK_OPTIONS, load_network_and_rows, network_options, reject_options
 from mlp.cli.options import SectionedCommand, option
 from mlp.cli.output import print_line, print_message
 from mlp.optimizers import OPTIMIZERS, SGD, Optimizer, optimizer
@@ -67,7 +67,7 @@ def trace(ctx: click.Context, /, model: str | None, data: str | None, **options:
     else:
         from mlp.trace import mazur
 
-        reject_options(ctx, (*NEW_NETWORK, "rows", "model"), "--example has its own network and data")
+        reject_options(ctx, (*RANDOM_NETWORK_OPTIONS, "rows", "model"), "--example has its own network and data")
         net, X, y = mazur()
     result = net.trace(
         X,
