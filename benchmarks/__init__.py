@@ -1,1 +1,1 @@
-"""The pytest-benchmark suite, on the contestants of `mlp.bench`; it needs the extra `bench`, and gains by `peers`."""
+"""Benchmarks with pytest-benchmark; they need the extra `bench`, and `peers` for the other libraries."""

@@ -1,11 +1,11 @@
-"""Speed of what replaces existing code by a changed import: scikit-learn's MLPClassifier, and the book's Network.
+"""Speed of the drop-in replacements: MLPClassifier of scikit-learn, and Network of Nielsen's book.
 
 MLP_DATA=mnist python -m pytest benchmarks/test_drop_in.py
 python -m pytest benchmarks/test_drop_in.py -k "fit and numba" --benchmark-json=now.json
 
-Both take turns.  The table shows the time of ours, each under a heading with the ratio: the median over the turns of
-the other's time divided by ours.  Without the files of MNIST, random rows of its shape stand in for it, and the heading
-says so.
+Our implementation and the original take turns.  The table shows our times.  The heading of each group has the ratio:
+the median over the rounds of the time of the original divided by ours.  Without the MNIST files the rows are random,
+with the shape of MNIST; the heading shows this.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ import mlp
 from benchmarks import nielsen
 from mlp import classic
 from mlp.bench import Case
-from mlp.bench.measure import SETTLE
+from mlp.bench.measure import IDLE_CHECK
 
 BACKENDS = ("auto", *backends.available())
 WARM_UP = 1000
-"""Rows of a first training that is not measured: kernels are compiled in it, and threads started."""
+"""Rows of a first training that is not measured; it compiles the kernels and starts the threads."""
 
 
 @cache
 def mnist() -> tuple[str, NDArray[Any], NDArray[Any]]:
-    """Where the rows come from, the rows as bytes, and their classes."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
-    folder = Path(os.environ.get("MLP_DATA", beside))
+    """Return the name of the data, the rows as uint8, and their classes."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
+    folder = Path(os.environ.get("MLP_DATA", default))
     if any(folder.glob("*-ubyte*")):
         images = mlp.data.load("mnist", data_dir=folder)
         return "MNIST", images.X, images.y
@@ -53,29 +53,31 @@ def mnist() -> tuple[str, NDArray[Any], NDArray[Any]]:
 
 @cache
 def rows(dtype: str, n: int | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The first n of them as numbers from 0 to 1, and their classes."""
+    """Return the first n rows, scaled to 0 to 1, and their classes."""
     _, X, y = mnist()
     return X[:n] / np.dtype(dtype).type(255), y[:n]
 
 
-def race(benchmark: Any, name: str, ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> None:
-    """Measure `ours`, each time after `theirs`, and write the ratio into the heading of the table."""
+def measure_both(
+    benchmark: Any, name: str, ours: Callable[[], object], theirs: Callable[[], object], rounds: int
+) -> None:
+    """Measure `theirs` and `ours` in turn, and write the ratio to the heading of the table."""
     seconds: list[float] = []
 
-    def other() -> None:
+    def measure_theirs() -> None:
         start = time.perf_counter()
         theirs()
         seconds.append(time.perf_counter() - start)
-        time.sleep(SETTLE)
+        time.sleep(IDLE_CHECK)
 
-    benchmark.pedantic(ours, setup=other, rounds=rounds)
+    benchmark.pedantic(ours, setup=measure_theirs, rounds=rounds)
     ratio = statistics.median(np.array(seconds) / benchmark.stats.stats.data)
     benchmark.stats.group = f"{name}: {ratio:.2f} times as fast, {statistics.median(seconds):.2f} s before"
     benchmark.extra_info |= {"times_as_fast": ratio, "seconds_of_the_other": seconds}
 
 
 @pytest.fixture(autouse=True)
-def _few_epochs_are_meant(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _ignore_convergence_warnings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("PYTHONWARNINGS", "ignore")  # for the processes that joblib starts
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Stochastic Optimizer: Maximum iterations")
@@ -86,7 +88,7 @@ def _few_epochs_are_meant(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def classifier(kind: Any, batch_size: Any, **ours: Any) -> Any:
-    """The defaults, but for a number of epochs that is the same for both."""
+    """Default parameters, except for a fixed number of epochs."""
     return kind(batch_size=batch_size, max_iter=2, random_state=0, **ours)
 
 
@@ -100,7 +102,7 @@ def test_fit(benchmark: Any, batch_size: Any, dtype: str, backend: str) -> None:
     for model in (ours, theirs):
         model.fit(X[:WARM_UP], y[:WARM_UP])
     name = f"fit of MLPClassifier on {mnist()[0]}, batch_size={batch_size}, {dtype}"
-    race(benchmark, name, lambda: ours.fit(X, y), lambda: theirs.fit(X, y), rounds=3)
+    measure_both(benchmark, name, lambda: ours.fit(X, y), lambda: theirs.fit(X, y), rounds=3)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -134,7 +136,7 @@ def test_grid_search(benchmark: Any, n_jobs: int | None, backend: str) -> None:
         return search(neural_network.MLPClassifier, n_jobs)
 
     ours()
-    race(benchmark, f"grid search of 24 models on digits, n_jobs={n_jobs}", ours, theirs, rounds=3)
+    measure_both(benchmark, f"grid search of 24 models on digits, n_jobs={n_jobs}", ours, theirs, rounds=3)
 
 
 def test_same_work_in_a_grid_search() -> None:
@@ -142,17 +144,17 @@ def test_same_work_in_a_grid_search() -> None:
     assert ours.cv_results_["mean_test_score"] == pytest.approx(theirs.cv_results_["mean_test_score"], rel=1e-12)
 
 
-# -- the book's program ---------------------------------------------------------------------------------
+# -- the program of the book ----------------------------------------------------------------------------
 
 
 def columns(n: int) -> list[tuple[Any, Any]]:
-    """The first n images as the book's `mnist_loader` gives them."""
+    """Return the first n images in the format of `mnist_loader` in the book."""
     X, y = rows("float32", n)
     return list(zip(X[:, :, None], np.eye(10)[y][:, :, None], strict=True))
 
 
 def epoch_of_the_book(kind: Any, pairs: list[tuple[Any, Any]], **ours: Any) -> Any:
-    np.random.seed(0)  # noqa: NPY002 - what the book draws from
+    np.random.seed(0)  # noqa: NPY002 - the generator of the book
     random.seed(0)
     net = kind([784, 30, 10], **ours)
     net.SGD(list(pairs), 1, 10, 3.0)
@@ -170,11 +172,11 @@ def test_book(benchmark: Any, backend: str) -> None:
         return epoch_of_the_book(nielsen.Network, pairs)
 
     epoch_of_the_book(classic.Network, pairs[:WARM_UP], backend=backend)
-    race(benchmark, f"an epoch of the book's 784-30-10 on {mnist()[0]}, batch 10", ours, theirs, rounds=3)
+    measure_both(benchmark, f"an epoch of the book's 784-30-10 on {mnist()[0]}, batch 10", ours, theirs, rounds=3)
 
 
 def test_same_work_in_the_book() -> None:
     pairs = columns(WARM_UP)
     ours, theirs = epoch_of_the_book(classic.Network, pairs), epoch_of_the_book(nielsen.Network, pairs)
-    for mine, its in zip([*ours.weights, *ours.biases], [*theirs.weights, *theirs.biases], strict=True):
-        np.testing.assert_allclose(mine, its, rtol=1e-8, atol=1e-10)
+    for actual, expected in zip([*ours.weights, *ours.biases], [*theirs.weights, *theirs.biases], strict=True):
+        np.testing.assert_allclose(actual, expected, rtol=1e-8, atol=1e-10)

@@ -1,4 +1,4 @@
-"""Speed of each operation of the contract, on every usable backend.
+"""Speed of each backend operation, on every usable backend.
 
 python -m pytest benchmarks/test_ops.py --benchmark-group-by=group --benchmark-sort=name
 python -m pytest benchmarks/test_ops.py -k "dense and numba" --benchmark-json=now.json
@@ -27,7 +27,7 @@ RULES = {
     "rmsprop": ("rho", "epsilon"),
     "adam": ("beta1", "beta2", "epsilon"),
 }
-"""By rule the names of its constants; the variants of a rule cost what the rule costs."""
+"""Names of the constants of each update rule; the variants of a rule have the same cost."""
 
 OUTPUTS = ("softmax+cross_entropy", "sigmoid+binary_cross_entropy", "identity+mse", "sigmoid+quadratic")
 
@@ -47,9 +47,9 @@ def _operations(xp: backends.Backend, rows: int) -> dict[str, Callable[[], Any]]
     images = xp.asarray(rng.integers(0, 256, (8192, N_IN)), dtype=np.uint8)
     order = xp.asarray(rng.permutation(8192)[:rows])
     shuffled = xp.asarray(rng.permutation(rows))
-    on_host = rng.standard_normal((rows, N_IN), dtype=np.float32)
+    host_array = rng.standard_normal((rows, N_IN), dtype=np.float32)
     calls: dict[str, Callable[[], Any]] = {
-        "asarray": lambda: xp.asarray(on_host),
+        "asarray": lambda: xp.asarray(host_array),
         "to_numpy": lambda: xp.to_numpy(x),
         "matmul": lambda: xp.matmul(x, W, out=out),
         "matmul of a transpose": lambda: xp.matmul(x, dy, trans_a=True, out=dW),
@@ -102,6 +102,6 @@ def test_operation(benchmark: Any, operation: str, rows: int, backend: str) -> N
         call()
         xp.synchronize()
 
-    measured()  # compiled here, not in the measurement
+    measured()  # compile before the measurement
     benchmark.group = f"{operation}, {rows} rows"
     benchmark(measured)

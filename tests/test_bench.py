@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 import mlp
-from mlp.bench import Case, Contestant, Entry, Field, Report, compare, find_contestants, measure
+from mlp.bench import Case, Entry, Implementation, Report, Selection, compare, find_implementations, measure
 from mlp.bench import Result as CaseResult
-from mlp.bench.contestants import PEERS
-from mlp.bench.measure import CHECKED, ticks
+from mlp.bench.implementations import PEERS
+from mlp.bench.measure import CHECKED_EPOCHS, progress_steps
 from mlp.bench.report import as_markdown, notes
 from mlp.bench.results import Figure, Roof
 from mlp.cli import cli
@@ -71,11 +71,13 @@ def test_a_case_that_cannot_be_is_refused(net, size, optimizer, told):
 def test_every_contestant_does_the_same_work(optimizer, size):
     case = Case("20-16-8-5", size, optimizer, max_rows=10 * size)
     X, y = case.data()
-    field = find_contestants(peers=[name for name in PEERS if name != "torch.compile"])  # which takes many seconds
+    selection = find_implementations(
+        peers=[name for name in PEERS if name != "torch.compile"]
+    )  # which takes many seconds
     losses = {}
-    for contestant in field.contestants:
-        epoch = contestant.prepare(case, X, y)
-        losses[contestant.name] = [epoch() for _ in range(CHECKED)]
+    for implementation in selection.implementations:
+        epoch = implementation.prepare(case, X, y)
+        losses[implementation.name] = [epoch() for _ in range(CHECKED_EPOCHS)]
     assert len(losses) >= 4
     for found in losses.values():
         assert found == pytest.approx(losses["mlp numpy"], rel=1e-4)
@@ -90,14 +92,14 @@ def test_a_peer_that_is_not_installed_is_named(monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr(importlib, "import_module", without_torch)
-    field = find_contestants(["numpy"], ["PyTorch", "NumPy by hand"])
-    assert [contestant.name for contestant in field.contestants] == ["mlp numpy", "NumPy by hand"]
-    assert field.missing == {"PyTorch": "torch is not installed: pip install torch"}
+    selection = find_implementations(["numpy"], ["PyTorch", "NumPy by hand"])
+    assert [implementation.name for implementation in selection.implementations] == ["mlp numpy", "NumPy by hand"]
+    assert selection.missing == {"PyTorch": "torch is not installed: pip install torch"}
 
 
 def test_a_peer_that_nobody_knows_is_refused():
     with pytest.raises(mlp.UnknownNameError, match="did you mean 'PyTorch'"):
-        find_contestants(["numpy"], ["Pytorch"])
+        find_implementations(["numpy"], ["Pytorch"])
 
 
 def test_the_help_names_every_peer():
@@ -109,14 +111,14 @@ def test_the_help_names_every_peer():
 
 
 def _says(loss, name):
-    return Contestant(name, lambda case, X, y: lambda: loss)
+    return Implementation(name, lambda case, X, y: lambda: loss)
 
 
 def test_contestants_take_turns_and_each_has_every_round():
-    ticked = []
-    field = find_contestants(["numpy"], ["NumPy by hand"])
-    report = measure([TINY], field, rounds=3, matrix=64, tick=ticked.append)
-    assert len(ticked) == ticks([TINY], field, 3)
+    steps = []
+    selection = find_implementations(["numpy"], ["NumPy by hand"])
+    report = measure([TINY], selection, rounds=3, matrix=64, on_step=steps.append)
+    assert len(steps) == progress_steps([TINY], selection, 3)
     ours, peer = report.results[0].entries
     assert (ours.name, peer.name) == ("mlp numpy", "NumPy by hand")
     assert len(ours.seconds) == len(peer.seconds) == 3
@@ -132,20 +134,22 @@ def test_other_work_and_failures_are_told_and_get_no_ratio():
     def broken(case, X, y):
         raise RuntimeError("no compiler\nin the path")
 
-    ours = find_contestants(["numpy"], []).contestants
-    wide = Contestant("wide", broken, most_weights=1)
-    field = Field([*ours, _says(9.0, "off"), _says(float("nan"), "lost"), Contestant("broken", broken), wide])
-    result = measure([TINY], field, rounds=2, matrix=64).results[0]
-    _, off, lost, failed, left_out = result.entries
-    assert off.note.startswith("other work: loss 9 in epoch 1, not 1.")
-    assert lost.note.startswith("other work")
+    ours = find_implementations(["numpy"], []).implementations
+    wide = Implementation("wide", broken, max_parameters=1)
+    selection = Selection(
+        [*ours, _says(9.0, "off"), _says(float("nan"), "lost"), Implementation("broken", broken), wide]
+    )
+    result = measure([TINY], selection, rounds=2, matrix=64).results[0]
+    _, off, lost, failed, skipped = result.entries
+    assert off.note.startswith("different loss: 9 in epoch 1, expected 1.")
+    assert lost.note.startswith("different loss")
     assert failed.note == "failed: RuntimeError: no compiler in the path"
-    assert left_out.note.startswith("left out")
+    assert skipped.note.startswith("skipped")
     assert result.best_peer() is None
     assert result.ratio(off) is None
     assert not failed.seconds
     told = notes(Report([result]))
-    assert any(line.startswith("broken failed") for line in told)
+    assert any(line.startswith("broken: failed") for line in told)
 
 
 def test_a_failure_of_ours_is_an_error():
@@ -153,7 +157,7 @@ def test_a_failure_of_ours_is_an_error():
         raise RuntimeError("ours")
 
     with pytest.raises(RuntimeError, match="ours"):
-        measure([TINY], Field([Contestant("mlp new", broken, ours=True)]), rounds=2, matrix=64)
+        measure([TINY], Selection([Implementation("mlp new", broken, ours=True)]), rounds=2, matrix=64)
 
 
 # -- what follows from it --------------------------------------------------------------------------
@@ -204,11 +208,11 @@ def test_slower_beyond_the_noise_is_worse():
 def test_ratios_are_compared_over_the_peers_of_both_runs():
     old = made_up(mlp_numba=[1.0, 1.0], peer=[3.0, 3.0])
     new = made_up(mlp_numba=[1.0, 1.0], peer=[3.0, 3.0], newcomer=[0.5, 0.5])
-    (change,), left_out = compare(old, new)
-    assert (change.peer, change.worse, left_out) == ("peer", False, [])
-    changes, left_out = compare(old, made_up(mlp_numba=[1.0, 1.0], newcomer=[0.5, 0.5]))
+    (change,), skipped = compare(old, new)
+    assert (change.peer, change.worse, skipped) == ("peer", False, [])
+    changes, skipped = compare(old, made_up(mlp_numba=[1.0, 1.0], newcomer=[0.5, 0.5]))
     assert changes == []
-    assert "mlp numba" in left_out[0]
+    assert "mlp numba" in skipped[0]
 
 
 def test_the_markdown_has_a_row_for_each_case():
@@ -254,7 +258,7 @@ def test_compare_fails_with_the_names_of_what_got_slower(tmp_path):
     made_up(mlp_numba=[1.0, 1.0], peer=[3.0, 3.0]).save(old)
     made_up(mlp_numba=[1.0, 1.0], peer=[3.0, 3.0]).save(same)
     made_up(mlp_numba=[2.0, 2.0], peer=[3.0, 3.0]).save(worse)
-    assert "1 of 1 ratios held" in run("--from", same, "--compare", old).stderr
+    assert "1 of 1 ratios are not worse" in run("--from", same, "--compare", old).stderr
     told = run("--from", worse, "--compare", old, status=1).stderr
     assert "slower: 8-4-3, batch 512, sgd: mlp numba was 3.00 ± 0.00 times as fast as peer, now 1.50" in told
     assert "| 8-4-3 | 512 |" in run("--from", old, "--markdown").stdout

@@ -88,7 +88,7 @@ def test_digits_are_learnt_by_default() -> None:
 def test_the_report_says_what_is_trained_and_what_came_of_it() -> None:
     lines = run("train", "digits", "--validation", "0.1", *QUICK).stdout.splitlines()
     assert lines[0] == (
-        "data      digits: 1438 rows to train on (10% of them to validate), 359 to test, 64 inputs, 10 classes"
+        "data      digits: 1438 training rows (10% for validation), 359 test rows, 64 inputs, 10 classes"
     )
     assert lines[1] == "network   64-64-10, relu, softmax + cross_entropy, 4,810 float32 parameters"
     assert lines[2] == "training  adam 0.001, batches of 32, 2 epochs, seed 0"
@@ -167,7 +167,7 @@ def test_ten_epochs_are_five_and_five_more() -> None:
 
 def test_a_cosine_schedule_that_is_over_is_told_of() -> None:
     run("train", "moons", "--schedule", "cosine", "--output-dir", "half", *QUICK)
-    assert "laid out for 2 epochs" in run("train", "--resume", "half", "--epochs", 3).stderr
+    assert "was made for 2 epochs" in run("train", "--resume", "half", "--epochs", 3).stderr
 
 
 def test_a_run_is_never_overwritten() -> None:
@@ -187,7 +187,7 @@ def test_numbers_of_any_size_can_be_learnt() -> None:
     answers = np.load("answers.npy")
     assert 2e5 < answers.mean() < 4e5
     assert (
-        "'answers.npy' is there already"
+        "'answers.npy' already exists"
         in run("predict", results["run"], "houses.npy", "--output", "answers.npy", status=2).stderr
     )
     np.testing.assert_array_equal(np.load("answers.npy"), answers)
@@ -214,17 +214,17 @@ def test_nielsens_network_on_mnist(mnist_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("train",), "what on? Name the DATA"),
+        (("train",), "DATA is missing"),
         (("train", "digits", "--optmizer", "adam"), "No such option"),
         (("train", "digits", "--hidden", "64;64"), "is not a list of whole numbers such as 128,64"),
         (("train", "digits", "--dropout", "lots"), "is not a number"),
         (("train", "digits", "--epochs", "0"), "Invalid value for '--epochs'"),
-        (("train", "digits", "--momentum", "0.9"), "--momentum means nothing to --optimizer adam"),
-        (("train", "digits", "--warmup", "2"), "--warmup goes with --schedule cosine"),
+        (("train", "digits", "--momentum", "0.9"), "--momentum does not apply to --optimizer adam"),
+        (("train", "digits", "--warmup", "2"), "--warmup needs --schedule cosine"),
         (("train", "digits", "--early-stopping", "5"), "add --validation 0.1"),
         (("train", "digits", "--schedule", "step:every"), "is not of the form KEY=NUMBER"),
-        (("train", "--resume", "runs/a", "--lr", "1"), "takes --lr from the run it goes on with"),
-        (("train", "digits", "--resume", "runs/a"), "leave 'digits' out"),
+        (("train", "--resume", "runs/a", "--lr", "1"), "takes --lr from the run that it continues"),
+        (("train", "digits", "--resume", "runs/a"), "remove 'digits'"),
         (("predict", "model", "data", "--output", "answers.xls"), "must end in .csv or .npy"),
         (("tarin", "digits"), "No such command 'tarin'"),
     ],
@@ -245,7 +245,7 @@ def test_wrong_usage_is_status_2(arguments: tuple[str, ...], message: str) -> No
         (("train", "digits", "--backend", "numppy"), "did you mean 'numpy'"),
         (("train", "digits", "--scale", "minmx"), "did you mean 'minmax'"),
         (("train", "digits", "--backend", "numpy", "--device", "cuda"), "backend 'numpy' runs on the CPU"),
-        (("train", "mnist"), "where is MNIST?"),
+        (("train", "mnist"), "the folder of the MNIST files is not set"),
         (("train", "no/such/file.csv"), "there is no file"),
         (("train", "digits", "--batch-size", "5000"), "is larger than the 1438 rows"),
         (("train", "digits", "--lr", "-1"), "learning_rate must be a positive number"),
@@ -294,7 +294,7 @@ def test_a_table_is_prepared_as_in_training(houses: str) -> None:
     X = net.preprocessing.transform({"city": np.array(["Oslo", "Atlantis"]), "size": np.array([100.0, np.nan])})
     assert answers == ["prediction", *map(str, net.predict(X))]
     os.rename("run/model.safetensors", "alone.safetensors")
-    assert "which column is the target" in fails("evaluate", "alone.safetensors", houses)
+    assert "no target column is given" in fails("evaluate", "alone.safetensors", houses)
     Path("new.csv").write_text("city\nOslo\n")
     assert "lacks column 'size'" in fails("predict", "alone.safetensors", "new.csv")
 
@@ -329,14 +329,14 @@ def test_the_confusion_matrix_counts_every_row() -> None:
     assert confusion.sum() == document["rows"] == 359
     assert confusion.trace() / 359 == document["score"]
     assert confusion.sum(axis=1).tolist() == document["support"]
-    assert "true \\ answer" in run("evaluate", "run", "digits").stdout
+    assert "true \\ predicted" in run("evaluate", "run", "digits").stdout
     assert json.loads(run("evaluate", "run", "digits", "--part", "train", "--json").stdout)["rows"] == 1438
     assert json.loads(run("evaluate", "run", "digits", "--part", "all", "--json").stdout)["rows"] == 1797
     assert json.loads(run("evaluate", "run/model.safetensors", "digits", "--json").stdout)["score"] == document["score"]
     os.rename("run/model.safetensors", "alone.safetensors")
     alone = run("evaluate", "alone.safetensors", "digits", "--json")
     assert json.loads(alone.stdout)["score"] == document["score"]
-    assert "does not say which rows of digits it was trained on" in alone.stderr
+    assert "in digits are unknown" in alone.stderr
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ def test_ctrl_c_saves_reports_and_exits_with_130(tmp_path: Path) -> None:
     results = json.loads(out)
     assert results["interrupted"]
     assert results["test"]["score"] > 0.1
-    assert "go on with: mlp train --resume" in err
+    assert "continue with: mlp train --resume" in err
     assert mlp.load(results["model"]).sizes == (64, 64, 10)
 
 
@@ -424,7 +424,7 @@ def test_a_terminal_that_knows_no_unicode_and_no_home(houses: str) -> None:
     os.rename(houses, "hüser.csv")
     done = mlp_process("train", "hüser.csv", "--target", "price", *QUICK, env=environment)
     assert done.returncode == 0, done.stderr
-    assert "ser.csv: 96 rows" in done.stdout
+    assert "ser.csv: 96 training rows" in done.stdout
     assert mlp_process("info", env=environment).returncode == 0
 
 
@@ -439,7 +439,7 @@ assert not heavy, heavy
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for section in ("Data:", "Network:", "Training:", "Regularization:", "Where:", "Output:"):
+    for section in ("Data:", "Network:", "Training:", "Regularization:", "Device:", "Output:"):
         assert section in done.stdout
 
 

@@ -142,7 +142,7 @@ def test_a_changed_entry_is_refused_or_harmless(state: Preprocessing, value: obj
         (("columns", 0, "shift"), 10**400, "expected a finite number"),
         (("columns", 0, "name"), 3, "expected a string"),
         (("columns", 0, "name"), "c", "expected different names"),
-        (("columns", 0, "extra"), 3, "expected a table with the keys fill, name, scale, shift"),
+        (("columns", 0, "extra"), 3, "expected an object with the keys fill, name, scale, shift"),
         (("columns", 1, "categories"), ["b", "a"], "sorted, each once"),
         (("columns", 1, "categories"), ["a", "a"], "sorted, each once"),
         (("columns", 1, "categories"), [None, "a"], "null only at the end"),
@@ -242,15 +242,17 @@ def test_transform_says_which_column_is_wrong() -> None:
         fitted.transform({"a": np.array([1.0])})
     with pytest.raises(DtypeError, match="column 'a' holds text values such as 'x', expected numbers"):
         fitted.transform(training | {"a": np.array(["x", "y"])})
-    with pytest.raises(DtypeError, match="column 'c' held text in training, and now holds number such as 1"):
+    with pytest.raises(
+        DtypeError, match="column 'c' had text values in training, but has number values now, such as 1"
+    ):
         fitted.transform(training | {"c": np.array([1, 2])})
-    with pytest.raises(DtypeError, match="column 'ok' held boolean in training, and now holds text"):
+    with pytest.raises(DtypeError, match="column 'ok' had boolean values in training, but has text values"):
         fitted.transform(training | {"ok": np.array(["True", "False"])})
     with pytest.raises(DataError, match="column 'a' holds infinity in row 1"):
         fitted.transform(training | {"a": np.array([1.0, np.inf])})
     with pytest.raises(ShapeError, match="column 'c' has 2 rows, but 'a' has 1"):
         fitted.transform(training | {"a": np.array([1.0])})
-    with pytest.raises(ShapeError, match=r"a matrix cannot stand for the text and boolean columns .*c, ok"):
+    with pytest.raises(ShapeError, match=r"a matrix cannot replace the text and boolean columns .*c, ok"):
         fitted.transform(np.zeros((2, 3)))
     with pytest.raises(ShapeError, match="the matrix has 3 columns, the training data had 2"):
         Preprocessing.fit(np.eye(2)).transform(np.zeros((1, 3)))

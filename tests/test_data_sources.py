@@ -135,7 +135,7 @@ def test_mnist_without_a_folder_says_what_to_do(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(ConfigurationError, match=r"--data-dir.*MLP_DATA.*train-images-idx3-ubyte, train-labels"):
         load("mnist")
     monkeypatch.setenv("MLP_DATA", str(tmp_path / "nowhere"))
-    with pytest.raises(DataError, match=r"no folder '.*nowhere', named by the environment variable MLP_DATA"):
+    with pytest.raises(DataError, match=r"no folder '.*nowhere', given by the environment variable MLP_DATA"):
         load("mnist")
     with pytest.raises(DataError, match=f"the folder '{tmp_path}' has no train-images-idx3-ubyte"):
         load("mnist", data_dir=tmp_path)
@@ -147,14 +147,16 @@ def test_mnist_files_must_match(small_mnist: Path) -> None:
     with pytest.raises(DataError, match=r"4 images, .*t10k-labels-idx1-ubyte 5 labels"):
         load("mnist", data_dir=small_mnist)
     labels.write_bytes((small_mnist / "t10k-images-idx3-ubyte").read_bytes())
-    with pytest.raises(FileFormatError, match="expected uint8 of 1 dimension; are the files interchanged"):
+    with pytest.raises(
+        FileFormatError, match="expected uint8 of 1 dimension; check that the files are not interchanged"
+    ):
         load("mnist", data_dir=small_mnist)
     labels.write_bytes(idx(np.zeros(4, dtype=np.uint8))[:-1])
     with pytest.raises(FileFormatError, match=r"t10k-labels-idx1-ubyte' declares shape \(4,\)"):
         load("mnist", data_dir=small_mnist)
     labels.write_bytes(idx(np.zeros(4, dtype=np.uint8)))
     (small_mnist / "t10k-images-idx3-ubyte").write_bytes(idx(np.zeros((4, 3, 3), dtype=np.uint8)))
-    with pytest.raises(DataError, match="the files are of two sets"):
+    with pytest.raises(DataError, match="the files are from two sets"):
         load("mnist", data_dir=small_mnist)
 
 
@@ -225,7 +227,7 @@ def test_npz_targets_of_several_columns(tmp_path: Path) -> None:
         ({"X": np.zeros((4, 2)), "y": np.arange(4), "x_tets": np.zeros(1)}, DataError, "x_tets"),
         ({"X": np.zeros(4), "y": np.arange(4)}, ShapeError, r"shape \(4,\), expected .*reshape\(-1, 1\)"),
         ({"X": np.zeros((4, 2, 2)), "y": np.arange(4)}, ShapeError, r"reshape\(len\(X\), -1\)"),
-        ({"X": np.zeros((0, 2)), "y": np.zeros(0)}, DataError, "nothing to learn from"),
+        ({"X": np.zeros((0, 2)), "y": np.zeros(0)}, DataError, "which is empty"),
         ({"X": np.zeros(()), "y": np.zeros(4)}, ShapeError, r"shape \(\)"),
         ({"X": np.zeros((4, 2)), "y": np.zeros(())}, ShapeError, r"array y has shape \(\)"),
         ({"X": np.zeros((4, 2)), "y": np.array([0, 1, 0])}, ShapeError, "one target for each of the 4 rows"),
@@ -241,7 +243,7 @@ def test_npz_targets_of_several_columns(tmp_path: Path) -> None:
         (
             {"X": np.zeros((4, 2)), "y": np.arange(4), "X_test": np.zeros((2, 2)), "y_test": np.zeros(2)},
             DataError,
-            "must be of one kind",
+            "their types and columns must match",
         ),
     ],
 )
@@ -270,7 +272,7 @@ def test_npy_with_the_target_in_a_column(tmp_path: Path) -> None:
     assert (data.classes, data.n_inputs) == ((0.0, 1.0), 2)
     with pytest.raises(ConfigurationError, match=r"target is column 3, but .* has columns 0 to 2"):
         load(path, target=3)
-    with pytest.raises(ConfigurationError, match="has no names; give the column's number"):
+    with pytest.raises(ConfigurationError, match="has no column names; give the column number"):
         load(path, target="price")
     np.save(path, matrix[:, 0])
     with pytest.raises(ShapeError, match="rows of two columns or more"):
@@ -364,7 +366,7 @@ def test_a_data_set_checks_its_parts() -> None:
         Dataset("set", X, y[:2])
     with pytest.raises(ShapeError, match="X has shape"):
         Dataset("set", y, y)
-    with pytest.raises(ShapeError, match="X_test and y_test come together"):
+    with pytest.raises(ShapeError, match="X_test and y_test must be given together"):
         Dataset("set", X, y, X_test=X)
     with pytest.raises(ShapeError, match="1 feature names for 2 columns"):
         Dataset("set", X, y, feature_names=("a",))

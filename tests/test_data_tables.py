@@ -124,7 +124,7 @@ def test_text_columns_stay_as_they_are_spelt(tmp_path: Path) -> None:
         (b"a,b\n1,2\n3,4,5\n", r"line 3: 3 fields, but the header has 2"),
         (b'a,b\n"x\ny",1\n3\n', r"line 4: 1 fields"),
         (b"a,b\n1,2\n1,\xe9\n", r"line 3: not UTF-8 text; save it as UTF-8"),
-        (b"a,a\n1,2\n", r"column 2 has the name 'a' of another one"),
+        (b"a,a\n1,2\n", r"column 2 has the same name as another column, 'a'"),
         (b"a,\n1,2\n", r"column 2 of 2 has no name"),
         (b"\n1,2\n", r"has no header"),
         (b"a,b\n", r"a header and no rows"),
@@ -140,7 +140,7 @@ def test_malformed_files_name_the_place(tmp_path: Path, content: bytes, message:
 
 
 def test_numbers_in_an_odd_form_are_not_taken_for_text(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="column ' b' holds numbers in an odd form, such as ' 2' in row 0"):
+    with pytest.raises(DataError, match="column ' b' holds numbers in an unusual format, such as ' 2' in row 0"):
         read_table(written(tmp_path, "a, b\n1, 2\n3, 4\n"))
     with pytest.raises(DataError, match="more than 64 bits"):
         read_table(written(tmp_path, "a\n123456789012345678901234567890\n5\n"))
@@ -150,7 +150,7 @@ def test_a_stray_value_among_numbers_is_logged(tmp_path: Path, caplog: pytest.Lo
     with caplog.at_level(logging.WARNING, logger="mlp.data"):
         read_table(written(tmp_path, "a,t\n1,x\n2,y\nthree,7\n"))
     assert [record.getMessage().split("column")[1] for record in caplog.records] == [
-        " 'a' is taken as text: row 2 (counted from 0) holds 'three', though most values are numbers"
+        " 'a' is read as text: row 2 (counted from 0) holds 'three', although most values are numbers"
     ]
 
 
@@ -239,7 +239,7 @@ def test_the_type_of_the_target_decides_the_task(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"60 different integers in 60 rows.*task='regression'"):
         load(path, target="id")
     assert load(path, target="id", task="regression").y.dtype == np.float64
-    with pytest.raises(DataError, match="holds text values, and regression needs numbers"):
+    with pytest.raises(DataError, match="holds text values, but regression needs numbers"):
         load(path, target="spam", task="regression")
 
 
@@ -253,7 +253,7 @@ def test_classes_are_plain_python_values(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "target", "error", "message"),
     [
-        ("a,b\n1,2\n", None, DataError, "which column is the target.*: a, b"),
+        ("a,b\n1,2\n", None, DataError, "no target column is given.*: a, b"),
         ("price,b\n1,2\n", "prize", UnknownNameError, "did you mean 'price'"),
         ("a,y\n1,u\n2,u\n", "y", DataError, "one class only, 'u'"),
         ("a,y\n1,u\n2,\n3,v\n4,NA\n", "y", DataError, r"column 'y' is missing in rows 1, 3 \(counted from 0\)"),

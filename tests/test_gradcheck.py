@@ -299,9 +299,9 @@ def test_the_exit_status_tells_of_failure(run):
     ("arguments", "message"),
     [
         ((), "--sizes"),
-        (("model.safetensors",), "name the DATA"),
+        (("model.safetensors",), "give DATA too"),
         (("--sizes", "2,2", "--parameters", "few"), "neither a whole number nor all"),
-        (("model.safetensors", "digits", "--loss", "mse"), "leave --loss out"),
+        (("model.safetensors", "digits", "--loss", "mse"), "remove --loss"),
     ],
 )
 def test_wrong_usage(run, arguments, message):

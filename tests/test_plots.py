@@ -461,13 +461,13 @@ def draw(*arguments: object, status: int = 0) -> str:
 @pytest.mark.parametrize("kind", ["curves", "layers", "weights", "network", "confusion", "mistakes", "boundary"])
 def test_the_command_draws_a_run(kind: str, moons_run: Path, tmp_path: Path) -> None:
     path = tmp_path / f"{kind}.svg"
-    assert f"drawn: {path}" in draw(kind, moons_run, "--output", path)
+    assert f"written: {path}" in draw(kind, moons_run, "--output", path)
     assert path.stat().st_size > 2000
 
 
 @pytest.mark.parametrize("kind", ["descent", "sine"])
 def test_the_command_draws_the_experiments(kind: str, tmp_path: Path) -> None:
-    assert "drawn: " in draw(kind, "--output", tmp_path / "picture.png")
+    assert "written: " in draw(kind, "--output", tmp_path / "picture.png")
 
 
 def test_the_command_draws_a_model_alone(moons_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -485,13 +485,13 @@ def test_the_command_draws_a_model_alone(moons_run: Path, tmp_path: Path, monkey
     ("arguments", "status", "told"),
     [
         (["wieghts"], 1, "did you mean 'weights'"),
-        (["weights"], 2, "is of a MODEL"),
-        (["weights", "RUN", "moons"], 2, "leave 'moons' out"),
-        (["sine", "RUN"], 2, "is of an experiment of its own"),
+        (["weights"], 2, "needs a MODEL"),
+        (["weights", "RUN", "moons"], 2, "remove 'moons'"),
+        (["sine", "RUN"], 2, "takes no MODEL"),
         (["weights", "RUN", "--output", "w.jpeg"], 1, ".png, .svg or .pdf"),
         (["weights", "RUN", "--shape", "8"], 2, "HEIGHTxWIDTH"),
         (["weights", "RUN", "--shape", "8x8"], 1, "do not fit a network of 2 inputs"),
-        (["curves", "RUN/model.safetensors"], 1, "is no run's folder"),
+        (["curves", "RUN/model.safetensors"], 1, "needs a run folder"),
         (["confusion", "RUN/model.safetensors"], 2, "needs DATA"),
         (["predictions", "RUN"], 1, "predicts classes"),
         (["curves", "no-such-run"], 1, "no-such-run"),

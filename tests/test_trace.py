@@ -538,7 +538,7 @@ def test_a_file_by_its_name(run, tmp_path, suffix):
     text = (tmp_path / f"step.{suffix}").read_text(encoding="utf-8")
     start = {"txt": "2-3-1", "md": "# 2-3-1", "html": "<!DOCTYPE", "json": "{", "py": '"""Training'}[suffix]
     assert text.startswith(start)
-    assert "there already" in run("--sizes", "2,3,1", "--output", f"step.{suffix}", status=2).output
+    assert "already exists" in run("--sizes", "2,3,1", "--output", f"step.{suffix}", status=2).output
 
 
 def test_a_saved_model_on_its_data(run, tmp_path):
@@ -556,9 +556,9 @@ def test_a_saved_model_on_its_data(run, tmp_path):
     ("arguments", "message"),
     [
         ((), "--sizes"),
-        (("model.safetensors",), "name the DATA"),
-        (("model.safetensors", "digits", "--seed", 1), "has its own network; leave --seed out"),
-        (("--example", "mazur", "--sizes", "2,2"), "has its own network and data; leave --sizes out"),
+        (("model.safetensors",), "give DATA too"),
+        (("model.safetensors", "digits", "--seed", 1), "has its own network; remove --seed"),
+        (("--example", "mazur", "--sizes", "2,2"), "has its own network and data; remove --sizes"),
         (("--sizes", "2,2", "--blank"), "--format markdown"),
         (("--sizes", "2,2", "--output", "step.pdf"), "must end in one of"),
     ],

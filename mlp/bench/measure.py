@@ -1,4 +1,4 @@
-"""The measurement: contestants take turns, so that what the machine does meanwhile falls on all of them alike."""
+"""The measurement: implementations take turns, so that other load on the machine affects all of them equally."""
 
 from __future__ import annotations
 
@@ -15,164 +15,169 @@ from numpy.typing import NDArray
 
 from mlp._backends import available, get_backend
 from mlp.bench.cases import Case
-from mlp.bench.contestants import Contestant, Field
+from mlp.bench.implementations import Implementation, Selection
 from mlp.bench.peers import Epoch
 from mlp.bench.results import Entry, Report, Result, Roof
 from mlp.io import machine
 
-CHECKED = 3
-"""Epochs whose losses must be those of ours."""
+CHECKED_EPOCHS = 3
+"""Number of epochs whose losses are compared with ours."""
 
 TOLERANCE = 1e-3
-"""Relative; rounding alone gives less in so few epochs."""
+"""Relative tolerance of the losses; rounding errors are smaller after so few epochs."""
 
-TURN = 0.05
-"""Seconds that a turn takes at least; shorter epochs are repeated."""
+MIN_SECONDS = 0.05
+"""Approximate minimum duration of a measurement; shorter epochs are repeated."""
 
-SETTLE, PATIENCE = 0.01, 1.0
-"""Seconds in which nothing may run before a turn begins, and how long that is waited for."""
+IDLE_CHECK, MAX_WAIT = 0.01, 1.0
+"""Seconds for which the process must be idle before a measurement, and the longest wait for that."""
 
-LONG = 0.1
-"""Seconds of an epoch in which waking up does not show."""
+LONG_EPOCH = 0.1
+"""Seconds of an epoch for which no warm-up epoch is needed."""
 
-Tick = Callable[[str], object]
+OnStep = Callable[[str], object]
 
 
 def measure(
-    cases: Sequence[Case], field: Field, *, rounds: int = 7, matrix: int = 4096, tick: Tick = lambda doing: None
+    cases: Sequence[Case],
+    selection: Selection,
+    *,
+    rounds: int = 7,
+    matrix: int = 4096,
+    on_step: OnStep = lambda description: None,
 ) -> Report:
-    """Measure every contestant in every case.
+    """Measure every implementation in every case.
 
     Parameters
     ----------
     cases : sequence of Case
-    field : Field
-        At least one of its contestants is ours: the first of them sets the losses that all must come to.
+    selection : Selection
+        At least one implementation must be ours; the losses of the first one are the reference.
     rounds : int
-        Turns of each contestant in each case.
+        Number of measurements of each implementation in each case.
     matrix : int
-        Side of the matrices whose product gives the peak.
-    tick : function of a text, optional
-        Called `ticks` times, with what comes next.
+        Number of rows and columns of the matrices for measuring the peak.
+    on_step : callable (str), optional
+        Called `progress_steps` times, with a description of the next step.
 
     Returns
     -------
     Report
     """
-    devices = sorted({contestant.device for contestant in field.contestants})
-    tick("peak")
+    devices = sorted({implementation.device for implementation in selection.implementations})
+    on_step("peak")
     before = {device: _roof(device, matrix) for device in devices}
-    results = [_measure_case(case, field.contestants, rounds, tick) for case in cases]
-    tick("peak")
+    results = [_measure_case(case, selection.implementations, rounds, on_step) for case in cases]
+    on_step("peak")
     after = {device: _roof(device, matrix) for device in devices}
-    roofs = {device: _best(first, after[device]) for device, first in before.items() if first is not None}
-    return Report(results, dict(field.missing), roofs, _about())
+    roofs = {device: _max_roof(first, after[device]) for device, first in before.items() if first is not None}
+    return Report(results, dict(selection.missing), roofs, _about())
 
 
-def ticks(cases: Sequence[Case], field: Field, rounds: int) -> int:
-    """How often `measure` will call its `tick`."""
-    return 2 + len(cases) * len(field.contestants) * (1 + rounds)
+def progress_steps(cases: Sequence[Case], selection: Selection, rounds: int) -> int:
+    """Return how often `measure` calls `on_step`."""
+    return 2 + len(cases) * len(selection.implementations) * (1 + rounds)
 
 
 # -- a case --------------------------------------------------------------------------------------------
 
 
-def _measure_case(case: Case, contestants: Sequence[Contestant], rounds: int, tick: Tick) -> Result:
+def _measure_case(case: Case, implementations: Sequence[Implementation], rounds: int, on_step: OnStep) -> Result:
     X, y = case.data()
     runners: list[_Runner] = []
-    for contestant in sorted(contestants, key=lambda contestant: not contestant.ours):
-        tick(f"{case}: {contestant.name} warms up")
-        runner = _Runner(contestant, case)
+    for implementation in sorted(implementations, key=lambda implementation: not implementation.ours):
+        on_step(f"{case}: warm-up of {implementation.name}")
+        runner = _Runner(implementation, case)
         runner.warm_up(X, y)
         runner.check(runners[0].entry.losses if runners else runner.entry.losses)
         runners.append(runner)
     for number in range(1, rounds + 1):
         for runner in runners:
-            tick(f"{case}: round {number} of {rounds}")
-            runner.take_turn()
+            on_step(f"{case}: round {number} of {rounds}")
+            runner.run_round()
     return Result(case, [runner.entry for runner in runners])
 
 
 class _Runner:
-    """A contestant at work on a case."""
+    """Runs an implementation on a case."""
 
-    def __init__(self, contestant: Contestant, case: Case) -> None:
-        self.contestant, self.case = contestant, case
-        self.entry = Entry(contestant.name, contestant.ours, contestant.device)
+    def __init__(self, implementation: Implementation, case: Case) -> None:
+        self.implementation, self.case = implementation, case
+        self.entry = Entry(implementation.name, implementation.ours, implementation.device)
         self.epoch: Epoch | None = None
-        self.usual = 0.0
+        self.epoch_seconds = 0.0
 
     def warm_up(self, X: NDArray[Any], y: NDArray[Any]) -> None:
-        """Build, compile, run the epochs that are checked, and settle on a number of threads."""
-        entry, contestant = self.entry, self.contestant
-        if self.case.n_parameters > contestant.most_weights:
-            entry.note = f"left out: it takes minutes on more than {contestant.most_weights:,.0f} weights"
+        """Build, compile, run the epochs whose losses are checked, and choose the number of threads."""
+        entry, implementation = self.entry, self.implementation
+        if self.case.n_parameters > implementation.max_parameters:
+            entry.note = f"skipped: it takes minutes on more than {implementation.max_parameters:,.0f} parameters"
             return
         try:
             start = time.perf_counter()
-            epoch = contestant.prepare(self.case, X, y)
+            epoch = implementation.prepare(self.case, X, y)
             entry.losses.append(epoch())
             first = time.perf_counter() - start
-            usual = []
-            for _ in range(CHECKED - 1):
+            later = []
+            for _ in range(CHECKED_EPOCHS - 1):
                 start = time.perf_counter()
                 entry.losses.append(epoch())
-                usual.append(time.perf_counter() - start)
+                later.append(time.perf_counter() - start)
         except Exception as error:
-            if contestant.ours:
+            if implementation.ours:
                 raise
             entry.note = f"failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
             return
         self.epoch = epoch
-        self.usual = min(usual)
-        entry.startup = max(first - self.usual, 0.0)
-        if contestant.limit_threads:
-            alone = self._time(1)
-            together = self._time(machine.usable_processors())
-            entry.threads = 1 if alone < together else machine.usable_processors()
+        self.epoch_seconds = min(later)
+        entry.startup = max(first - self.epoch_seconds, 0.0)
+        if implementation.limit_threads:
+            one_thread = self._time(1)
+            all_threads = self._time(machine.usable_processors())
+            entry.threads = 1 if one_thread < all_threads else machine.usable_processors()
 
     def check(self, reference: Sequence[float]) -> None:
-        """Write down where the losses are not those of the reference."""
-        for number, (loss, right) in enumerate(zip(self.entry.losses, reference, strict=False), start=1):
-            if not abs(loss - right) <= TOLERANCE * abs(right):
-                self.entry.note = f"other work: loss {loss:.5g} in epoch {number}, not {right:.5g}"
+        """Set the note of the entry if its losses differ from the reference."""
+        for number, (loss, expected) in enumerate(zip(self.entry.losses, reference, strict=False), start=1):
+            if not abs(loss - expected) <= TOLERANCE * abs(expected):
+                self.entry.note = f"different loss: {loss:.5g} in epoch {number}, expected {expected:.5g}"
                 return
 
-    def take_turn(self) -> None:
-        """Add a round."""
+    def run_round(self) -> None:
+        """Measure one round."""
         if self.epoch is not None:
             self.entry.seconds.append(self._time(self.entry.threads))
 
     def _time(self, threads: int | None) -> float:
-        """Seconds of an epoch, over as many as fill a turn."""
+        """Return the seconds of an epoch, averaged over about `MIN_SECONDS`."""
         assert self.epoch is not None
-        limit = self.contestant.limit_threads
+        limit = self.implementation.limit_threads
         with contextlib.nullcontext() if limit is None or threads is None else limit(threads):
-            _settle()
-            if self.usual < LONG:
-                self.epoch()  # wakes its threads and fills the caches
-            epochs = max(1, round(TURN / self.usual))
+            _wait_until_idle()
+            if self.epoch_seconds < LONG_EPOCH:
+                self.epoch()  # start the threads and fill the caches
+            epochs = max(1, round(MIN_SECONDS / self.epoch_seconds))
             start = time.perf_counter()
             for _ in range(epochs):
                 self.epoch()
             return (time.perf_counter() - start) / epochs
 
 
-def _settle() -> None:
-    """Wait for threads that spin on after the work of the turn before, as those of BLAS libraries do for 0.1 s."""
-    deadline = time.perf_counter() + PATIENCE
+def _wait_until_idle() -> None:
+    """Wait for threads of the previous measurement; those of BLAS libraries are busy for 0.1 s after the last call."""
+    deadline = time.perf_counter() + MAX_WAIT
     while time.perf_counter() < deadline:
         used = time.process_time()
-        time.sleep(SETTLE)
-        if time.process_time() - used < SETTLE / 10:
+        time.sleep(IDLE_CHECK)
+        if time.process_time() - used < IDLE_CHECK / 10:
             return
 
 
-# -- what the machine can do ---------------------------------------------------------------------------
+# -- the roofline of a device --------------------------------------------------------------------------
 
 
 def _roof(device: str, side: int) -> Roof | None:
-    """The peak of a device by NumPy or by the backend of ours that lives there; None where there is none."""
+    """Measure the peak of a device with the backend for it; None if there is no such backend."""
     names = ["numpy"] if device == "cpu" else available()
     xp = next((xp for xp in map(get_backend, names) if xp.device == device), None)
     if xp is None:
@@ -180,9 +185,9 @@ def _roof(device: str, side: int) -> Roof | None:
     a = xp.asarray(np.random.default_rng(0).random((side, side), dtype=np.float32))
     out = xp.empty((side, side), np.float32)
     product = 2.0 * side**3 / _shortest(lambda: xp.matmul(a, a, out=out), xp)
-    # larger than any cache; each processor copies a part, as one alone does not fill the memory's bandwidth
+    # larger than any cache; each processor copies a part, because one processor cannot use the full bandwidth
     source, target = xp.empty((1 << 26,), np.float32), xp.empty((1 << 26,), np.float32)
-    source[...] = 1  # memory that was never written is not there yet
+    source[...] = 1  # the system allocates pages at the first write
     parts = machine.usable_processors() if device == "cpu" else 1
     cuts = np.linspace(0, 1 << 26, parts + 1).astype(int)
 
@@ -205,7 +210,7 @@ def _shortest(work: Callable[[], object], xp: Any, times: int = 4) -> float:
     return min(seconds)
 
 
-def _best(a: Roof, b: Roof | None) -> Roof:
+def _max_roof(a: Roof, b: Roof | None) -> Roof:
     if b is None:
         return a
     return Roof(max(a.gflops, b.gflops), max(a.gigabytes_per_second, b.gigabytes_per_second))
@@ -225,7 +230,7 @@ def _about() -> dict[str, Any]:
 
 
 def _gpus() -> list[str]:
-    """Their names, as the library that is there gives them."""
+    """Return the names of the GPUs, or an empty list."""
     with contextlib.suppress(Exception):
         import cupy
 

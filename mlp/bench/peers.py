@@ -1,7 +1,7 @@
-"""The same training in other libraries, each in its best idiom: same data, same start, same updates.
+"""The same training in other libraries: same data, same initial weights, same updates.
 
-A peer is a function ``prepare(case, X, y) -> epoch``.  Calling ``epoch()`` trains for one epoch and gives the mean
-loss of its batches; what happens before, such as building objects and moving data, is no part of an epoch.
+A peer is a function ``prepare(case, X, y) -> epoch``.  A call of ``epoch()`` trains for one epoch and returns the mean
+loss of the batches.  `prepare` builds objects and moves data; its time does not count.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ Epoch = Callable[[], float]
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 
-def start(case: Case) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
-    """The weights W (n_in, n_out) and biases with which every contestant begins."""
+def initial_parameters(case: Case) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
+    """Return the initial weights W (n_in, n_out) and biases of every implementation."""
     net = MLP(case.sizes, backend="numpy")
     return [W.copy() for W in net.weights], [b.copy() for b in net.biases]
 
@@ -29,8 +29,8 @@ def start(case: Case) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
 
 
 def numpy_by_hand(case: Case, X: NDArray[Any], y: NDArray[Any]) -> Epoch:
-    """Back-propagation in a dozen lines of NumPy, as one writes it without a framework."""
-    weights, biases = start(case)
+    """Back-propagation in a few lines of NumPy, without a framework."""
+    weights, biases = initial_parameters(case)
     update = _numpy_update(case, [*weights, *biases])
     size = case.batch_size
 
@@ -58,8 +58,8 @@ def numpy_by_hand(case: Case, X: NDArray[Any], y: NDArray[Any]) -> Epoch:
 
 def nielsen(case: Case, X: NDArray[Any], y: NDArray[Any]) -> Epoch:
     """The loops of Nielsen's network.py: one row at a time, as column vectors, gradients summed over the batch."""
-    starting_weights, starting_biases = start(case)
-    weights, biases = [W.T.copy() for W in starting_weights], [b[:, None] for b in starting_biases]
+    initial_weights, initial_biases = initial_parameters(case)
+    weights, biases = [W.T.copy() for W in initial_weights], [b[:, None] for b in initial_biases]
     update = _numpy_update(case, [*weights, *biases])
     rows = [(x[:, None], label) for x, label in zip(X, y, strict=True)]
     size = np.float32(case.batch_size)
@@ -85,10 +85,10 @@ def nielsen(case: Case, X: NDArray[Any], y: NDArray[Any]) -> Epoch:
         for first in range(0, len(rows), case.batch_size):
             dW, db = [np.zeros_like(W) for W in weights], [np.zeros_like(b) for b in biases]
             for x, label in rows[first : first + case.batch_size]:
-                loss, more_W, more_b = backprop(x, label)
+                loss, row_dW, row_db = backprop(x, label)
                 total += loss
-                dW = [a + b for a, b in zip(dW, more_W, strict=True)]
-                db = [a + b for a, b in zip(db, more_b, strict=True)]
+                dW = [a + b for a, b in zip(dW, row_dW, strict=True)]
+                db = [a + b for a, b in zip(db, row_db, strict=True)]
             update([gradient / size for gradient in (*dW, *db)])
         return total / len(rows)
 
@@ -96,7 +96,7 @@ def nielsen(case: Case, X: NDArray[Any], y: NDArray[Any]) -> Epoch:
 
 
 def _softmax_cross_entropy(z: NDArray[Any], target: NDArray[Any]) -> tuple[float, NDArray[Any]]:
-    """Mean loss of the rows, and its slope by z."""
+    """Return the mean loss of the rows and its gradient with respect to z."""
     e = np.exp(z - z.max(axis=1, keepdims=True))
     p = e / e.sum(axis=1, keepdims=True)
     rows = np.arange(len(target))
@@ -107,7 +107,7 @@ def _softmax_cross_entropy(z: NDArray[Any], target: NDArray[Any]) -> tuple[float
 
 
 def _numpy_update(case: Case, params: Sequence[NDArray[Any]]) -> Callable[[Sequence[NDArray[Any]]], None]:
-    """The update of `params` by their gradients, in place."""
+    """Return a function that updates `params` in place, given their gradients."""
     rate = np.float32(case.learning_rate)
     means, squares = [np.zeros_like(p) for p in params], [np.zeros_like(p) for p in params]
     step = 0
@@ -133,7 +133,7 @@ def _numpy_update(case: Case, params: Sequence[NDArray[Any]]) -> Callable[[Seque
 
 
 def scikit_learn(case: Case, X: NDArray[Any], y: NDArray[Any]) -> Epoch:
-    """scikit-learn's MLPClassifier, one `partial_fit` an epoch."""
+    """MLPClassifier of scikit-learn, with one `partial_fit` per epoch."""
     from sklearn.neural_network import MLPClassifier
 
     model = MLPClassifier(
@@ -147,12 +147,12 @@ def scikit_learn(case: Case, X: NDArray[Any], y: NDArray[Any]) -> Epoch:
         random_state=0,
     )
     model.partial_fit(X[: case.batch_size], y[: case.batch_size], classes=np.arange(case.sizes[-1]))
-    # its arrays exist from here on: set them to the common start, and the optimizer's memory to nothing
-    weights, biases = start(case)
-    for own, common in zip([*model.coefs_, *model.intercepts_], [*weights, *biases], strict=True):
-        own[...] = common
-    for memory in ("velocities", "ms", "vs"):
-        for array in getattr(model._optimizer, memory, []):
+    # the first call created the arrays: set them to the initial parameters, and the optimizer state to zero
+    weights, biases = initial_parameters(case)
+    for parameter, value in zip([*model.coefs_, *model.intercepts_], [*weights, *biases], strict=True):
+        parameter[...] = value
+    for name in ("velocities", "ms", "vs"):
+        for array in getattr(model._optimizer, name, []):
             array[...] = 0
     model._optimizer.t = 0
 
@@ -167,27 +167,27 @@ def scikit_learn(case: Case, X: NDArray[Any], y: NDArray[Any]) -> Epoch:
 
 
 def torch_eager(case: Case, X: NDArray[Any], y: NDArray[Any], device: str = "cpu") -> Epoch:
-    """PyTorch with slices of two tensors instead of a data loader, and its fused optimizers."""
+    """PyTorch with slices of two tensors instead of a data loader, and with fused optimizers."""
     model, optimizer, data, target = _torch_parts(case, X, y, device)
     return _torch_epoch(case, model, optimizer, data, target)
 
 
 def torch_compiled(case: Case, X: NDArray[Any], y: NDArray[Any], device: str = "cpu") -> Epoch:
-    """`torch_eager` with the network and its loss, forward and backward, through torch.compile."""
+    """`torch_eager` with torch.compile for the forward and backward pass of the network and its loss."""
     import torch
 
-    torch.compiler.reset()  # nothing of an earlier case, which would count as a recompilation
+    torch.compiler.reset()  # otherwise a new case would count as a recompilation
     model, optimizer, data, target = _torch_parts(case, X, y, device)
     return _torch_epoch(case, torch.compile(model, dynamic=False), optimizer, data, target)
 
 
 def torch_cuda(case: Case, X: NDArray[Any], y: NDArray[Any]) -> Epoch:
-    """`torch_eager` on the first GPU, where the data lie before the first epoch."""
+    """`torch_eager` on the first GPU; the data are copied before the first epoch."""
     return torch_eager(case, X, y, "cuda")
 
 
 def torch_cuda_graph(case: Case, X: NDArray[Any], y: NDArray[Any]) -> Epoch:
-    """A step captured once as a CUDA graph and replayed for each batch, which is copied to where the graph reads."""
+    """A step captured as a CUDA graph and replayed for each batch, which is copied to the input of the graph."""
     import torch
 
     model, optimizer, data, target = _torch_parts(case, X, y, "cuda", graph=True)
@@ -204,20 +204,20 @@ def torch_cuda_graph(case: Case, X: NDArray[Any], y: NDArray[Any]) -> Epoch:
         optimizer.step()
         losses.add_(loss.detach())
 
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):  # PyTorch asks for a few steps on another stream before a capture
+    warm_up_stream = torch.cuda.Stream()
+    warm_up_stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(warm_up_stream):  # PyTorch requires a few steps on another stream before a capture
         for _ in range(3):
             step()
-    torch.cuda.current_stream().wait_stream(side)
+    torch.cuda.current_stream().wait_stream(warm_up_stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step()
-    with torch.no_grad():  # back to the common start, in the arrays that the graph knows
+    with torch.no_grad():  # restore the initial parameters in place, because the graph refers to these tensors
         for p, value in zip(parameters, before, strict=True):
             p.copy_(value)
-        for memory in optimizer.state.values():
-            for value in memory.values():
+        for state in optimizer.state.values():
+            for value in state.values():
                 if isinstance(value, torch.Tensor):
                     value.zero_()
 
@@ -233,11 +233,11 @@ def torch_cuda_graph(case: Case, X: NDArray[Any], y: NDArray[Any]) -> Epoch:
 
 
 def _torch_parts(case: Case, X: NDArray[Any], y: NDArray[Any], device: str, graph: bool = False) -> tuple[Any, ...]:
-    """The network with its loss as one module, its optimizer, and the data, on `device`."""
+    """Return the network with its loss as one module, the optimizer and the data, on `device`."""
     import torch
 
     layers: list[Any] = []
-    for W, b in zip(*start(case), strict=True):
+    for W, b in zip(*initial_parameters(case), strict=True):
         linear = torch.nn.Linear(*W.shape)
         linear.weight.data, linear.bias.data = torch.tensor(W.T.copy()), torch.tensor(b)
         layers += [linear, torch.nn.ReLU()]
@@ -254,8 +254,8 @@ def _torch_parts(case: Case, X: NDArray[Any], y: NDArray[Any], device: str, grap
     settings: dict[str, Any] = {"lr": case.learning_rate, "fused": True}
     if case.optimizer == "adam":
         settings |= {"betas": (BETA1, BETA2), "eps": EPSILON, "capturable": graph}
-    kind = torch.optim.Adam if case.optimizer == "adam" else torch.optim.SGD
-    optimizer = kind(model.parameters(), **settings)
+    optimizer_class = torch.optim.Adam if case.optimizer == "adam" else torch.optim.SGD
+    optimizer = optimizer_class(model.parameters(), **settings)
     return model, optimizer, torch.from_numpy(X).to(device), torch.from_numpy(y).to(device)
 
 
@@ -281,7 +281,7 @@ def _torch_epoch(case: Case, model: Any, optimizer: Any, data: Any, target: Any)
 
 
 def jax_scan(case: Case, X: NDArray[Any], y: NDArray[Any]) -> Epoch:
-    """JAX with the whole epoch in one jitted `lax.scan`, which owns the parameters it is given."""
+    """JAX with the complete epoch in one jitted `lax.scan`, whose parameters are donated."""
     import jax
     import jax.numpy as jnp
 
@@ -308,8 +308,8 @@ def jax_scan(case: Case, X: NDArray[Any], y: NDArray[Any]) -> Epoch:
         step = step + 1
         loss, gradients = jax.value_and_grad(mean_loss)(params, *batch)
         leaves, tree = jax.tree.flatten(params)
-        others = (jax.tree.leaves(part) for part in (gradients, means, squares))
-        updated = [rule(p, g, m, v, step) for p, g, m, v in zip(leaves, *others, strict=True)]
+        lists = (jax.tree.leaves(part) for part in (gradients, means, squares))
+        updated = [rule(p, g, m, v, step) for p, g, m, v in zip(leaves, *lists, strict=True)]
         params, means, squares = (jax.tree.unflatten(tree, part) for part in zip(*updated, strict=True))
         return (params, means, squares, step), loss
 
@@ -317,7 +317,7 @@ def jax_scan(case: Case, X: NDArray[Any], y: NDArray[Any]) -> Epoch:
         state, losses = jax.lax.scan(train_step, state, batches)
         return state, losses.mean()
 
-    params = [(jnp.asarray(W), jnp.asarray(b)) for W, b in zip(*start(case), strict=True)]
+    params = [(jnp.asarray(W), jnp.asarray(b)) for W, b in zip(*initial_parameters(case), strict=True)]
     state = (params, jax.tree.map(jnp.zeros_like, params), jax.tree.map(jnp.zeros_like, params), jnp.float32(0))
     batches = (
         jnp.asarray(X).reshape(case.steps, case.batch_size, -1),
@@ -328,6 +328,6 @@ def jax_scan(case: Case, X: NDArray[Any], y: NDArray[Any]) -> Epoch:
     def epoch() -> float:
         nonlocal state
         state, loss = compiled(state, batches)
-        return float(loss)  # waits for it
+        return float(loss)  # waits for the device
 
     return epoch

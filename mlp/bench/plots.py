@@ -1,4 +1,4 @@
-"""A `Report` as pictures: speed over batch size, and the roofline; they need the extra `plot`."""
+"""Plots of a `Report`: speed over batch size, and the roofline.  They need the extra `plot`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from mlp.inspection.plots.style import (
     save,
 )
 
-# each contestant keeps its colour and mark in every picture
-_LOOK = {
+# colour and marker of each implementation, the same in all plots
+_STYLES = {
     "mlp numpy": (SKY, "o"),
     "mlp numba": (BLUE, "o"),
     "mlp cupy": (GREEN, "o"),
@@ -39,7 +39,7 @@ _UNKNOWN = (DARK_GREY, "*")
 
 
 def speed(report: Report, path: str | PathLike[str]) -> None:
-    """Samples a second over the batch size, a panel for each net and optimizer; bars show the quartiles."""
+    """Plot samples per second over batch size, one panel per net and optimizer; bars show the interquartile range."""
     figure, axes, panels = _panels(report)
     for axis, key in zip(axes, panels, strict=False):
         results = sorted((r for r in report.results if _key(r.case) == key), key=lambda r: r.case.batch_size)
@@ -54,15 +54,15 @@ def speed(report: Report, path: str | PathLike[str]) -> None:
         sizes = [result.case.batch_size for result in results]
         axis.set_xticks(sizes, [str(size) for size in sizes])
         axis.minorticks_off()
-        _plain(axis.yaxis)
+        _format_ticks(axis.yaxis)
     _finish(figure, axes, len(panels), report, path, "Training speed")
 
 
 def roofline(report: Report, path: str | PathLike[str]) -> None:
-    """Operations a second over operations a byte, under what the device can do, a panel for each net and optimizer.
+    """Plot operations per second over operations per byte, with the roofline of the device; panels as in `speed`.
 
-    The bytes are those a step cannot avoid if caches forget between steps (`Case.bytes_per_step`), so a point above
-    the slope is a network whose weights stay in a cache.
+    The bytes are the traffic of a step that starts with empty caches (`Case.bytes_per_step`).  A point above the
+    bandwidth line is therefore a network whose weights stay in a cache.
     """
     figure, axes, panels = _panels(report)
     for axis, key in zip(axes, panels, strict=False):
@@ -82,11 +82,11 @@ def roofline(report: Report, path: str | PathLike[str]) -> None:
             points = [(r.case.intensity, r.gflops(e)) for r in results if (e := r.find(name))]
             if points:
                 axis.plot(*zip(*points, strict=True), label=name, **_style(report, name))
-        axis.set(xlabel="operations per byte that must move", ylabel="GFLOP/s", xscale="log", yscale="log")
+        axis.set(xlabel="operations per byte of memory traffic", ylabel="GFLOP/s", xscale="log", yscale="log")
         sizes = ", ".join(str(result.case.batch_size) for result in results)
         axis.set(title=f"{', '.join(key)} (batch {sizes})", xlim=(low, high))
-        _plain(axis.xaxis)
-        _plain(axis.yaxis)
+        _format_ticks(axis.xaxis)
+        _format_ticks(axis.yaxis)
     _finish(figure, axes, len(panels), report, path, "Roofline")
 
 
@@ -95,22 +95,22 @@ def _key(case: Any) -> tuple[str, str]:
 
 
 def _names(report: Report) -> list[str]:
-    """Every contestant that has a figure, ours first."""
+    """Return the names of all implementations with results, ours first."""
     entries = [entry for result in report.results for entry in result.entries if entry.counts]
     return list(dict.fromkeys(entry.name for entry in sorted(entries, key=lambda entry: not entry.ours)))
 
 
 def _style(report: Report, name: str) -> dict[str, Any]:
-    colour, mark = _LOOK.get(name, _UNKNOWN)
+    colour, marker = _STYLES.get(name, _UNKNOWN)
     ours = name.startswith("mlp ")
     return {
-        "color": colour, "marker": mark, "linewidth": 2.2 if ours else 1.2, "markersize": 6,
+        "color": colour, "marker": marker, "linewidth": 2.2 if ours else 1.2, "markersize": 6,
         "linestyle": "-" if ours else "--", "zorder": 3 if ours else 2,
     }  # fmt: skip
 
 
 def _panels(report: Report) -> tuple[Any, list[Any], list[tuple[str, str]]]:
-    """A figure with a panel for each net and optimizer, three in a row."""
+    """Create a figure with one panel per net and optimizer, three per row."""
     panels = list(dict.fromkeys(_key(result.case) for result in report.results))
     columns = min(3, max(1, len(panels)))
     rows = max(1, -(-len(panels) // columns))
@@ -118,16 +118,16 @@ def _panels(report: Report) -> tuple[Any, list[Any], list[tuple[str, str]]]:
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat), panels
 
 
-def _plain(axis: Any) -> None:
-    """Ticks of a logarithmic axis as one says them: 0.5, 20 k, 1 M."""
+def _format_ticks(axis: Any) -> None:
+    """Format the ticks of a logarithmic axis as 0.5, 20 k, 1 M."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    def say(value: float, _: int) -> str:
+    def tick_label(value: float, _: int) -> str:
         return f"{value / 1e6:g} M" if value >= 1e6 else f"{value / 1e3:g} k" if value >= 1e3 else f"{value:g}"
 
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(say))
+    axis.set_major_formatter(FuncFormatter(tick_label))
 
 
 def _finish(figure: Any, axes: list[Any], used: int, report: Report, path: str | PathLike[str], title: str) -> None:
@@ -137,11 +137,11 @@ def _finish(figure: Any, axes: list[Any], used: int, report: Report, path: str |
     for axis in axes[:used]:
         remove_clutter(axis)
         handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
-    in_a_row = int(figure.get_figwidth() // 2)
+    columns = int(figure.get_figwidth() // 2)
     figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=max(1, min(len(handles), in_a_row))
+        handles.values(), handles.keys(), loc="outside lower center", ncols=max(1, min(len(handles), columns))
     )
     machine = report.about.get("machine", {})
-    where = [machine.get("cpu"), f"{machine.get('usable_processors')} processors", *machine.get("gpus", [])]
-    figure.suptitle(f"{title}, float32\n{', '.join(map(str, where))}" if machine else f"{title}, float32")
+    hardware = [machine.get("cpu"), f"{machine.get('usable_processors')} processors", *machine.get("gpus", [])]
+    figure.suptitle(f"{title}, float32\n{', '.join(map(str, hardware))}" if machine else f"{title}, float32")
     save(figure, path)

@@ -1,4 +1,4 @@
-"""A `Report` for people: a table for the terminal, and one in Markdown for documents."""
+"""A `Report` as text: a table for the terminal, and a Markdown table for documents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def as_table(report: Report) -> Table:
-    """All figures, a block for each case."""
+    """Return a table of all results, with one block per case."""
     from rich import box
     from rich.table import Table
 
@@ -30,26 +30,27 @@ def as_table(report: Report) -> Table:
 
 
 def notes(report: Report) -> list[str]:
-    """What the table leaves unsaid: the roofs, who is missing, who has no ratio, and why."""
+    """Return notes for the table: the rooflines, the missing implementations, and why some have no ratio."""
     lines = [
-        f"{device}: {roof.gflops:,.0f} GFLOP/s at the peak (product of large matrices), "
-        f"{roof.gigabytes_per_second:.0f} GB/s of memory (copy), in this run"
+        f"{device}: peak {roof.gflops:,.0f} GFLOP/s (product of large matrices), "
+        f"memory {roof.gigabytes_per_second:.0f} GB/s (copy), measured in this run"
         for device, roof in report.roofs.items()
     ]
     lines += [f"{name} is missing: {reason}" for name, reason in report.missing.items()]
-    whose: dict[str, list[str]] = {}
+    cases_by_note: dict[str, list[str]] = {}
     for result in report.results:
         for entry in result.entries:
             if entry.note:
-                whose.setdefault(f"{entry.name} {entry.note}", []).append(str(result.case))
-    where = {what: "; ".join(cases) if len(cases) < 4 else f"{len(cases)} cases" for what, cases in whose.items()}
-    return [*lines, *(f"{what} ({cases})" for what, cases in where.items())]
+                cases_by_note.setdefault(f"{entry.name}: {entry.note}", []).append(str(result.case))
+    for note, cases in cases_by_note.items():
+        lines.append(f"{note} ({'; '.join(cases) if len(cases) < 4 else f'{len(cases)} cases'})")
+    return lines
 
 
 def as_markdown(report: Report) -> str:
-    """Thousand samples a second, a row for each case and a column for each contestant; the best of all in bold.
+    """Return a table of thousand samples per second: a row per case, a column per implementation, the best in bold.
 
-    The last column is the fastest backend of ours, as a multiple of the fastest peer.
+    The last column is our fastest backend divided by the fastest peer.
     """
     names: dict[str, None] = {}
     for result in report.results:
@@ -70,7 +71,7 @@ def as_markdown(report: Report) -> str:
 
 
 def thousands(speed: float) -> str:
-    """Three digits of a speed, in thousands.
+    """Format a speed in thousands, with three digits.
 
     Examples
     --------

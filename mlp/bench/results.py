@@ -1,4 +1,4 @@
-"""What was measured, as plain data, and what follows from it: speeds, ratios, and whether something got slower."""
+"""Stored measurements, and values computed from them: speeds, ratios, and comparisons with an earlier run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FORMAT = "mlp-bench-1"
 
 @dataclass(frozen=True)
 class Figure:
-    """A median, and the distance between the quartiles around it.
+    """A median and the interquartile range.
 
     Examples
     --------
@@ -34,21 +34,21 @@ class Figure:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Figure:
-        """From the values of all rounds."""
+        """Compute it from the values of all rounds."""
         low, middle, high = np.percentile(list(values), (25, 50, 75))
         return cls(float(middle), float(high - low))
 
 
 @dataclass(frozen=True)
 class Roof:
-    """What a device can do at best, as measured in the same run.
+    """The peak performance of a device (its roofline), measured in the same run.
 
     Attributes
     ----------
     gflops : float
-        Of the product of two large float32 matrices.
+        GFLOP/s of the product of two large float32 matrices.
     gigabytes_per_second : float
-        Read and written by the copy of a large array.
+        GB/s read and written by the copy of a large array.
     """
 
     gflops: float
@@ -57,22 +57,23 @@ class Roof:
 
 @dataclass
 class Entry:
-    """A contestant in a case.
+    """The measurements of an implementation in a case.
 
     Attributes
     ----------
     name, device : str
     ours : bool
     threads : int or None
-        How many suited it best, where that was tried.
+        The faster number of threads; None if only one number was measured.
     startup : float
-        Seconds from nothing to the end of the first epoch, less a usual epoch: building, moving data, compiling.
+        Seconds for building, moving data and compiling: the time until the end of the first epoch, minus the time of a
+        later epoch.
     seconds : list of float
-        Of an epoch, one value a round.
+        Seconds per epoch, one value per round.
     losses : list of float
-        Of the first epochs.
+        Losses of the first epochs.
     note : str
-        Why it has no ratio: it did other work, or it failed; empty where all is well.
+        Why it has no ratio (it failed, or its losses differ), or "".
     """
 
     name: str
@@ -86,45 +87,45 @@ class Entry:
 
     @property
     def counts(self) -> bool:
-        """Whether it may be compared with others."""
+        """Whether it can be compared with others."""
         return bool(self.seconds) and not self.note
 
 
 @dataclass
 class Result:
-    """All contestants in a case; round i of each was measured beside round i of the others."""
+    """The entries of all implementations in a case; round i of all entries was measured at about the same time."""
 
     case: Case
     entries: list[Entry]
 
     def find(self, name: str) -> Entry | None:
-        """The entry of that name, if it may be compared with others."""
+        """Return the entry with this name, or None if it cannot be compared with others."""
         return next((entry for entry in self.entries if entry.name == name and entry.counts), None)
 
     def samples_per_second(self, entry: Entry) -> Figure:
-        """Rows that go through a training step in a second."""
+        """Return the training speed in rows per second."""
         return Figure.of(self.case.rows / seconds for seconds in entry.seconds)
 
     def gflops(self, entry: Entry) -> float:
-        """Billions of floating-point operations a second."""
+        """Return billions of floating-point operations per second."""
         return self.samples_per_second(entry).median * self.case.flops / 1e9
 
     def microseconds_per_step(self, entry: Entry) -> float:
-        """Of one update."""
+        """Return the microseconds of one update."""
         return 1e6 * Figure.of(entry.seconds).median / self.case.steps
 
     def best_peer(self, among: Iterable[str] | None = None) -> Entry | None:
-        """The fastest that is not ours, of all or of those named."""
+        """Return the fastest peer, of all or of the names in `among`."""
         names = None if among is None else set(among)
         peers = [e for e in self.entries if e.counts and not e.ours and (names is None or e.name in names)]
         return min(peers, key=lambda entry: Figure.of(entry.seconds).median, default=None)
 
     def ratio(self, entry: Entry, among: Iterable[str] | None = None) -> Figure | None:
-        """How many times faster than the best peer it is; taken in each round, so that the machine's moods cancel."""
+        """Return the speed divided by that of the best peer, computed per round, so that other load cancels out."""
         peer = self.best_peer(among)
         if peer is None or not entry.counts:
             return None
-        return Figure.of(theirs / own for theirs, own in zip(peer.seconds, entry.seconds, strict=True))
+        return Figure.of(a / b for a, b in zip(peer.seconds, entry.seconds, strict=True))
 
 
 @dataclass
@@ -135,11 +136,11 @@ class Report:
     ----------
     results : list of Result
     missing : dict
-        By name of a contestant why it could not take part.
+        The reason by name of a missing implementation.
     roofs : dict
-        By device its `Roof`.
+        `Roof` by device.
     about : dict
-        The machine, its threads, the versions of the libraries, and when it was.
+        The machine, its threads, the versions of the libraries, and the date.
     """
 
     results: list[Result]
@@ -148,12 +149,12 @@ class Report:
     about: dict[str, Any] = field(default_factory=dict)
 
     def percent_of_peak(self, result: Result, entry: Entry) -> float | None:
-        """Of the matrix products that its device can do in the same time."""
+        """Return GFLOP/s in percent of the peak of the device."""
         roof = self.roofs.get(entry.device)
         return None if roof is None else 100 * result.gflops(entry) / roof.gflops
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain data; what follows from the measurements is written beside them, for other readers."""
+        """Return a JSON-compatible dict; it also has the computed values, for other programs."""
         return {
             "format": FORMAT,
             **self.about,
@@ -186,7 +187,7 @@ class Report:
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> Report:
-        """Read back what `to_dict` gave."""
+        """Create a report from the result of `to_dict`."""
         fields = Entry.__dataclass_fields__
         return cls(
             [
@@ -202,17 +203,17 @@ class Report:
         )
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write it as JSON, whole or not at all."""
+        """Write the report as JSON, atomically."""
         write_atomically(path, (to_json(self.to_dict()) + "\n").encode())
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Report:
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises
         ------
         FileFormatError
-            If it is anything else.
+            If the file has another format.
         """
         try:
             document = json.loads(Path(path).read_bytes())
@@ -221,7 +222,7 @@ class Report:
             return cls.from_dict(document)
         except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise FileFormatError(
-                f"{str(path)!r} is not what `mlp bench --json FILE` writes ({type(error).__name__}: {error})."
+                f"{str(path)!r} was not written by `mlp bench --json FILE` ({type(error).__name__}: {error})."
             ) from error
 
 
@@ -230,13 +231,13 @@ ABOUT = ("recorded", "machine", "threads", "versions")
 
 @dataclass(frozen=True)
 class Change:
-    """A ratio to the best peer, then and now.
+    """A ratio to the best peer in an old and a new run.
 
     Attributes
     ----------
     case : Case
     name, peer : str
-        Ours, and the best of the peers that both runs measured.
+        Our backend, and the best of the peers that both runs measured.
     old, new : Figure
     """
 
@@ -248,7 +249,7 @@ class Change:
 
     @property
     def worse(self) -> bool:
-        """Whether it fell by more than the noise, which is the two spreads together."""
+        """Whether it decreased by more than the noise, which is the sum of the two spreads."""
         return self.new.median < self.old.median - (self.old.spread + self.new.spread)
 
     def __str__(self) -> str:
@@ -259,32 +260,32 @@ class Change:
 
 
 def compare(old: Report, new: Report) -> tuple[list[Change], list[str]]:
-    """Set each of our ratios against the one of an earlier run.
+    """Compare the ratios of our backends with an earlier run.
 
-    A ratio is taken to the best of the peers that both runs measured, so that a library that is not installed today
-    neither helps nor harms.
+    The ratios are to the best of the peers that both runs measured, so that a library that is missing in one run has
+    no influence.
 
     Returns
     -------
     changes : list of Change
-    left_out : list of str
+    skipped : list of str
         What could not be compared, and why.
     """
-    changes, left_out = [], []
-    before = {result.case: result for result in old.results}
-    for now in new.results:
-        then = before.get(now.case)
-        if then is None:
-            left_out.append(f"{now.case}: not in the earlier run")
+    changes, skipped = [], []
+    old_results = {result.case: result for result in old.results}
+    for new_result in new.results:
+        case, old_result = new_result.case, old_results.get(new_result.case)
+        if old_result is None:
+            skipped.append(f"{case}: not in the earlier run")
             continue
-        common = {e.name for e in then.entries if e.counts} & {e.name for e in now.entries if e.counts}
-        ours = [entry.name for entry in now.entries if entry.ours]
-        for name in ours:
-            mine_then, mine_now, peer = then.find(name), now.find(name), now.best_peer(common)
-            ratio_then = then.ratio(mine_then, common) if mine_then else None
-            ratio_now = now.ratio(mine_now, common) if mine_now else None
-            if ratio_then is None or ratio_now is None or peer is None:
-                left_out.append(f"{now.case}: the two runs did not both measure {name} and a peer")
+        common = {e.name for e in old_result.entries if e.counts} & {e.name for e in new_result.entries if e.counts}
+        peer = new_result.best_peer(common)
+        for name in [entry.name for entry in new_result.entries if entry.ours]:
+            old_entry, new_entry = old_result.find(name), new_result.find(name)
+            old_ratio = old_result.ratio(old_entry, common) if old_entry else None
+            new_ratio = new_result.ratio(new_entry, common) if new_entry else None
+            if old_ratio is None or new_ratio is None or peer is None:
+                skipped.append(f"{case}: the two runs did not both measure {name} and a peer")
             else:
-                changes.append(Change(now.case, name, peer.name, ratio_then, ratio_now))
-    return changes, left_out
+                changes.append(Change(case, name, peer.name, old_ratio, new_ratio))
+    return changes, skipped

@@ -1,6 +1,6 @@
-"""The command line: a file for each command, `options` and `output` for what they share.
+"""The command line: one module per command; `options`, `output`, `rows` and `networks` are shared.
 
-Nothing but click is imported before a command runs, so that help and mistakes are answered at once.
+Heavy libraries are imported only when a command runs, so that help and usage errors are fast.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mlp.cli.bench import bench
 from mlp.cli.evaluate import evaluate
 from mlp.cli.gradcheck import gradcheck
 from mlp.cli.info import info
-from mlp.cli.output import complain
+from mlp.cli.output import print_message
 from mlp.cli.plot import plot
 from mlp.cli.predict import predict
 from mlp.cli.report import report
@@ -26,26 +26,26 @@ from mlp.cli.trace import trace
 from mlp.cli.train import train
 from mlp.io.machine import VARIABLES
 
-INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended
+INTERRUPTED = 130  # the exit status of shells for a program that Ctrl-C ended
 
 
 class _Commands(click.Group):
-    """Answers errors with one line and an exit status, and its own help with what holds for all commands."""
+    """A group that converts errors to one line and an exit status, and documents both in its help."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            complain("interrupted")
+            print_message("interrupted")
             ctx.exit(INTERRUPTED)
         except (MLPError, OSError, MemoryError) as error:
             if ctx.params["debug"]:
                 raise
-            complain(f"error: {_one_line(error)}")
+            print_message(f"error: {_one_line(error)}")
             ctx.exit(1)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)  # as they are used, not by the alphabet
+        return list(self.commands)  # in the order of use, not alphabetical
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Environment variables"):
@@ -58,12 +58,12 @@ class _Commands(click.Group):
 @click.version_option(__version__, prog_name="mlp", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, envvar="MLP_DEBUG", help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
-    """Train multilayer perceptrons, and use them.
+    """Train multilayer perceptrons, and use trained models.
 
     \b
     mlp train digits
     mlp evaluate runs/digits-1 digits
-    mlp predict runs/digits-1 new.npy --output answers.csv
+    mlp predict runs/digits-1 new.npy --output predictions.csv
     mlp train --resume runs/digits-1 --epochs 100
     """
     logger = logging.getLogger("mlp")
@@ -78,16 +78,16 @@ for _command in (train, predict, evaluate, info, bench, plot, report, trace, gra
 def main() -> None:
     """The entry point ``mlp``."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal cannot show is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):  # escape characters that the terminal cannot display
             stream.reconfigure(errors="backslashreplace")
     cli(prog_name="mlp")
 
 
 class _Warnings(logging.Handler):
-    """What the library has to say while it works, on stderr."""
+    """Prints the log messages of the library to stderr."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        complain(f"{record.levelname.lower()}: {record.getMessage()}")
+        print_message(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 def _one_line(error: BaseException) -> str:

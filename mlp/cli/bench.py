@@ -1,4 +1,4 @@
-"""``mlp bench``: how fast networks train here, on our backends and in other libraries."""
+"""``mlp bench``: measure training speed of our backends and of other libraries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlp.cli.options import SectionedCommand, names, option
-from mlp.cli.output import complain, say, say_json
+from mlp.cli.output import print_json, print_line, print_message
 
 if TYPE_CHECKING:
     from mlp.bench import Report
@@ -19,33 +19,39 @@ if TYPE_CHECKING:
 NETS, BATCH_SIZES, ROUNDS = "784-30-10,784-128-10,784-512-512-10", "16,32,128,1024", 5
 QUICK_NETS, QUICK_BATCH_SIZES, QUICK_ROUNDS = "784-30-10", "32", 3
 NOT_QUICK = ("torch.compile", "Nielsen")
-"""Left out by ``--quick`` unless named: the one compiles for many seconds, the other is a hundred times slower."""
+"""Skipped by ``--quick`` unless named: the first compiles for many seconds, the second is a hundred times slower."""
 
 
 _PEERS = (
-    "all, none, or some of NumPy by hand, PyTorch, torch.compile, JAX, scikit-learn, Nielsen, PyTorch CUDA, "
+    "all, none, or a list of: NumPy by hand, PyTorch, torch.compile, JAX, scikit-learn, Nielsen, PyTorch CUDA, "
     "PyTorch CUDA graph."
 )
 
 
-@click.command(cls=SectionedCommand, short_help="Measure the speed of training, beside other libraries.")
-@option("Who", "--backends", metavar="NAMES", help="Such as numpy,numba.  Default: all that can be used here.")
-@option("Who", "--peers", metavar="NAMES", default="all", show_default=True, help=_PEERS)
-@option("What", "--nets", metavar="NETS", help=f"Widths of the layers.  Default: {NETS}.")
-@option("What", "--batch-sizes", metavar="SIZES", help=f"Default: {BATCH_SIZES}.")
-@option("What", "--optimizer", metavar="NAME", default="sgd", show_default=True, help="sgd, adam, or sgd,adam.")
-@option("How", "--rounds", type=click.IntRange(2), metavar="N", help=f"Turns that each takes.  Default: {ROUNDS}.")
-@option("How", "--quick", is_flag=True, help="One net, one batch size, three rounds: seconds, and rough figures.")
-@option("Output", "--json", "json_file", metavar="FILE", help="Write all figures; - prints them and nothing else.")
-@option("Output", "--markdown", is_flag=True, help="Print the table of the README, and nothing else.")
-@option("Output", "--plot", metavar="FILE.png", help="Draw the speeds, and in FILE-roofline.png the roofline.")
-@option("Output", "--from", "source", metavar="FILE", help="Measure nothing: show what --json wrote.")
-@option("Output", "--compare", metavar="OLD.json", help="Fail where we lost ground to the best peer, beyond the noise.")
+@click.command(cls=SectionedCommand, short_help="Compare the training speed with other libraries.")
+@option("Libraries", "--backends", metavar="NAMES", help="Such as numpy,numba.  Default: all usable backends.")
+@option("Libraries", "--peers", metavar="NAMES", default="all", show_default=True, help=f"Other libraries: {_PEERS}")
+@option("Networks", "--nets", metavar="NETS", help=f"Layer widths of each network.  Default: {NETS}.")
+@option("Networks", "--batch-sizes", metavar="SIZES", help=f"Default: {BATCH_SIZES}.")
+@option("Networks", "--optimizer", metavar="NAME", default="sgd", show_default=True, help="sgd, adam, or sgd,adam.")
+@option("Measurement", "--rounds", type=click.IntRange(2), metavar="N", help=f"Number of rounds.  Default: {ROUNDS}.")
+@option("Measurement", "--quick", is_flag=True, help="One network, one batch size, three rounds: fast but imprecise.")
+@option("Output", "--json", "json_file", metavar="FILE", help="Write all results; - prints only them to stdout.")
+@option("Output", "--markdown", is_flag=True, help="Print only a Markdown table (as in docs/guide/performance.md).")
+@option("Output", "--plot", metavar="FILE.png", help="Plot the speeds, and the roofline in FILE-roofline.png.")
+@option("Output", "--from", "source", metavar="FILE", help="Do not measure; read a file that --json wrote.")
+@option(
+    "Output",
+    "--compare",
+    metavar="OLD.json",
+    help="Fail if a ratio to the best peer became worse by more than the noise.",
+)
 def bench(**options: Any) -> None:
-    """Measure how fast networks train here, on our backends and in the other libraries that are installed.
+    """Measure the training speed of our backends and of the other installed libraries (peers).
 
-    Contestants take turns, begin with the same weights, see the same rows and apply the same updates, in float32;
-    one whose losses differ is named and gets no ratio.  Figures are medians, with the distance of the quartiles (IQR).
+    All libraries start with the same weights, see the same rows and make the same updates, in float32.  They take
+    turns in every round.  A library with different losses is listed and gets no ratio.  Results are medians with the
+    interquartile range (IQR).
 
     \b
     mlp bench
@@ -57,8 +63,8 @@ def bench(**options: Any) -> None:
     from mlp.bench.results import Report
 
     if options["json_file"] == "-" and options["markdown"]:
-        raise click.UsageError("--json - and --markdown both want stdout to themselves; name a file for one of them.")
-    earlier = Report.load(options["compare"]) if options["compare"] else None  # a bad file is told before the work
+        raise click.UsageError("--json - and --markdown both write to stdout; give --json a file name.")
+    earlier = Report.load(options["compare"]) if options["compare"] else None  # fails before the measurement
     plots = _plot_paths(options["plot"])
     report = Report.load(options["source"]) if options["source"] else _measure(options)
     _show(report, options)
@@ -67,15 +73,15 @@ def bench(**options: Any) -> None:
 
         speed(report, plots[0])
         roofline(report, plots[1])
-        complain(f"drawn: {plots[0]}, {plots[1]}")
+        print_message(f"written: {plots[0]}, {plots[1]}")
     if earlier is not None:
         _compare(earlier, report)
 
 
 def _measure(options: dict[str, Any]) -> Report:
-    from mlp.bench import Case, find_contestants, measure
-    from mlp.bench.contestants import PEERS
-    from mlp.bench.measure import ticks
+    from mlp.bench import Case, find_implementations, measure
+    from mlp.bench.implementations import PEERS
+    from mlp.bench.measure import progress_steps
 
     quick, peers = options["quick"], options["peers"]
     cases = [
@@ -84,14 +90,14 @@ def _measure(options: dict[str, Any]) -> Report:
         for net in names(options["nets"] or (QUICK_NETS if quick else NETS))
         for size in _batch_sizes(options["batch_sizes"] or (QUICK_BATCH_SIZES if quick else BATCH_SIZES))
     ]
-    chosen = {"all": [name for name in PEERS if not quick or name not in NOT_QUICK], "none": []}
-    field = find_contestants(
+    keywords = {"all": [name for name in PEERS if not quick or name not in NOT_QUICK], "none": []}
+    implementations = find_implementations(
         names(options["backends"]) if options["backends"] else None,
-        chosen[peers] if peers in chosen else names(peers),
+        keywords[peers] if peers in keywords else names(peers),
     )
     rounds = options["rounds"] or (QUICK_ROUNDS if quick else ROUNDS)
-    with _progress(ticks(cases, field, rounds)) as tick:
-        return measure(cases, field, rounds=rounds, matrix=2048 if quick else 4096, tick=tick)
+    with _progress(progress_steps(cases, implementations, rounds)) as on_step:
+        return measure(cases, implementations, rounds=rounds, matrix=2048 if quick else 4096, on_step=on_step)
 
 
 def _batch_sizes(text: str) -> list[int]:
@@ -102,7 +108,7 @@ def _batch_sizes(text: str) -> list[int]:
 
 
 def _plot_paths(path: str | None) -> tuple[Path, Path] | None:
-    """The two pictures; what would stop them is told before the work."""
+    """Return the paths of the two plots; check before the measurement that they can be written."""
     if path is None:
         return None
     first = Path(path)
@@ -113,64 +119,64 @@ def _plot_paths(path: str | None) -> tuple[Path, Path] | None:
     from mlp._backends import ConfigurationError
 
     if find_spec("matplotlib") is None:
-        raise ConfigurationError("pictures need matplotlib: pip install matplotlib")
+        raise ConfigurationError("plots need matplotlib: pip install matplotlib")
     return first, first.with_stem(f"{first.stem}-roofline")
 
 
 @contextlib.contextmanager
 def _progress(total: int) -> Iterator[Callable[[str], object]]:
-    """A bar on stderr, if that is a terminal."""
+    """Show a progress bar on stderr, if it is a terminal."""
     if not sys.stderr.isatty():
-        yield lambda doing: None
+        yield lambda description: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (BarColumn(), TextColumn("{task.fields[doing]}"), TimeRemainingColumn())
-    # drawn when something changes only: a thread that draws would take part in the measurement
+    columns = (BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    # no refresh thread: it would disturb the measurement
     with Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True) as bar:
-        task = bar.add_task("", total=total, doing="")
+        task = bar.add_task("", total=total)
 
-        def tick(doing: str) -> None:
-            bar.update(task, advance=1, doing=doing, refresh=True)
+        def on_step(description: str) -> None:
+            bar.update(task, advance=1, description=description, refresh=True)
 
-        yield tick
+        yield on_step
 
 
 def _show(report: Report, options: dict[str, Any]) -> None:
     if options["json_file"] not in (None, "-"):
         report.save(options["json_file"])
-        complain(f"written: {options['json_file']}")
+        print_message(f"written: {options['json_file']}")
     if options["json_file"] == "-":
-        say_json(report.to_dict())
+        print_json(report.to_dict())
         return
     from mlp.bench.report import as_markdown, as_table, notes
 
     if options["markdown"]:
-        say(as_markdown(report))
+        print_line(as_markdown(report))
         return
     from rich.console import Console
 
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 160  # nobody's window: let no line be folded
+        console.width = 160  # avoid wrapped lines
     console.print(as_table(report))
     for line in notes(report):
-        say(line)
+        print_line(line)
 
 
 def _compare(earlier: Report, report: Report) -> None:
-    """Print to stderr what changed against the earlier run; exit with 1 if something is slower."""
+    """Print the changes since the earlier run to stderr; exit with 1 if a ratio is worse."""
     from mlp.bench import compare
 
-    changes, left_out = compare(earlier, report)
+    changes, skipped = compare(earlier, report)
     if earlier.about.get("machine") != report.about.get("machine"):
-        complain("compare: the earlier run is of another machine or system; ratios carry over in part only")
-    for text in left_out:
-        complain(f"compare: {text}")
+        print_message("compare: the earlier run is from another machine or system; its ratios are only a rough guide")
+    for text in skipped:
+        print_message(f"compare: {text}")
     worse = [change for change in changes if change.worse]
     for change in worse:
-        complain(f"slower: {change}")
-    complain(f"compare: {len(changes) - len(worse)} of {len(changes)} ratios held")
+        print_message(f"slower: {change}")
+    print_message(f"compare: {len(changes) - len(worse)} of {len(changes)} ratios are not worse")
     if worse or not changes:
         raise click.exceptions.Exit(1)

@@ -1,4 +1,4 @@
-"""``mlp evaluate``: how good a trained model is."""
+"""``mlp evaluate``: score a trained model."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ from typing import Any
 
 import click
 
-from mlp.cli.options import SectionedCommand, json_option, place_options, rows_options
-from mlp.cli.output import fact, network_text, say, say_json, score_name, score_text, table
+from mlp.cli.options import SectionedCommand, data_options, device_options, json_option
+from mlp.cli.output import describe_network, format_score, print_field, print_json, print_line, print_table, score_name
 
-MATRIX = 20
-"""Up to this many classes the confusion matrix is printed; ``--json`` always has it."""
+MAX_MATRIX_CLASSES = 20
+"""The confusion matrix is printed for at most this many classes; ``--json`` always has it."""
 
 
-@click.command(cls=SectionedCommand, short_help="Score a model.")
+@click.command(cls=SectionedCommand, short_help="Score a trained model.")
 @click.argument("model")
 @click.argument("data")
-@rows_options
-@place_options
+@data_options
+@device_options
 @json_option
 def evaluate(model: str, data: str, **options: Any) -> None:
-    """Score MODEL on DATA: loss, accuracy or R^2, and for classes precision, recall and the confusion matrix.
+    """Print the scores of MODEL on DATA: loss, and accuracy or R^2.
 
-    MODEL is a run's folder or a .safetensors file; DATA is as in mlp train.
+    For classes also precision, recall and the confusion matrix.  MODEL is a run folder or a .safetensors file; DATA is
+    as in mlp train.
 
     \b
     mlp evaluate runs/digits-1 digits
@@ -35,7 +36,7 @@ def evaluate(model: str, data: str, **options: Any) -> None:
 
     path = runs.model_path(model)
     net = persistence.load(path, backend=options["backend"], device=options["device"])
-    rows = load_rows(net, model, data, options, answers=True)
+    rows = load_rows(net, model, data, options, with_targets=True)
     assert rows.y is not None
     loss, score = net.evaluate(rows.X, rows.y)
     document: dict[str, Any] = {
@@ -50,20 +51,20 @@ def evaluate(model: str, data: str, **options: Any) -> None:
             "confusion": predictions.confusion.tolist(),
         }
     if options["as_json"]:
-        say_json(document)
+        print_json(document)
         return
-    fact("model", f"{path}: {network_text(net)}")
-    fact("data", f"{data}, {'all' if rows.part == 'all' else rows.part + ' part'}, {len(rows.X)} rows")
-    fact("loss", f"{loss:.4f}")
-    fact("score", click.style(score_text(net.task, score), bold=True, fg="green"))
+    print_field("model", f"{path}: {describe_network(net)}")
+    print_field("data", f"{data}, {'all' if rows.part == 'all' else rows.part + ' part'}, {len(rows.X)} rows")
+    print_field("loss", f"{loss:.4f}")
+    print_field("score", click.style(format_score(net.task, score), bold=True, fg="green"))
     if "classes" in document:
-        _say_classes(document)
+        _print_classes(document)
 
 
-def _say_classes(document: dict[str, Any]) -> None:
+def _print_classes(document: dict[str, Any]) -> None:
     names = [str(name) for name in document["classes"]]
-    say()
-    table(
+    print_line()
+    print_table(
         ("class", "rows", "precision", "recall", "f1"),
         [
             (name, str(rows), *(f"{figure:.4f}" for figure in figures))
@@ -72,12 +73,12 @@ def _say_classes(document: dict[str, Any]) -> None:
             )
         ],
     )
-    say()
-    if len(names) > MATRIX:
-        say(f"The confusion matrix of {len(names)} classes is in the output of --json.")
+    print_line()
+    if len(names) > MAX_MATRIX_CLASSES:
+        print_line(f"Use --json for the confusion matrix of {len(names)} classes.")
         return
-    table(
-        ("true \\ answer", *names),
+    print_table(
+        ("true \\ predicted", *names),
         [
             (name, *(str(count) if count else "." for count in row))
             for name, row in zip(names, document["confusion"], strict=True)

@@ -1,4 +1,4 @@
-"""``mlp gradcheck``: back-propagation against central differences."""
+"""``mlp gradcheck``: compare back-propagation with central differences."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlp.cli.exercises import exercise_options, network_and_rows
+from mlp.cli.networks import load_network_and_rows, network_options
 from mlp.cli.options import SectionedCommand, json_option, option
-from mlp.cli.output import fact, network_text, say, say_json, table
+from mlp.cli.output import describe_network, print_field, print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from mlp.inspection.gradcheck import GradientCheck
@@ -17,15 +17,17 @@ if TYPE_CHECKING:
 
 
 def _count(text: str) -> int | str:
-    """A whole number, or ``all``."""
+    """Parse a whole number, or ``all``."""
     if text != "all" and (not text.isdecimal() or not int(text)):
         raise click.BadParameter(f"{text!r} is neither a whole number nor all.")
     return text if text == "all" else int(text)
 
 
-@click.command(cls=SectionedCommand, short_help="Check back-propagation against central differences.")
-@exercise_options(rows=20)
-@option("Check", "--epsilon", type=float, default=1e-5, show_default=True, metavar="X", help="Parameters move by +-X.")
+@click.command(cls=SectionedCommand, short_help="Check the gradient with central differences.")
+@network_options(rows=20)
+@option(
+    "Check", "--epsilon", type=float, default=1e-5, show_default=True, metavar="X", help="Change parameters by +-X."
+)
 @option(
     "Check",
     "--parameters",
@@ -33,49 +35,51 @@ def _count(text: str) -> int | str:
     default="1000",
     show_default=True,
     metavar="N",
-    help="How many to check at most, drawn by the network's seed; or all.",
+    help="Largest number of parameters to check, chosen with the seed of the network; or all.",
 )
 @option(
-    "Check", "--tolerance", type=float, default=1e-5, show_default=True, metavar="X", help="Relative error allowed."
+    "Check", "--tolerance", type=float, default=1e-5, show_default=True, metavar="X", help="Largest relative error."
 )
 @json_option
 @click.pass_context
 def gradcheck(ctx: click.Context, /, model: str | None, data: str | None, **options: Any) -> None:
-    """Compare the slopes of back-propagation with central differences of the loss, in float64.
+    """Compare the gradient of back-propagation with central differences of the loss, in float64.
 
-    Either of MODEL (a run's folder or a .safetensors file) on the first rows of DATA, or of a network drawn from a
-    seed.  Exit status 1 if a slope is wrong, or none can be judged.
+    The network is either MODEL (a run folder or a .safetensors file) on the first rows of DATA, or a random network.
+    The exit status is 1 if a derivative is wrong, or if no derivative can be checked.
 
     \b
     mlp gradcheck --sizes 4,5,3 --activation tanh
     mlp gradcheck --sizes 4,5,3 --activation relu --loss cross_entropy
     mlp gradcheck runs/digits-1 digits --parameters 200 --json
     """
-    net, X, y = network_and_rows(ctx, model, data, options)
+    net, X, y = load_network_and_rows(ctx, model, data, options)
     settings = {name: options[name] for name in ("epsilon", "parameters", "tolerance")}
-    found = net.gradient_check(X, y, **settings)
+    check = net.gradient_check(X, y, **settings)
     if options["as_json"]:
-        say_json({"passed": found.passed, "verdict": found.verdict, "error": found.error, **asdict(found)})
+        print_json({"passed": check.passed, "verdict": check.verdict, "error": check.error, **asdict(check)})
     else:
-        _report(net, len(X), found)
-    ctx.exit(0 if found.passed else 1)
+        _report(net, len(X), check)
+    ctx.exit(0 if check.passed else 1)
 
 
-def _report(net: MLP, rows: int, found: GradientCheck) -> None:
-    fact("network", network_text(net))
-    fact("check", f"{rows} rows, epsilon {found.epsilon:g}, tolerance {found.tolerance:g}, loss {found.loss:.6g}")
-    fact("verdict", click.style(found.verdict, bold=True, fg="green" if found.passed else "red"))
-    say()
-    table(
+def _report(net: MLP, rows: int, check: GradientCheck) -> None:
+    print_field("network", describe_network(net))
+    print_field(
+        "check", f"{rows} rows, epsilon {check.epsilon:g}, tolerance {check.tolerance:g}, loss {check.loss:.6g}"
+    )
+    print_field("verdict", click.style(check.verdict, bold=True, fg="green" if check.passed else "red"))
+    print_line()
+    print_table(
         ("layer", "checked", "of", "largest error", "wrong", "unreliable"),
         [
             (f"{part.layer} {part.name}", str(part.checked), str(part.size), f"{part.error:.1e}", str(part.wrong),
              str(part.unreliable))
-            for part in found.parts
+            for part in check.parts
         ],
     )  # fmt: skip
-    for name, lines in (("wrong", found.offenders), ("unsure", found.unreliable), ("note", found.notes)):
+    for name, lines in (("wrong", check.offenders), ("unsure", check.unreliable), ("note", check.notes)):
         if lines:
-            say()
+            print_line()
         for line in lines:
-            fact(name, str(line))
+            print_field(name, str(line))

@@ -1,4 +1,4 @@
-"""``mlp info``: what there is to compute with."""
+"""``mlp info``: backends, devices, threads and versions."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from typing import Any
 import click
 
 from mlp.cli.options import SectionedCommand, json_option
-from mlp.cli.output import fact, say, say_json
+from mlp.cli.output import print_field, print_json, print_line
 
 
-@click.command(cls=SectionedCommand, short_help="Say what there is to compute with.")
+@click.command(cls=SectionedCommand, short_help="List backends, devices, threads and versions.")
 @json_option
 def info(as_json: bool) -> None:
-    """Say which backends can be used here, and if not, what to install.
+    """Print which backends can be used on this machine and, if not, what to install.
 
-    Also: devices, threads, versions of the libraries, the processor, the cache of compiled kernels, and the
-    environment variables.
+    Also devices, threads, library versions, the processor, the cache of compiled kernels, and environment variables.
 
     \b
     mlp info
@@ -26,29 +25,29 @@ def info(as_json: bool) -> None:
     """
     document = _gather()
     if as_json:
-        say_json(document)
+        print_json(document)
         return
     for name, status in document["backends"].items():
         if status["usable"]:
             version = f" {status['version']}" if status["version"] else ""
-            fact(name, f"usable{version}, on {', '.join(status['devices'])}")
+            print_field(name, f"usable{version}, on {', '.join(status['devices'])}")
         else:
-            fact(name, f"not usable: {' '.join(status['reason'].split())}")
-    say()
+            print_field(name, f"not usable: {' '.join(status['reason'].split())}")
+    print_line()
     machine, threads = document["machine"], document["threads"]
-    fact("cpu", f"{machine['cpu']}, {machine['usable_processors']} of {machine['processors']} processors usable")
-    fact("features", " ".join(machine["cpu_features"]) or "unknown")
-    fact("memory", "unknown" if machine["memory_gib"] is None else f"{machine['memory_gib']} GiB")
-    fact("system", machine["os"])
+    print_field("cpu", f"{machine['cpu']}, {machine['usable_processors']} of {machine['processors']} processors usable")
+    print_field("features", " ".join(machine["cpu_features"]) or "unknown")
+    print_field("memory", "unknown" if machine["memory_gib"] is None else f"{machine['memory_gib']} GiB")
+    print_field("system", machine["os"])
     blas = ", ".join(f"{library['library']} {library['version']}: {library['threads']}" for library in threads["blas"])
-    fact("threads", f"kernels: {threads['kernels']} (by {threads['kernels_set_by']}); {blas or 'no BLAS found'}")
-    fact("cache", document["cache"])
-    say()
-    fact("versions", ", ".join(f"{name} {version}" for name, version in document["versions"].items()))
-    say()
+    print_field("threads", f"kernels: {threads['kernels']} (by {threads['kernels_set_by']}); {blas or 'no BLAS found'}")
+    print_field("cache", document["cache"])
+    print_line()
+    print_field("versions", ", ".join(f"{name} {version}" for name, version in document["versions"].items()))
+    print_line()
     for name, variable in document["variables"].items():
         value = "not set" if variable["value"] is None else f"= {variable['value']}"
-        say(f"{name} {value}: {variable['meaning']}")
+        print_line(f"{name} {value}: {variable['meaning']}")
 
 
 def _gather() -> dict[str, Any]:
@@ -56,7 +55,7 @@ def _gather() -> dict[str, Any]:
     from mlp.io import machine
 
     return {
-        "backends": {name: asdict(found) for name, found in status().items()},
+        "backends": {name: asdict(backend) for name, backend in status().items()},
         "machine": machine.describe(),
         "threads": machine.threads(),
         "cache": machine.cache_folder(),

@@ -1,4 +1,4 @@
-"""Options that commands share, lists as values, and help in sections."""
+"""Shared options, parsers for lists, and help text in sections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Value = TypeVar("Value")
 
 
 class SectionedOption(click.Option):
-    """An option that knows the section of the help it stands in."""
+    """An option that belongs to a section of the help text."""
 
     def __init__(self, *args: Any, section: str = "Options", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -20,7 +20,7 @@ class SectionedOption(click.Option):
 
 
 class SectionedCommand(click.Command):
-    """A command whose help lists the options by section."""
+    """A command with a help text that lists the options by section."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -34,63 +34,63 @@ class SectionedCommand(click.Command):
 
 
 def widths(text: str) -> list[int]:
-    """Widths of hidden layers; ``none`` for a network without any."""
-    return [] if text == "none" else _list(text, int, "a list of whole numbers such as 128,64, or none")
+    """Parse the widths of layers; ``none`` is the empty list."""
+    return [] if text == "none" else _parse_list(text, int, "a list of whole numbers such as 128,64, or none")
 
 
 def numbers(text: str) -> list[float]:
-    """A number, or several with commas between them."""
-    return _list(text, float, "a number, or several such as 0.2,0.5")
+    """Parse a number, or several separated by commas."""
+    return _parse_list(text, float, "a number, or several such as 0.2,0.5")
 
 
 def names(text: str) -> list[str]:
-    """A name, or several with commas between them."""
-    return _list(text, str, "a name, or several such as relu,tanh")
+    """Parse a name, or several separated by commas."""
+    return _parse_list(text, str, "a name, or several such as relu,tanh")
 
 
-def _list(text: str, kind: Callable[[str], Value], what: str) -> list[Value]:
+def _parse_list(text: str, convert: Callable[[str], Value], expected: str) -> list[Value]:
     try:
-        return [kind(part.strip()) for part in text.split(",")]
+        return [convert(part.strip()) for part in text.split(",")]
     except ValueError:
-        raise click.BadParameter(f"{text!r} is not {what}.") from None
+        raise click.BadParameter(f"{text!r} is not {expected}.") from None
 
 
 def one_or_list(values: list[Any]) -> Any:
-    """A single value stands for all layers."""
+    """Return a single value (for all layers) instead of a list of length 1."""
     return values[0] if len(values) == 1 else values
 
 
 def option(section: str, *names: str, **settings: Any) -> Callable[[Function], Function]:
-    """An option that stands in a section of the help."""
+    """Declare an option in a section of the help text."""
     return click.option(*names, cls=SectionedOption, section=section, **settings)
 
 
-_DEVICE = "auto, cpu, cuda or cuda:1.  A GPU that is asked for and not there is an error."
-_BACKEND = "numpy, numba or cupy; auto chooses by the work there is.  See mlp info."
-_PART = "train, test or all.  Default: test where DATA has such a part (digits, mnist, toy sets, the run's data)."
+_DEVICE = "auto, cpu, cuda or cuda:1.  A GPU that is requested and missing is an error."
+_BACKEND = "numpy, numba or cupy; auto chooses by the amount of work.  See mlp info."
+_PART = "train, test or all.  Default: test if DATA has a test part (digits, mnist, toy sets, the data of the run)."
 
 
-def place_options(function: Function) -> Function:
-    """``--backend`` and ``--device``."""
-    device = option("Where", "--device", metavar="DEVICE", default="auto", show_default=True, help=_DEVICE)
-    backend = option("Where", "--backend", metavar="NAME", default="auto", show_default=True, help=_BACKEND)
+def device_options(function: Function) -> Function:
+    """Add ``--backend`` and ``--device``."""
+    device = option("Device", "--device", metavar="DEVICE", default="auto", show_default=True, help=_DEVICE)
+    backend = option("Device", "--backend", metavar="NAME", default="auto", show_default=True, help=_BACKEND)
     return backend(device(function))
 
 
 def json_option(function: Function) -> Function:
-    """``--json``."""
-    text = "Print one JSON document, and nothing else, to stdout."
+    """Add ``--json``."""
+    text = "Print one JSON document to stdout, and nothing else."
     return option("Output", "--json", "as_json", is_flag=True, help=text)(function)
 
 
 def data_dir_option(function: Function) -> Function:
-    """``--data-dir``."""
-    text = "Folder of the MNIST files; by default what MLP_DATA names."
+    """Add ``--data-dir``."""
+    text = "Folder of the MNIST files.  Default: the environment variable MLP_DATA."
     return option("Data", "--data-dir", metavar="DIR", help=text)(function)
 
 
-def rows_options(function: Function) -> Function:
-    """Which rows a trained model is given."""
-    target = option("Data", "--target", metavar="COLUMN", help="Column of the answers; by default that of the run.")
+def data_options(function: Function) -> Function:
+    """Add ``--data-dir``, ``--target`` and ``--part``: the rows for a trained model."""
+    target = option("Data", "--target", metavar="COLUMN", help="The target column.  Default: that of the run.")
     part = option("Data", "--part", metavar="PART", help=_PART)
     return data_dir_option(target(part(function)))

@@ -1,4 +1,4 @@
-"""What commands print: the report on stdout, complaints on stderr."""
+"""Functions that print: results to stdout, messages to stderr."""
 
 from __future__ import annotations
 
@@ -10,52 +10,52 @@ from typing import Any
 import click
 
 
-def say(text: str = "") -> None:
-    """Print a line to stdout; once nobody reads it any more (``mlp train ... | head``), go on in silence."""
+def print_line(text: str = "") -> None:
+    """Print a line to stdout; if the pipe is closed (``mlp train ... | head``), continue without output."""
     try:
         click.echo(text)
     except BrokenPipeError:
-        with open(os.devnull, "w", encoding="utf-8") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        with open(os.devnull, "w", encoding="utf-8") as null:
+            os.dup2(null.fileno(), sys.stdout.fileno())
 
 
-def complain(text: str) -> None:
-    """Print a line to stderr, with the program's name before it."""
+def print_message(text: str) -> None:
+    """Print a line to stderr, with the name of the program as a prefix."""
     click.echo(f"mlp: {text}", err=True)
 
 
-def say_json(document: dict[str, Any]) -> None:
+def print_json(document: dict[str, Any]) -> None:
     """Print a JSON document to stdout."""
     from mlp.io.documents import to_json
 
-    say(to_json(document))
+    print_line(to_json(document))
 
 
-def fact(name: str, text: str) -> None:
-    """Print a line of a report: what it is about, and what there is to say."""
-    say(f"{click.style(f'{name:<9}', bold=True)} {text}")
+def print_field(name: str, text: str) -> None:
+    """Print a line of a report: a name and its text."""
+    print_line(f"{click.style(f'{name:<9}', bold=True)} {text}")
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table, its first column to the left and the others to the right."""
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; the first column is aligned left, the others right."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     for row in (header, *rows):
         others = (cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))
-        say(click.style("  ".join((row[0].ljust(widths[0]), *others)), bold=row is header))
+        print_line(click.style("  ".join((row[0].ljust(widths[0]), *others)), bold=row is header))
 
 
 def score_name(task: str) -> str:
-    """What the score of `MLP.task` is called."""
+    """Return the name of the score for a value of `MLP.task`."""
     return "R^2" if task == "numbers" else "accuracy"
 
 
-def score_text(task: str, score: float) -> str:
-    """The score with its name, as people read it."""
+def format_score(task: str, score: float) -> str:
+    """Format a score with its name."""
     return f"R^2 {score:.4f}" if task == "numbers" else f"accuracy {score:.2%}"
 
 
-def network_text(net: Any) -> str:
-    """A network in a line."""
+def describe_network(net: Any) -> str:
+    """Describe a network in one line."""
     hidden = [row.name for row in net.plan.activations[:-1]]
     names = hidden[:1] if len(set(hidden)) == 1 else hidden
     return ", ".join(

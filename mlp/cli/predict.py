@@ -1,4 +1,4 @@
-"""``mlp predict``: what a trained model answers."""
+"""``mlp predict``: the predictions of a trained model."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlp.cli.options import SectionedCommand, json_option, option, place_options, rows_options
-from mlp.cli.output import complain, say, say_json
+from mlp.cli.options import SectionedCommand, data_options, device_options, json_option, option
+from mlp.cli.output import print_json, print_line, print_message
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
     from mlp.model import MLP
 
 
-@click.command(cls=SectionedCommand, short_help="Print or write a model's answers.")
+@click.command(cls=SectionedCommand, short_help="Print or write the predictions of a model.")
 @click.argument("model")
 @click.argument("data")
-@rows_options
-@place_options
+@data_options
+@device_options
 @option(
     "Output",
     "--output",
     "-o",
     metavar="FILE",
-    help="A new .csv or .npy file to write instead of printing.",
+    help="Write to this new .csv or .npy file instead of stdout.",
 )
-@option("Output", "--proba", is_flag=True, help="The probability of each class too (in an .npy file, those alone).")
+@option("Output", "--proba", is_flag=True, help="Add the probability of each class (an .npy file has only these).")
 @json_option
 def predict(model: str, data: str, **options: Any) -> None:
-    """Print or write what MODEL answers for each row of DATA.
+    """Print or write the prediction of MODEL for each row of DATA.
 
-    MODEL is a run's folder or a .safetensors file.  DATA is as in mlp train, and needs no answers: a table's columns
-    are found by name and prepared as in training; an NPY file holds inputs alone (or --target says which column to
-    leave out), an NPZ file an array X.
+    MODEL is a run folder or a .safetensors file.  DATA is as in mlp train, but needs no targets: the columns of a table
+    are matched by name and preprocessed as in training; an NPY file has only inputs (or --target names the column to
+    ignore); an NPZ file has an array X.
 
     \b
     mlp predict runs/houses-1 new_houses.csv --output prices.csv
@@ -47,31 +47,31 @@ def predict(model: str, data: str, **options: Any) -> None:
 
     suffix = _check_output(options["output"])
     net = persistence.load(runs.model_path(model), backend=options["backend"], device=options["device"])
-    rows = load_rows(net, model, data, options, answers=False)
-    answers = _named(net, net.predict(rows.X))
-    chances = net.predict_proba(rows.X) if options["proba"] else None
+    rows = load_rows(net, model, data, options, with_targets=False)
+    predictions = _class_names(net, net.predict(rows.X))
+    probabilities = net.predict_proba(rows.X) if options["proba"] else None
     if options["output"]:
         from mlp.io.storage import write_atomically
 
         content = (
-            _to_npy(answers if chances is None else chances)
+            _to_npy(predictions if probabilities is None else probabilities)
             if suffix == ".npy"
-            else _to_csv(net, answers, chances).encode()
+            else _to_csv(net, predictions, probabilities).encode()
         )
         write_atomically(options["output"], content)
-        complain(f"{len(answers)} answers written to {options['output']}")
+        print_message(f"{len(predictions)} predictions written to {options['output']}")
     if options["as_json"]:
-        document = {"model": model, "data": data, "part": rows.part, "predictions": answers.tolist()}
-        if chances is not None:
-            document |= {"classes": _classes(net), "probabilities": chances.tolist()}
-        say_json(document)
+        document = {"model": model, "data": data, "part": rows.part, "predictions": predictions.tolist()}
+        if probabilities is not None:
+            document |= {"classes": _classes(net), "probabilities": probabilities.tolist()}
+        print_json(document)
     elif not options["output"]:
-        say(_to_csv(net, answers, chances).removesuffix("\n"))
+        print_line(_to_csv(net, predictions, probabilities).removesuffix("\n"))
 
 
 def _check_output(output: str | None) -> str:
     if output is not None and Path(output).exists():
-        raise click.BadParameter(f"{output!r} is there already; name a new file.", param_hint="--output")
+        raise click.BadParameter(f"{output!r} already exists; choose another file.", param_hint="--output")
     suffix = "" if output is None else Path(output).suffix.lower()
     if output is not None and suffix not in (".csv", ".npy"):
         raise click.BadParameter(f"{output!r} must end in .csv or .npy.", param_hint="--output")
@@ -82,13 +82,13 @@ def _classes(net: MLP) -> list[Any]:
     return list(net.classes) if net.classes is not None else list(range(max(net.sizes[-1], 2)))
 
 
-def _named(net: MLP, answers: NDArray[Any]) -> NDArray[Any]:
-    """Class numbers as the names of the classes."""
+def _class_names(net: MLP, predictions: NDArray[Any]) -> NDArray[Any]:
+    """Replace class numbers with class names, if the model has them."""
     import numpy as np
 
-    if net.classes is None or net.task == "numbers" or answers.ndim > 1:
-        return answers
-    named: NDArray[Any] = np.array(net.classes)[answers]
+    if net.classes is None or net.task == "numbers" or predictions.ndim > 1:
+        return predictions
+    named: NDArray[Any] = np.array(net.classes)[predictions]
     return named
 
 
@@ -102,20 +102,20 @@ def _to_npy(array: NDArray[Any]) -> bytes:
     return file.getvalue()
 
 
-def _to_csv(net: MLP, answers: NDArray[Any], chances: NDArray[Any] | None) -> str:
+def _to_csv(net: MLP, predictions: NDArray[Any], probabilities: NDArray[Any] | None) -> str:
     import csv
     import io
 
     import numpy as np
 
-    columns = [answers] if answers.ndim == 1 else list(answers.T)
+    columns = [predictions] if predictions.ndim == 1 else list(predictions.T)
     header = ["prediction"] if len(columns) == 1 else [f"prediction_{i}" for i in range(len(columns))]
-    if chances is not None:
+    if probabilities is not None:
         header += [f"p_{name}" for name in _classes(net)]
-        columns += list(chances.T)
+        columns += list(probabilities.T)
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(header)
-    # as the shortest text that reads back the same in the array's own precision
+    # str gives the shortest text that parses to the same value in the dtype of the array
     writer.writerows(zip(*([str(value) for value in np.asarray(column)] for column in columns), strict=True))
     return file.getvalue()

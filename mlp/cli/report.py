@@ -1,4 +1,4 @@
-"""``mlp report``: a run as one HTML page."""
+"""``mlp report``: write an HTML page about a run."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 import click
 
 from mlp.cli.options import SectionedCommand, data_dir_option, option
-from mlp.cli.output import complain
+from mlp.cli.output import print_message
 
 
-@click.command(cls=SectionedCommand, short_help="Write a page about a run.")
+@click.command(cls=SectionedCommand, short_help="Write an HTML page about a run.")
 @click.argument("run")
 @data_dir_option
-@option("Output", "--output", "-o", metavar="FILE", help="The page, .html.  Default: report.html in the run's folder.")
+@option("Output", "--output", "-o", metavar="FILE", help="The .html file.  Default: report.html in the run folder.")
 def report(run: str, output: str | None, data_dir: str | None) -> None:
-    """Write all there is to know about RUN, a run's folder, to one HTML page.
+    """Write an HTML page about RUN, a run folder.
 
-    How training went, what the network answers on the test part, what its neurons look for, how fast it was, how it
-    was set up and on what machine, and the command that does it again.  The page needs nothing but itself: no network,
-    no scripts.  What a failed or interrupted run lacks is named on it, and so are data that are not there any more.
+    The page has the training curves, the predictions on the test part, the weights, the speed, the configuration, the
+    machine, and the command that repeats the run.  It is one file without scripts or links to other files.  It lists
+    what is missing if the run failed or was interrupted, or if the data no longer exist.
 
     \b
     mlp report runs/digits-1
@@ -34,4 +34,4 @@ def report(run: str, output: str | None, data_dir: str | None) -> None:
     page = reports.report(run, data_dir=data_dir)
     path = Path(run) / "report.html" if output is None else Path(output)
     write_atomically(path, page.encode())
-    complain(f"written: {path}")
+    print_message(f"written: {path}")

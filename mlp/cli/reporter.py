@@ -1,4 +1,4 @@
-"""What ``mlp train`` says about a training: before, meanwhile and after."""
+"""The output of ``mlp train`` before, during and after training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlp.cli.output import fact, network_text, say, score_name, score_text
+from mlp.cli.output import describe_network, format_score, print_field, print_line, score_name
 from mlp.io import runs
 from mlp.training import Callback, History, Run
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from mlp.data import Dataset
     from mlp.model import MLP
 
-ROWS = 12
-"""About as many epochs are shown; ``metrics.csv`` has all of them."""
+SHOWN_EPOCHS = 12
+"""Approximate number of epochs to print; ``metrics.csv`` has all of them."""
 
 _WIDTHS = {"epoch": 6, "loss": 10, "val_loss": 10, "val_score": 10, "learning_rate": 14, "samples_per_second": 12}
 _TITLES = {"learning_rate": "learning rate", "samples_per_second": "samples/s"}
 
 
 class Reporter(Callback):
-    """Prints the report of a training.
+    """Prints the settings, epochs and results of a training run.
 
     Parameters
     ----------
     dataset : Dataset
     config : dict
-        Of the run.
+        The configuration of the run.
     live : bool
-        Print epochs as they end; else, where a progress bar shows them, all at the end.
+        Print each epoch when it ends; otherwise (with a progress bar) print all epochs at the end.
     silent : bool
         Print nothing.
     """
@@ -48,25 +48,25 @@ class Reporter(Callback):
         if self.silent:
             return
         net, data, training = run.net, self.dataset, self.config["training"]
-        rows = [f"{len(data.X)} rows to train on"]
+        rows = [f"{len(data.X)} training rows"]
         if training["validation_fraction"]:
-            rows[0] += f" ({training['validation_fraction']:.0%} of them to validate)"
+            rows[0] += f" ({training['validation_fraction']:.0%} for validation)"
         if data.X_test is not None:
-            rows.append(f"{len(data.X_test)} to test")
+            rows.append(f"{len(data.X_test)} test rows")
         inputs = "1 input" if data.n_inputs == 1 else f"{data.n_inputs} inputs"
         outputs = "1 output" if data.n_outputs == 1 else f"{data.n_outputs} {'classes' if data.classes else 'outputs'}"
-        fact("data", f"{data.name}: {', '.join(rows)}, {inputs}, {outputs}")
-        fact("network", network_text(net))
+        print_field("data", f"{data.name}: {', '.join(rows)}, {inputs}, {outputs}")
+        print_field("network", describe_network(net))
         optimizer = training["optimizer"]
         rate = optimizer["learning_rate"]
         if isinstance(rate, dict):
             rate = f"{rate['name']} from {rate['learning_rate']:g}"
-        batch = "all rows at once" if optimizer["name"] == "gd" else f"batches of {training['batch_size'] or 32}"
+        batch = "full batch" if optimizer["name"] == "gd" else f"batches of {training['batch_size'] or 32}"
         name = optimizer["name"]
-        fact("training", f"{name} {rate}, {batch}, {run.epochs} epochs, seed {net.seed}")
+        print_field("training", f"{name} {rate}, {batch}, {run.epochs} epochs, seed {net.seed}")
         if self.config["parent"]:
-            fact("resumes", f"{os.path.relpath(self.config['parent'])}, after {run.epoch} epochs")
-        fact("backend", f"{net.backend} on {net.xp.device} ({net.backend_reason})")
+            print_field("resumes", f"{os.path.relpath(self.config['parent'])}, after {run.epoch} epochs")
+        print_field("backend", f"{net.backend} on {net.xp.device} ({net.backend_reason})")
         if self.live:
             self._header()
 
@@ -75,7 +75,7 @@ class Reporter(Callback):
             self._row(run.history, run.epoch)
 
     def finish(self, results: dict[str, Any]) -> None:
-        """Print how it ended."""
+        """Print the results."""
         history = self._history
         if not self.live:
             self._header()
@@ -84,23 +84,23 @@ class Reporter(Callback):
                     self._row(history, epoch)
         elif self.first < len(history) and not self._is_shown(len(history), self.config["training"]["epochs"]):
             self._row(history, len(history))
-        say()
+        print_line()
         if history.best_epoch is not None:
-            fact("best", f"epoch {history.best_epoch + 1}")
-        fact("ended", results["stop_reason"])
+            print_field("best", f"epoch {history.best_epoch + 1}")
+        print_field("ended", results["stop_reason"])
         if results["test"]:
             test = results["test"]
-            score = click.style(score_text(results["task"], test["score"]), bold=True, fg="green")
-            fact("test", f"{score}, loss {test['loss']:.4f}, {test['rows']} rows")
-        fact("time", f"{results['seconds']:.1f} s, {results['samples_per_second']:,.0f} samples/s in training")
-        fact("run", results["run"])
+            score = click.style(format_score(results["task"], test["score"]), bold=True, fg="green")
+            print_field("test", f"{score}, loss {test['loss']:.4f}, {test['rows']} rows")
+        print_field("time", f"{results['seconds']:.1f} s, {results['samples_per_second']:,.0f} samples/s in training")
+        print_field("run", results["run"])
 
     def results(self, net: MLP, folder: Path, seconds: float) -> dict[str, Any]:
-        """What came of the training, as plain data; scores the test part."""
+        """Score the test part, and return the results of the training as a JSON-compatible dict."""
         assert net.history is not None
         history = self._history = net.history
         data = self.dataset
-        trained = sum(history.seconds[self.first :])
+        training_seconds = sum(history.seconds[self.first :])
         test = None
         if data.X_test is not None:
             loss, score = net.evaluate(data.X_test, data.y_test)
@@ -123,23 +123,25 @@ class Reporter(Callback):
             "score": score_name(net.task),
             "test": test,
             "seconds": seconds,
-            "training_seconds": trained,
-            # of the median epoch: the first one may compile, and the last one may be cut short
+            "training_seconds": training_seconds,
+            # the median, because the first epoch may compile and the last one may be interrupted
             "samples_per_second": statistics.median(history.samples_per_second[self.first :] or [0.0]),
             "history": {name: getattr(history, name) for name in runs.COLUMNS[1:]},
         }
 
     def _columns(self) -> list[str]:
-        watched = ("val_loss", "val_score") if self.config["training"]["validation_fraction"] else ()
-        return ["epoch", "loss", *watched, "learning_rate", "samples_per_second"]
+        validation = ("val_loss", "val_score") if self.config["training"]["validation_fraction"] else ()
+        return ["epoch", "loss", *validation, "learning_rate", "samples_per_second"]
 
     def _header(self) -> None:
-        say()
-        say(click.style("".join(f"{_TITLES.get(name, name):>{_WIDTHS[name]}}" for name in self._columns()), bold=True))
+        print_line()
+        print_line(
+            click.style("".join(f"{_TITLES.get(name, name):>{_WIDTHS[name]}}" for name in self._columns()), bold=True)
+        )
 
     def _is_shown(self, epoch: int, epochs: int) -> bool:
-        every = max(round((epochs - self.first) / (ROWS - 2)), 1)
-        return epoch in (self.first + 1, epochs) or epoch % every == 0
+        interval = max(round((epochs - self.first) / (SHOWN_EPOCHS - 2)), 1)
+        return epoch in (self.first + 1, epochs) or epoch % interval == 0
 
     def _row(self, history: History, epoch: int) -> None:
         def cell(name: str) -> str:
@@ -148,4 +150,4 @@ class Reporter(Callback):
             value = getattr(history, name)[epoch - 1]
             return f"{value:,.0f}" if name == "samples_per_second" else f"{value:.4g}" if value else "0"
 
-        say("".join(f"{cell(name):>{_WIDTHS[name]}}" for name in self._columns()))
+        print_line("".join(f"{cell(name):>{_WIDTHS[name]}}" for name in self._columns()))

@@ -1,4 +1,4 @@
-"""The rows that a trained model is given, in the form it was trained on."""
+"""Load rows for a trained model, preprocessed as in training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mlp import data
 from mlp._backends import ConfigurationError, DataError, ShapeError, UnknownNameError
-from mlp.data.columns import numbers
+from mlp.data.columns import as_float64
 from mlp.data.splitting import split_rows
 from mlp.data.tables import TABLE_SUFFIXES, check_column
 from mlp.io import runs
@@ -29,15 +29,15 @@ _ARRAYS = {"x_train": "X", "y_train": "y", "x_test": "X_test"}  # Keras' names
 
 @dataclass(frozen=True)
 class Rows:
-    """Inputs of a model and, where they were asked for, the answers.
+    """Inputs of a model and, if requested, the targets.
 
     Attributes
     ----------
     X : ndarray, shape (n, n_in)
     y : ndarray or None
-        Class numbers of the model, or numbers.
+        Class numbers of the model, or regression targets.
     part : str
-        ``"train"``, ``"test"`` or ``"all"``: which of the rows these are.
+        ``"train"``, ``"test"`` or ``"all"``: the part of the data.
     """
 
     X: NDArray[Any]
@@ -45,126 +45,130 @@ class Rows:
     part: str
 
 
-def load_rows(net: MLP, model: str, source: str, options: dict[str, Any], *, answers: bool) -> Rows:
+def load_rows(net: MLP, model: str, source: str, options: dict[str, Any], *, with_targets: bool) -> Rows:
     """Read the rows of `source` for `net`.
 
     Parameters
     ----------
     net : MLP
     model : str
-        Its file or its run's folder; a run knows its data, target and split.
+        Its file or its run folder; the configuration of a run has its data, target and split.
     options : dict
-        ``part``: by default ``"test"`` where there is such a part, else ``"all"``; ``target`` and ``data_dir``: as
-        in `mlp.data.load`, by default the run's.
-    answers : bool
+        ``part``: by default ``"test"`` if there is a test part, otherwise ``"all"``; ``target`` and ``data_dir``: as
+        in `mlp.data.load`, by default those of the run.
+    with_targets : bool
         Whether `y` is needed.
     """
     part, target, data_dir = options["part"], options["target"], options["data_dir"]
     if part is not None and part not in PARTS:
         raise UnknownNameError.among("part", part, PARTS)
-    of_run = _data_of_run(Path(model))
-    known = source in data.SOURCE_NAMES
-    own = bool(of_run) and of_run["source"] == (source if known else os.path.abspath(source))
-    split = {"test_fraction": of_run.get("test_fraction", 0.2), "seed": of_run.get("seed", net.seed)}
-    if known and source != "mnist" and not own and part != "all":
+    run_data = _run_data(Path(model))
+    built_in = source in data.SOURCE_NAMES
+    is_run_data = bool(run_data) and run_data["source"] == (source if built_in else os.path.abspath(source))
+    split = {"test_fraction": run_data.get("test_fraction", 0.2), "seed": run_data.get("seed", net.seed)}
+    if built_in and source != "mnist" and not is_run_data and part != "all":
         logger.warning(
-            "%s does not say which rows of %s it was trained on; the test part is that of seed %d and %g of the rows",
+            "the training rows of %s in %s are unknown; the test part is the one for seed %d and test_fraction %g",
             model, source, split["seed"], split["test_fraction"],
         )  # fmt: skip
     suffix = Path(source).suffix.lower()
-    if part is None and not known and not own:
+    if part is None and not built_in and not is_run_data:
         part = "all" if suffix != ".npz" else None
-    answers = answers or (part != "all" and suffix != ".npz")
-    if suffix in TABLE_SUFFIXES and not known:
-        return _from_table(net, source, part, target or of_run.get("target"), split, answers)
-    if not known and not answers:
-        return Rows(_prepared(net, _inputs_only(source, part, target)), None, part or "all")
-    task: data.dataset.Task | None = None if known else "classification" if _names_classes(net) else "regression"
-    if own and target is None:
-        task = of_run.get("task")  # so that the rows are split as they were
+    with_targets = with_targets or (part != "all" and suffix != ".npz")
+    if suffix in TABLE_SUFFIXES and not built_in:
+        return _from_table(net, source, part, target or run_data.get("target"), split, with_targets)
+    if not built_in and not with_targets:
+        return Rows(_preprocess(net, _inputs_only(source, part, target)), None, part or "all")
+    task: data.dataset.Task | None = None if built_in else "classification" if _has_class_targets(net) else "regression"
+    if is_run_data and target is None:
+        task = run_data.get("task")  # the split depends on the task
     if target is None and suffix == ".npy":
-        target = of_run.get("target")
+        target = run_data.get("target")
     if data_dir is None and source == "mnist":
-        data_dir = of_run.get("data_dir")
-    found = data.load(source, data_dir=data_dir, target=target, task=task, **split)
-    X, y, part = _pick(found, part)
-    return Rows(_prepared(net, X), _as_classes_of(net, y, found.classes, repr(source)), part)
+        data_dir = run_data.get("data_dir")
+    dataset = data.load(source, data_dir=data_dir, target=target, task=task, **split)
+    X, y, part = _select_part(dataset, part)
+    return Rows(_preprocess(net, X), _to_model_classes(net, y, dataset.classes, repr(source)), part)
 
 
-def _names_classes(net: MLP) -> bool:
-    """Whether its answers are classes; else they are numbers, or several yes and no that stand in the data as such."""
+def _has_class_targets(net: MLP) -> bool:
+    """Whether the targets are class labels; otherwise they are numbers or a matrix of 0 and 1 (multi-label)."""
     return net.task == "classes" or net.class_numbers
 
 
-def _data_of_run(model: Path) -> dict[str, Any]:
-    """What the run's folder, given itself or by the model in it, says of its data; nothing for a model elsewhere."""
+def _run_data(model: Path) -> dict[str, Any]:
+    """Return the data settings of a run, from its folder or the model file in it; empty for any other model file."""
     folder = model if model.is_dir() else model.parent
     if folder == model or (folder / runs.CONFIG).is_file():
-        found: dict[str, Any] = runs.read_config(folder)["data"]
-        return found
+        settings: dict[str, Any] = runs.read_config(folder)["data"]
+        return settings
     return {}
 
 
-def _pick(found: data.Dataset, part: str | None) -> tuple[NDArray[Any], NDArray[Any], str]:
-    if found.X_test is None or found.y_test is None:
+def _select_part(dataset: data.Dataset, part: str | None) -> tuple[NDArray[Any], NDArray[Any], str]:
+    if dataset.X_test is None or dataset.y_test is None:
         if part == "test":
-            raise ConfigurationError(f"{found.name!r} has no test part; use --part all")
-        return found.X, found.y, "all"
+            raise ConfigurationError(f"{dataset.name!r} has no test part; use --part all")
+        return dataset.X, dataset.y, "all"
     match part:
         case "train":
-            return found.X, found.y, "train"
+            return dataset.X, dataset.y, "train"
         case "all":
-            return np.concatenate([found.X, found.X_test]), np.concatenate([found.y, found.y_test]), "all"
+            return np.concatenate([dataset.X, dataset.X_test]), np.concatenate([dataset.y, dataset.y_test]), "all"
         case _:
-            return found.X_test, found.y_test, "test"
+            return dataset.X_test, dataset.y_test, "test"
 
 
 def _from_table(
-    net: MLP, source: str, part: str | None, target: str | None, split: dict[str, Any], answers: bool
+    net: MLP, source: str, part: str | None, target: str | None, split: dict[str, Any], with_targets: bool
 ) -> Rows:
     text = set(() if net.preprocessing is None else net.preprocessing.text_columns)
     if target is not None and net.classes and all(isinstance(name, str) for name in net.classes):
-        text.add(target)  # classes that look like numbers are still text
+        text.add(target)  # also if the class labels look like numbers
     columns = data.read_table(source, text=text)
     y = None
-    if answers:
+    if with_targets:
         name = check_column(target, columns, repr(source))
         where = f"{source!r}, column {name!r}"
-        y = numbers(columns[name], where) if net.classes is None else _codes(net, columns[name].tolist(), where)
+        y = (
+            as_float64(columns[name], where)
+            if net.classes is None
+            else _encode_labels(net, columns[name].tolist(), where)
+        )
         del columns[name]
     if net.preprocessing is not None:
         X = net.preprocessing.transform(columns)
     else:
         columns.pop(str(target), None)
-        X = np.column_stack([numbers(column, f"{source!r}, column {key!r}") for key, column in columns.items()])
+        X = np.column_stack([as_float64(column, f"{source!r}, column {key!r}") for key, column in columns.items()])
     if part == "all" or y is None or (part is None and not split["test_fraction"]):
         return Rows(X, y, "all")
     train, test = split_rows(len(y), split["test_fraction"], split["seed"], None if net.classes is None else y)
-    chosen = train if part == "train" else test
-    return Rows(X[chosen], y[chosen], part or "test")
+    selected = train if part == "train" else test
+    return Rows(X[selected], y[selected], part or "test")
 
 
 def _inputs_only(source: str, part: str | None, target: str | None) -> NDArray[Any]:
-    """The inputs of an NPY or NPZ file, which need not have answers."""
+    """Read the inputs of an NPY or NPZ file without targets."""
     suffix = Path(source).suffix.lower()
     if suffix == ".npy":
         matrix = data.read_npy(source)
         if target is None:
             return matrix
         if not target.lstrip("-").isdecimal() or matrix.ndim != 2:
-            raise ConfigurationError(f"--target {target}: the columns of {source!r} have numbers, not names")
+            raise ConfigurationError(f"--target {target}: {source!r} has no column names; give the column number")
         return np.delete(matrix, int(target), axis=1)
     if suffix != ".npz":
-        data.load(source)  # says what can be read
+        data.load(source)  # raises the error that lists the formats
     arrays = {_ARRAYS.get(name, name): array for name, array in data.read_npz(source).items()}
-    wanted = "X_test" if part in (None, "test") and "X_test" in arrays else "X"
-    if wanted not in arrays:
-        raise DataError(f"{source!r} holds the arrays {', '.join(arrays)}; expected X, with a row for each answer")
-    X = arrays[wanted]
+    key = "X_test" if part in (None, "test") and "X_test" in arrays else "X"
+    if key not in arrays:
+        raise DataError(f"{source!r} holds the arrays {', '.join(arrays)}; expected X, one row per prediction")
+    X = arrays[key]
     return X.reshape(len(X), -1) if X.ndim > 2 else X
 
 
-def _prepared(net: MLP, X: NDArray[Any]) -> NDArray[Any]:
+def _preprocess(net: MLP, X: NDArray[Any]) -> NDArray[Any]:
     if net.preprocessing is None:
         return X
     if X.ndim != 2:
@@ -172,14 +176,14 @@ def _prepared(net: MLP, X: NDArray[Any]) -> NDArray[Any]:
     return net.preprocessing.transform(X)
 
 
-def _as_classes_of(net: MLP, y: NDArray[Any], classes: tuple[Any, ...] | None, where: str) -> NDArray[Any]:
-    """Class numbers of the data as those of the model."""
+def _to_model_classes(net: MLP, y: NDArray[Any], classes: tuple[Any, ...] | None, where: str) -> NDArray[Any]:
+    """Convert class numbers of the data to class numbers of the model."""
     if classes is None or net.classes is None or classes == net.classes:
         return y
-    return _codes(net, [classes[code] for code in y.tolist()], where)
+    return _encode_labels(net, [classes[code] for code in y.tolist()], where)
 
 
-def _codes(net: MLP, labels: list[Any], where: str) -> NDArray[Any]:
+def _encode_labels(net: MLP, labels: list[Any], where: str) -> NDArray[Any]:
     assert net.classes is not None
     code = {label: number for number, label in enumerate(net.classes)}
     for row, label in enumerate(labels):

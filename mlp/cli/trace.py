@@ -1,4 +1,4 @@
-"""``mlp trace``: training in numbers."""
+"""``mlp trace``: every number of a training step."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from typing import Any
 
 import click
 
-from mlp.cli.exercises import FRESH, exercise_options, network_and_rows, refuse
+from mlp.cli.networks import RANDOM_NETWORK_OPTIONS, load_network_and_rows, network_options, reject_options
 from mlp.cli.options import SectionedCommand, option
-from mlp.cli.output import complain, say
+from mlp.cli.output import print_line, print_message
 from mlp.optimizers import OPTIMIZERS, SGD, Optimizer, optimizer
 
 FORMATS = {"text": ".txt", "markdown": ".md", "html": ".html", "json": ".json", "python": ".py"}
 
 
-@click.command(cls=SectionedCommand, short_help="Show training in numbers, with every formula.")
-@exercise_options(rows=1)
-@option("Data", "--example", type=click.Choice(["mazur"]), help="A published example, with its own figures.")
-@option("Training", "--steps", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Updates.")
+@click.command(cls=SectionedCommand, short_help="Print every number of a training step, with its formula.")
+@network_options(rows=1)
+@option("Data", "--example", type=click.Choice(["mazur"]), help="A published example, instead of MODEL and DATA.")
+@option(
+    "Training", "--steps", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Number of updates."
+)
 @option("Training", "--batch-size", type=click.IntRange(1), metavar="N", help="Default: all rows.")
 @option(
     "Training",
@@ -29,16 +31,28 @@ FORMATS = {"text": ".txt", "markdown": ".md", "html": ".html", "json": ".json", 
     metavar="NAME",
     help=f"{', '.join(OPTIMIZERS)}.",
 )
-@option("Training", "--lr", type=float, metavar="RATE", help="Default: 0.5 for sgd, else the optimizer's own.")
-@option("Output", "--format", "form", type=click.Choice(list(FORMATS)), help="Default: by FILE's name, else text.")
-@option("Output", "--blank", is_flag=True, help="Leave the values to be computed out of a Markdown table: an exercise.")
-@option("Output", "--output", "-o", metavar="FILE", help="A new file to write instead of printing.")
+@option(
+    "Training",
+    "--lr",
+    type=float,
+    metavar="RATE",
+    help="Learning rate.  Default: 0.5 for sgd, otherwise that of the optimizer.",
+)
+@option(
+    "Output",
+    "--format",
+    "output_format",
+    type=click.Choice(list(FORMATS)),
+    help="Default: from the suffix of FILE, or text.",
+)
+@option("Output", "--blank", is_flag=True, help="Omit the computed values in the Markdown tables, for an exercise.")
+@option("Output", "--output", "-o", metavar="FILE", help="Write to this new file instead of stdout.")
 @click.pass_context
 def trace(ctx: click.Context, /, model: str | None, data: str | None, **options: Any) -> None:
-    """Show every quantity of a step of training: forward, backward and update, with formula, shape and values.
+    """Print every quantity of a training step: forward, backward and update, with formula, shape and values.
 
-    Either of MODEL (a run's folder or a .safetensors file) on the first rows of DATA, or of a network with round
-    numbers drawn from a seed.  The model itself is not trained.  Large arrays are summed up.
+    The network is either MODEL (a run folder or a .safetensors file) on the first rows of DATA, or a random network
+    with rounded numbers.  MODEL itself is not changed.  Large arrays are summarized.
 
     \b
     mlp trace --example mazur
@@ -47,49 +61,54 @@ def trace(ctx: click.Context, /, model: str | None, data: str | None, **options:
     mlp trace runs/digits-1 digits --rows 3 --output digits.html
     mlp trace --sizes 2,3,1 --output step.py && python step.py
     """
-    form = _format(options)
+    output_format = _format(options)
     if options["example"] is None:
-        net, X, y = network_and_rows(ctx, model, data, options)
+        net, X, y = load_network_and_rows(ctx, model, data, options)
     else:
         from mlp.trace import mazur
 
-        refuse(ctx, (*FRESH, "rows", "model"), "--example has its own network and data")
+        reject_options(ctx, (*RANDOM_NETWORK_OPTIONS, "rows", "model"), "--example has its own network and data")
         net, X, y = mazur()
-    rule = _optimizer(options["name"], options["lr"])
-    found = net.trace(X, y, optimizer=rule, steps=options["steps"], batch_size=options["batch_size"])
-    match form:
+    result = net.trace(
+        X,
+        y,
+        optimizer=_optimizer(options["name"], options["lr"]),
+        steps=options["steps"],
+        batch_size=options["batch_size"],
+    )
+    match output_format:
         case "markdown":
-            text = found.to_markdown(blank=options["blank"])
+            text = result.to_markdown(blank=options["blank"])
         case "html":
-            text = found.to_html()
+            text = result.to_html()
         case "json":
-            text = found.to_json() + "\n"
+            text = result.to_json() + "\n"
         case "python":
-            text = found.to_numpy_program()
+            text = result.to_numpy_program()
         case _:
-            text = found.to_text()
+            text = result.to_text()
     if options["output"] is None:
-        say(text.removesuffix("\n"))
+        print_line(text.removesuffix("\n"))
         return
     from mlp.io.storage import write_atomically
 
     write_atomically(options["output"], text.encode())
-    complain(f"written: {options['output']}")
+    print_message(f"written: {options['output']}")
 
 
 def _format(options: dict[str, Any]) -> str:
-    output, form = options["output"], options["form"]
+    output, output_format = options["output"], options["output_format"]
     if output is not None and Path(output).exists():
-        raise click.BadParameter(f"{output!r} is there already; name a new file.", param_hint="--output")
-    if form is None and output is not None:
+        raise click.BadParameter(f"{output!r} already exists; choose another file.", param_hint="--output")
+    if output_format is None and output is not None:
         suffix = Path(output).suffix.lower()
         if suffix not in FORMATS.values():
             known = ", ".join(FORMATS.values())
             raise click.BadParameter(f"{output!r} must end in one of {known}, or give --format.", param_hint="--output")
-        form = next(name for name, ending in FORMATS.items() if ending == suffix)
-    if options["blank"] and form != "markdown":
-        raise click.UsageError("--blank makes an exercise of --format markdown.")
-    return form or "text"
+        output_format = next(name for name, ending in FORMATS.items() if ending == suffix)
+    if options["blank"] and output_format != "markdown":
+        raise click.UsageError("--blank needs --format markdown.")
+    return output_format or "text"
 
 
 def _optimizer(name: str, rate: float | None) -> Optimizer:

@@ -1,4 +1,4 @@
-"""``mlp train``: from data to a run's folder."""
+"""``mlp train``: train a network and write a run folder."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from mlp._backends import UnknownNameError, formulas, resolve
 from mlp.cli.options import (
     SectionedCommand,
     data_dir_option,
+    device_options,
     json_option,
     names,
     numbers,
     one_or_list,
     option,
-    place_options,
     widths,
 )
-from mlp.cli.output import complain, say, say_json
+from mlp.cli.output import print_json, print_line, print_message
 from mlp.initializers import INITIALIZERS
 from mlp.optimizers import OPTIMIZERS, Optimizer
 from mlp.schedules import SCHEDULES, Schedule
@@ -33,35 +33,40 @@ if TYPE_CHECKING:
     from mlp.model import MLP
 
 INTERRUPTED = 130
-UPDATES = 3000
-"""By default training goes on for this many updates at least."""
+MIN_UPDATES = 3000
+"""The default number of epochs makes at least this many updates."""
 
 _HIDDEN = [name for name, row in formulas.ACTIVATIONS.items() if row.role != "output"]
-_WITH_RESUME = {"resume", "epochs", "output_dir", "data_dir", "backend", "device", "as_json", "quiet"}
+_RESUME_OPTIONS = {"resume", "epochs", "output_dir", "data_dir", "backend", "device", "as_json", "quiet"}
 
 
-@click.command(cls=SectionedCommand, short_help="Train a network, in a run's folder.")
+@click.command(cls=SectionedCommand, short_help="Train a network and write a run folder.")
 @click.argument("data", required=False)
 @data_dir_option
-@option("Data", "--target", metavar="COLUMN", help="Column of the answers: a table's name, or an NPY file's number.")
-@option("Data", "--task", metavar="TASK", help="classification or regression.  Default: floats are regression.")
-@option("Data", "--scale", metavar="NAME", help="none, standard or minmax.  Default: standard for tables, else none.")
+@option(
+    "Data", "--target", metavar="COLUMN", help="The target column: its name in a table, or its number in an NPY file."
+)
+@option("Data", "--task", metavar="TASK", help="classification or regression.  Default: regression for float targets.")
+@option(
+    "Data", "--scale", metavar="NAME", help="none, standard or minmax.  Default: standard for tables, otherwise none."
+)
 @option(
     "Data",
     "--test-fraction",
     type=float,
     default=0.2,
     show_default=True,
-    metavar="PART",
-    help="Set aside for the final score, where DATA has no test part of its own.",
+    metavar="FRACTION",
+    help="Fraction of the rows for the test part, if DATA has no test part.",
 )
-@option("Data", "--validation", type=float, metavar="PART", help="Set aside from the training rows, to watch.")
+@option("Data", "--validation", type=float, metavar="FRACTION", help="Fraction of the training rows for validation.")
 @option(
     "Network",
     "--hidden",
     type=widths,
     metavar="WIDTHS",
-    help="Widths of the hidden layers, such as 128,64, or none.  Default: one, as wide as the input, but 32 to 128.",
+    help="Widths of the hidden layers, such as 128,64, or none.  Default: one layer, as wide as the input, but at "
+    "least 32 and at most 128.",
 )
 @option(
     "Network",
@@ -70,9 +75,9 @@ _WITH_RESUME = {"resume", "epochs", "output_dir", "data_dir", "backend", "device
     default="relu",
     show_default=True,
     metavar="NAME",
-    help=f"Of the hidden layers; one, or one for each (relu,tanh): {', '.join(_HIDDEN)}.",
+    help=f"Activation of the hidden layers: one, or one per layer (relu,tanh).  {', '.join(_HIDDEN)}.",
 )
-@option("Network", "--output-activation", default="auto", metavar="NAME", help="Default: what goes with the loss.")
+@option("Network", "--output-activation", default="auto", metavar="NAME", help="Default: depends on the loss.")
 @option(
     "Network",
     "--loss",
@@ -85,7 +90,7 @@ _WITH_RESUME = {"resume", "epochs", "output_dir", "data_dir", "backend", "device
     type=names,
     default="auto",
     metavar="NAME",
-    help=f"Of the weights: {', '.join(INITIALIZERS)}.  Default: what goes with the activation.",
+    help=f"Initial weights: {', '.join(INITIALIZERS)}.  Default: depends on the activation.",
 )
 @option("Network", "--dtype", default="float32", show_default=True, metavar="NAME", help="float32 or float64.")
 @option(
@@ -93,9 +98,11 @@ _WITH_RESUME = {"resume", "epochs", "output_dir", "data_dir", "backend", "device
     "--epochs",
     type=click.IntRange(1),
     metavar="N",
-    help=f"Default: 10, or as many as it takes for {UPDATES} updates.  With --resume: in all.",
+    help=f"Default: 10, or as many as are needed for {MIN_UPDATES} updates.  With --resume: the total number.",
 )
-@option("Training", "--batch-size", type=click.IntRange(1), metavar="N", help="Default: 32, or all rows if fewer.")
+@option(
+    "Training", "--batch-size", type=click.IntRange(1), metavar="N", help="Default: 32, or all rows if there are fewer."
+)
 @option(
     "Training",
     "--optimizer",
@@ -104,24 +111,24 @@ _WITH_RESUME = {"resume", "epochs", "output_dir", "data_dir", "backend", "device
     metavar="NAME",
     help=f"{', '.join(OPTIMIZERS)}.",
 )
-@option("Training", "--lr", type=float, metavar="RATE", help="Learning rate.  Default: the optimizer's own.")
-@option("Training", "--momentum", type=float, metavar="M", help="For sgd; 0.9 is usual.")
-@option("Training", "--nesterov", is_flag=True, help="Nesterov's variant of the momentum.")
+@option("Training", "--lr", type=float, metavar="RATE", help="Learning rate.  Default: depends on the optimizer.")
+@option("Training", "--momentum", type=float, metavar="M", help="Momentum of sgd; 0.9 is usual.")
+@option("Training", "--nesterov", is_flag=True, help="Use Nesterov momentum.")
 @option(
     "Training",
     "--schedule",
     default="constant",
     show_default=True,
     metavar="NAME",
-    help=f"{', '.join(SCHEDULES)}; with settings if need be: step:every=5,factor=0.5.",
+    help=f"{', '.join(SCHEDULES)}; with settings: step:every=5,factor=0.5.",
 )
-@option("Training", "--warmup", type=float, metavar="EPOCHS", help="Of the cosine schedule.")
+@option("Training", "--warmup", type=float, metavar="EPOCHS", help="Warmup of the cosine schedule.")
 @option(
     "Training",
     "--early-stopping",
     type=click.IntRange(1),
     metavar="EPOCHS",
-    help="Stop after so many epochs without a lower validation loss, and keep the best weights.",
+    help="Stop after this many epochs without a lower validation loss, and keep the best weights.",
 )
 @option(
     "Training",
@@ -130,33 +137,39 @@ _WITH_RESUME = {"resume", "epochs", "output_dir", "data_dir", "backend", "device
     default=0,
     show_default=True,
     metavar="N",
-    help="Of the split, weights, shuffles and dropout.",
+    help="Seed of the split, the initial weights, the row order and dropout.",
 )
-@option("Regularization", "--weight-decay", type=float, metavar="X", help="Decoupled, as in AdamW.")
+@option("Regularization", "--weight-decay", type=float, metavar="X", help="Decoupled weight decay, as in AdamW.")
 @option("Regularization", "--l2", type=float, default=0.0, metavar="X", help="Adds X/2 * sum(w**2).")
 @option("Regularization", "--l1", type=float, default=0.0, metavar="X", help="Adds X * sum(|w|).")
 @option(
-    "Regularization", "--dropout", type=numbers, default="0", metavar="P", help="Of hidden units; one, or one each."
+    "Regularization",
+    "--dropout",
+    type=numbers,
+    default="0",
+    metavar="P",
+    help="Dropout of hidden units: one, or one per layer.",
 )
-@option("Regularization", "--input-dropout", type=float, default=0.0, metavar="P", help="Of inputs.")
-@option("Regularization", "--clip-norm", type=float, metavar="X", help="Bound on the gradient's norm.")
-@option("Regularization", "--clip-value", type=float, metavar="X", help="Bound on each entry of the gradient.")
-@place_options
-@option("Output", "--output-dir", metavar="DIR", help="The run's folder, new or empty.  Default: runs/NAME-1, -2, ...")
-@option("Output", "--resume", metavar="RUN", help="Go on with a run, in a new folder.")
+@option("Regularization", "--input-dropout", type=float, default=0.0, metavar="P", help="Dropout of the inputs.")
+@option("Regularization", "--clip-norm", type=float, metavar="X", help="Limit on the norm of the gradient.")
+@option("Regularization", "--clip-value", type=float, metavar="X", help="Limit on each element of the gradient.")
+@device_options
+@option("Output", "--output-dir", metavar="DIR", help="The run folder, new or empty.  Default: runs/NAME-1, -2, ...")
+@option("Output", "--resume", metavar="RUN", help="Continue a run, in a new folder.")
 @json_option
-@option("Output", "--quiet", is_flag=True, help="Print the run's folder only.")
+@option("Output", "--quiet", is_flag=True, help="Print only the run folder.")
 @click.pass_context
 def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
     """Train a network on DATA.
 
-    DATA is digits (1797 images, comes with scikit-learn), mnist (see --data-dir), a toy set (xor, moons, circles,
-    spirals, sine), or a file: .csv .tsv .parquet .npy .npz.
+    DATA is digits (1797 images from scikit-learn), mnist (see --data-dir), a toy set (xor, moons, circles, spirals,
+    sine), or a file: .csv .tsv .parquet .npy .npz.
 
-    The run's folder gets the model, the metrics of each epoch, the configuration, and what --resume needs to go on
-    exactly.  The test part is scored once, at the end, and used for nothing else.  Numbers to be learnt are
-    standardised and the answers scaled back; losses are those of the standardised.  Ctrl-C ends training after the
-    batch at hand, saves, reports, and exits with 130; a second one exits at once.
+    The run folder contains the model, the metrics of each epoch, the configuration, and the training state, from which
+    --resume continues exactly.  The test part is scored once, at the end, and used for nothing else.  Regression
+    targets are standardised for training and predictions are scaled back; losses are those of the standardised targets.
+    Ctrl-C ends training after the current batch, saves the model, prints the results, and exits with 130; a second
+    Ctrl-C exits immediately.
 
     \b
     mlp train digits
@@ -176,10 +189,10 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
     if options["output_dir"] is not None:
         runs.require_new(options["output_dir"])
     if options["resume"] is not None:
-        net, dataset, config = _resumed(ctx, options)
+        net, dataset, config = _resume_run(ctx, options)
     else:
         assert data is not None
-        net, dataset, config = _new(data, options)
+        net, dataset, config = _new_run(data, options)
     reporter = Reporter(dataset, config, live=not sys.stderr.isatty(), silent=options["quiet"] or options["as_json"])
     recorder = runs.Recorder(config, options["output_dir"])
     runs.train(
@@ -193,63 +206,63 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
     results = reporter.results(net, recorder.folder, time.perf_counter() - started)
     write_json(recorder.folder / runs.RESULTS, results)
     if options["as_json"]:
-        say_json(results)
+        print_json(results)
     elif options["quiet"]:
-        say(str(recorder.folder))
+        print_line(str(recorder.folder))
     else:
         reporter.finish(results)
     if results["interrupted"]:
-        complain(f"interrupted; go on with: mlp train --resume {recorder.folder}")
+        print_message(f"interrupted; continue with: mlp train --resume {recorder.folder}")
         ctx.exit(INTERRUPTED)
 
 
 def _check_usage(ctx: click.Context, data: str | None, options: dict[str, Any]) -> None:
-    given = {name for name in options if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    explicit = {name for name in options if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     flags = {parameter.name: parameter.opts[0] for parameter in ctx.command.params}
     if options["resume"] is not None:
-        for name in sorted(given - _WITH_RESUME):
-            raise click.UsageError(f"--resume takes {flags[name]} from the run it goes on with; leave it out.", ctx)
+        for name in sorted(explicit - _RESUME_OPTIONS):
+            raise click.UsageError(f"--resume takes {flags[name]} from the run that it continues; remove it.", ctx)
         if data is not None:
-            raise click.UsageError(f"--resume takes the data from the run it goes on with; leave {data!r} out.", ctx)
+            raise click.UsageError(f"--resume takes the data from the run that it continues; remove {data!r}.", ctx)
     elif data is None:
-        raise click.UsageError("what on? Name the DATA, such as digits, or a file; see mlp train --help.", ctx)
+        raise click.UsageError("DATA is missing: give a data set such as digits, or a file; see mlp train --help.", ctx)
     elif options["early_stopping"] and not options["validation"]:
-        raise click.UsageError("--early-stopping watches the validation loss: add --validation 0.1.", ctx)
+        raise click.UsageError("--early-stopping needs a validation loss: add --validation 0.1.", ctx)
 
 
-def _resumed(ctx: click.Context, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[str, Any]]:
+def _resume_run(ctx: click.Context, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[str, Any]]:
     from mlp import runs
     from mlp.schedules import Cosine
 
-    chosen = ctx.get_parameter_source("backend") is ParameterSource.COMMANDLINE
+    explicit_backend = ctx.get_parameter_source("backend") is ParameterSource.COMMANDLINE
     net, dataset, config = runs.resume(
         options["resume"],
         epochs=options["epochs"],
         data_dir=options["data_dir"],
-        backend=options["backend"] if chosen else None,
+        backend=options["backend"] if explicit_backend else None,
         device=options["device"],
     )
     schedule = net.training_state.optimizer.schedule if net.training_state else None
     if isinstance(schedule, Cosine) and config["training"]["epochs"] > schedule.epochs:
-        complain(
-            f"warning: the cosine schedule was laid out for {schedule.epochs:g} epochs; after them the learning rate "
+        print_message(
+            f"warning: the cosine schedule was made for {schedule.epochs:g} epochs; after them the learning rate "
             f"stays at {schedule.floor:g}"
         )
     return net, dataset, config
 
 
-def _new(source: str, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[str, Any]]:
+def _new_run(source: str, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[str, Any]]:
     from mlp import data, runs
     from mlp.model import MLP
 
-    resolve(options["backend"], options["device"])  # before the data are read
+    resolve(options["backend"], options["device"])  # fails before the data are read
     arguments = {name: options[name] for name in ("target", "test_fraction", "seed", "task", "scale")}
     folder = options["data_dir"] or (os.environ.get("MLP_DATA") if source == "mnist" else None)
     arguments |= {
         "source": source if source in data.SOURCE_NAMES else os.path.abspath(source),
         "data_dir": None if folder is None else os.path.abspath(folder),
     }
-    dataset = data.load(**arguments | {"source": source})  # as it was given, so that errors call it so
+    dataset = data.load(**arguments | {"source": source})  # the path as typed, for error messages
     classes = dataset.classes
     loss = options["loss"] or ("mse" if classes is None else "cross_entropy")
     one_output = loss == "binary_cross_entropy" and classes is not None and len(classes) == 2
@@ -290,15 +303,15 @@ def _default_epochs(n: int, options: dict[str, Any]) -> int:
     n -= round(n * (options["validation"] or 0))
     size = n if options["optimizer"] == "gd" else options["batch_size"] or 32
     updates = max(-(-n // size), 1)
-    return max(10, -(-UPDATES // updates))
+    return max(10, -(-MIN_UPDATES // updates))
 
 
 def _optimizer(options: dict[str, Any], epochs: int) -> Optimizer:
     name = options["optimizer"]
     if name not in OPTIMIZERS:
         raise UnknownNameError.among("optimizer", name, OPTIMIZERS)
-    kind = OPTIMIZERS[name]
-    known = {entry.name: entry.default for entry in dataclasses.fields(kind)}
+    optimizer_class = OPTIMIZERS[name]
+    known = {entry.name: entry.default for entry in dataclasses.fields(optimizer_class)}
     settings = {
         key: options[key]
         for key in ("momentum", "nesterov", "weight_decay", "clip_norm", "clip_value")
@@ -306,18 +319,18 @@ def _optimizer(options: dict[str, Any], epochs: int) -> Optimizer:
     }
     for key in settings:
         if key not in known:
-            raise click.UsageError(f"--{key} means nothing to --optimizer {name}; it goes with sgd.")
+            raise click.UsageError(f"--{key} does not apply to --optimizer {name}; use it with sgd.")
     rate: Any = known["learning_rate"] if options["lr"] is None else options["lr"]
-    return kind(_schedule(options["schedule"], rate, options["warmup"], epochs), **settings)
+    return optimizer_class(_schedule(options["schedule"], rate, options["warmup"], epochs), **settings)
 
 
 def _schedule(text: str, rate: float, warmup: float | None, epochs: int) -> float | Schedule:
-    """The schedule that ``NAME`` or ``NAME:KEY=VALUE,KEY=VALUE`` describes; a constant one is its rate."""
+    """Parse a schedule, ``NAME`` or ``NAME:KEY=VALUE,KEY=VALUE``; return a constant one as a number."""
     name, _, rest = text.partition(":")
     if name not in SCHEDULES:
         raise UnknownNameError.among("schedule", name, SCHEDULES)
-    memory = ("learning_rate", "current", "best", "waited")
-    known = [entry.name for entry in dataclasses.fields(SCHEDULES[name]) if entry.name not in memory]
+    not_settings = ("learning_rate", "current", "best", "waited")  # the argument `rate`, and state
+    known = [entry.name for entry in dataclasses.fields(SCHEDULES[name]) if entry.name not in not_settings]
     settings: dict[str, Any] = {"epochs": epochs} if "epochs" in known else {}
     for part in filter(None, rest.split(",")):
         key, _, value = part.partition("=")
@@ -329,17 +342,16 @@ def _schedule(text: str, rate: float, warmup: float | None, epochs: int) -> floa
             raise click.UsageError(f"--schedule: {part!r} is not of the form KEY=NUMBER.") from None
     if warmup is not None:
         if "warmup" not in known:
-            raise click.UsageError(f"--warmup goes with --schedule cosine, and means nothing to {name}.")
+            raise click.UsageError(f"--warmup needs --schedule cosine; it does not apply to {name}.")
         settings["warmup"] = warmup
     return rate if name == "constant" else SCHEDULES[name](rate, **settings)
 
 
 def _target_scaling(dataset: Dataset, loss: str, output: str) -> tuple[list[float], list[float]] | None:
-    """Mean and standard deviation of the numbers to be learnt, where the output may be of any size."""
+    """Return mean and standard deviation of regression targets, if the output activation is unbounded (identity)."""
     from mlp.configuration import OUTPUT_FOR
 
     if dataset.classes is not None or (OUTPUT_FOR.get(loss, "identity") if output == "auto" else output) != "identity":
         return None
     y = dataset.y.reshape(len(dataset.y), -1)
-    spread = y.std(axis=0)
-    return y.mean(axis=0).tolist(), [float(s) if s > 0 else 1.0 for s in spread]
+    return y.mean(axis=0).tolist(), [float(std) if std > 0 else 1.0 for std in y.std(axis=0)]

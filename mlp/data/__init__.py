@@ -1,7 +1,7 @@
-"""Data sets: the digits that ship with scikit-learn, MNIST, tables, NumPy files and toy sets.
+"""Data sets: the digits of scikit-learn, MNIST, tables, NumPy files and toy sets.
 
-`load` is the way in; the readers below it can be used on their own.  Nothing here downloads anything,
-and no file is trusted: sizes are checked against the file before memory is taken, and nothing is unpickled.
+`load` reads all of them; the readers can also be used directly.  Nothing is downloaded.  Files are not trusted: sizes
+are checked against the file before memory is allocated, and nothing is unpickled.
 """
 
 from mlp.data.arrays import read_npy, read_npz

@@ -1,4 +1,4 @@
-"""NPY and NPZ files, checked against their real size before a byte is allocated, and never unpickled."""
+"""Readers for NPY and NPZ files: sizes are checked before memory is allocated, and nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlp._backends import DtypeError, FileFormatError
 from mlp.data.files import MAX_EXPANDED_BYTES, check_expansion, declared_bytes, open_checked
 
 _HEADER_LIMIT = 2**16
-"""More than numpy accepts as the header of an array of numbers; keeps a false header length from mattering."""
+"""Bytes to read for the header; more than numpy accepts, and independent of the length that the file declares."""
 
 
 def read_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
@@ -33,7 +33,7 @@ def read_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
     Raises
     ------
     FileFormatError
-        If the file is not NPY, or its header declares another size than it has.
+        If the file is not NPY, or its size differs from the one that its header declares.
     DtypeError
         If the elements are not real numbers: objects (which would have to be unpickled), text, complex, structured.
 
@@ -60,7 +60,7 @@ def read_npz(path: str | os.PathLike[str], *, max_bytes: int = MAX_EXPANDED_BYTE
     path : str or path-like
         The file.
     max_bytes : int
-        Refuse a file whose arrays take more together.
+        Limit on the total size of the arrays.
 
     Returns
     -------
@@ -70,8 +70,8 @@ def read_npz(path: str | os.PathLike[str], *, max_bytes: int = MAX_EXPANDED_BYTE
     Raises
     ------
     FileFormatError
-        If the file is damaged, encrypted, holds anything but arrays, names one twice, or declares sizes that its
-        bytes cannot hold.
+        If the file is damaged or encrypted, contains anything but arrays, contains a name twice, or declares sizes
+        that its bytes cannot hold.
     DtypeError
         If the elements of an array are not real numbers.
 
@@ -114,7 +114,7 @@ def _check_members(members: list[zipfile.ZipInfo], size: int, max_bytes: int, wh
                 "write it with numpy.savez_compressed"
             )
         check_expansion(member.file_size, member.compress_size, max_bytes, f"{member.filename!r} of {where}")
-    # members may overlap, so that each is within its bounds and all together are not
+    # members may overlap, so the sum of their sizes can exceed the limit although each size is valid
     check_expansion(sum(member.file_size for member in members), size, max_bytes, where)
 
 
@@ -123,7 +123,7 @@ def _read_array(stream: IO[bytes], size: int, where: str) -> NDArray[Any]:
     if dtype.hasobject or dtype.kind not in "biuf":
         raise DtypeError(
             f"{where} holds elements of type {dtype}, expected booleans, integers or floating-point numbers; "
-            "objects would have to be unpickled, which can run any code, so they are refused"
+            "objects are refused because unpickling them can run any code"
         )
     declared = declared_bytes(shape, dtype.itemsize, where)
     if offset + declared != size:
@@ -145,6 +145,6 @@ def _read_header(stream: IO[bytes], where: str) -> tuple[np.dtype[Any], tuple[in
         shape, _, dtype = np.lib.format.read_array_header_2_0(head)
     else:
         raise FileFormatError(
-            f"{where} is of NPY version {version[0]}.{version[1]}; arrays of numbers are written as 1.0 or 2.0"
+            f"{where} has NPY version {version[0]}.{version[1]}, expected 1.0 or 2.0; write it again with numpy.save"
         )
     return dtype, shape, head.tell()

@@ -1,4 +1,4 @@
-"""What a column of a table is: numbers, text or booleans, and which of its values are missing."""
+"""Columns of a table: their kind (numbers, text or booleans) and their missing values."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class _Series(Protocol):
 
 
 class DataFrame(Protocol):
-    """The part of a data frame that is used here; those of polars and pandas have it."""
+    """The methods of a data frame that are used here; polars and pandas have them."""
 
     @property
     def columns(self) -> Any:
-        """The names, in order."""
+        """The column names, in order."""
 
     def __getitem__(self, name: str, /) -> _Series: ...
 
 
 def as_columns(table: Columns | DataFrame) -> dict[str, NDArray[Any]]:
-    """Return the columns of a table by name, checked to be 1-D arrays of one length.
+    """Return the columns of a table by name; they must be 1-D arrays of equal length.
 
     Parameters
     ----------
@@ -39,9 +39,9 @@ def as_columns(table: Columns | DataFrame) -> dict[str, NDArray[Any]]:
     Raises
     ------
     ShapeError
-        If a column is not 1-D, or as long as the first.
+        If a column is not 1-D, or its length differs from the first column.
     DtypeError
-        If a column is not an array, or the table neither a mapping nor a data frame.
+        If a column is not an array, or the table is neither a mapping nor a data frame.
 
     Examples
     --------
@@ -68,20 +68,20 @@ def as_columns(table: Columns | DataFrame) -> dict[str, NDArray[Any]]:
     return columns
 
 
-def kind_of(column: NDArray[Any], where: str) -> Kind:
-    """Tell what a column holds; ``"empty"`` if every value is missing.
+def column_kind(column: NDArray[Any], where: str) -> Kind:
+    """Return the kind of the values in a column; ``"empty"`` if every value is missing.
 
-    Numbers are arrays of integers or floats, missing where NaN.  Text and booleans are arrays of their own
-    type, or of objects, missing where None or NaN.
+    Numbers are arrays of integers or floats, and NaN means missing.  Text and booleans are arrays of that type or of
+    objects, and None or NaN means missing.
 
     Raises
     ------
     DtypeError
-        If the values are of another type, or of more than one.
+        If the values have another type, or more than one type.
 
     Examples
     --------
-    >>> kind_of(np.array(["Oslo", None], dtype=object), "column 'city'")
+    >>> column_kind(np.array(["Oslo", None], dtype=object), "column 'city'")
     'text'
     """
     match column.dtype.kind:
@@ -94,32 +94,32 @@ def kind_of(column: NDArray[Any], where: str) -> Kind:
         case "U" | "T":
             return "text"
         case "O":
-            return _kind_of_objects(column, where)
+            return _object_column_kind(column, where)
     raise DtypeError(
         f"{where} holds values of type {column.dtype}, expected numbers, text or booleans; "
-        "turn dates and times into numbers, or leave the column out"
+        "convert dates and times to numbers, or remove the column"
     )
 
 
-def _kind_of_objects(column: NDArray[Any], where: str) -> Kind:
-    kinds: dict[str, int] = {}  # kind -> its first row
+def _object_column_kind(column: NDArray[Any], where: str) -> Kind:
+    first_rows: dict[str, int] = {}  # by kind
     for row, value in enumerate(column):
         if isinstance(value, str):
-            kinds.setdefault("text", row)
+            first_rows.setdefault("text", row)
         elif isinstance(value, bool | np.bool_):
-            kinds.setdefault("boolean", row)
+            first_rows.setdefault("boolean", row)
         elif not _is_missing(value):
-            kinds.setdefault(type(value).__name__, row)
-    if not kinds:
+            first_rows.setdefault(type(value).__name__, row)
+    if not first_rows:
         return "empty"
-    if list(kinds) == ["text"]:
+    if list(first_rows) == ["text"]:
         return "text"
-    if list(kinds) == ["boolean"]:
+    if list(first_rows) == ["boolean"]:
         return "boolean"
-    found = ", ".join(f"{kind} (row {row})" for kind, row in kinds.items())
+    mixture = ", ".join(f"{kind} (row {row})" for kind, row in first_rows.items())
     raise DtypeError(
-        f"{where} holds {found}, rows counted from 0; expected only text or only booleans with None where missing, "
-        "or an array of floats with NaN where missing"
+        f"{where} holds {mixture}, rows counted from 0; expected only text or only booleans with None for missing "
+        "values, or an array of floats with NaN for missing values"
     )
 
 
@@ -127,8 +127,8 @@ def _is_missing(value: object) -> bool:
     return value is None or (isinstance(value, float) and value != value)
 
 
-def numbers(column: NDArray[Any], where: str) -> NDArray[np.float64]:
-    """Return a column of numbers as float64, with NaN where missing.
+def as_float64(column: NDArray[Any], where: str) -> NDArray[np.float64]:
+    """Return a column of numbers as float64, with NaN for missing values.
 
     Raises
     ------
@@ -139,24 +139,24 @@ def numbers(column: NDArray[Any], where: str) -> NDArray[np.float64]:
 
     Examples
     --------
-    >>> numbers(np.array([1, 2]), "column 'age'")
+    >>> as_float64(np.array([1, 2]), "column 'age'")
     array([1., 2.])
     """
-    kind = kind_of(column, where)
+    kind = column_kind(column, where)
     if kind == "empty":
         return np.full(len(column), np.nan)
     if kind != "number":
-        raise DtypeError(f"{where} holds {kind} values such as {example(column)}, expected numbers")
+        raise DtypeError(f"{where} holds {kind} values such as {first_value(column)}, expected numbers")
     values = column.astype(np.float64)
     if np.isinf(values).any():
         raise DataError(
-            f"{where} holds infinity in {name_rows(np.isinf(values))}; replace it by a number, or NaN for missing"
+            f"{where} holds infinity in {format_rows(np.isinf(values))}; replace it with a number, or NaN for missing"
         )
     return values
 
 
-def categories(column: NDArray[Any], where: str) -> list[str | bool | None]:
-    """Return a column of text or booleans as Python values, with None where missing.
+def as_categories(column: NDArray[Any], where: str) -> list[str | bool | None]:
+    """Return a column of text or booleans as Python values, with None for missing values.
 
     Raises
     ------
@@ -165,35 +165,35 @@ def categories(column: NDArray[Any], where: str) -> list[str | bool | None]:
 
     Examples
     --------
-    >>> categories(np.array(["b", None, "a"], dtype=object), "column 'city'")
+    >>> as_categories(np.array(["b", None, "a"], dtype=object), "column 'city'")
     ['b', None, 'a']
     """
-    kind = kind_of(column, where)
+    kind = column_kind(column, where)
     if kind == "empty":
         return [None] * len(column)
     if kind == "number":
-        raise DtypeError(f"{where} holds numbers such as {example(column)}, expected text or booleans")
-    plain = str if kind == "text" else bool  # numpy's own scalar types would not go into JSON
-    return [None if _is_missing(value) else plain(value) for value in column.tolist()]
+        raise DtypeError(f"{where} holds numbers such as {first_value(column)}, expected text or booleans")
+    python_type = str if kind == "text" else bool  # JSON cannot store NumPy scalars
+    return [None if _is_missing(value) else python_type(value) for value in column.tolist()]
 
 
-def example(column: NDArray[Any]) -> str:
-    """Write out the first value that is not missing, for an error message.
+def first_value(column: NDArray[Any]) -> str:
+    """Return the repr of the first value that is not missing, for an error message.
 
     Examples
     --------
-    >>> example(np.array([np.nan, 2.5]))
+    >>> first_value(np.array([np.nan, 2.5]))
     '2.5'
     """
     return repr(next((value for value in column.tolist() if not _is_missing(value)), None))
 
 
-def name_rows(mask: ArrayLike) -> str:
-    """Name the rows where a mask of shape (n,) is true, counted from 0, for an error message.
+def format_rows(mask: ArrayLike) -> str:
+    """Format the row numbers where a mask of shape (n,) is true, counted from 0, for an error message.
 
     Examples
     --------
-    >>> name_rows([False, True, True])
+    >>> format_rows([False, True, True])
     'rows 1, 2 (counted from 0)'
     """
     rows = np.flatnonzero(mask)

@@ -1,4 +1,4 @@
-"""`Dataset`: what every loader returns and every training run takes."""
+"""`Dataset`: the result of every loader and the input of every training run."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ class Dataset:
     Attributes
     ----------
     name : str
-        Where it came from: ``"digits"``, ``"moons"``, the path of a file, ...
+        The source: ``"digits"``, ``"moons"``, the path of a file, ...
     X : ndarray of shape (n, n_in)
-        Training inputs, one row per example.
+        Training inputs, one row per sample.
     y : ndarray of shape (n,) or (n, k)
-        Classification: int64 codes into `classes`.  Regression: floating-point targets.
+        Classification: int64 indices into `classes`.  Regression: floating-point targets.
     X_test, y_test : ndarray or None
-        The test part, of the same kinds; None where nothing was set aside.
+        The test part, with the same columns and dtypes; None if there is none.
     task : {"classification", "regression"}
-        What `y` means.
+        The meaning of `y`.
     classes : tuple or None
-        The labels as they stood in the source, sorted; None for regression.
+        The labels of the source, sorted; None for regression.
     input_scale : float or None
         Factor by which a model multiplies `X`, so that images can stay uint8 in memory.
     preprocessing : Preprocessing or None
-        What was fitted on the training part and has already been applied to both parts.
+        Fitted on the training part and already applied to both parts.
     feature_names : tuple of str
-        A name per column of `X`; ``x0, x1, ...`` where the source has none.
+        One name per column of `X`; ``x0, x1, ...`` if the source has no names.
 
     Raises
     ------
     ShapeError
-        If rows, columns or names do not match up.
+        If the numbers of rows, columns or names do not match.
     ConfigurationError
-        If there are classes and the task is regression, or the other way round.
+        If `classes` is given for regression, or missing for classification.
 
     Examples
     --------
@@ -69,7 +69,7 @@ class Dataset:
     def __post_init__(self) -> None:
         self._check_part("X", self.X, "y", self.y)
         if (self.X_test is None) != (self.y_test is None):
-            raise ShapeError(f"data set {self.name!r}: X_test and y_test come together; one of them is missing")
+            raise ShapeError(f"data set {self.name!r}: X_test and y_test must be given together; one is missing")
         if self.X_test is not None and self.y_test is not None:
             self._check_part("X_test", self.X_test, "y_test", self.y_test)
             if self.X_test.shape[1] != self.X.shape[1] or self.y_test.shape[1:] != self.y.shape[1:]:
@@ -86,7 +86,7 @@ class Dataset:
         if (self.task == "classification") != (self.classes is not None):
             raise ConfigurationError(
                 f"data set {self.name!r}: task is {self.task!r} and classes is {self.classes!r}; give the labels for "
-                "classification, and None for regression"
+                "classification, or None for regression"
             )
 
     def _check_part(self, x_name: str, x: NDArray[Any], y_name: str, y: NDArray[Any]) -> None:

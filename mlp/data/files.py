@@ -1,4 +1,4 @@
-"""Opening files that may be hostile: typed errors for everything, and limits before any allocation."""
+"""Open untrusted files: every failure has a typed error, and sizes are checked before memory is allocated."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pathlib import Path
 from mlp._backends import FileFormatError, MLPError
 
 MAX_EXPANDED_BYTES = 8 * 2**30
-"""Default limit on what a compressed file may expand to.  Plain files are limited by their own size."""
+"""Default limit on the expanded size of a compressed file.  Uncompressed files need no limit."""
 
 DEFLATE_RATIO = 1032
-"""The most bytes that one byte of deflate can stand for: two bits that repeat 258 bytes."""
+"""Largest expansion factor of deflate: two bits can repeat 258 bytes."""
 
 _MAX_DIMENSIONS = 64  # numpy's
 
@@ -26,20 +26,20 @@ _MAX_DIMENSIONS = 64  # numpy's
 def open_checked(path: str | os.PathLike[str], kind: str) -> Iterator[tuple[io.BufferedReader, int]]:
     """Open a regular, non-empty file and yield it with its size in bytes.
 
-    Parsers of the standard library and of numpy answer damaged bytes with a dozen kinds of exception;
-    whatever leaves the ``with`` block is turned into one that names the file.
+    The parsers of the standard library and of numpy raise many types of exception for damaged files.  Every exception
+    in the ``with`` block is converted to a `FileFormatError` that names the file.
 
     Parameters
     ----------
     path : str or path-like
         The file.
     kind : str
-        What it should be, for error messages: ``"NPY"``, ``"IDX"``, ...
+        The expected format, for error messages: ``"NPY"``, ``"IDX"``, ...
 
     Raises
     ------
     FileFormatError
-        If the file is missing, a folder, not readable, empty, or not of this kind.
+        If the file is missing, a folder, not readable, empty, or not of this format.
 
     Examples
     --------
@@ -55,7 +55,9 @@ def open_checked(path: str | os.PathLike[str], kind: str) -> Iterator[tuple[io.B
     except (FileNotFoundError, NotADirectoryError, ValueError):
         raise FileFormatError(f"there is no file {name}; check the spelling and the current folder") from None
     except OSError as error:
-        raise FileFormatError(f"{name} cannot be reached: {error.strerror}; check the rights of its folder") from error
+        raise FileFormatError(
+            f"{name} cannot be accessed: {error.strerror}; check the access rights of its folder"
+        ) from error
     if stat.S_ISDIR(mode):
         raise FileFormatError(f"{name} is a folder, expected a file of format {kind}; name a file inside it")
     if not stat.S_ISREG(mode):
@@ -84,12 +86,12 @@ def _open(path: str | os.PathLike[str], name: str) -> io.BufferedReader:
 
 
 def declared_bytes(shape: tuple[int, ...], itemsize: int, where: str) -> int:
-    """Return the bytes an array of this shape takes, refusing shapes that no array can have.
+    """Return the size in bytes of an array of this shape; reject shapes that no array can have.
 
     Raises
     ------
     FileFormatError
-        If a dimension is negative, there are too many, or they overflow (even beside a zero).
+        If a dimension is negative, there are too many dimensions, or the size overflows (even if one dimension is 0).
 
     Examples
     --------
@@ -103,12 +105,12 @@ def declared_bytes(shape: tuple[int, ...], itemsize: int, where: str) -> int:
 
 
 def check_expansion(expanded: int, compressed: int, max_bytes: int, where: str) -> None:
-    """Refuse content that deflate cannot have produced, or that is larger than the limit.
+    """Reject content that deflate cannot have produced, or that is larger than the limit.
 
     Parameters
     ----------
     expanded, compressed : int
-        Bytes declared after, and present before decompression.
+        Declared number of bytes after decompression, and actual number before it.
     max_bytes : int
         The limit on `expanded`.
     where : str

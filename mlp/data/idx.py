@@ -1,4 +1,4 @@
-"""The IDX format of MNIST and its relatives: a big-endian header, then the bytes of one array."""
+"""The IDX format of MNIST and similar data sets: a big-endian header, then the bytes of one array."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ class _Readable(Protocol):
 
 
 def read_idx(path: str | os.PathLike[str], *, max_bytes: int = MAX_EXPANDED_BYTES) -> NDArray[Any]:
-    """Read an IDX file, plain or gzip-compressed (told by its first bytes, not by its name).
+    """Read an IDX file, uncompressed or gzip-compressed (detected from its first bytes, not from its name).
 
     Parameters
     ----------
     path : str or path-like
         The file.
     max_bytes : int
-        Refuse a compressed file that expands to more.
+        Limit on the expanded size of a compressed file.
 
     Returns
     -------
     ndarray
-        Of the declared shape and dtype, in native byte order: uint8, int8, int16, int32, float32 or float64.
+        With the declared shape and dtype (uint8, int8, int16, int32, float32 or float64), in native byte order.
 
     Raises
     ------
     FileFormatError
-        If the header is not one of IDX, or declares more or fewer bytes than the file holds.
+        If the header is not an IDX header, or declares another number of bytes than the file has.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def read_idx(path: str | os.PathLike[str], *, max_bytes: int = MAX_EXPANDED_BYTE
                 f"{where} declares shape {shape} of {dtype.name}, {offset + declared} bytes with its header, "
                 f"but has {size}; copy or download it again"
             )
-        return _native(np.fromfile(handle, dtype, count=declared // dtype.itemsize), shape)
+        return _to_native_order(np.fromfile(handle, dtype, count=declared // dtype.itemsize), shape)
 
 
 def _read_compressed(handle: io.BufferedReader, size: int, max_bytes: int, where: str) -> NDArray[Any]:
@@ -72,17 +72,17 @@ def _read_compressed(handle: io.BufferedReader, size: int, max_bytes: int, where
         dtype, shape, _ = _read_header(stream, where)
         declared = declared_bytes(shape, dtype.itemsize, where)
         check_expansion(declared, size, max_bytes, where)
-        # the buffer grows with what is really there, so a false header costs no memory
+        # the buffer grows with the data that is read, so a wrong header costs no memory
         body = bytearray()
         while len(body) < declared and (chunk := stream.read(min(_CHUNK, declared - len(body)))):
             body += chunk
-        # asking for one byte more also makes gzip verify its checksum
+        # reading one more byte makes gzip verify its checksum
         if len(body) < declared or stream.read(1):
             raise FileFormatError(
                 f"{where} declares shape {shape} of {dtype.name}, {declared} bytes, but holds "
                 f"{'fewer' if len(body) < declared else 'more'}; copy or download it again"
             )
-    return _native(np.frombuffer(body, dtype), shape)
+    return _to_native_order(np.frombuffer(body, dtype), shape)
 
 
 def _read_header(stream: _Readable, where: str) -> tuple[np.dtype[Any], tuple[int, ...], int]:
@@ -91,7 +91,7 @@ def _read_header(stream: _Readable, where: str) -> tuple[np.dtype[Any], tuple[in
         raise FileFormatError(
             f"{where} begins with the bytes {magic.hex(' ')!r}; an IDX file begins with 00 00, one of "
             f"{', '.join(f'{code:02x}' for code in _DTYPES)} for its type, and the number of dimensions (1 or more). "
-            "Is it another kind of file?"
+            "Check that this is an IDX file"
         )
     dimensions = magic[3]
     sizes = stream.read(4 * dimensions)
@@ -100,5 +100,5 @@ def _read_header(stream: _Readable, where: str) -> tuple[np.dtype[Any], tuple[in
     return np.dtype(_DTYPES[magic[2]]), struct.unpack(f">{dimensions}I", sizes), 4 + 4 * dimensions
 
 
-def _native(values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+def _to_native_order(values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
     return values.astype(values.dtype.newbyteorder("="), copy=False).reshape(shape)

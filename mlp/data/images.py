@@ -1,4 +1,4 @@
-"""Handwritten digits: the small set of scikit-learn, and MNIST from the user's own folder."""
+"""Handwritten digits: the small set of scikit-learn, and MNIST from a local folder."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def digits() -> Dataset:
 
 
 def mnist(data_dir: str | os.PathLike[str] | None = None) -> Dataset:
-    """Read MNIST, or a set in its format such as Fashion-MNIST, from the four IDX files, plain or ``.gz``.
+    """Read MNIST, or a set of the same format such as Fashion-MNIST, from four IDX files, uncompressed or ``.gz``.
 
     Parameters
     ----------
     data_dir : str or path-like, optional
-        The folder; by default what the environment variable ``MLP_DATA`` names.
+        The folder; by default the value of the environment variable ``MLP_DATA``.
 
     Returns
     -------
@@ -60,9 +60,9 @@ def mnist(data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     Raises
     ------
     ConfigurationError
-        If no folder is named.
+        If no folder is given.
     DataError
-        If the folder or one of the files is not there, or images and labels do not match.
+        If the folder or one of the files is missing, or images and labels do not match.
     FileFormatError
         If a file is damaged.
     """
@@ -72,7 +72,7 @@ def mnist(data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     X_test, y_test = _read_part(*paths[2:])
     if X.shape[1:] != X_test.shape[1:]:
         raise DataError(
-            f"images are {X.shape[1:]} in {paths[0]} and {X_test.shape[1:]} in {paths[2]}; the files are of two sets"
+            f"images are {X.shape[1:]} in {paths[0]} and {X_test.shape[1:]} in {paths[2]}; the files are from two sets"
         )
     classes, codes = np.unique(np.concatenate([y, y_test]), return_inverse=True)
     return Dataset(
@@ -87,16 +87,16 @@ def mnist(data_dir: str | os.PathLike[str] | None = None) -> Dataset:
 
 
 def _folder(data_dir: str | os.PathLike[str] | None) -> Path:
-    named = data_dir if data_dir is not None else os.environ.get(DATA_DIR_VARIABLE)
-    if not named:
+    path = data_dir if data_dir is not None else os.environ.get(DATA_DIR_VARIABLE)
+    if not path:
         raise ConfigurationError(
-            f"where is MNIST? Name the folder of its files with --data-dir (data_dir=...) or the environment variable "
-            f"{DATA_DIR_VARIABLE}; {_wanted()}"
+            f"the folder of the MNIST files is not set; set it with --data-dir (data_dir=...) or the environment "
+            f"variable {DATA_DIR_VARIABLE}; {_expected_files()}"
         )
-    folder = Path(named)
+    folder = Path(path)
     if not folder.is_dir():
         source = "data_dir" if data_dir is not None else f"the environment variable {DATA_DIR_VARIABLE}"
-        raise DataError(f"there is no folder '{folder.absolute()}', named by {source}; {_wanted()}")
+        raise DataError(f"there is no folder '{folder.absolute()}', given by {source}; {_expected_files()}")
     return folder
 
 
@@ -106,11 +106,11 @@ def _find(folder: Path, name: str) -> Path:
             path = folder / (spelling + suffix)
             if path.exists():
                 return path
-    raise DataError(f"the folder '{folder.absolute()}' has no {name} or {name}.gz; {_wanted()}")
+    raise DataError(f"the folder '{folder.absolute()}' has no {name} or {name}.gz; {_expected_files()}")
 
 
-def _wanted() -> str:
-    return f"it must hold {', '.join(_MNIST_FILES)}, each plain or with .gz"
+def _expected_files() -> str:
+    return f"it must contain {', '.join(_MNIST_FILES)}, each uncompressed or as .gz"
 
 
 def _read_part(images_path: Path, labels_path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -119,10 +119,10 @@ def _read_part(images_path: Path, labels_path: Path) -> tuple[NDArray[Any], NDAr
         if array.dtype != np.uint8 or array.ndim != dimensions or array.size == 0:
             raise FileFormatError(
                 f"{path} holds {array.dtype.name} of shape {array.shape}, expected uint8 of {dimensions} dimension"
-                f"{'s' if dimensions > 1 else ''}; are the files interchanged?"
+                f"{'s' if dimensions > 1 else ''}; check that the files are not interchanged"
             )
     if len(images) != len(labels):
         raise DataError(
-            f"{images_path} holds {len(images)} images, {labels_path} {len(labels)} labels; they must agree"
+            f"{images_path} holds {len(images)} images, {labels_path} {len(labels)} labels; the numbers must be equal"
         )
     return images, labels

@@ -1,7 +1,7 @@
-"""Imputing, scaling and one-hot encoding, fitted once and kept as a table of numbers and categories.
+"""Imputing, scaling and one-hot encoding, fitted on the training part.
 
-The arithmetic is that of scikit-learn's SimpleImputer, StandardScaler, MinMaxScaler and OneHotEncoder.  What
-is fitted here can be written into a model's file as plain JSON and read back by anyone, without a pickle.
+The arithmetic is that of scikit-learn's SimpleImputer, StandardScaler, MinMaxScaler and OneHotEncoder.  The fitted
+state is stored in the model file as plain JSON, without a pickle.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import DataError, DtypeError, FileFormatError, ShapeError, UnknownNameError
-from mlp.data.columns import Columns, DataFrame, as_columns, categories, example, kind_of, numbers
+from mlp.data.columns import Columns, DataFrame, as_categories, as_columns, as_float64, column_kind, first_value
 
 Scale = Literal["none", "standard", "minmax"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
 
 MAX_CATEGORIES = 1000
-"""More distinct values than this are rather a key (a name, a date) than a category."""
+"""A text column with more distinct values is probably a key (a name, a date) and not a category."""
 
 _EPS = float(np.finfo(np.float64).eps)
 
@@ -44,13 +44,13 @@ class NumericColumn:
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """The one output, under the name of the column."""
+        """The name of the column, as a tuple."""
         return (self.name,)
 
 
 @dataclass(frozen=True, slots=True)
 class CategoricalColumn:
-    """A column of text or booleans: one output for each category, None (last) for missing values.
+    """A column of text or booleans: one output per category; None (last) is the category of missing values.
 
     Examples
     --------
@@ -63,12 +63,12 @@ class CategoricalColumn:
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """One name for each category."""
+        """One name per category."""
         return tuple(f"{self.name} is missing" if c is None else f"{self.name}={c}" for c in self.categories)
 
     @property
     def kind(self) -> Literal["text", "boolean", "empty"]:
-        """What the values must be; ``"empty"`` never occurs in a fitted column."""
+        """The required kind of the values; ``"empty"`` never occurs in a fitted column."""
         first = self.categories[0]
         return "empty" if first is None else "text" if isinstance(first, str) else "boolean"
 
@@ -77,14 +77,14 @@ class CategoricalColumn:
 class Preprocessing:
     """The fitted transformation from a table, or a matrix of numbers, to a model's inputs.
 
-    Make one with `fit`; the attributes are the whole state.
+    Create one with `fit`; the attributes are the complete state.
 
     Attributes
     ----------
     scale : {"none", "standard", "minmax"}
-        How numeric columns are scaled.
+        Scaling of the numeric columns.
     columns : tuple of NumericColumn or CategoricalColumn
-        What is done to each column, in the order of the outputs.
+        The transformation of each column, in the order of the outputs.
 
     Examples
     --------
@@ -103,17 +103,17 @@ class Preprocessing:
     def fit(cls, columns: Columns | DataFrame | NDArray[Any], scale: Scale = "standard") -> Preprocessing:
         """Fit on the training part.
 
-        Numeric columns: missing values become the median, then ``standard`` subtracts the mean and divides by the
-        standard deviation (ddof 0; by 1 where the column is constant up to rounding), ``minmax`` maps the range to
-        [0, 1] (a constant to 0), ``none`` does nothing.  Text and boolean columns are one-hot encoded in sorted
-        order, with an output for missing values, last, if there are any.
+        Numeric columns: missing values become the median.  Then ``standard`` subtracts the mean and divides by the
+        standard deviation (ddof 0; by 1 if the column is constant up to rounding), ``minmax`` maps the range to
+        [0, 1] (a constant to 0), and ``none`` does nothing.  Text and boolean columns are one-hot encoded in sorted
+        order.  If there are missing values, the last output stands for them.
 
         Parameters
         ----------
         columns : mapping of str to ndarray of shape (n,), data frame, or ndarray of shape (n, k)
-            The table; the columns of a matrix are called ``x0, x1, ...``.
+            The table; the columns of a matrix are named ``x0, x1, ...``.
         scale : {"none", "standard", "minmax"}
-            How to scale numeric columns.
+            Scaling of the numeric columns.
 
         Returns
         -------
@@ -123,12 +123,12 @@ class Preprocessing:
         Raises
         ------
         DataError
-            If there are no rows or columns, a column has no value at all, infinity, numbers too large to be
+            If there are no rows or columns, or a column has no values, an infinite value, numbers too large to be
             scaled, or more than `MAX_CATEGORIES` categories.
         DtypeError, ShapeError
-            If a column is no 1-D array of numbers, text or booleans, or they differ in length.
+            If a column is not a 1-D array of numbers, text or booleans, or the lengths differ.
         UnknownNameError
-            If there is no such `scale`.
+            If `scale` is unknown.
 
         Examples
         --------
@@ -138,19 +138,19 @@ class Preprocessing:
         if scale not in SCALES:
             raise UnknownNameError.among("scale", scale, SCALES)
         if isinstance(columns, np.ndarray):
-            matrix = _matrix(columns)
+            matrix = _as_float_matrix(columns)
             names = tuple(f"x{i}" for i in range(matrix.shape[1]))
-            _check_filled(*matrix.shape)
+            _check_not_empty(*matrix.shape)
             return cls(scale, _fit_numbers(names, np.ascontiguousarray(matrix.T), scale))
         table = as_columns(columns)
-        _check_filled(min((len(column) for column in table.values()), default=0), len(table))
+        _check_not_empty(min((len(column) for column in table.values()), default=0), len(table))
         return cls(scale, tuple(_fit_column(name, column, scale) for name, column in table.items()))
 
     def transform(self, columns: Columns | DataFrame | NDArray[Any]) -> NDArray[np.float64]:
-        """Apply to a table or matrix; a category that training has not seen gives zeros only.
+        """Transform a table or matrix; an unknown category gives zeros in all outputs of its column.
 
-        Columns that were not there in training are left aside.  A matrix is taken by position, and fits only where
-        all columns are numeric.
+        Columns that the training data did not have are ignored.  The columns of a matrix are matched by position; a
+        matrix is accepted only if all columns are numeric.
 
         Parameters
         ----------
@@ -165,11 +165,11 @@ class Preprocessing:
         Raises
         ------
         ShapeError
-            If a column is missing, or a matrix has another number of columns.
+            If a column is missing, or the number of columns of a matrix is wrong.
         DtypeError
-            If a column is of another kind than in training.
+            If the kind of a column differs from training.
         DataError
-            If a numeric column holds infinity.
+            If a numeric column contains infinity.
 
         Examples
         --------
@@ -178,19 +178,19 @@ class Preprocessing:
                [3.]])
         """
         if isinstance(columns, np.ndarray):
-            return self._transform_matrix(_matrix(columns))
+            return self._transform_matrix(_as_float_matrix(columns))
         table = as_columns(columns)
-        absent = [column.name for column in self.columns if column.name not in table]
-        if absent:
+        missing = [column.name for column in self.columns if column.name not in table]
+        if missing:
             raise ShapeError(
-                f"the table lacks column{'s' if len(absent) > 1 else ''} {', '.join(map(repr, absent))} of the "
+                f"the table lacks column{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))} of the "
                 f"training data; it has {', '.join(map(repr, table)) or 'none'}"
             )
         outputs = np.zeros((len(next(iter(table.values()))), self.n_outputs))
         start = 0
         for column in self.columns:
             stop = start + len(column.feature_names)
-            _fill_outputs(column, table[column.name], outputs[:, start:stop])
+            _encode_column(column, table[column.name], outputs[:, start:stop])
             start = stop
         return outputs
 
@@ -198,13 +198,13 @@ class Preprocessing:
         numeric = [column for column in self.columns if isinstance(column, NumericColumn)]
         if len(numeric) != len(self.columns):
             raise ShapeError(
-                f"a matrix cannot stand for the text and boolean columns of the training data "
+                f"a matrix cannot replace the text and boolean columns of the training data "
                 f"({', '.join(c.name for c in self.columns if isinstance(c, CategoricalColumn))}); pass a table"
             )
         if matrix.shape[1] != len(numeric):
             raise ShapeError(f"the matrix has {matrix.shape[1]} columns, the training data had {len(numeric)}")
         fill, shift, scale = np.array([(column.fill, column.shift, column.scale) for column in numeric]).T
-        return _scaled(matrix, fill, shift, scale)
+        return _impute_and_scale(matrix, fill, shift, scale)
 
     @property
     def n_outputs(self) -> int:
@@ -218,11 +218,11 @@ class Preprocessing:
 
     @property
     def text_columns(self) -> tuple[str, ...]:
-        """The columns that held text in training, for `mlp.data.read_table` to read as such."""
+        """The text columns of the training data; the argument `text` of `mlp.data.read_table`."""
         return tuple(c.name for c in self.columns if isinstance(c, CategoricalColumn) and c.kind == "text")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the state as plain dicts, lists, strings and numbers, ready for `json.dumps`.
+        """Return the state as dicts, lists, strings and numbers, for `json.dumps`.
 
         Examples
         --------
@@ -239,17 +239,17 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, state: object) -> Preprocessing:
-        """Read back what `to_dict` wrote, checking every entry.
+        """Create the object from the result of `to_dict`; every entry is checked.
 
         Parameters
         ----------
         state : object
-            What `json.loads` returned.
+            The result of `to_dict`, or of `json.loads`.
 
         Raises
         ------
         FileFormatError
-            If anything is missing, unknown, of the wrong type or out of range; the text says where.
+            If an entry is missing, unknown, of the wrong type or out of range; the message names it.
 
         Examples
         --------
@@ -257,24 +257,24 @@ class Preprocessing:
         >>> Preprocessing.from_dict(fitted.to_dict()) == fitted
         True
         """
-        entry = _entry(state, {"scale", "columns"}, "preprocessing")
-        _expect(entry["scale"] in SCALES, "preprocessing scale", entry["scale"], f"one of {', '.join(SCALES)}")
+        entry = _require_keys(state, {"scale", "columns"}, "preprocessing")
+        _require(entry["scale"] in SCALES, "preprocessing scale", entry["scale"], f"one of {', '.join(SCALES)}")
         listed = entry["columns"]
-        _expect(isinstance(listed, list) and listed, "preprocessing columns", listed, "a list that is not empty")
+        _require(isinstance(listed, list) and listed, "preprocessing columns", listed, "a list that is not empty")
         columns = tuple(_column_from_dict(column, f"preprocessing columns[{i}]") for i, column in enumerate(listed))
         names = [column.name for column in columns]
-        _expect(len(set(names)) == len(names), "preprocessing columns", names, "different names")
+        _require(len(set(names)) == len(names), "preprocessing columns", names, "different names")
         return cls(entry["scale"], columns)
 
 
-def _check_filled(n_rows: int, n_columns: int) -> None:
+def _check_not_empty(n_rows: int, n_columns: int) -> None:
     if n_rows == 0 or n_columns == 0:
         raise DataError(
-            f"preprocessing was to be fitted on {n_rows} rows of {n_columns} columns; it needs at least one"
+            f"cannot fit preprocessing on {n_rows} rows of {n_columns} columns; at least one of each is needed"
         )
 
 
-def _matrix(array: NDArray[Any]) -> NDArray[np.float64]:
+def _as_float_matrix(array: NDArray[Any]) -> NDArray[np.float64]:
     if array.ndim != 2:
         raise ShapeError(f"expected a matrix of shape (rows, columns), got shape {array.shape}")
     if array.dtype.kind not in "biuf":
@@ -285,41 +285,43 @@ def _matrix(array: NDArray[Any]) -> NDArray[np.float64]:
         row, column = np.argwhere(infinite)[0]
         raise DataError(
             f"the matrix holds infinity {infinite.sum()} times, first in row {row}, column {column} (counted from 0); "
-            "replace it by a number, or NaN for missing"
+            "replace it with a number, or NaN for missing"
         )
     return matrix
 
 
 def _fit_column(name: str, column: NDArray[Any], scale: Scale) -> NumericColumn | CategoricalColumn:
     where = f"column {name!r}"
-    kind = kind_of(column, where)
+    kind = column_kind(column, where)
     if kind == "empty":
-        raise _without_values(where)
+        raise _no_values_error(where)
     if kind == "number":
-        return _fit_numbers((name,), numbers(column, where)[np.newaxis], scale)[0]
-    seen = set(categories(column, where))
-    if len(seen) > MAX_CATEGORIES:
+        return _fit_numbers((name,), as_float64(column, where)[np.newaxis], scale)[0]
+    categories = set(as_categories(column, where))
+    if len(categories) > MAX_CATEGORIES:
         raise DataError(
-            f"{where} has {len(seen)} different values in {len(column)} rows, more than the {MAX_CATEGORIES} that are "
-            "taken as categories; leave it out, or turn it into numbers"
+            f"{where} has {len(categories)} different values in {len(column)} rows; at most {MAX_CATEGORIES} "
+            "categories are allowed. Remove the column, or convert it to numbers"
         )
-    # text and booleans never mix here, so they sort; None would not
-    return CategoricalColumn(name, (*sorted(seen - {None}), *sorted(seen & {None})))  # type: ignore[type-var]
+    # None cannot be compared with the other values, so it is not sorted with them
+    return CategoricalColumn(name, (*sorted(categories - {None}), *sorted(categories & {None})))  # type: ignore[type-var]
 
 
 def _fit_numbers(names: tuple[str, ...], rows: NDArray[np.float64], scale: Scale) -> tuple[NumericColumn, ...]:
-    """Fit columns given as rows, so that sums run along memory (pairwise, hence exact to a few ULP)."""
+    """Fit columns, passed as rows: sums over contiguous memory are pairwise, so they are exact to a few ULP."""
     missing = np.isnan(rows)
     empty = np.flatnonzero(missing.all(axis=1))
     if len(empty):
-        raise _without_values(f"column {names[empty[0]]!r}")
-    with np.errstate(over="ignore", invalid="ignore"):  # overflow is reported below, by name
+        raise _no_values_error(f"column {names[empty[0]]!r}")
+    with np.errstate(over="ignore", invalid="ignore"):  # overflow is reported below, with the column name
         fill = np.nanmedian(rows, axis=1) if missing.any() else np.median(rows, axis=1)
         filled = np.where(missing, fill[:, np.newaxis], rows)
         shift, divisor = _shift_and_scale(filled, scale)
     for name, *fitted in zip(names, fill, shift, divisor, strict=True):
         if not np.isfinite(fitted).all():
-            raise DataError(f"column {name!r} holds numbers too large to be scaled in float64; divide them first")
+            raise DataError(
+                f"column {name!r} holds numbers too large to be scaled in float64; divide them by a constant"
+            )
     columns = zip(names, fill.tolist(), shift.tolist(), divisor.tolist(), strict=True)
     return tuple(NumericColumn(*column) for column in columns)
 
@@ -333,34 +335,36 @@ def _shift_and_scale(rows: NDArray[np.float64], scale: Scale) -> tuple[NDArray[n
         return low, np.where(width < 10 * _EPS, 1.0, width)
     mean = rows.mean(axis=1)
     variance = rows.var(axis=1)
-    # scikit-learn's bound on the rounding error of a variance: below it the column counts as constant
+    # scikit-learn's bound on the rounding error of a variance; below it the column is treated as constant
     n = rows.shape[1]
     constant = np.isfinite(variance) & (variance <= n * _EPS * variance + (n * mean * _EPS) ** 2)
     return mean, np.where(constant, 1.0, np.sqrt(variance))
 
 
-def _without_values(where: str) -> DataError:
-    return DataError(f"{where} has no value in any training row; leave it out")
+def _no_values_error(where: str) -> DataError:
+    return DataError(f"{where} has no value in any training row; remove it")
 
 
-def _scaled(values: NDArray[np.float64], fill: Any, shift: Any, scale: Any) -> NDArray[np.float64]:
-    with np.errstate(over="ignore"):  # infinity is for the model to report, with the row
+def _impute_and_scale(values: NDArray[np.float64], fill: Any, shift: Any, scale: Any) -> NDArray[np.float64]:
+    with np.errstate(over="ignore"):  # the model reports infinite inputs, with the row
         result: NDArray[np.float64] = (np.where(np.isnan(values), fill, values) - shift) / scale
     return result
 
 
-def _fill_outputs(
+def _encode_column(
     column: NumericColumn | CategoricalColumn, values: NDArray[Any], outputs: NDArray[np.float64]
 ) -> None:
     where = f"column {column.name!r}"
     if isinstance(column, NumericColumn):
-        outputs[:, 0] = _scaled(numbers(values, where), column.fill, column.shift, column.scale)
+        outputs[:, 0] = _impute_and_scale(as_float64(values, where), column.fill, column.shift, column.scale)
         return
-    kind = kind_of(values, where)
+    kind = column_kind(values, where)
     if kind not in ("empty", column.kind):
-        raise DtypeError(f"{where} held {column.kind} in training, and now holds {kind} such as {example(values)}")
+        raise DtypeError(
+            f"{where} had {column.kind} values in training, but has {kind} values now, such as {first_value(values)}"
+        )
     position = {category: j for j, category in enumerate(column.categories)}
-    codes = np.array([position.get(value, -1) for value in categories(values, where)], dtype=np.intp)
+    codes = np.array([position.get(value, -1) for value in as_categories(values, where)], dtype=np.intp)
     known = np.flatnonzero(codes >= 0)
     outputs[known, codes[known]] = 1.0
 
@@ -373,33 +377,35 @@ def _column_to_dict(column: NumericColumn | CategoricalColumn) -> dict[str, Any]
 
 def _column_from_dict(state: object, where: str) -> NumericColumn | CategoricalColumn:
     categorical = isinstance(state, Mapping) and "categories" in state
-    entry = _entry(state, {"name", "categories"} if categorical else {"name", "fill", "shift", "scale"}, where)
-    _expect(isinstance(entry["name"], str), f"{where} name", entry["name"], "a string")
+    entry = _require_keys(state, {"name", "categories"} if categorical else {"name", "fill", "shift", "scale"}, where)
+    _require(isinstance(entry["name"], str), f"{where} name", entry["name"], "a string")
     if not categorical:
-        fill, shift, scale = (_number(entry[key], f"{where} {key}") for key in ("fill", "shift", "scale"))
-        _expect(scale > 0, f"{where} scale", scale, "a number above 0")
+        fill, shift, scale = (_finite_number(entry[key], f"{where} {key}") for key in ("fill", "shift", "scale"))
+        _require(scale > 0, f"{where} scale", scale, "a number above 0")
         return NumericColumn(entry["name"], fill, shift, scale)
     listed = entry["categories"]
-    _expect(isinstance(listed, list) and listed, f"{where} categories", listed, "a list that is not empty")
-    present = listed[:-1] if listed[-1] is None else listed
-    same = len({type(value) for value in present}) == 1 and isinstance(present[0], str | bool)
-    increasing = same and all(a < b for a, b in itertools.pairwise(present))
-    _expect(
+    _require(isinstance(listed, list) and listed, f"{where} categories", listed, "a list that is not empty")
+    values = listed[:-1] if listed[-1] is None else listed
+    one_type = len({type(value) for value in values}) == 1 and isinstance(values[0], str | bool)
+    increasing = one_type and all(a < b for a, b in itertools.pairwise(values))
+    _require(
         increasing, f"{where} categories", listed, "strings or booleans, sorted, each once, and null only at the end"
     )
     return CategoricalColumn(entry["name"], tuple(listed))
 
 
-def _entry(state: object, keys: set[str], where: str) -> Mapping[str, Any]:
+def _require_keys(state: object, keys: set[str], where: str) -> Mapping[str, Any]:
     if not isinstance(state, Mapping) or set(state) != keys:
-        found = sorted(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
-        raise FileFormatError(f"{where} is {found}, expected a table with the keys {', '.join(sorted(keys))}")
+        actual = (
+            f"has the keys {sorted(map(str, state))}" if isinstance(state, Mapping) else f"is a {type(state).__name__}"
+        )
+        raise FileFormatError(f"{where} {actual}, expected an object with the keys {', '.join(sorted(keys))}")
     return state
 
 
-def _number(value: object, where: str) -> float:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    _expect(number and math.isfinite(_as_float(value)), where, value, "a finite number")
+def _finite_number(value: object, where: str) -> float:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    _require(is_number and math.isfinite(_as_float(value)), where, value, "a finite number")
     return _as_float(value)
 
 
@@ -410,6 +416,6 @@ def _as_float(value: Any) -> float:
         return math.inf
 
 
-def _expect(true: object, where: str, value: object, expected: str) -> None:
-    if not true:
+def _require(condition: object, where: str, value: object, expected: str) -> None:
+    if not condition:
         raise FileFormatError(f"{where} is {value!r:.80}, expected {expected}; save the model again")

@@ -1,4 +1,4 @@
-"""`load`: from the name of a set or the path of a file to a `Dataset` that is split and preprocessed."""
+"""`load`: read a data set by name or path, split it, and preprocess it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError, DataError, FileFormatError, ShapeError, UnknownNameError
 from mlp.data.arrays import read_npy, read_npz
-from mlp.data.columns import kind_of, name_rows, numbers
+from mlp.data.columns import as_float64, column_kind, format_rows
 from mlp.data.dataset import Dataset, Task
 from mlp.data.images import digits, mnist
 from mlp.data.preprocessing import SCALES, Preprocessing, Scale
@@ -22,7 +22,7 @@ from mlp.data.targets import encode_targets
 from mlp.data.toys import TOY_NAMES, toy
 
 SOURCE_NAMES = ("digits", "mnist", *TOY_NAMES)
-"""The names that `load` knows; anything else is a path."""
+"""The names of built-in data sets; `load` treats any other name as a path."""
 
 _FILE_SUFFIXES = (*TABLE_SUFFIXES, ".npy", ".npz")
 _NPZ_NAMES = {"x_train": "X", "y_train": "y", "x_test": "X_test"}  # as in Keras' mnist.npz
@@ -38,34 +38,34 @@ def load(
     task: Task | None = None,
     scale: Scale | None = None,
 ) -> Dataset:
-    """Load a data set, set a test part aside, and fit the preprocessing on the rest.
+    """Load a data set, split off a test part, and fit the preprocessing on the training part.
 
     Parameters
     ----------
     source : str or path-like
-        - ``"digits"``: 1797 images of 8x8, with scikit-learn;
-        - ``"mnist"``: the four IDX files in `data_dir`, with their own test part;
+        - ``"digits"``: 1797 images of 8x8 pixels from scikit-learn;
+        - ``"mnist"``: the four IDX files in `data_dir`, which include a test part;
         - ``"xor"``, ``"moons"``, ``"circles"``, ``"spirals"``, ``"sine"``: toy sets, see `toy`;
         - a path that ends in ``.csv``, ``.tsv`` or ``.parquet``: a table, see `read_table`;
-        - a path that ends in ``.npz``: the arrays `X` and `y`, and `X_test` and `y_test` if it has its own test part
-          (or, as Keras names them, `x_train`, `y_train`, `x_test`, `y_test`).  uint8 arrays of more than two
-          dimensions are taken as images: flattened, and to be scaled by 1/255;
-        - a path that ends in ``.npy``: a matrix that has the target as one of its columns.
+        - a path that ends in ``.npz``: the arrays `X` and `y`, and optionally the test part `X_test` and `y_test` (or
+          the names of Keras: `x_train`, `y_train`, `x_test`, `y_test`).  uint8 arrays of more than two dimensions are
+          images: they are flattened, and `input_scale` is 1/255;
+        - a path that ends in ``.npy``: a matrix; one of its columns is the target.
     data_dir : str or path-like, optional
-        The folder of MNIST; by default what the environment variable ``MLP_DATA`` names.
+        The folder of MNIST; by default the value of the environment variable ``MLP_DATA``.
     target : str or int, optional
-        The name of the target column of a table, or the number of that of an NPY file (by default the last, -1).
+        The name of the target column of a table, or its number in an NPY file (by default the last, -1).
     test_fraction : float
-        The share of rows that is set aside for the test, if the source has no test part of its own; 0 for none.
-        Classes are split in proportion; see `mlp.data.splitting.split_rows`.
+        Fraction of the rows for the test part, if the source has no test part; 0 for none.  Classes are split in
+        proportion; see `mlp.data.splitting.split_rows`.
     seed : int
-        Seed of the split, and of a toy set's noise.
+        Seed of the split, and of the noise of a toy set.
     task : {"classification", "regression"}, optional
-        What the targets mean.  By default text, booleans and integers are classes and floats are quantities.
+        By default text, booleans and integers are classes, and floats are regression targets.
     scale : {"none", "standard", "minmax"}, optional
-        How inputs are scaled, with numbers of the training part only; see `Preprocessing.fit`.  By default tables
-        are standardised, images keep their bytes and carry an `input_scale`, and other arrays are left as they are.
-        A scale given by name replaces the `input_scale`, and missing values (NaN) become the column's median.
+        Scaling of the inputs, fitted on the training part only; see `Preprocessing.fit`.  By default tables are
+        standardised, images stay uint8 with an `input_scale`, and other arrays are not changed.  An explicit scale
+        replaces the `input_scale`, and missing values (NaN) become the median of the column.
 
     Returns
     -------
@@ -75,13 +75,13 @@ def load(
     Raises
     ------
     UnknownNameError
-        If there is no such set, column, task or scale.
+        If the data set, column, task or scale is unknown.
     ConfigurationError
-        If an argument is out of range, or means nothing for this source.
+        If an argument is out of range, or does not apply to this source.
     FileFormatError
         If the file is missing, unreadable or damaged.
     DataError, ShapeError, DtypeError
-        If its contents cannot be learnt from.
+        If the contents are not valid training data.
 
     Examples
     --------
@@ -97,7 +97,7 @@ circles, spirals, sine, or a path that ends in .csv .tsv .parquet .npy .npz
         raise UnknownNameError.among("scale", scale, SCALES)
     name = os.fspath(source)
     kind = name if name in SOURCE_NAMES else _file_kind(name)
-    _check_meaning(name, kind, data_dir, target)
+    _check_arguments(name, kind, data_dir, target)
     if kind in TABLE_SUFFIXES:
         return _load_table(name, target, test_fraction, seed, task, "standard" if scale is None else scale)
     match kind:
@@ -112,12 +112,12 @@ circles, spirals, sine, or a path that ends in .csv .tsv .parquet .npy .npz
         case _:
             dataset = toy(name, seed=seed)
     if task not in (None, dataset.task):
-        raise ConfigurationError(f"{name!r} is a set for {dataset.task}; task={task!r} means nothing for it")
-    # before the split, so that the rows that errors name are those of the file
+        raise ConfigurationError(f"{name!r} is a set for {dataset.task}; task={task!r} does not apply to it")
+    # before the split, so that errors have the row numbers of the file
     _check_finite(dataset.X, f"{name!r}, training part", nan_is_missing=scale is not None)
     if dataset.X_test is not None:
         _check_finite(dataset.X_test, f"{name!r}, test part", nan_is_missing=scale is not None)
-    return _scaled(_split(dataset, test_fraction, seed), scale)
+    return _scale(_split(dataset, test_fraction, seed), scale)
 
 
 def _file_kind(name: str) -> str:
@@ -125,21 +125,21 @@ def _file_kind(name: str) -> str:
     if path.suffix.lower() in _FILE_SUFFIXES:
         return path.suffix.lower()
     if path.exists():
-        what = "is a folder" if path.is_dir() else f"ends in {path.suffix!r}" if path.suffix else "has no ending"
-        raise FileFormatError(f"{name!r} {what}; name a file that ends in {' '.join(_FILE_SUFFIXES)}")
+        problem = "is a folder" if path.is_dir() else f"ends in {path.suffix!r}" if path.suffix else "has no suffix"
+        raise FileFormatError(f"{name!r} {problem}; name a file that ends in {' '.join(_FILE_SUFFIXES)}")
     valid = [*SOURCE_NAMES, f"or a path that ends in {' '.join(_FILE_SUFFIXES)}"]
     error = UnknownNameError.among("data set", name, valid)
     if path.suffix or len(path.parts) > 1:
-        raise UnknownNameError(f"{error} (there is no file of that name either, seen from '{Path.cwd()}')")
+        raise UnknownNameError(f"{error} (there is no file of that name either in '{Path.cwd()}')")
     raise error
 
 
-def _check_meaning(name: str, kind: str, data_dir: object, target: object) -> None:
+def _check_arguments(name: str, kind: str, data_dir: object, target: object) -> None:
     if data_dir is not None and kind != "mnist":
-        raise ConfigurationError(f"data_dir is the folder of MNIST, and means nothing for {name!r}; leave it out")
+        raise ConfigurationError(f"data_dir is the folder of MNIST and does not apply to {name!r}; remove it")
     if target is not None and kind not in (*TABLE_SUFFIXES, ".npy"):
         raise ConfigurationError(
-            f"target names a column of a table or NPY file; {name!r} has its targets, leave it out"
+            f"target names a column of a table or NPY file and does not apply to {name!r}; remove it"
         )
 
 
@@ -149,9 +149,9 @@ def _check_finite(X: NDArray[Any], where: str, *, nan_is_missing: bool) -> None:
     bad = np.isinf(X) if nan_is_missing else ~np.isfinite(X)
     if bad.any():
         raise DataError(
-            f"{where}: inputs are NaN or infinite in {name_rows(bad.any(axis=1))}, first in column "
-            f"{np.argwhere(bad)[0][1]}; leave those rows out, or write NaN where values are missing and give a scale "
-            "('none', 'standard', 'minmax'), which puts the column's median there"
+            f"{where}: inputs are NaN or infinite in {format_rows(bad.any(axis=1))}, first in column "
+            f"{np.argwhere(bad)[0][1]}; remove those rows, or write NaN for missing values and set scale ('none', "
+            "'standard', 'minmax'), which replaces NaN with the median of the column"
         )
 
 
@@ -166,7 +166,7 @@ def _split(dataset: Dataset, test_fraction: float, seed: int) -> Dataset:
     return replace(dataset, X=X[train], y=y[train], X_test=X[test], y_test=y[test])
 
 
-def _scaled(dataset: Dataset, scale: Scale | None) -> Dataset:
+def _scale(dataset: Dataset, scale: Scale | None) -> Dataset:
     if scale is not None:
         fitted = Preprocessing.fit(dataset.X, scale)
         X_test = None if dataset.X_test is None else fitted.transform(dataset.X_test)
@@ -181,10 +181,10 @@ def _load_table(
     target = check_column(target, columns, repr(name))
     y, task, classes = encode_targets(columns.pop(target), task, f"{name!r}, column {target!r}")
     for key, column in columns.items():
-        if kind_of(column, f"{name!r}, column {key!r}") == "number":
-            numbers(column, f"{name!r}, column {key!r}")  # its errors name rows, which the split would shuffle
+        if column_kind(column, f"{name!r}, column {key!r}") == "number":
+            as_float64(column, f"{name!r}, column {key!r}")  # checked before the split shuffles the row numbers
     if not columns:
-        raise DataError(f"{name!r} has no column but the target {target!r}; there is nothing to learn from")
+        raise DataError(f"{name!r} has no column but the target {target!r}; add at least one input column")
     train, test = split_rows(len(y), test_fraction, seed, y if classes is not None else None)
     fitted = Preprocessing.fit({key: column[train] for key, column in columns.items()}, scale)
     X, X_test = (fitted.transform({key: column[rows] for key, column in columns.items()}) for rows in (train, test))
@@ -207,7 +207,7 @@ def _load_npy(name: str, target: str | int | None, task: Task | None) -> Dataset
     if matrix.ndim != 2 or matrix.shape[1] < 2 or len(matrix) == 0:
         raise ShapeError(
             f"{name!r} has shape {matrix.shape}, expected rows of two columns or more, one of them the target; "
-            "to keep inputs and targets apart, write an NPZ file: numpy.savez(path, X=X, y=y)"
+            "for separate inputs and targets write an NPZ file: numpy.savez(path, X=X, y=y)"
         )
     column = _column_number(name, target, matrix.shape[1])
     y, task, classes = encode_targets(matrix[:, column], task, f"{name!r}, column {column}")
@@ -218,7 +218,9 @@ def _column_number(name: str, target: str | int | None, n_columns: int) -> int:
     try:
         column = -1 if target is None else int(target)
     except ValueError:
-        raise ConfigurationError(f"target is {target!r}, but {name!r} has no names; give the column's number") from None
+        raise ConfigurationError(
+            f"target is {target!r}, but {name!r} has no column names; give the column number"
+        ) from None
     if not -n_columns <= column < n_columns:
         raise ConfigurationError(f"target is column {column}, but {name!r} has columns 0 to {n_columns - 1}")
     return column % n_columns
@@ -232,10 +234,10 @@ def _load_npz(name: str, task: Task | None) -> Dataset:
     images = arrays["X"].dtype == np.uint8 and arrays["X"].ndim > 2
     for key in ("X", "X_test"):
         if key in arrays:
-            arrays[key] = _inputs(arrays[key], images, f"{name!r}, array {key}")
+            arrays[key] = _check_inputs(arrays[key], images, f"{name!r}, array {key}")
     y, y_test = arrays["y"], arrays.get("y_test")
-    together = y if y_test is None else _joined(y, y_test, repr(name))
-    codes, task, classes = encode_targets(together, task, f"{name!r}, array y")
+    all_targets = y if y_test is None else _concatenate_targets(y, y_test, repr(name))
+    codes, task, classes = encode_targets(all_targets, task, f"{name!r}, array y")
     return Dataset(
         name,
         arrays["X"],
@@ -248,9 +250,9 @@ def _load_npz(name: str, task: Task | None) -> Dataset:
     )
 
 
-def _inputs(X: NDArray[Any], images: bool, where: str) -> NDArray[Any]:
+def _check_inputs(X: NDArray[Any], images: bool, where: str) -> NDArray[Any]:
     if X.size == 0:
-        raise DataError(f"{where} has shape {X.shape}; there is nothing to learn from")
+        raise DataError(f"{where} has shape {X.shape}, which is empty; add rows and inputs")
     if images and X.dtype == np.uint8 and X.ndim > 2:
         return X.reshape(len(X), -1)
     if X.ndim != 2:
@@ -259,10 +261,10 @@ def _inputs(X: NDArray[Any], images: bool, where: str) -> NDArray[Any]:
     return X
 
 
-def _joined(y: NDArray[Any], y_test: NDArray[Any], where: str) -> NDArray[Any]:
+def _concatenate_targets(y: NDArray[Any], y_test: NDArray[Any], where: str) -> NDArray[Any]:
     if y.dtype.kind != y_test.dtype.kind or y.ndim == 0 or y.shape[1:] != y_test.shape[1:]:
         raise DataError(
             f"{where}: y is {y.dtype.name} of shape {y.shape}, y_test {y_test.dtype.name} of shape {y_test.shape}; "
-            "they must be of one kind"
+            "their types and columns must match"
         )
     return np.concatenate([y, y_test])

@@ -1,4 +1,4 @@
-"""The split into a training and a test part."""
+"""Split rows into a training and a test part."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ def split_rows(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Choose the rows of the training and the test part, in shuffled order.
 
-    Rows are put in the order of random integers of Philox4x64-10 and, where `labels` are given, by label; of that
-    sequence every ``1 / test_fraction``-th row goes to the test part.  So each class is split in proportion, to
-    the row, and up to a `test_fraction` of one half a class of two rows or more keeps one for training.
-    The same arguments give the same split with every version of NumPy.
+    Rows are sorted by random integers of Philox4x64-10 and then, if `labels` are given, by label (stable).  Every
+    ``1 / test_fraction``-th row of this sequence goes to the test part.  Each class is therefore split in proportion,
+    exact to one row.  If `test_fraction` is at most one half, a class of two or more rows keeps at least one for
+    training.  The same arguments give the same split with every version of NumPy.
 
     Parameters
     ----------
     n_rows : int
         Number of rows.
     test_fraction : float
-        The share of the test part, at least 0 and below 1.
+        Fraction of the rows in the test part, at least 0 and below 1.
     seed : int
         Seed of the shuffle, 0 or more.
     labels : ndarray of shape (n_rows,), optional
@@ -34,7 +34,7 @@ def split_rows(
     Returns
     -------
     train, test : ndarray of intp
-        Row numbers; together every row once.
+        Row numbers; each row is in exactly one of the two.
 
     Raises
     ------
@@ -53,16 +53,16 @@ def split_rows(
         raise ConfigurationError(f"test_fraction is {test_fraction}, expected at least 0 and below 1, such as 0.2")
     if seed < 0:
         raise ConfigurationError(f"seed is {seed}, expected 0 or more")
-    # Generator.permutation may change between versions of numpy; raw integers may not
+    # Generator.permutation may change between versions of numpy; random_raw does not
     shuffled = np.argsort(np.random.Philox(seed).random_raw(n_rows), kind="stable")
     sequence = shuffled if labels is None else shuffled[np.argsort(labels[shuffled], kind="stable")]
-    quota = np.floor(np.arange(n_rows + 1) * test_fraction + 0.5)
+    n_test = np.floor(np.arange(n_rows + 1) * test_fraction + 0.5)  # cumulative
     in_test = np.zeros(n_rows, dtype=bool)
-    in_test[sequence] = np.diff(quota) > 0
+    in_test[sequence] = np.diff(n_test) > 0
     train, test = shuffled[~in_test[shuffled]], shuffled[in_test[shuffled]]
     if len(train) == 0 or (len(test) == 0 and test_fraction > 0):
         raise DataError(
             f"{n_rows} rows split with test_fraction={test_fraction} leave {len(train)} for training and {len(test)} "
-            "for the test; give more rows, or test_fraction=0 for no test part"
+            "for testing; use more rows, or test_fraction=0 for no test part"
         )
     return train, test

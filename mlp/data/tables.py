@@ -1,4 +1,4 @@
-"""Tables from CSV, TSV and Parquet files, read by polars after checks that polars does not make."""
+"""Read tables from CSV, TSV and Parquet files with polars, after checks that polars does not make."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import DataError, FileFormatError, MLPError, UnknownNameError
-from mlp.data.columns import kind_of
+from mlp.data.columns import column_kind
 from mlp.data.files import MAX_EXPANDED_BYTES, open_checked
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MISSING_VALUES = ("", "NA", "N/A", "NaN", "nan", "null", "NULL")
-"""What counts as a missing value in a CSV or TSV file."""
+"""Missing values in a CSV or TSV file."""
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 
@@ -31,7 +31,7 @@ _BYTES_PER_VALUE = 8
 
 
 class MissingExtraError(MLPError, ImportError):
-    """A library that only an extra of the package installs is not there; the text says which extra."""
+    """An optional library is not installed; the message says how to install it."""
 
 
 def read_table(
@@ -39,9 +39,9 @@ def read_table(
 ) -> dict[str, NDArray[Any]]:
     """Read a table as a dict of columns: integers, floats, booleans or text.
 
-    Missing values are NaN in columns of numbers (which makes integers floats) and None in the others.  In CSV and
-    TSV files, whose first line must name the columns, these count as missing: nothing, ``NA``, ``N/A``, ``NaN``,
-    ``nan``, ``null`` and ``NULL``; the type of a column is what all of its values allow; blank lines are skipped.
+    Missing values are NaN in columns of numbers (integers become floats) and None in other columns.  The first line of
+    a CSV or TSV file must be the header.  Missing values in these files are the empty field, ``NA``, ``N/A``, ``NaN``,
+    ``nan``, ``null`` and ``NULL``.  The type of a column is inferred from all of its values.  Blank lines are skipped.
 
     Parameters
     ----------
@@ -49,9 +49,9 @@ def read_table(
         A file that ends in ``.csv``, ``.tsv`` or ``.parquet``.
     text : collection of str
         Columns of a CSV or TSV file to read as text even if all values look like numbers, such as post codes or
-        the `Preprocessing.text_columns` of a trained model; names that are not in the file are passed over.
+        the `Preprocessing.text_columns` of a trained model; names that are not in the file are ignored.
     max_bytes : int
-        Refuse a Parquet file whose values take more.
+        Limit on the total size of the values of a Parquet file.
 
     Returns
     -------
@@ -64,11 +64,11 @@ def read_table(
         If the file is not UTF-8 or not Parquet, a row has too few or too many fields, a name is empty or occurs
         twice, or there are no rows.
     DataError
-        If a column holds numbers in a form that would be taken for text.
+        If a column holds numbers in a format that would be read as text.
     DtypeError
-        If a column of a Parquet file is of a type that is neither number, text nor boolean.
+        If a column of a Parquet file is neither numbers, text nor booleans.
     UnknownNameError
-        If the name of the file ends otherwise.
+        If the file name has another suffix.
     MissingExtraError
         If polars is not installed.
 
@@ -96,8 +96,8 @@ def read_table(
         columns = {name: _to_numpy(frame[name], f"{where}, column {name!r}") for name in frame.columns}
     for name, column in columns.items():
         column_where = f"{where}, column {name!r}"
-        if kind_of(column, column_where) == "text" and suffix != ".parquet" and name not in text:
-            _check_not_numbers(column, column_where)
+        if column_kind(column, column_where) == "text" and suffix != ".parquet" and name not in text:
+            _check_text_column(column, column_where)
     return columns
 
 
@@ -106,7 +106,7 @@ def _polars(where: str) -> Any:
         import polars
     except ImportError as error:
         raise MissingExtraError(
-            f"reading {where} takes polars, which is not installed; run: pip install polars"
+            f"reading {where} needs polars, which is not installed; run: pip install polars"
         ) from error
     return polars
 
@@ -114,7 +114,7 @@ def _polars(where: str) -> Any:
 def _read_parquet(handle: BinaryIO, max_bytes: int, where: str) -> polars.DataFrame:
     pl = _polars(where)
     try:
-        # run-length encoding lets a small file claim any number of rows, so ask its metadata first
+        # with run-length encoding a small file can declare any number of rows, so check the metadata first
         rows = pl.scan_parquet(handle).select(pl.len()).collect().item()
         handle.seek(0)
         width = len(pl.read_parquet_schema(handle))
@@ -125,53 +125,53 @@ def _read_parquet(handle: BinaryIO, max_bytes: int, where: str) -> polars.DataFr
             )
         handle.seek(0)
         frame: polars.DataFrame = pl.read_parquet(handle)
-    except pl.exceptions.PanicException as error:  # not an Exception: damaged files can crash polars' own threads
+    except pl.exceptions.PanicException as error:  # a BaseException: damaged files can crash the threads of polars
         raise FileFormatError(f"{where} is damaged or not of format PARQUET; write or copy it again") from error
     return frame
 
 
 def _read_text(handle: BinaryIO, separator: str, text: Collection[str], where: str) -> polars.DataFrame:
     pl = _polars(where)
-    header, filled = _check_rows(handle, separator, where)
+    header, not_blank = _check_rows(handle, separator, where)
     handle.seek(0)
     frame: polars.DataFrame = pl.read_csv(
         handle,
         separator=separator,
-        infer_schema_length=None,  # all rows: the type of a column must not hang on how early its odd value comes
+        infer_schema_length=None,  # all rows: a value in the last row can change the type of a column
         null_values=list(MISSING_VALUES),
         schema_overrides={name: pl.String for name in text if name in header},
     )
-    if frame.width != len(header) or frame.height != len(filled):
+    if frame.width != len(header) or frame.height != len(not_blank):
         raise FileFormatError(
-            f"{where} has quotes or line ends that can be read in two ways; write it with line ends \\n or \\r\\n "
-            'and every " within a value doubled'
+            f"{where} has ambiguous quotes or line ends; write it with line ends \\n or \\r\\n "
+            'and double every " within a value'
         )
-    frame.columns = header  # polars leaves doubled quotes in a name as they are
-    return frame.filter(pl.Series(filled, dtype=pl.Boolean))
+    frame.columns = header  # polars does not unescape doubled quotes in column names
+    return frame.filter(pl.Series(not_blank, dtype=pl.Boolean))
 
 
 def _to_numpy(column: polars.Series, where: str) -> NDArray[Any]:
     if str(column.dtype).endswith("Int128"):
         raise DataError(
-            f"{where} holds integers of more than 64 bits, which no number here can hold exactly; leave it out, or "
-            "write it with a decimal point if its last digits do not matter"
+            f"{where} holds integers of more than 64 bits, which cannot be stored exactly; remove the column, or "
+            "write it with a decimal point if the last digits do not matter"
         )
     return column.to_numpy()
 
 
 def _check_rows(handle: BinaryIO, separator: str, where: str) -> tuple[list[str], list[bool]]:
-    """Return the header and, for each row below, whether it is not blank.
+    """Return the header and, for each row below it, whether it is not blank.
 
-    polars fills short rows up with missing values and renames duplicate columns, both without a word.
+    The check is needed because polars silently pads short rows with missing values and renames duplicate columns.
     """
     lines = io.TextIOWrapper(handle, encoding="utf-8-sig", newline="")
     reader = csv.reader(lines, delimiter=separator, strict=True)
-    filled = []
+    not_blank = []
     try:
         header = next(reader, [])
         _check_header(header, separator, where)
         for row in reader:
-            filled.append(bool(row))
+            not_blank.append(bool(row))
             if row and len(row) != len(header):
                 raise FileFormatError(
                     f"{where}, line {reader.line_num}: {len(row)} fields, but the header has {len(header)} columns; "
@@ -183,32 +183,32 @@ def _check_rows(handle: BinaryIO, separator: str, where: str) -> tuple[list[str]
         lines.detach()
         raise FileFormatError(
             f"{where}, line {_first_line_not_utf8(handle)}: not UTF-8 text; save it as UTF-8 "
-            "(iconv -f latin1 -t utf-8 converts from the usual other encoding)"
+            "(iconv -f latin1 -t utf-8 converts from Latin-1)"
         ) from error
-    lines.detach()  # else it would close the file with itself
-    if not any(filled):
+    lines.detach()  # otherwise the wrapper closes the file when it is deleted
+    if not any(not_blank):
         raise FileFormatError(f"{where} has a header and no rows below it; add at least one row")
-    return header, filled
+    return header, not_blank
 
 
 def _check_header(header: list[str], separator: str, where: str) -> None:
     if not any(header):
-        raise FileFormatError(f"{where} has no header; its first line must name the columns")
-    other = next((mark for mark in ";\t|," if len(header) == 1 and mark in header[0]), None)
+        raise FileFormatError(f"{where} has no header; its first line must contain the column names")
+    other = next((character for character in ";\t|," if len(header) == 1 and character in header[0]), None)
     if other:
         raise FileFormatError(
-            f"{where}: the header is one name, {header[0]!r}; its fields seem to be separated by {other!r}, and here "
-            f"they must be by {separator!r} (pandas.read_csv(path, sep={other!r}).to_csv(new, index=False) converts it)"
+            f"{where}: the header is one name, {header[0]!r}; the fields seem to be separated by {other!r}, expected "
+            f"{separator!r} (pandas.read_csv(path, sep={other!r}).to_csv(new, index=False) converts it)"
         )
     seen = set()
     for i, name in enumerate(header, 1):
         if not name:
             raise FileFormatError(
                 f"{where}: column {i} of {len(header)} has no name in the header; name it, or remove it "
-                "(pandas writes its row numbers so: use to_csv(path, index=False))"
+                "(if pandas wrote its row numbers there: use to_csv(path, index=False))"
             )
         if name in seen:
-            raise FileFormatError(f"{where}: column {i} has the name {name!r} of another one; rename or remove one")
+            raise FileFormatError(f"{where}: column {i} has the same name as another column, {name!r}; rename one")
         seen.add(name)
 
 
@@ -222,20 +222,20 @@ def _first_line_not_utf8(handle: BinaryIO) -> int:
     return number
 
 
-def _check_not_numbers(column: NDArray[np.object_], where: str) -> None:
-    """Catch columns of numbers in which stray characters made text of everything."""
+def _check_text_column(column: NDArray[np.object_], where: str) -> None:
+    """Detect columns of numbers that were read as text because of stray characters."""
     present = [(row, value) for row, value in enumerate(column) if value is not None]
     other = [(row, value) for row, value in present if not _is_number(value)]
     if not other:
         row, value = present[0]
         raise DataError(
-            f"{where} holds numbers in an odd form, such as {value!r} in row {row} (counted from 0); "
+            f"{where} holds numbers in an unusual format, such as {value!r} in row {row} (counted from 0); "
             "remove spaces, plus signs and underscores, or read it as text: read_table(path, text=[name])"
         )
     if 2 * len(other) < len(present):
         row, value = other[0]
         logger.warning(
-            "%s is taken as text: row %d (counted from 0) holds %r, though most values are numbers", where, row, value
+            "%s is read as text: row %d (counted from 0) holds %r, although most values are numbers", where, row, value
         )
 
 
@@ -248,14 +248,14 @@ def _is_number(value: str) -> bool:
 
 
 def check_column(name: str | int | None, columns: Collection[str], where: str) -> str:
-    """Return the name of the target column, or say which there are.
+    """Return the name of the target column, or raise an error that lists the columns.
 
     Raises
     ------
     DataError
-        If no name is given.
+        If `name` is None.
     UnknownNameError
-        If there is no such column.
+        If the column does not exist.
 
     Examples
     --------
@@ -265,7 +265,7 @@ def check_column(name: str | int | None, columns: Collection[str], where: str) -
     backends.errors.UnknownNameError: unknown column of 'houses.csv' 'prize'; did you mean 'price'? Valid: price, size
     """
     if name is None:
-        raise DataError(f"{where}: which column is the target? Name one (target=..., --target): {', '.join(columns)}")
+        raise DataError(f"{where}: no target column is given; choose one (target=..., --target): {', '.join(columns)}")
     if name not in columns:
         raise UnknownNameError.among(f"column of {where}", name, columns)
     return str(name)

@@ -1,4 +1,4 @@
-"""Toy sets: small, drawn from a seed, and hard for a model without a hidden layer."""
+"""Toy data sets: small, generated from a seed, and hard for a model without a hidden layer."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mlp.data.dataset import Dataset
 
 
 def toy(name: str, *, n: int = 400, noise: float = 0.1, seed: int = 0) -> Dataset:
-    """Draw a toy set, without a test part.
+    """Generate a toy data set, without a test part.
 
-    Two classes over two inputs, in turn from row to row: ``xor`` (the corners of the unit square, a class for each
-    diagonal), ``moons`` (two interleaved half circles), ``circles`` (of radius 1 and 0.5), ``spirals`` (two, of one
-    and a half turns).  Regression over one input: ``sine`` (sin x for x from -pi to pi).
+    Two inputs and two classes, which alternate from row to row: ``xor`` (the corners of the unit square, one class per
+    diagonal), ``moons`` (two interleaved half circles), ``circles`` (radius 1 and 0.5), ``spirals`` (two spirals of
+    one and a half turns).  Regression with one input: ``sine`` (sin x for x from -pi to pi).
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def toy(name: str, *, n: int = 400, noise: float = 0.1, seed: int = 0) -> Datase
     n : int
         Number of rows.
     noise : float
-        Standard deviation of the normal noise that is added to the inputs, for ``sine`` to the target.
+        Standard deviation of the normal noise that is added to the inputs (for ``sine``: to the target).
     seed : int
         Seed of the noise, 0 or more.
 
@@ -38,7 +38,7 @@ def toy(name: str, *, n: int = 400, noise: float = 0.1, seed: int = 0) -> Datase
     Raises
     ------
     UnknownNameError
-        If there is no such set.
+        If `name` is unknown.
     ConfigurationError
         If `n` is less than 2, or `noise` or `seed` is negative.
 
@@ -52,14 +52,14 @@ def toy(name: str, *, n: int = 400, noise: float = 0.1, seed: int = 0) -> Datase
         raise UnknownNameError.among("toy set", name, TOY_NAMES)
     if n < 2 or not 0 <= noise < np.inf or seed < 0:
         raise ConfigurationError(
-            f"n={n}, noise={noise}, seed={seed}: expected n of 2 or more, noise and seed not below 0"
+            f"n={n}, noise={noise}, seed={seed}: expected n of 2 or more, and noise and seed of 0 or more"
         )
     generator = np.random.Generator(np.random.Philox(seed))
     if name == "sine":
         x = np.linspace(-np.pi, np.pi, n)
         return Dataset(name, x[:, np.newaxis], np.sin(x) + noise * generator.standard_normal(n), task="regression")
     y = np.arange(n) % 2
-    # where along its curve each row lies: 0 to 1 within each class
+    # position of each row along the curve of its class, from 0 to 1
     position = np.arange(n) // 2 / max(1, (n - 1) // 2)
     points = np.column_stack(_SHAPES[name](position, y))
     return Dataset(name, points + noise * generator.standard_normal((n, 2)), y.astype(np.int64), classes=(0, 1))

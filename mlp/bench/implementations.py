@@ -1,4 +1,4 @@
-"""Who is measured: every usable backend of ours, and the peers that are installed; and who is missing, and why."""
+"""The implementations to measure: our usable backends and the installed peers; and the reasons for missing ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from mlp._backends import UnknownNameError, available, get_backend, status
-from mlp.bench import peers as others
+from mlp.bench import peers as peer_functions
 from mlp.bench.cases import Case
 from mlp.bench.peers import Epoch
 from mlp.model import MLP
@@ -25,21 +25,22 @@ Limit = Callable[[int], contextlib.AbstractContextManager[object]]
 
 
 @dataclass(frozen=True)
-class Contestant:
-    """One who takes part.
+class Implementation:
+    """A backend or peer that can train a `Case`.
 
     Attributes
     ----------
     name : str
-    prepare : function of a case, X and y
-        Gives the function that trains for one epoch and returns its mean loss.
+    prepare : callable (case, X, y)
+        Returns a function that trains for one epoch and returns its mean loss.
     ours : bool
-        Whether it is a backend of ours, and not a peer.
+        True for our backends, False for peers.
     device : str
-    limit_threads : function of a number, optional
-        A context in which it uses so many threads; it is then given the number that suits it best.
-    most_weights : float
-        Larger networks would take it minutes.
+    limit_threads : callable (number), optional
+        Returns a context manager that sets the number of threads.  One thread and all threads are tried, and the
+        faster one is used.
+    max_parameters : float
+        Larger networks are skipped, because they would take minutes.
     """
 
     name: str
@@ -47,64 +48,64 @@ class Contestant:
     ours: bool = False
     device: str = "cpu"
     limit_threads: Limit | None = None
-    most_weights: float = math.inf
+    max_parameters: float = math.inf
 
 
 @dataclass(frozen=True)
-class Field:
-    """The contestants, and those who could not come.
+class Selection:
+    """The implementations to measure, and those that are not available.
 
     Attributes
     ----------
-    contestants : list of Contestant
+    implementations : list of Implementation
     missing : dict
-        By name the reason.
+        Reason by name.
     """
 
-    contestants: list[Contestant]
+    implementations: list[Implementation]
     missing: dict[str, str] = field(default_factory=dict)
 
 
-def find_contestants(backends: Sequence[str] | None = None, peers: Sequence[str] | None = None) -> Field:
-    """Those who can take part on this machine.
+def find_implementations(backends: Sequence[str] | None = None, peers: Sequence[str] | None = None) -> Selection:
+    """Find the implementations that can be used on this machine.
 
     Parameters
     ----------
     backends : sequence of str, optional
-        Of ours; default: all that can be used.
+        Names of our backends; default: all usable ones.
     peers : sequence of str, optional
-        Names as in `PEERS`; default: all.
+        Names in `PEERS`; default: all.
 
     Raises
     ------
     BackendUnavailableError, UnknownNameError
-        If a backend was named that cannot be used, or a peer that nobody knows.
+        If a requested backend cannot be used, or a requested peer is unknown.
 
     Examples
     --------
-    >>> [contestant.name for contestant in find_contestants(["numpy"], []).contestants]
+    >>> [implementation.name for implementation in find_implementations(["numpy"], []).implementations]
     ['mlp numpy']
     """
     missing: dict[str, str] = {}
     if backends is None:
         backends = available()
-        missing |= {f"mlp {name}": found.reason for name, found in status().items() if not found.usable}
-    contestants = [ours(name) for name in backends]
+        missing |= {f"mlp {name}": backend.reason for name, backend in status().items() if not backend.usable}
+    implementations = [our_backend(name) for name in backends]
     for name in PEERS if peers is None else peers:
         if name not in PEERS:
             raise UnknownNameError.among("peer", name, PEERS)
-        contestant, reason = PEERS[name], _why_missing(name)
+        implementation, reason = PEERS[name], _why_missing(name)
         if reason:
             missing[name] = reason
         elif name == "JAX":
-            contestants.append(replace(contestant, device=_jax_device()))
+            implementations.append(replace(implementation, device=_jax_device()))
         else:
-            contestants.append(contestant)
-    return Field(contestants, missing)
+            implementations.append(implementation)
+    return Selection(implementations, missing)
 
 
-def ours(backend: str) -> Contestant:
-    """`mlp.MLP` on a backend's first device, by the loop that `MLP.fit` runs once it has checked its arguments."""
+def our_backend(backend: str) -> Implementation:
+    """`mlp.MLP` on the first device of a backend, with the training loop of `MLP.fit` after its argument checks."""
     device = get_backend(backend).device
 
     def prepare(case: Case, X: NDArray[Any], y: NDArray[Any]) -> Epoch:
@@ -119,7 +120,7 @@ def ours(backend: str) -> Contestant:
 
         return epoch
 
-    return Contestant(f"mlp {backend}", prepare, ours=True, device=device)
+    return Implementation(f"mlp {backend}", prepare, ours=True, device=device)
 
 
 @contextlib.contextmanager
@@ -130,8 +131,8 @@ def _blas_threads(number: int) -> Iterator[None]:
 
 @cache
 def _blas() -> Any:
-    """The BLAS libraries that NumPy and SciPy loaded; to look for them takes milliseconds, so it is done once."""
-    import scipy.linalg  # noqa: F401 - scikit-learn's products may go through SciPy's own BLAS
+    """The BLAS libraries of NumPy and SciPy; cached, because the search takes milliseconds."""
+    import scipy.linalg  # noqa: F401 - scikit-learn may use the BLAS of SciPy
     import threadpoolctl
 
     return threadpoolctl.ThreadpoolController().select(user_api="blas")
@@ -155,27 +156,27 @@ def _jax_device() -> str:
     return "cpu" if jax.default_backend() == "cpu" else "cuda:0"
 
 
-PEERS: dict[str, Contestant] = {
-    contestant.name: contestant
-    for contestant in (
-        Contestant("NumPy by hand", others.numpy_by_hand, limit_threads=_blas_threads),
-        Contestant("PyTorch", others.torch_eager, limit_threads=_torch_threads),
-        Contestant("torch.compile", others.torch_compiled, limit_threads=_torch_threads),
-        Contestant("JAX", others.jax_scan),
-        Contestant("scikit-learn", others.scikit_learn, limit_threads=_blas_threads),
-        Contestant("Nielsen", others.nielsen, limit_threads=_blas_threads, most_weights=50_000),
-        Contestant("PyTorch CUDA", others.torch_cuda, device="cuda:0"),
-        Contestant("PyTorch CUDA graph", others.torch_cuda_graph, device="cuda:0"),
+PEERS: dict[str, Implementation] = {
+    implementation.name: implementation
+    for implementation in (
+        Implementation("NumPy by hand", peer_functions.numpy_by_hand, limit_threads=_blas_threads),
+        Implementation("PyTorch", peer_functions.torch_eager, limit_threads=_torch_threads),
+        Implementation("torch.compile", peer_functions.torch_compiled, limit_threads=_torch_threads),
+        Implementation("JAX", peer_functions.jax_scan),
+        Implementation("scikit-learn", peer_functions.scikit_learn, limit_threads=_blas_threads),
+        Implementation("Nielsen", peer_functions.nielsen, limit_threads=_blas_threads, max_parameters=50_000),
+        Implementation("PyTorch CUDA", peer_functions.torch_cuda, device="cuda:0"),
+        Implementation("PyTorch CUDA graph", peer_functions.torch_cuda_graph, device="cuda:0"),
     )
 }
-"""Every peer by name."""
+"""All peers by name."""
 
 _NEEDS = {"PyTorch": "torch", "PyTorch CUDA": "torch", "PyTorch CUDA graph": "torch", "torch.compile": "torch"}
 _NEEDS |= {"JAX": "jax", "scikit-learn": "sklearn.neural_network"}
 
 
 def _why_missing(name: str) -> str:
-    """Why a peer cannot take part; empty where it can.  What it needs is imported here, outside all measurements."""
+    """Return why a peer is not available, or "".  Its library is imported here, before the measurement."""
     package = _NEEDS.get(name, "numpy")
     try:
         library = importlib.import_module(package)
