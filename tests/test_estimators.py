@@ -610,13 +610,17 @@ def test_weights_can_be_assigned(backend):
         ({"activation": ["step"]}, mlp.NotDifferentiableError, "nothing can be learnt through it"),
         ({"activation": "softmax"}, ValueError, "The 'activation' parameter of MLPClassifier must be"),
         ({"solver": "adm"}, ValueError, "The 'solver' parameter of MLPClassifier must be"),
-        ({"solver": "adamw", "learning_rate": "adaptive"}, mlp.ConfigurationError, "belongs to solver='sgd'"),
+        ({"solver": "adamw", "learning_rate": "adaptive"}, mlp.ConfigurationError, "works only with solver='sgd'"),
         (
             {"solver": mlp.AdamW(0.1), "learning_rate": Cosine(0.1)},
             mlp.ConfigurationError,
             r"solver=mlp.AdamW\(Cosine",
         ),
-        ({"solver": mlp.GradientDescent(0.1), "batch_size": 10}, mlp.ConfigurationError, "takes all 400 rows at once"),
+        (
+            {"solver": mlp.GradientDescent(0.1), "batch_size": 10},
+            mlp.ConfigurationError,
+            "uses all 400 rows in each step",
+        ),
         ({"restore_best": True}, mlp.ConfigurationError, "there is no validation set"),
         ({"hidden_layer_sizes": (10, 0)}, ValueError, "hidden_layer_sizes must be > 0, got"),
         ({"callbacks": [3]}, mlp.ConfigurationError, "a callback is a mlp.Callback"),
@@ -636,7 +640,7 @@ def test_bad_parameters(parameters, error, text):
     [
         ({"X_val": X_new}, "X_val and y_val together"),
         ({"sample_weight_val": y_new}, "X_val and y_val together"),
-        ({"X_val": X_new, "y_val": y_new + 10}, "classes that y has not"),
+        ({"X_val": X_new, "y_val": y_new + 10}, "classes that y does not"),
         ({"X_val": X_new[:, :5], "y_val": y_new}, "expecting 64 features"),
         ({"sample_weight": np.ones(3)}, "inconsistent numbers of samples|sample_weight.shape"),
     ],
@@ -648,19 +652,19 @@ def test_bad_data(how, text):
 
 
 def test_bad_data_of_other_kinds():
-    with pytest.raises(mlp.DataError, match="counts: zero or more"):
+    with pytest.raises(mlp.DataError, match="counts: targets of zero or more"):
         MLPRegressor(loss="poisson").fit(X, y - 5.0)
-    with pytest.raises(mlp.DtypeError, match="a regressor learns numbers"):
+    with pytest.raises(mlp.DtypeError, match="a regressor needs numeric targets"):
         MLPRegressor().fit(X, y.astype(str))
     with pytest.raises(mlp.ConfigurationError, match="fixed function of all rows, without a validation set"):
         MLPRegressor(solver="lbfgs").fit(X, y, X_val=X_new, y_val=y_new)
-    with pytest.raises(mlp.ConfigurationError, match="partial_fit sees a part"):
+    with pytest.raises(mlp.ConfigurationError, match="partial_fit sees only a part"):
         MLPClassifier(class_weight="balanced").partial_fit(X, y, classes=np.arange(10))
     with pytest.raises(AttributeError) as refused:
         MLPClassifier(solver="lbfgs").partial_fit(X, y)
     assert "lbfgs is not stochastic" in str(refused.value.__cause__)
     model = MLPClassifier(**SMALL, warm_start=True).fit(X, y)
-    with pytest.raises(mlp.ShapeError, match=r"coefs_\[0\] \(64, 16\).*must be.*\(64, 20\)"):
+    with pytest.raises(mlp.ShapeError, match=r"coefs_\[0\] \(64, 16\).*must have shapes.*\(64, 20\)"):
         model.set_params(hidden_layer_sizes=20).fit(X, y)
 
 
