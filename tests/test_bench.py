@@ -1,4 +1,4 @@
-"""The benchmarks: what is measured, what follows from it, and what the command says."""
+"""The benchmarks: cases, measurement, comparison of results, and the command."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def run(*arguments: object, status: int = 0) -> Result:
     return result
 
 
-def made_up(**seconds: list[float]) -> Report:
-    """A report of one case in which a name that begins with mlp is ours."""
+def make_report(**seconds: list[float]) -> Report:
+    """A report of one case; names that begin with mlp are this library's contestants."""
     entries = [Entry(name.replace("_", " "), name.startswith("mlp"), "cpu", seconds=s) for name, s in seconds.items()]
     return Report([CaseResult(TINY, entries)], roofs={"cpu": Roof(100.0, 20.0)})
 
 
-# -- what is trained -------------------------------------------------------------------------------
+# -- cases -----------------------------------------------------------------------------------------
 
 
 def test_work_of_a_row_is_two_products_of_the_first_layer_and_three_of_the_others():
@@ -48,7 +48,7 @@ def test_an_epoch_has_whole_batches_and_large_networks_get_fewer():
 
 
 @pytest.mark.parametrize(
-    ("net", "size", "optimizer", "told"),
+    ("net", "size", "optimizer", "text"),
     [
         ("784", 1, "sgd", "784-30-10"),
         ("784-x-10", 1, "sgd", "784-30-10"),
@@ -58,12 +58,12 @@ def test_an_epoch_has_whole_batches_and_large_networks_get_fewer():
         ("8-3", 1, "adm", "did you mean 'adam'"),
     ],
 )
-def test_a_case_that_cannot_be_is_refused(net, size, optimizer, told):
-    with pytest.raises(mlp.MLPError, match=told):
+def test_a_case_that_cannot_be_is_refused(net, size, optimizer, text):
+    with pytest.raises(mlp.MLPError, match=text):
         Case(net, size, optimizer)
 
 
-# -- who takes part --------------------------------------------------------------------------------
+# -- contestants -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -71,7 +71,7 @@ def test_a_case_that_cannot_be_is_refused(net, size, optimizer, told):
 def test_every_contestant_does_the_same_work(optimizer, size):
     case = Case("20-16-8-5", size, optimizer, max_rows=10 * size)
     X, y = case.data()
-    field = find_contestants(peers=[name for name in PEERS if name != "torch.compile"])  # which takes many seconds
+    field = find_contestants(peers=[name for name in PEERS if name != "torch.compile"])  # takes many seconds
     losses = {}
     for contestant in field.contestants:
         epoch = contestant.prepare(case, X, y)
@@ -101,14 +101,14 @@ def test_a_peer_that_nobody_knows_is_refused():
 
 
 def test_the_help_names_every_peer():
-    told = " ".join(run("--help").stdout.split())
-    assert all(name in told for name in PEERS)
+    text = " ".join(run("--help").stdout.split())
+    assert all(name in text for name in PEERS)
 
 
-# -- the measurement -------------------------------------------------------------------------------
+# -- measurement -----------------------------------------------------------------------------------
 
 
-def _says(loss, name):
+def constant_contestant(loss, name):
     return Contestant(name, lambda case, X, y: lambda: loss)
 
 
@@ -129,12 +129,20 @@ def test_contestants_take_turns_and_each_has_every_round():
 
 
 def test_other_work_and_failures_are_told_and_get_no_ratio():
-    def broken(case, X, y):
+    def failing(case, X, y):
         raise RuntimeError("no compiler\nin the path")
 
     ours = find_contestants(["numpy"], []).contestants
-    wide = Contestant("wide", broken, most_weights=1)
-    field = Field([*ours, _says(9.0, "off"), _says(float("nan"), "lost"), Contestant("broken", broken), wide])
+    wide = Contestant("wide", failing, most_weights=1)
+    field = Field(
+        [
+            *ours,
+            constant_contestant(9.0, "off"),
+            constant_contestant(float("nan"), "lost"),
+            Contestant("broken", failing),
+            wide,
+        ]
+    )
     result = measure([TINY], field, rounds=2, matrix=64).results[0]
     _, off, lost, failed, left_out = result.entries
     assert off.note.startswith("other work: loss 9 in epoch 1, not 1.")
@@ -144,27 +152,27 @@ def test_other_work_and_failures_are_told_and_get_no_ratio():
     assert result.best_peer() is None
     assert result.ratio(off) is None
     assert not failed.seconds
-    told = notes(Report([result]))
-    assert any(line.startswith("broken failed") for line in told)
+    text = notes(Report([result]))
+    assert any(line.startswith("broken failed") for line in text)
 
 
 def test_a_failure_of_ours_is_an_error():
-    def broken(case, X, y):
+    def failing(case, X, y):
         raise RuntimeError("ours")
 
     with pytest.raises(RuntimeError, match="ours"):
-        measure([TINY], Field([Contestant("mlp new", broken, ours=True)]), rounds=2, matrix=64)
+        measure([TINY], Field([Contestant("mlp new", failing, ours=True)]), rounds=2, matrix=64)
 
 
-# -- what follows from it --------------------------------------------------------------------------
+# -- comparing results -----------------------------------------------------------------------------
 
 
 def test_figures_follow_from_the_seconds():
-    report = made_up(mlp_numba=[1.0, 1.0, 2.0], quick=[3.0, 3.0, 6.0], slow=[9.0, 9.0, 9.0])
+    report = make_report(mlp_numba=[1.0, 1.0, 2.0], quick=[3.0, 3.0, 6.0], slow=[9.0, 9.0, 9.0])
     result = report.results[0]
     ours, quick, _ = result.entries
     assert result.best_peer() is quick
-    assert result.ratio(ours) == Figure(3.0, 0.0)  # in each round three times as fast, whatever the machine did
+    assert result.ratio(ours) == Figure(3.0, 0.0)  # three times as fast in each round
     assert result.samples_per_second(ours).median == TINY.rows
     assert result.microseconds_per_step(ours) == pytest.approx(1e6 / TINY.steps)
     assert result.gflops(ours) == pytest.approx(TINY.rows * TINY.flops / 1e9)
@@ -172,7 +180,7 @@ def test_figures_follow_from_the_seconds():
 
 
 def test_a_report_survives_its_file(tmp_path):
-    report = made_up(mlp_numba=[1.0, 2.0], peer=[3.0, 3.0])
+    report = make_report(mlp_numba=[1.0, 2.0], peer=[3.0, 3.0])
     report.missing["JAX"] = "jax is not installed"
     report.about |= {"recorded": "2026-01-01", "machine": {"cpu": "a"}}
     report.save(tmp_path / "now.json")
@@ -191,28 +199,28 @@ def test_another_file_is_told_apart(tmp_path, text):
 
 
 def test_slower_beyond_the_noise_is_worse():
-    old = made_up(mlp_numba=[1.0, 1.0, 1.0], peer=[3.0, 3.1, 2.9])
-    (steady,), _ = compare(old, made_up(mlp_numba=[2.0, 2.0, 2.0], peer=[5.9, 6.0, 6.1]))
-    assert not steady.worse  # all of the machine was slower
-    (worse,), _ = compare(old, made_up(mlp_numba=[1.5, 1.5, 1.5], peer=[3.0, 3.1, 2.9]))
+    old = make_report(mlp_numba=[1.0, 1.0, 1.0], peer=[3.0, 3.1, 2.9])
+    (steady,), _ = compare(old, make_report(mlp_numba=[2.0, 2.0, 2.0], peer=[5.9, 6.0, 6.1]))
+    assert not steady.worse  # the machine was slower for all contestants
+    (worse,), _ = compare(old, make_report(mlp_numba=[1.5, 1.5, 1.5], peer=[3.0, 3.1, 2.9]))
     assert worse.worse
     assert "mlp numba was 3.00" in str(worse)
-    (noisy,), _ = compare(old, made_up(mlp_numba=[0.5, 1.5, 3.0], peer=[3.0, 3.1, 2.9]))
-    assert not noisy.worse  # slower, but nobody can tell
+    (noisy,), _ = compare(old, make_report(mlp_numba=[0.5, 1.5, 3.0], peer=[3.0, 3.1, 2.9]))
+    assert not noisy.worse  # slower, but within the noise
 
 
 def test_ratios_are_compared_over_the_peers_of_both_runs():
-    old = made_up(mlp_numba=[1.0, 1.0], peer=[3.0, 3.0])
-    new = made_up(mlp_numba=[1.0, 1.0], peer=[3.0, 3.0], newcomer=[0.5, 0.5])
+    old = make_report(mlp_numba=[1.0, 1.0], peer=[3.0, 3.0])
+    new = make_report(mlp_numba=[1.0, 1.0], peer=[3.0, 3.0], newcomer=[0.5, 0.5])
     (change,), left_out = compare(old, new)
     assert (change.peer, change.worse, left_out) == ("peer", False, [])
-    changes, left_out = compare(old, made_up(mlp_numba=[1.0, 1.0], newcomer=[0.5, 0.5]))
+    changes, left_out = compare(old, make_report(mlp_numba=[1.0, 1.0], newcomer=[0.5, 0.5]))
     assert changes == []
     assert "mlp numba" in left_out[0]
 
 
 def test_the_markdown_has_a_row_for_each_case():
-    report = made_up(mlp_numba=[0.5, 0.5], peer=[1.0, 1.0])
+    report = make_report(mlp_numba=[0.5, 0.5], peer=[1.0, 1.0])
     header, line, row = as_markdown(report).splitlines()
     assert header == "| net | batch | mlp numba | peer | ours ÷ best peer |"
     assert line.count("|") == header.count("|") == row.count("|")
@@ -223,7 +231,7 @@ def test_pictures_are_drawn(tmp_path):
     pytest.importorskip("matplotlib")
     from mlp.bench import plots
 
-    report = made_up(mlp_numba=[0.5, 0.6], peer=[1.0, 1.1])
+    report = make_report(mlp_numba=[0.5, 0.6], peer=[1.0, 1.1])
     for draw in (plots.speed, plots.roofline):
         draw(report, tmp_path / "picture.png")
         assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
@@ -251,17 +259,17 @@ def test_json_on_stdout_is_json_and_nothing_else():
 
 def test_compare_fails_with_the_names_of_what_got_slower(tmp_path):
     old, same, worse = tmp_path / "old.json", tmp_path / "same.json", tmp_path / "worse.json"
-    made_up(mlp_numba=[1.0, 1.0], peer=[3.0, 3.0]).save(old)
-    made_up(mlp_numba=[1.0, 1.0], peer=[3.0, 3.0]).save(same)
-    made_up(mlp_numba=[2.0, 2.0], peer=[3.0, 3.0]).save(worse)
+    make_report(mlp_numba=[1.0, 1.0], peer=[3.0, 3.0]).save(old)
+    make_report(mlp_numba=[1.0, 1.0], peer=[3.0, 3.0]).save(same)
+    make_report(mlp_numba=[2.0, 2.0], peer=[3.0, 3.0]).save(worse)
     assert "1 of 1 ratios held" in run("--from", same, "--compare", old).stderr
-    told = run("--from", worse, "--compare", old, status=1).stderr
-    assert "slower: 8-4-3, batch 512, sgd: mlp numba was 3.00 ± 0.00 times as fast as peer, now 1.50" in told
+    text = run("--from", worse, "--compare", old, status=1).stderr
+    assert "slower: 8-4-3, batch 512, sgd: mlp numba was 3.00 ± 0.00 times as fast as peer, now 1.50" in text
     assert "| 8-4-3 | 512 |" in run("--from", old, "--markdown").stdout
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "told"),
+    ("arguments", "status", "text"),
     [
         (["--nets", "10"], 1, "784-30-10"),
         (["--batch-sizes", "many"], 2, "whole numbers"),
@@ -273,7 +281,7 @@ def test_compare_fails_with_the_names_of_what_got_slower(tmp_path):
         (["--compare", "no-such-file.json"], 1, "no-such-file.json"),
     ],
 )
-def test_mistakes_are_told_before_the_work(arguments, status, told, tmp_path, monkeypatch):
+def test_mistakes_are_told_before_the_work(arguments, status, text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert told in run(*arguments, status=status).stderr
+    assert text in run(*arguments, status=status).stderr
     assert list(Path().iterdir()) == []

@@ -1,4 +1,4 @@
-"""The systems of the course notes with the notes' own figures, and each against formulas written out here."""
+"""The systems of the course notes: compared with the figures in the notes, and with formulas written out here."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ def test_a_layer_of_three_neurons(backend):
 # -- perceptron -----------------------------------------------------------------------------------------
 
 
-def learn_by_hand(X, y, *, rate, per_row, epochs):
-    """Weights (w0, w1, ...) after each epoch of the notes' rule, until one makes no mistake, and its mistakes."""
+def reference_perceptron(X, y, *, rate, per_row, epochs):
+    """Apply the notes' rule until an epoch has no mistakes; return weights (w0, w1, ...) and mistakes of each epoch."""
     rows = np.column_stack([np.ones(len(X)), X])
     w, mistakes = np.zeros(rows.shape[1]), []
     for _ in range(epochs):
@@ -115,7 +115,7 @@ def learn_by_hand(X, y, *, rate, per_row, epochs):
 
 @st.composite
 def separable(draw):
-    """Rows with a margin between two classes, and their classes."""
+    """Draw rows of two classes with a margin between them, and their classes."""
     n_inputs, seed = draw(st.integers(1, 4)), draw(st.integers(0, 10_000))
     generator = np.random.default_rng(seed)
     X, w = generator.normal(size=(30, n_inputs)), generator.normal(size=n_inputs + 1)
@@ -136,7 +136,7 @@ def test_separable_rows_are_learnt_within_the_bound(rows, per_row, rate):
     assert sum(learning.mistakes) <= learning.bound < np.inf
     assert "converged" in learning.verdict
     np.testing.assert_array_equal(perceptron.predict(X), y)
-    w, mistakes = learn_by_hand(X, y, rate=rate, per_row=per_row, epochs=20_000)
+    w, mistakes = reference_perceptron(X, y, rate=rate, per_row=per_row, epochs=20_000)
     assert learning.mistakes == mistakes
     np.testing.assert_allclose([perceptron.bias, *perceptron.weights], w, atol=1e-9)
 
@@ -198,7 +198,7 @@ def test_the_sigmoid_descends_the_log_loss(per_row, backend):
     assert learning.bound is None
 
 
-# -- slopes ---------------------------------------------------------------------------------------------
+# -- derivatives ----------------------------------------------------------------------------------------
 
 
 def test_one_hidden_layer_for_all_rows(backend):
@@ -275,7 +275,7 @@ def test_cost_of_one_example_and_the_average_over_all():
     assert classic.average_cost(net.feedforward, examples) == pytest.approx(sum(costs) / 9, rel=1e-14)
 
 
-# -- descents -------------------------------------------------------------------------------------------
+# -- gradient descent------------------------------------------------------------------------------------
 
 
 def test_a_descent_in_one_dimension():

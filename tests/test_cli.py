@@ -1,4 +1,4 @@
-"""The command line, as its users meet it: reports, files, exit codes and complaints."""
+"""The command line: printed reports, files, exit codes and error messages."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def run(*arguments: object, status: int = 0) -> Result:
     return result
 
 
-def fails(*arguments: object) -> str:
-    """The one line on stderr of a command that fails."""
+def run_failing(*arguments: object) -> str:
+    """Run a command that must fail; return its one line on stderr."""
     result = run(*arguments, status=1)
     assert result.stdout == ""
     line = result.stderr.splitlines()[-1]
@@ -162,7 +162,7 @@ def test_ten_epochs_are_five_and_five_more() -> None:
     whole, more = mlp.load("whole/model.safetensors"), mlp.load("more/model.safetensors")
     np.testing.assert_array_equal(more.parameters, whole.parameters)
     assert json.loads(Path("more/config.json").read_text())["parent"] == str(Path("half").resolve())
-    assert "5 epochs behind it" in fails("train", "--resume", "half")
+    assert "5 epochs behind it" in run_failing("train", "--resume", "half")
 
 
 def test_a_cosine_schedule_that_is_over_is_told_of() -> None:
@@ -173,7 +173,7 @@ def test_a_cosine_schedule_that_is_over_is_told_of() -> None:
 def test_a_run_is_never_overwritten() -> None:
     run("train", "moons", "--output-dir", "mine", *QUICK)
     before = {path: path.read_bytes() for path in Path("mine").iterdir()}
-    assert "'mine' is there already" in fails("train", "moons", "--output-dir", "mine", *QUICK)
+    assert "'mine' is there already" in run_failing("train", "moons", "--output-dir", "mine", *QUICK)
     assert {path: path.read_bytes() for path in Path("mine").iterdir()} == before
 
 
@@ -255,7 +255,7 @@ def test_wrong_usage_is_status_2(arguments: tuple[str, ...], message: str) -> No
     ],
 )
 def test_failures_are_status_1_and_one_line(arguments: tuple[str, ...], message: str) -> None:
-    assert message in fails(*arguments)
+    assert message in run_failing(*arguments)
 
 
 def test_divergence_is_told_with_its_place_and_remedy() -> None:
@@ -266,7 +266,7 @@ def test_divergence_is_told_with_its_place_and_remedy() -> None:
 
 @pytest.mark.skipif(mlp._backends.status()["cupy"].usable, reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_an_error_with_the_remedy() -> None:
-    assert "backend 'cupy' cannot be used here" in fails("train", "digits", "--device", "cuda")
+    assert "backend 'cupy' cannot be used here" in run_failing("train", "digits", "--device", "cuda")
 
 
 def test_debug_shows_the_traceback() -> None:
@@ -294,9 +294,9 @@ def test_a_table_is_prepared_as_in_training(houses: str) -> None:
     X = net.preprocessing.transform({"city": np.array(["Oslo", "Atlantis"]), "size": np.array([100.0, np.nan])})
     assert answers == ["prediction", *map(str, net.predict(X))]
     os.rename("run/model.safetensors", "alone.safetensors")
-    assert "which column is the target" in fails("evaluate", "alone.safetensors", houses)
+    assert "which column is the target" in run_failing("evaluate", "alone.safetensors", houses)
     Path("new.csv").write_text("city\nOslo\n")
-    assert "lacks column 'size'" in fails("predict", "alone.safetensors", "new.csv")
+    assert "lacks column 'size'" in run_failing("predict", "alone.safetensors", "new.csv")
 
 
 def test_answers_have_the_names_of_the_classes(spam: str) -> None:
@@ -317,7 +317,7 @@ def test_answers_have_the_names_of_the_classes(spam: str) -> None:
     np.testing.assert_allclose(np.load("chances.npy").sum(axis=1), 1, rtol=1e-6)
 
     Path("other.csv").write_text("length,kind\n0.5,spam\n0.1,eggs\n")
-    assert "row 1 (counted from 0) is 'eggs'; the model's classes are 'ham', 'spam'" in fails(
+    assert "row 1 (counted from 0) is 'eggs'; the model's classes are 'ham', 'spam'" in run_failing(
         "evaluate", "run", "other.csv"
     )
 
@@ -369,7 +369,7 @@ def test_arrays_with_and_without_answers() -> None:
     assert len(from_npz.splitlines()) == 61
     assert run("predict", "run", "inputs.npy").stdout == from_npz
     assert run("predict", "run", "both.npy", "--target", "3").stdout == from_npz
-    assert "the matrix has 4 columns, the training data had 3" in fails("predict", "run", "both.npy")
+    assert "the matrix has 4 columns, the training data had 3" in run_failing("predict", "run", "both.npy")
     assert "both.npz, test part, 12 rows" in run("evaluate", "run", "both.npz").stdout
     assert "both.npy, all, 60 rows" in run("evaluate", "run", "both.npy", "--target", "3", "--part", "all").stdout
 

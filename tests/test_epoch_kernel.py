@@ -1,4 +1,4 @@
-"""The Numba backend's epoch kernel: the numbers of the readable loop, for every plan and any number of threads."""
+"""The epoch kernel of the Numba backend: same results as the portable loop, for every plan and thread count."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ PAIRS = [f"{output}+{loss}" for output in formulas.ACTIVATIONS for loss in formu
 
 @dataclass(frozen=True)
 class Case:
-    """An epoch to train, and its data in float64."""
+    """The plan of an epoch, and its data in float64."""
 
     plan: EpochPlan
     X: np.ndarray
@@ -105,7 +105,7 @@ def make(
     weight = None
     if weighted:
         weight = rng.random(n + 3)
-        weight[plan.order[batch_size : 2 * batch_size]] = 0  # a batch that must change nothing
+        weight[plan.order[batch_size : 2 * batch_size]] = 0  # a batch without weight, which must change nothing
     params = 0.1 * rng.normal(size=layout.n_parameters)
     for W, _ in layout.layers(params):
         W *= 10 / np.sqrt(len(W))
@@ -119,7 +119,7 @@ def assert_same(found, expected, tolerance):
         assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(np.abs(b).max(initial=0), 1))
 
 
-# -- the numbers of the loop -----------------------------------------------------------------------------
+# -- same results as the loop ----------------------------------------------------------------------------
 
 bounds = st.sampled_from([None, None, 0.01, 1.0])
 
@@ -209,7 +209,7 @@ def test_softmax_regression():
 
 
 @pytest.fixture
-def any_work_is_shared(monkeypatch):
+def always_use_threads(monkeypatch):
     monkeypatch.setattr(panels, "THREAD_WORK", 0)
     yield
     threads.set_num_threads(None)
@@ -218,7 +218,7 @@ def any_work_is_shared(monkeypatch):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("sizes", [[12, 10, 3], [100, 30, 10], [100, 130, 140, 10]])
 @pytest.mark.parametrize("batch_size", [5, 16, 100])
-def test_bits_do_not_depend_on_threads(any_work_is_shared, sizes, batch_size, dtype):
+def test_bits_do_not_depend_on_threads(always_use_threads, sizes, batch_size, dtype):
     options = {"clip_norm": 0.1} if batch_size == 16 else {}
     case = make(sizes, "gelu", rule=RULES[1], n=210, batch_size=batch_size, dropout=0.2, l2=0.01, **options)
     results = []
@@ -232,7 +232,7 @@ def test_bits_do_not_depend_on_threads(any_work_is_shared, sizes, batch_size, dt
 
 @pytest.mark.parametrize("batch_size", [16, 100])
 @pytest.mark.parametrize("sizes", [[100, 30, 10], [100, 130, 140, 10]])
-def test_bits_do_not_depend_on_the_division(any_work_is_shared, monkeypatch, sizes, batch_size):
+def test_bits_do_not_depend_on_the_division(always_use_threads, monkeypatch, sizes, batch_size):
     case = make(sizes, rule=RULES[1], n=210, batch_size=batch_size, dropout=0.2)
     results = []
     for least in (1, SHARED_WEIGHTS, 10**9):
@@ -243,7 +243,7 @@ def test_bits_do_not_depend_on_the_division(any_work_is_shared, monkeypatch, siz
             assert_array_equal(a, b)
 
 
-def test_calls_from_several_threads(any_work_is_shared):
+def test_calls_from_several_threads(always_use_threads):
     case = make([60, 100, 10], n=500)
     expected = case.train()
     with ThreadPoolExecutor(3) as pool:
@@ -251,7 +251,7 @@ def test_calls_from_several_threads(any_work_is_shared):
             assert_array_equal(found[2], expected[2])
 
 
-def test_call_from_within_a_task(any_work_is_shared):
+def test_call_from_within_a_task(always_use_threads):
     case = make([60, 100, 10])
     expected, found = case.train(), []
     threads.run(lambda part: found.append(case.train()), 2)
@@ -261,12 +261,12 @@ def test_call_from_within_a_task(any_work_is_shared):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_after_a_fork(any_work_is_shared):
+def test_after_a_fork(always_use_threads):
     case = make([60, 100, 10])
     expected = case.train()
     child = os.fork()
     if not child:
-        signal.alarm(60)  # a child that hangs must not hang the tests
+        signal.alarm(60)  # a child process that hangs must not block the tests
         os._exit(0 if np.array_equal(case.train()[2], expected[2]) else 1)
     assert os.waitpid(child, 0)[1] == 0
 
@@ -332,18 +332,18 @@ def test_a_batch_without_weight_changes_nothing():
     assert both[0][1] > 0  # the penalty
 
 
-# -- the end before the end ------------------------------------------------------------------------------
+# -- early ends of an epoch -------------------------------------------------------------------------------
 
 
 def after(case, batches):
-    """The case's parameters after so many batches."""
+    """The parameters of the case after this number of batches."""
     plan = case.plan
     part = {"order": plan.order[: batches * plan.batch_size], "l2": plan.l2[:batches]}
     return case.train(**part, learning_rates=plan.learning_rates[:batches])[2]
 
 
 @pytest.mark.parametrize("sizes", [[12, 10, 3], [64, 80, 66, 3]], ids=["by rows", "by panels"])
-def test_stop_after_the_batch(any_work_is_shared, sizes):
+def test_stop_after_the_batch(always_use_threads, sizes):
     case = make(sizes, n=8 * 20000, batch_size=8, rate=1e-4)
     control = Control()
 
@@ -370,7 +370,7 @@ def test_stop_before_the_first_batch():
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals work otherwise there")
-def test_ctrl_c(any_work_is_shared):
+def test_ctrl_c(always_use_threads):
     case, control = make([64, 80, 66, 3], n=8 * 20000, batch_size=8, rate=1e-4), Control()
     params, state = case.params.copy(), case.state.copy()
 
@@ -409,7 +409,7 @@ def test_progress():
     assert control.batches_done == len(case.plan.batches)
 
 
-# -- what is not for the kernel --------------------------------------------------------------------------
+# -- plans that the loop trains --------------------------------------------------------------------------
 
 
 def test_the_loop_takes_over(caplog):

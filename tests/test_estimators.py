@@ -1,4 +1,4 @@
-"""`MLPClassifier` and `MLPRegressor` among scikit-learn's tools, and what ours have beyond scikit-learn's."""
+"""`MLPClassifier` and `MLPRegressor` with scikit-learn's tools, and their additional parameters."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def same_weights(a, b):
     return all(np.array_equal(W, V) for W, V in zip(a.coefs_ + a.intercepts_, b.coefs_ + b.intercepts_, strict=True))
 
 
-# -- the ecosystem -----------------------------------------------------------------------------------
+# -- tools of scikit-learn ---------------------------------------------------------------------------
 
 
 def test_parameters_come_first_and_are_scikit_learns():
@@ -84,7 +84,7 @@ def test_grid_search_gives_scikit_learns_scores_in_two_processes(backend):
     assert found[1].best_params_ == found[0].best_params_
 
 
-def threads_of_a_worker(_):
+def worker_thread_count(_):
     from backends.numba_backend import threads
 
     return threads.get_num_threads()
@@ -95,7 +95,7 @@ def test_workers_share_the_processors(monkeypatch):
     monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
     cores = joblib.cpu_count()
     with joblib.parallel_config("loky", n_jobs=2):
-        assert joblib.Parallel()(joblib.delayed(threads_of_a_worker)(i) for i in range(2)) == [max(cores // 2, 1)] * 2
+        assert joblib.Parallel()(joblib.delayed(worker_thread_count)(i) for i in range(2)) == [max(cores // 2, 1)] * 2
 
 
 def test_results_do_not_depend_on_threads():
@@ -124,7 +124,7 @@ def test_clone_keeps_parameters_and_forgets_the_fit():
 def test_pickled_by_joblib_it_predicts_and_learns_on(solver, backend, tmp_path):
     model = MLPClassifier(**SMALL | {"solver": solver, "backend": backend}).fit(X, y)
     joblib.dump(model, tmp_path / "model.joblib")
-    for mode in (None, "r"):  # "r": arrays are read-only maps of the file
+    for mode in (None, "r"):  # "r": arrays are read-only and mapped from the file
         loaded = joblib.load(tmp_path / "model.joblib", mmap_mode=mode)
         np.testing.assert_array_equal(loaded.predict_proba(X_new), model.predict_proba(X_new))
         if solver != "lbfgs":
@@ -165,7 +165,7 @@ def test_data_frames(library):
     expected = MLPClassifier(**SMALL).fit(iris.data, iris.target)
     np.testing.assert_array_equal(model.predict_proba(frame), expected.predict_proba(iris.data))
     if not hasattr(reference.MLPClassifier(max_iter=1).fit(frame, iris.target), "feature_names_in_"):
-        return  # scikit-learn 1.7 does not read the names of every library
+        return  # scikit-learn 1.7 does not read the column names of every library
     assert list(model.feature_names_in_) == iris.feature_names
     frame.columns = [name.upper() for name in iris.feature_names]
     with pytest.raises(ValueError, match="feature names"):
@@ -210,11 +210,11 @@ def test_sample_weight_is_routed():
     assert routed["test_score"].min() > 0.8
 
 
-# -- other libraries' arrays --------------------------------------------------------------------------
+# -- arrays of other libraries-------------------------------------------------------------------------
 
 
 class OnlyArray:
-    """An array that only knows ``__array__``."""
+    """An array that supports only ``__array__``."""
 
     def __init__(self, values):
         self.values = values
@@ -228,7 +228,7 @@ class OnlyArray:
 
 
 class OnlyDLPack:
-    """An array that only knows DLPack."""
+    """An array that supports only DLPack."""
 
     def __init__(self, values):
         self.values = values
@@ -241,7 +241,7 @@ class OnlyDLPack:
 
 
 class OnGPU(OnlyDLPack):
-    """What CuPy's arrays do when scikit-learn would read them: refuse, and offer `get`."""
+    """Like an array of CuPy: it refuses implicit conversion to NumPy, and has `get`."""
 
     __cuda_array_interface__ = {"shape": (), "typestr": "<f8", "data": (0, False), "version": 3}  # noqa: RUF012
 
@@ -274,7 +274,7 @@ def test_tensors():
     np.testing.assert_array_equal(found, expected)
 
 
-# -- what is ours: each has its effect -----------------------------------------------------------------
+# -- additional parameters -----------------------------------------------------------------------------
 
 
 def test_backend_is_as_asked_and_recorded(backend):
@@ -301,7 +301,7 @@ def test_dtype_is_what_is_computed_in(solver, backend):
 def test_dropout_changes_training_alone(backend):
     plain = MLPClassifier(**SMALL, backend=backend).fit(X, y)
     dropped = MLPClassifier(**SMALL, backend=backend, dropout=0.5).fit(X, y)
-    assert dropped.loss_ > 1.2 * plain.loss_  # of a thinned network
+    assert dropped.loss_ > 1.2 * plain.loss_  # the training loss of a network with dropped units
     np.testing.assert_array_equal(dropped.predict_proba(X), dropped.predict_proba(X))
     assert same_weights(dropped, MLPClassifier(**SMALL, backend=backend, dropout=[0.5]).fit(X, y))
 
@@ -592,7 +592,7 @@ def test_weights_can_be_assigned(backend):
     assert np.abs(model.coefs_[1]).max() <= 0.03  # three steps of Adam from zero
 
 
-# -- what is said to what cannot be -------------------------------------------------------------------
+# -- invalid parameters and data ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Several networks in one call: each becomes what its own `fit` makes it."""
+"""Several networks in one call: each gets the same result as from its own `fit`."""
 
 from __future__ import annotations
 

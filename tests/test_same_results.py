@@ -91,7 +91,7 @@ class Case:
             l1=plan.l1,
         )
         rule = oracle.Rule(plan.rule.name, **plan.rule.hyper)
-        rule.step, rule.states = plan.first_step, self._memory()
+        rule.step, rule.states = plan.first_step, self._optimizer_state()
         X = self.X * network.input_scale if self.X.dtype == np.uint8 else self.X
         batches = []
         for start in range(0, len(plan.order), plan.batch_size):
@@ -109,7 +109,7 @@ class Case:
         )
         return np.array(losses), np.concatenate([p.ravel() for p in (*naive.weights, *naive.biases)])
 
-    def _memory(self):
+    def _optimizer_state(self):
         """The state's slots as the oracle keeps them: for each array "v" (velocity, mean) and "s" (squares)."""
         letters = {"velocity": "v", "mean": "v", "squares": "s", "variance": "s"}
         names = [letters[name] for name in self.plan.rule.row.state]
