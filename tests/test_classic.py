@@ -120,8 +120,8 @@ def separable(draw):
     generator = np.random.default_rng(seed)
     X, w = generator.normal(size=(30, n_inputs)), generator.normal(size=n_inputs + 1)
     z = (X @ w[1:] + w[0]) / np.linalg.norm(w)
-    far = abs(z) > draw(st.floats(0.05, 0.5))
-    return X[far], (z[far] > 0).astype(int)
+    outside_margin = abs(z) > draw(st.floats(0.05, 0.5))
+    return X[outside_margin], (z[outside_margin] > 0).astype(int)
 
 
 @given(separable(), st.booleans(), st.sampled_from([0.1, 1.0, 3.0]))
@@ -275,7 +275,7 @@ def test_cost_of_one_example_and_the_average_over_all():
     assert classic.average_cost(net.feedforward, examples) == pytest.approx(sum(costs) / 9, rel=1e-14)
 
 
-# -- gradient descent------------------------------------------------------------------------------------
+# -- gradient descent -------------------------------------------------------------------------------------
 
 
 def test_a_descent_in_one_dimension():
@@ -336,14 +336,14 @@ def test_lines_bent_onto_a_sine():
 
 
 def test_a_network_is_sure_of_noise():
-    answers = classic.confidence_on_noise(n=300, seed=4)
-    assert answers.images.shape == (300, 64)
-    assert (answers.images.min(), answers.images.max()) == (0, 16)
-    np.testing.assert_allclose(answers.probabilities.sum(axis=1), 1, rtol=1e-6)
-    np.testing.assert_array_equal(answers.confidence, answers.probabilities.max(axis=1))
-    assert answers.test_score > 0.95
-    assert np.median(answers.test_confidence) > 0.99
-    assert np.median(answers.confidence) > 0.8, "none of it is a digit"
+    noise = classic.confidence_on_noise(n=300, seed=4)
+    assert noise.images.shape == (300, 64)
+    assert (noise.images.min(), noise.images.max()) == (0, 16)
+    np.testing.assert_allclose(noise.probabilities.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(noise.confidence, noise.probabilities.max(axis=1))
+    assert noise.test_score > 0.95
+    assert np.median(noise.test_confidence) > 0.99
+    assert np.median(noise.confidence) > 0.8, "none of it is a digit"
 
 
 def test_inputs_of_very_different_size():

@@ -78,22 +78,24 @@ def seeded(kind, sizes, **options):
 
 
 def assert_same(net, reference, tolerance=1e-10):
-    for mine, its in zip([*net.weights, *net.biases], [*reference.weights, *reference.biases], strict=True):
-        np.testing.assert_allclose(mine, its, rtol=0, atol=tolerance)
+    for actual, desired in zip([*net.weights, *net.biases], [*reference.weights, *reference.biases], strict=True):
+        np.testing.assert_allclose(actual, desired, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("sizes", [[64, 10], [64, 30, 10], [64, 12, 8, 10]], ids=str)
 def test_the_same_seeds_give_the_books_run(digits, backend, sizes, capsys):
     pairs, tests = digits
     net = seeded(Network, sizes, backend=backend)
-    mine = list(pairs)
-    net.SGD(mine, 3, 10, 3.0, test_data=tests)
+    pairs_of_net = list(pairs)
+    net.SGD(pairs_of_net, 3, 10, 3.0, test_data=tests)
     printed, drawn_next = capsys.readouterr().out.splitlines(), random.random()
     reference = seeded(Reference, sizes)
-    its = list(pairs)
-    assert printed == reference.train(its, 3, 10, 3.0, tests)
+    pairs_of_reference = list(pairs)
+    assert printed == reference.train(pairs_of_reference, 3, 10, 3.0, tests)
     assert_same(net, reference)
-    assert all(a is b for a, b in zip(mine, its, strict=True)), "the list is shuffled as the book shuffles it"
+    assert all(a is b for a, b in zip(pairs_of_net, pairs_of_reference, strict=True)), (
+        "the list is shuffled as the book shuffles it"
+    )
     assert drawn_next == random.random()
 
 

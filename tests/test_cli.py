@@ -184,13 +184,13 @@ def test_numbers_of_any_size_can_be_learnt() -> None:
     assert results["test"]["score"] > 0.95
     np.save("houses.npy", x)
     run("predict", results["run"], "houses.npy", "--output", "answers.npy")
-    answers = np.load("answers.npy")
-    assert 2e5 < answers.mean() < 4e5
+    predictions = np.load("answers.npy")
+    assert 2e5 < predictions.mean() < 4e5
     assert (
         "'answers.npy' is there already"
         in run("predict", results["run"], "houses.npy", "--output", "answers.npy", status=2).stderr
     )
-    np.testing.assert_array_equal(np.load("answers.npy"), answers)
+    np.testing.assert_array_equal(np.load("answers.npy"), predictions)
 
 
 def test_nielsens_network_on_mnist(mnist_folder: Path) -> None:
@@ -259,9 +259,9 @@ def test_failures_are_status_1_and_one_line(arguments: tuple[str, ...], message:
 
 
 def test_divergence_is_told_with_its_place_and_remedy() -> None:
-    told = run("train", "moons", "--lr", "1e30", "--optimizer", "sgd", "--backend", "numpy", status=1).stderr
-    assert "mlp: error: training diverged in epoch 0" in told
-    assert "The learning rate was 1e+30: lower it" in told
+    stderr = run("train", "moons", "--lr", "1e30", "--optimizer", "sgd", "--backend", "numpy", status=1).stderr
+    assert "mlp: error: training diverged in epoch 0" in stderr
+    assert "The learning rate was 1e+30: lower it" in stderr
 
 
 @pytest.mark.skipif(mlp._backends.status()["cupy"].usable, reason="there is a GPU")
@@ -272,9 +272,9 @@ def test_a_gpu_that_is_not_there_is_an_error_with_the_remedy() -> None:
 def test_debug_shows_the_traceback() -> None:
     result = CliRunner().invoke(cli, ["--debug", "train", "digts"])
     assert isinstance(result.exception, mlp.UnknownNameError)
-    told = mlp_process("train", "digts", env={"MLP_DEBUG": "1"})
-    assert told.returncode == 1
-    assert "Traceback" in told.stderr
+    process = mlp_process("train", "digts", env={"MLP_DEBUG": "1"})
+    assert process.returncode == 1
+    assert "Traceback" in process.stderr
 
 
 # -- predict and evaluate -----------------------------------------------------------------------------------
@@ -288,11 +288,11 @@ def test_a_table_is_prepared_as_in_training(houses: str) -> None:
     assert json.loads(run("evaluate", "run", houses, "--part", "all", "--json").stdout)["rows"] == 120
 
     Path("new.csv").write_text("city,size\nOslo,100\nAtlantis,\n", encoding="utf-8")
-    answers = run("predict", "run", "new.csv").stdout.splitlines()
+    predictions = run("predict", "run", "new.csv").stdout.splitlines()
     net = mlp.load("run/model.safetensors", backend="numpy")
     assert net.preprocessing is not None
     X = net.preprocessing.transform({"city": np.array(["Oslo", "Atlantis"]), "size": np.array([100.0, np.nan])})
-    assert answers == ["prediction", *map(str, net.predict(X))]
+    assert predictions == ["prediction", *map(str, net.predict(X))]
     os.rename("run/model.safetensors", "alone.safetensors")
     assert "which column is the target" in run_failing("evaluate", "alone.safetensors", houses)
     Path("new.csv").write_text("city\nOslo\n")
@@ -309,10 +309,10 @@ def test_answers_have_the_names_of_the_classes(spam: str) -> None:
 
     written = run("predict", "run", spam, "--part", "all", "--output", "answers.csv")
     assert written.stdout == ""
-    answers = [row["prediction"] for row in rows]
-    assert Path("answers.csv").read_text().split() == ["prediction", *answers]
+    predictions = [row["prediction"] for row in rows]
+    assert Path("answers.csv").read_text().split() == ["prediction", *predictions]
     run("predict", "run", spam, "--part", "all", "--output", "answers.npy")
-    assert np.load("answers.npy", allow_pickle=False).tolist() == answers
+    assert np.load("answers.npy", allow_pickle=False).tolist() == predictions
     run("predict", "run", spam, "--part", "all", "--proba", "--output", "chances.npy")
     np.testing.assert_allclose(np.load("chances.npy").sum(axis=1), 1, rtol=1e-6)
 

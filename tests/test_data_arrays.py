@@ -158,9 +158,9 @@ def test_overlapping_members_are_bounded_together(tmp_path: Path) -> None:
         archive.writestr("X.npy", npy_bytes(np.zeros(2**22, dtype=np.uint8)))
         whole = archive.infolist()[0]
         for i in range(8):
-            twin = copy.copy(whole)
-            twin.filename = twin.orig_filename = f"{i}.npy"
-            archive.filelist.append(twin)
+            duplicate = copy.copy(whole)
+            duplicate.filename = duplicate.orig_filename = f"{i}.npy"
+            archive.filelist.append(duplicate)
     with pytest.raises(FileFormatError, match="cannot hold more than"):
         read_npz(path)
 

@@ -210,7 +210,7 @@ def test_sample_weight_is_routed():
     assert routed["test_score"].min() > 0.8
 
 
-# -- arrays of other libraries-------------------------------------------------------------------------
+# -- arrays of other libraries --------------------------------------------------------------------------
 
 
 class OnlyArray:
@@ -233,8 +233,8 @@ class OnlyDLPack:
     def __init__(self, values):
         self.values = values
 
-    def __dlpack__(self, **how):
-        return self.values.__dlpack__(**how)
+    def __dlpack__(self, **settings):
+        return self.values.__dlpack__(**settings)
 
     def __dlpack_device__(self):
         return self.values.__dlpack_device__()
@@ -251,7 +251,7 @@ class OnGPU(OnlyDLPack):
     def __array__(self, dtype=None, copy=None):
         raise TypeError("Implicit conversion to a NumPy array is not allowed.")
 
-    def __dlpack__(self, **how):
+    def __dlpack__(self, **settings):
         raise BufferError("this memory is not the host's")
 
 
@@ -369,8 +369,8 @@ def test_an_activation_of_ones_own():
     ids=str,
 )
 def test_our_optimizers_are_those_of_MLP(solver, backend):
-    how = SMALL | {"max_iter": 3, "shuffle": False, "alpha": 0, "backend": backend}
-    model = MLPClassifier(**how, solver=solver)
+    settings = SMALL | {"max_iter": 3, "shuffle": False, "alpha": 0, "backend": backend}
+    model = MLPClassifier(**settings, solver=solver)
     start = clone(model).set_params(solver="sgd", max_iter=1, learning_rate_init=1e-300).fit(X, y)
     model.fit(X, y)
     net = mlp.MLP([64, 16, 10], dtype="float64", backend=backend)
@@ -437,9 +437,9 @@ def test_weights_of_the_validation_set():
 def test_a_batch_without_weight_changes_nothing(backend):
     weight = np.ones(len(y))
     weight[50:100] = 0
-    how = SMALL | {"batch_size": 50, "shuffle": False, "solver": "sgd", "backend": backend}
-    with_zeros = MLPClassifier(**how).fit(X, y, sample_weight=weight)
-    without = MLPClassifier(**how).fit(np.delete(X, slice(50, 100), 0), np.delete(y, slice(50, 100)))
+    settings = SMALL | {"batch_size": 50, "shuffle": False, "solver": "sgd", "backend": backend}
+    with_zeros = MLPClassifier(**settings).fit(X, y, sample_weight=weight)
+    without = MLPClassifier(**settings).fit(np.delete(X, slice(50, 100), 0), np.delete(y, slice(50, 100)))
     for W, V in zip(with_zeros.coefs_, without.coefs_, strict=True):
         np.testing.assert_allclose(W, V, rtol=1e-9)
     np.testing.assert_allclose(with_zeros.loss_curve_, without.loss_curve_, rtol=1e-9)
@@ -476,15 +476,15 @@ def test_callbacks_see_and_stop_training(backend):
 
 
 def test_the_network_of_a_run_can_be_used_and_saved(tmp_path):
-    answers = []
+    predictions = []
 
     def look(run):
-        answers.append(run.net.predict(X_new))
+        predictions.append(run.net.predict(X_new))
         run.net.save(tmp_path / "net.safetensors")
 
     model = MLPClassifier(**SMALL | {"max_iter": 2}, callbacks=[look]).fit(X, y > 4)
-    np.testing.assert_array_equal(answers[-1], model.predict(X_new))
-    np.testing.assert_array_equal(mlp.load(tmp_path / "net.safetensors").predict(X_new), answers[-1])
+    np.testing.assert_array_equal(predictions[-1], model.predict(X_new))
+    np.testing.assert_array_equal(mlp.load(tmp_path / "net.safetensors").predict(X_new), predictions[-1])
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
@@ -568,7 +568,7 @@ def test_progress_is_drawn_on_a_terminal_only(monkeypatch):
 
 
 def test_verbose_prints_what_scikit_learn_prints(capsys):
-    how = SMALL | {
+    settings = SMALL | {
         "early_stopping": True,
         "solver": "sgd",
         "learning_rate": "adaptive",
@@ -577,7 +577,7 @@ def test_verbose_prints_what_scikit_learn_prints(capsys):
     }
     texts = []
     for cls in (reference.MLPClassifier, MLPClassifier):
-        cls(**how, verbose=True).fit(X, y)
+        cls(**settings, verbose=True).fit(X, y)
         texts.append(capsys.readouterr().out)
     assert texts[0] == texts[1]
     assert "Setting learning rate to" in texts[1]
@@ -636,7 +636,7 @@ def test_bad_parameters(parameters, error, text):
 
 
 @pytest.mark.parametrize(
-    ("how", "text"),
+    ("settings", "text"),
     [
         ({"X_val": X_new}, "X_val and y_val together"),
         ({"sample_weight_val": y_new}, "X_val and y_val together"),
@@ -646,9 +646,9 @@ def test_bad_parameters(parameters, error, text):
     ],
     ids=["no y_val", "only weights", "new classes", "columns", "weights"],
 )
-def test_bad_data(how, text):
+def test_bad_data(settings, text):
     with pytest.raises(ValueError, match=text):
-        MLPClassifier(**SMALL).fit(X, y, **how)
+        MLPClassifier(**SMALL).fit(X, y, **settings)
 
 
 def test_bad_data_of_other_kinds():

@@ -76,9 +76,9 @@ def assert_same(theirs, ours):
         else:
             np.testing.assert_allclose(getattr(ours, name), expected, rtol=1e-8, err_msg=name)
     for name in ("coefs_", "intercepts_"):
-        for mine, other in zip(getattr(ours, name), getattr(theirs, name), strict=True):
-            assert mine.dtype == other.dtype
-            np.testing.assert_allclose(mine, other, rtol=1e-6, atol=1e-8, err_msg=name)
+        for actual, desired in zip(getattr(ours, name), getattr(theirs, name), strict=True):
+            assert actual.dtype == desired.dtype
+            np.testing.assert_allclose(actual, desired, rtol=1e-6, atol=1e-8, err_msg=name)
 
 
 def fit_both(theirs, ours, X, y, **arguments):

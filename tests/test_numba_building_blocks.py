@@ -1,4 +1,4 @@
-"""The parts that the Numba backend is made of: elementary functions, matrix products, threads, the cache on disk."""
+"""Parts of the Numba backend: elementary functions, matrix products, the thread pool, the cache on disk."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from backends.numba_backend.cache import kernel, target_cpu  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOATS = [np.float32, np.float64]
-GOALS = {"exp": 2, "expm1": 3, "log": 2, "log1p": 3, "tanh": 4, "erf": 4, "erfc": 8}
-NUMPY = {name: getattr(special if name in ("erf", "erfc") else np, name) for name in GOALS}
+ULP_BOUNDS = {"exp": 2, "expm1": 3, "log": 2, "log1p": 3, "tanh": 4, "erf": 4, "erfc": 8}
+NUMPY = {name: getattr(special if name in ("erf", "erfc") else np, name) for name in ULP_BOUNDS}
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +37,7 @@ def _warnings_are_numpys(recwarn):
 
 
 def over_array(function):
-    """Compiled loop that applies a scalar function."""
+    """A compiled loop that applies a scalar function to an array."""
 
     @numba.njit(error_model="numpy")
     def loop(x, out):
@@ -49,7 +49,7 @@ def over_array(function):
 
 
 def numbers(dtype, count):
-    """Both signs, every exponent including the subnormal ones, and the ranges where the functions bend."""
+    """Both signs, every exponent including subnormal numbers, and the ranges with strong curvature."""
     rng = np.random.default_rng(0)
     info = np.finfo(dtype)
     integer = np.dtype(f"i{info.bits // 8}")
@@ -66,7 +66,7 @@ def numbers(dtype, count):
 
 
 def spacing_of(reference, dtype):
-    """Unit in the last place, on the grid of the subnormal numbers below the normal ones."""
+    """Unit in the last place; at least that of the smallest normal number, also for subnormal ones."""
     return np.spacing(np.maximum(np.abs(reference).astype(dtype), np.finfo(dtype).tiny)).astype(np.float64)
 
 
@@ -77,42 +77,42 @@ def exact(name, x):
 
 
 def measured_ulp(name, dtype):
-    """Largest error in units in the last place, against float64 for float32 and against mpmath for float64."""
+    """Largest error in units in the last place; the reference is float64 for float32, and mpmath for float64."""
     x = numbers(dtype, 40_000 if dtype is np.float32 else 20_000)
-    got = over_array(getattr(vector_math, name))(x, np.empty_like(x))
+    computed = over_array(getattr(vector_math, name))(x, np.empty_like(x))
     wide = NUMPY[name](x.astype(np.float64))
     rounded = wide.astype(dtype)
     finite = np.isfinite(rounded)
-    # where the exact result is within rounding of the overflow, either answer is right
-    assert np.array_equal(np.isfinite(got), finite)
-    assert np.array_equal(got[~finite], rounded[~finite], equal_nan=True)
-    x, got, wide = x[finite], got[finite], wide[finite]
-    error = np.abs(got.astype(np.float64) - wide) / spacing_of(wide, dtype)
+    # if the exact result rounds to the overflow limit, both results are correct
+    assert np.array_equal(np.isfinite(computed), finite)
+    assert np.array_equal(computed[~finite], rounded[~finite], equal_nan=True)
+    x, computed, wide = x[finite], computed[finite], wide[finite]
+    error = np.abs(computed.astype(np.float64) - wide) / spacing_of(wide, dtype)
     if dtype is np.float32:
         return error.max()
-    # NumPy and SciPy are themselves a few units off: ask mpmath about the worst and some others
+    # NumPy and SciPy also have errors of a few units: check the worst values and some others with mpmath
     asked = np.concatenate([np.argsort(error)[-300:], np.arange(0, x.size, max(1, x.size // 1500))])
     asked = asked[(np.abs(x[asked]) < 1e4) | (name.startswith("log"))]
     return max(
-        float(abs(exact(name, x[i]) - float(got[i])) / float(spacing_of(wide[i], dtype))) for i in np.unique(asked)
+        float(abs(exact(name, x[i]) - float(computed[i])) / float(spacing_of(wide[i], dtype))) for i in np.unique(asked)
     )
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("name", GOALS)
+@pytest.mark.parametrize("name", ULP_BOUNDS)
 def test_elementary_functions_keep_to_their_error_bound(name, dtype):
-    assert measured_ulp(name, dtype) <= GOALS[name]
+    assert measured_ulp(name, dtype) <= ULP_BOUNDS[name]
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("name", [*GOALS, "sqrt", "abs", "sign"])
+@pytest.mark.parametrize("name", [*ULP_BOUNDS, "sqrt", "abs", "sign"])
 def test_special_values_are_numpys(name, dtype):
     x = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, -1, 1, 1e-320, -1e-320, np.finfo(dtype).max, 1e-45]).astype(dtype)
-    got = over_array(getattr(vector_math, name))(x, np.empty_like(x))
+    computed = over_array(getattr(vector_math, name))(x, np.empty_like(x))
     expected = NUMPY.get(name, getattr(np, name, None))(x)
-    np.testing.assert_allclose(got, expected, rtol=8 * np.finfo(dtype).eps, atol=0)
+    np.testing.assert_allclose(computed, expected, rtol=8 * np.finfo(dtype).eps, atol=0)
     signed = ~np.isnan(expected)
-    assert np.array_equal(np.signbit(got)[signed], np.signbit(expected)[signed])
+    assert np.array_equal(np.signbit(computed)[signed], np.signbit(expected)[signed])
 
 
 @pytest.mark.parametrize("name", ["maximum", "minimum"])
@@ -120,11 +120,11 @@ def test_extremes_hand_on_nan(name):
     values = np.array([np.nan, -np.inf, -1, 0, 2, np.inf], np.float32)
     x, y = (grid.ravel() for grid in np.meshgrid(values, values))
     function = getattr(vector_math, name)
-    got = [function(a, b) for a, b in zip(x, y, strict=True)]
-    np.testing.assert_array_equal(got, getattr(np, name)(x, y))
+    computed = [function(a, b) for a, b in zip(x, y, strict=True)]
+    np.testing.assert_array_equal(computed, getattr(np, name)(x, y))
 
 
-@pytest.mark.parametrize("name", [*GOALS])
+@pytest.mark.parametrize("name", [*ULP_BOUNDS])
 def test_bits_do_not_depend_on_the_place_in_the_loop(name):
     x = np.abs(numbers(np.float32, 50))[:997]
     loop = over_array(getattr(vector_math, name))
@@ -151,10 +151,10 @@ def test_formulas_compile_to_scalars_of_their_type(name, dtype):
     formula = getattr(formulas.activations, name)
     scalar = vector_math.specialise(formula, dtype)
     x = np.linspace(-5, 5, 2001).astype(dtype)
-    got = over_array(scalar)(x, np.empty_like(x))
+    computed = over_array(scalar)(x, np.empty_like(x))
     (signature,) = scalar.nopython_signatures
     assert str(signature.return_type) == np.dtype(dtype).name
-    np.testing.assert_allclose(got, formula(x.astype(np.float64)), rtol=60 * np.finfo(dtype).eps, atol=0)
+    np.testing.assert_allclose(computed, formula(x.astype(np.float64)), rtol=60 * np.finfo(dtype).eps, atol=0)
 
 
 SCALE = 3
@@ -259,7 +259,7 @@ def test_any_shape_agrees_with_numpy(m, k, n, trans_a, trans_b, dtype):
     a, b = random_pair(m, k, n, dtype)
     exactly = a.astype(np.longdouble) @ b.astype(np.longdouble)
     bound = (k + 2) * np.finfo(dtype).eps * (np.abs(a) @ np.abs(b))
-    # the result lies inside a larger array, whose other elements must stay as they are
+    # the result is a part of a larger array, whose other elements must not change
     frame = np.full((m + 2, n + 5), 7, dtype)
     left = np.ascontiguousarray(a.T) if trans_a else a
     right = np.ascontiguousarray(b.T) if trans_b else b
@@ -336,8 +336,8 @@ def test_narrower_processors(cpu, features, width, tmp_path):
             x = np.linspace(-5, 5, 1001).astype(dtype)
             for name in ("exp", "expm1", "tanh"):
                 f = getattr(vector_math, name)
-                got = np.array([f(v) for v in x])
-                np.testing.assert_allclose(got, getattr(np, name)(x), rtol=8 * np.finfo(dtype).eps)
+                computed = np.array([f(v) for v in x])
+                np.testing.assert_allclose(computed, getattr(np, name)(x), rtol=8 * np.finfo(dtype).eps)
         print(numba.config.CPU_NAME, "right")
     """
     settings = {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features, "MLP_CACHE_DIR": str(tmp_path)}
@@ -350,37 +350,37 @@ def test_narrower_processors(cpu, features, width, tmp_path):
 
 
 @pytest.fixture
-def team():
+def thread_pool():
     yield threads
     threads.set_num_threads(None)
 
 
 @numba.njit(nogil=True)
-def march(part, counter, steps, x, torn):
-    """Each thread counts its steps; between two barriers all counts must be equal."""
+def count_steps(part, counter, steps, x, mismatches):
+    """Each thread counts its steps; after each barrier all counts must be equal."""
     for _ in range(steps):
         x[part] += 1
         threads.barrier(counter, 0, x.size)
         for other in range(x.size):
             if x[other] != x[part]:
-                threads.atomic_add(torn, 0, 1)
+                threads.atomic_add(mismatches, 0, 1)
         threads.barrier(counter, 0, x.size)
 
 
-def march_together(members, steps):
-    counter, torn, x = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(members, np.int64)
-    threads.run(lambda part: march(part, counter, steps, x, torn), members)
-    return torn[0] == 0 and (x == steps).all()
+def threads_stay_in_step(n_threads, steps):
+    counter, mismatches, x = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(n_threads, np.int64)
+    threads.run(lambda part: count_steps(part, counter, steps, x, mismatches), n_threads)
+    return mismatches[0] == 0 and (x == steps).all()
 
 
-@pytest.mark.parametrize("members", [1, 2, 5])
-def test_threads_meet_at_barriers_even_where_processors_are_few(team, members):
-    team.set_num_threads(members)
-    assert march_together(members, 300)
+@pytest.mark.parametrize("n_threads", [1, 2, 5])
+def test_threads_meet_at_barriers_even_where_processors_are_few(thread_pool, n_threads):
+    thread_pool.set_num_threads(n_threads)
+    assert threads_stay_in_step(n_threads, 300)
 
 
-def test_every_part_runs_once(team):
-    team.set_num_threads(3)
+def test_every_part_runs_once(thread_pool):
+    thread_pool.set_num_threads(3)
     counts = np.zeros(10, int)
 
     def task(part):
@@ -388,13 +388,13 @@ def test_every_part_runs_once(team):
 
     for parts in (0, 1, 3, 10):
         counts[:] = 0
-        team.run(task, parts)
+        thread_pool.run(task, parts)
         assert counts.sum() == parts
         assert (counts[:parts] == 1).all()
 
 
-def test_an_error_in_a_part_reaches_the_caller_after_the_others_are_done(team):
-    team.set_num_threads(2)
+def test_an_error_in_a_part_reaches_the_caller_after_the_others_are_done(thread_pool):
+    thread_pool.set_num_threads(2)
     done = []
 
     def task(part):
@@ -403,28 +403,30 @@ def test_an_error_in_a_part_reaches_the_caller_after_the_others_are_done(team):
         done.append(part)
 
     with pytest.raises(ZeroDivisionError, match="part 1"):
-        team.run(task, 2)
+        thread_pool.run(task, 2)
     assert done == [0]
-    assert march_together(2, 3)
+    assert threads_stay_in_step(2, 3)
 
 
-def test_several_callers_and_nested_calls(team):
-    team.set_num_threads(2)
+def test_several_callers_and_nested_calls(thread_pool):
+    thread_pool.set_num_threads(2)
     fine = []
-    callers = [threading.Thread(target=lambda: fine.extend(march_together(2, 5) for _ in range(30))) for _ in range(4)]
+    callers = [
+        threading.Thread(target=lambda: fine.extend(threads_stay_in_step(2, 5) for _ in range(30))) for _ in range(4)
+    ]
     for caller in callers:
         caller.start()
     for caller in callers:
         caller.join(30)
     assert fine == [True] * 120
     inner = []
-    team.run(lambda part: team.run(lambda nested: inner.append((part, nested)), 2), 2)
+    thread_pool.run(lambda part: thread_pool.run(lambda nested: inner.append((part, nested)), 2), 2)
     assert sorted(inner) == [(0, 0), (0, 1), (1, 0), (1, 1)]
 
 
 def test_an_interrupt_at_the_end_of_the_wait_ends_it(monkeypatch):
     class Interrupted:
-        """A lock whose owner is interrupted as soon as it has it."""
+        """A lock whose owner is interrupted immediately after acquiring it."""
 
         def __init__(self, lock):
             self.lock, self.release = lock, lock.release
@@ -455,10 +457,10 @@ def test_an_interrupt_at_the_end_of_the_wait_ends_it(monkeypatch):
     assert sorted(done) == [0, 1]
 
 
-def test_the_caller_only_waits_where_it_listens_for_an_interrupt(team):
-    team.set_num_threads(2)
+def test_the_caller_only_waits_where_it_listens_for_an_interrupt(thread_pool):
+    thread_pool.set_num_threads(2)
     names = []
-    team.run(lambda part: names.append(threading.current_thread().name), 2, on_interrupt=lambda: None)
+    thread_pool.run(lambda part: names.append(threading.current_thread().name), 2, on_interrupt=lambda: None)
     assert len(set(names)) == 2
     assert threading.current_thread().name not in names
 
@@ -514,7 +516,7 @@ COMPILE = """
 
 
 def python(program, environment, **options):
-    """Run a program in a fresh interpreter, without the variables that say where a cache could be."""
+    """Run a program in a new interpreter, without the environment variables that set the cache folder."""
     hidden = ("HOME", "XDG_CACHE_HOME", "MLP_CACHE_DIR", "NUMBA_CACHE_DIR", "TMPDIR", "MLP_NUM_THREADS")
     clean = {name: value for name, value in os.environ.items() if name not in hidden}
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
@@ -534,7 +536,7 @@ def test_the_second_process_loads_what_the_first_compiled(tmp_path):
     assert str(tmp_path) in first.stderr
     assert "hits 1 misses 0" in second.stdout
     assert second.stderr == ""
-    # the kernel is known by the function it was made with, though its own code is the same
+    # the kernel is identified by the function it was compiled with, though its code is the same
     other = python(COMPILE.replace("return 2 * x", "return x + x"), cache)
     assert "hits 0 misses 1" in other.stdout
     global_changed = COMPILE.replace("return 2 * x", "return TWO * x").replace("import logging", "TWO = 2")
@@ -572,7 +574,7 @@ class TestNoPlaceForTheCache:
             "HOME": str(blocked),
             "TMPDIR": str(blocked),
         }
-        # tempfile falls back to /tmp and the like, so it is told that they are not there either
+        # tempfile falls back to folders such as /tmp, so set its folder explicitly
         program = f"import tempfile; tempfile.tempdir = {str(blocked)!r}\n" + textwrap.dedent(COMPILE)
         result = python(program, nowhere)
         assert "hits 0 misses 1" in result.stdout
