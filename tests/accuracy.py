@@ -1,11 +1,11 @@
-"""How far a backend may be from the truth: one table for all functions.
+"""Allowed rounding errors of a backend: one table for all functions.
 
-The error of ``f(z)`` may be `ulp` units in the last place of the result, and besides what moving the
-argument by `argument` units in *its* last place does to the exact result.  The second part is zero for
-functions that can be computed accurately wherever they are defined; it stands where a formula rounds
-the argument of an exponential (the far tail of a GELU) or where the slope itself crosses zero.
+The error of ``f(z)`` may be `ulp` units in the last place of the result, plus the change of the exact result
+when the argument moves by `argument` units in *its* last place.  The second part is zero for functions that can
+be computed accurately for every argument.  It is needed where a formula rounds the argument of an exponential
+(the far tail of a GELU), or where the derivative crosses zero.
 
-Errors below the smallest normal number do not count: denormals may be flushed.
+Errors below the smallest normal number are ignored: denormals may be flushed to zero.
 """
 
 from __future__ import annotations
@@ -63,20 +63,20 @@ BACKWARD = {
 
 
 def units(value, dtype):
-    """The unit in the last place of `value` in `dtype`, in double precision; never below that of a normal number."""
+    """Unit in the last place of `value` in `dtype`, as float64; at least that of the smallest normal number."""
     info = np.finfo(dtype)
     size = np.clip(np.abs(value), float(info.tiny), float(info.max)).astype(dtype)
     return np.spacing(size).astype(np.float64)
 
 
-def allowed(bound, exact, moved, dtype):
-    """The error that `bound` grants: `exact` is the result, `moved` the one a unit of the argument further on."""
-    sensitivity = np.abs((moved.high - exact.high) + (moved.low - exact.low))
+def allowed_error(bound, exact, shifted, dtype):
+    """The error that `bound` allows; `shifted` is the exact result with the argument one unit larger."""
+    sensitivity = np.abs((shifted.high - exact.high) + (shifted.low - exact.low))
     return np.maximum(bound.ulp * units(exact.high, dtype) + bound.argument * sensitivity, float(np.finfo(dtype).tiny))
 
 
 def product_bound(a, b, dtype):
-    """The error a product of matrices may have, entry by entry: 2 K u |A| |B|, with u half of epsilon."""
+    """Allowed error of each entry of a matrix product: 2 K u |A| |B|, where u is half of epsilon."""
     u = float(np.finfo(dtype).eps) / 2
     magnitude = np.abs(a).astype(np.longdouble) @ np.abs(b).astype(np.longdouble)
     return 2 * a.shape[1] * u * magnitude.astype(np.float64) + float(np.finfo(dtype).tiny)

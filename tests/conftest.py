@@ -1,4 +1,4 @@
-"""What all tests share: every backend, both dtypes, the MNIST files, and runs that repeat exactly."""
+"""Shared fixtures: every backend, both dtypes, the MNIST files; and reproducible Hypothesis settings."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ settings.load_profile(os.environ.get("MLP_HYPOTHESIS", "repeatable"))
 
 
 def pytest_configure():
-    # a shell's background job is started with Ctrl-C ignored, and so would be all that it starts
+    # background jobs of a shell ignore Ctrl-C, and child processes inherit that
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header():
-    missing = {name: found.reason for name, found in backends.status().items() if not found.usable}
+    missing = {name: status.reason for name, status in backends.status().items() if not status.usable}
     return [
         f"backends: {', '.join(backends.available())}",
-        *(f"not here: {name}: {why}" for name, why in missing.items()),
+        *(f"unavailable: {name}: {reason}" for name, reason in missing.items()),
     ]
 
 
@@ -47,7 +47,7 @@ def _messages_reach_caplog():
 
 @pytest.fixture(scope="session", params=backends.available())
 def backend(request):
-    """The name of each backend that can be used here; `test_signatures` tells of those that cannot."""
+    """Name of each usable backend; `test_signatures` reports the others."""
     return request.param
 
 
@@ -63,9 +63,9 @@ def dtype(request):
 
 @pytest.fixture(scope="session")
 def mnist_folder():
-    """The folder of MNIST's four files: $MLP_DATA, or data/mnist in the folder `shared` beside the repository."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
-    folder = Path(os.environ.get("MLP_DATA", beside))
+    """Folder with the four MNIST files: $MLP_DATA, or data/mnist in the folder `shared` next to the repository."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
+    folder = Path(os.environ.get("MLP_DATA", default))
     if not any(folder.glob("*-ubyte*")):
         pytest.skip(f"no MNIST files in {folder}; set MLP_DATA to the folder that has them")
     return folder

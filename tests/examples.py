@@ -1,12 +1,12 @@
-"""The examples of the README and of the documentation: find them in a page, and run them.
+"""Find and run the examples in the README and in the documentation.
 
 A page is a Markdown file.  Its blocks run in order, in one namespace and one folder:
 
 - ``python``: the code runs.
-- ``pycon``: the code runs, and what it prints is compared with what is shown, as in a doctest.
-- ``console``: lines that begin with ``$`` run, ``mlp`` and ``python`` alone; the lines below are compared with their
-  output.  Numbers may differ by a hundredth, as they do between processors; ``...`` stands for the rest of a line, or
-  for any number of lines.  A command that fails must show its error.
+- ``pycon``: the code runs, and its output is compared with the output shown, as in a doctest.
+- ``console``: lines that begin with ``$`` run, if the command is ``mlp`` or ``python``; the following lines are
+  compared with the output.  Numbers may differ by 1 %, as they do between processors; ``...`` matches the rest of a
+  line, or any number of lines.  For a command that fails, the page must show the error.
 - ``sh``, and ``console`` without ``$``: nothing runs, but the options of every ``mlp`` command must exist.
 """
 
@@ -35,7 +35,7 @@ LIBRARIES = {
     r"mlp (plot|report)|plots\.|matplotlib": "matplotlib",
     r"\.csv|\.parquet": "polars",
 }
-"""What a block needs, by what it mentions."""
+"""Patterns in a block, and the library that the block then needs."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Block:
 
     @property
     def runs(self) -> bool:
-        """Whether there is anything to run."""
+        """Whether the block contains code or commands to run."""
         return self.language in ("python", "pycon") or (self.language == "console" and self._commands is not None)
 
     @property
@@ -64,30 +64,32 @@ class Block:
 
     @property
     def missing(self) -> str | None:
-        """A library that the block needs and that is not installed."""
+        """A library that the block needs but that is not installed."""
         needed = [name for pattern, name in LIBRARIES.items() if re.search(pattern, self.text)]
         return next((name for name in needed if importlib.util.find_spec(name) is None), None)
 
 
 def blocks(path: Path, text: str | None = None) -> list[Block]:
     """The fenced blocks of a page, or of a part of it."""
-    whole = path.read_text(encoding="utf-8")
-    text = whole if text is None else text
-    above = whole[: whole.index(text)].count("\n")
+    page_text = path.read_text(encoding="utf-8")
+    text = page_text if text is None else text
+    lines_before = page_text[: page_text.index(text)].count("\n")
     return [
-        Block(path.name, above + text[: found.start()].count("\n") + 2, found[1], found[2])
-        for found in re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        Block(path.name, lines_before + text[: match.start()].count("\n") + 2, match[1], match[2])
+        for match in re.finditer(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     ]
 
 
-def run(found: list[Block], folder: Path, mnist: Path | None, namespace: dict[str, Any] | None = None) -> list[str]:
-    """Run blocks in order, from `folder`, which is the current one; says of what could not run why."""
-    namespace, left_out = {"__name__": "__main__"} if namespace is None else namespace, []
-    for block in found:
+def run(
+    page_blocks: list[Block], folder: Path, mnist: Path | None, namespace: dict[str, Any] | None = None
+) -> list[str]:
+    """Run blocks in order, with `folder` as the current folder; return the reasons for skipped blocks."""
+    namespace, skipped = {"__name__": "__main__"} if namespace is None else namespace, []
+    for block in page_blocks:
         if block.needs_mnist and mnist is None:
-            left_out.append(f"line {block.line}: no MNIST files; set MLP_DATA to the folder that has them")
+            skipped.append(f"line {block.line}: no MNIST files; set MLP_DATA to the folder that has them")
         elif block.runs and block.missing:
-            left_out.append(f"line {block.line}: {block.missing} is not installed")
+            skipped.append(f"line {block.line}: {block.missing} is not installed")
         elif block.language == "python":
             code = "\n" * (block.line - 1) + block.text
             exec(compile(code, block.page, "exec"), namespace)
@@ -97,16 +99,16 @@ def run(found: list[Block], folder: Path, mnist: Path | None, namespace: dict[st
             run_commands(block, folder, mnist)
         else:
             check_commands(block)
-    return left_out
+    return skipped
 
 
 def run_session(block: Block, namespace: dict[str, Any]) -> None:
-    """Type a session into Python, and compare what it says."""
+    """Run an interactive session, and compare its output."""
     test = doctest.DocTestParser().get_doctest(block.text, namespace, block.page, block.page, block.line - 1)
-    said: list[str] = []
-    results = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=said.append, clear_globs=False)
+    report: list[str] = []
+    results = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(test, out=report.append, clear_globs=False)
     namespace.update(test.globs)
-    assert not results.failed, "".join(said)
+    assert not results.failed, "".join(report)
 
 
 def run_commands(block: Block, folder: Path, mnist: Path | None) -> None:
@@ -122,21 +124,21 @@ def run_commands(block: Block, folder: Path, mnist: Path | None) -> None:
             name, _, value = words.pop(0).partition("=")
             settings[name] = value
         programs = {"mlp": [sys.executable, "-m", "mlp"], "python": [sys.executable]}
-        assert words[0] in programs, f"{block.page}, line {block.line}: {command!r} is not run; put it in a block of sh"
-        found = subprocess.run(
+        assert words[0] in programs, f"{block.page}, line {block.line}: {command!r} cannot run; use a block of type sh"
+        process = subprocess.run(
             [*programs[words[0]], *words[1:]],
             cwd=folder, env=environment | settings, capture_output=True, text=True, encoding="utf-8", timeout=300,
         )  # fmt: skip
         if shown.startswith("mlp: error:"):
-            assert found.returncode == 1, f"{command!r} exits with {found.returncode}"
-            assert_shown(found.stderr.splitlines(), shown.splitlines())
+            assert process.returncode == 1, f"{command!r} exits with {process.returncode}"
+            assert_matches(process.stderr.splitlines(), shown.splitlines())
         else:
-            assert found.returncode == 0, f"{command!r}: {found.stderr}"
-            assert_shown(found.stdout.splitlines(), shown.splitlines())
+            assert process.returncode == 0, f"{command!r}: {process.stderr}"
+            assert_matches(process.stdout.splitlines(), shown.splitlines())
 
 
 def check_commands(block: Block) -> None:
-    """Whether the ``mlp`` commands of a block that does not run have the options they are given."""
+    """Parse the ``mlp`` commands of a block that does not run; fail on unknown options."""
     if block.language not in ("sh", "console"):
         return
     from mlp.cli import cli
@@ -149,36 +151,36 @@ def check_commands(block: Block) -> None:
         command.make_context(words[1], words[2:])
 
 
-def assert_shown(lines: Any, shown: list[str]) -> None:
-    """Whether output is what a page shows of it."""
+def assert_matches(lines: Any, shown: list[str]) -> None:
+    """Compare output lines with the lines that a page shows."""
     lines = iter(lines)
     for expected, before in zip(shown, [None, *shown], strict=False):
         if expected.strip() == "...":
             continue
         if before is not None and before.strip() == "...":
-            found = next((line for line in lines if alike(line, expected)), None)
+            actual = next((line for line in lines if lines_match(line, expected)), None)
         else:
-            found = next(lines, None)
-        assert found is not None, f"this never comes: {expected}"
-        assert alike(found, expected), f"this comes: {found}\nand not: {expected}"
+            actual = next(lines, None)
+        assert actual is not None, f"missing line: {expected}"
+        assert lines_match(actual, expected), f"actual line: {actual}\nexpected: {expected}"
     if shown[-1:] != ["..."]:
         assert list(lines) == []
 
 
-def alike(found: str, shown: str) -> bool:
-    """Whether a line is the one that is shown, but for the last digits of its numbers."""
-    for mine, its in zip_longest(found.split(), shown.split()):
-        if its == "...":
+def lines_match(actual: str, shown: str) -> bool:
+    """Whether two lines are equal, except for the last digits of numbers."""
+    for word, shown_word in zip_longest(actual.split(), shown.split()):
+        if shown_word == "...":
             return True
-        if mine != its and not close(mine, its):
+        if word != shown_word and not are_close_numbers(word, shown_word):
             return False
     return True
 
 
-def close(found: str | None, shown: str | None) -> bool:
-    """Whether two words are numbers within a hundredth of each other."""
+def are_close_numbers(actual: str | None, shown: str | None) -> bool:
+    """Whether two words are numbers that differ by at most 1 %."""
     try:
-        a, b = (float(text.strip("[](),%").replace(",", "")) for text in (found, shown))
+        a, b = (float(text.strip("[](),%").replace(",", "")) for text in (actual, shown))
     except (AttributeError, ValueError):
         return False
     return math.isclose(a, b, rel_tol=0.01)

@@ -1,10 +1,10 @@
-"""What the tests compare with: the same mathematics, written once more in the most naive way.
+"""Reference implementations for the tests: the same mathematics, written in the simplest form.
 
 Three parts, none of which imports the project:
 
-- single functions in 300-bit arithmetic (mpmath), as the books write them;
-- a whole network in float64, layer by layer, with slopes in z and textbook update rules;
-- Philox4x64-10 in plain Python integers, after the paper.
+- single functions in 300-bit arithmetic (mpmath), by their textbook formulas;
+- a complete network in float64, layer by layer, with derivatives as functions of z and textbook update rules;
+- Philox4x64-10 in plain Python integers, as in the paper.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from mpmath import mp, mpf
 from scipy.special import ndtr
 
-# -- single functions, exactly --------------------------------------------------------------------------
+# -- single functions in high precision -----------------------------------------------------------------
 
 PRECISION = 300  # bits
 
@@ -34,7 +34,7 @@ def _gelu_tanh_gate(z):
     return _logistic(2 * mp.sqrt(2 / mp.pi) * (z + mpf(0.044715) * z**3))
 
 
-def _gelu_tanh_slope(z):
+def _gelu_tanh_derivative(z):
     s = _gelu_tanh_gate(z)
     return s + z * s * (1 - s) * 2 * mp.sqrt(2 / mp.pi) * (1 + 3 * mpf(0.044715) * z**2)
 
@@ -56,7 +56,7 @@ FORWARD = {
 }
 """y from z."""
 
-SLOPE_FROM_Y = {
+DERIVATIVE_FROM_Y = {
     "identity": lambda y: mpf(1),
     "sigmoid": lambda y: y * (1 - y),
     "tanh": lambda y: 1 - y**2,
@@ -67,14 +67,14 @@ SLOPE_FROM_Y = {
     "softplus": lambda y: -mp.expm1(-y),
     "exp": lambda y: y,
 }
-"""dy/dz told from y; at a kink, the slope on its left."""
+"""dy/dz as a function of y; at a kink, the derivative on its left."""
 
-SLOPE_FROM_Z = {
+DERIVATIVE_FROM_Z = {
     "gelu": lambda z: mp.erfc(-z / mp.sqrt(2)) / 2 + z * mp.npdf(z),
-    "gelu_tanh": _gelu_tanh_slope,
+    "gelu_tanh": _gelu_tanh_derivative,
     "silu": lambda z: _logistic(z) * (1 + z * (1 - _logistic(z))),
 }
-"""dy/dz told from z."""
+"""dy/dz as a function of z."""
 
 ELEMENTARY = {
     "exp": mp.exp,
@@ -95,15 +95,15 @@ class Exact:
     low: np.ndarray
 
     def error(self, computed):
-        """|computed - exact|, in double precision."""
+        """|computed - exact|, as float64."""
         return np.abs((np.asarray(computed, np.float64) - self.high) - self.low)
 
     def __getitem__(self, index):
         return Exact(self.high[index], self.low[index])
 
 
-def exactly(function, *arguments):
-    """`function` of mpf's, entry by entry, as `Exact`."""
+def evaluate_exactly(function, *arguments):
+    """Apply a function of mpf numbers to each entry; return `Exact`."""
     high, low = [], []
     with mp.workprec(PRECISION):
         for values in zip(*(np.ravel(a) for a in arguments), strict=True):
@@ -114,22 +114,22 @@ def exactly(function, *arguments):
     return Exact(np.reshape(high, shape), np.reshape(low, shape))
 
 
-def softmax_exactly(z):
+def exact_softmax(z):
     """Softmax of each row, as `Exact`."""
     with mp.workprec(PRECISION):
         e = np.array([[mp.exp(mpf(float(v))) for v in row] for row in z], dtype=object).reshape(z.shape)
         y = e / e.sum(axis=1, keepdims=True) if z.size else e
-    return exactly_from(y)
+    return to_exact(y)
 
 
-def exactly_from(values):
-    """An array of mpf's as `Exact`."""
+def to_exact(values):
+    """Convert an array of mpf numbers to `Exact`."""
     high = np.array([float(v) for v in values.ravel()]).reshape(values.shape)
     low = np.array([float(v - mpf(h)) for v, h in zip(values.ravel(), high.ravel(), strict=True)]).reshape(values.shape)
     return Exact(high, low)
 
 
-# -- a network, naively ---------------------------------------------------------------------------------
+# -- a network in naive code ----------------------------------------------------------------------------
 
 
 def _sigmoid(z):
@@ -139,15 +139,15 @@ def _sigmoid(z):
 def _normal_cdf(z):
     if z.dtype == np.float64:
         return ndtr(z)
-    exact = exactly(mp.ncdf, z)
+    exact = evaluate_exactly(mp.ncdf, z)
     return exact.high + exact.low.astype(z.dtype)
 
 
-def _npdf(z):
+def _normal_pdf(z):
     return np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
 
 
-def _inner(z):
+def _gelu_tanh_argument(z):
     return np.sqrt(2 / np.pi) * (z + 0.044715 * z**3)
 
 
@@ -169,12 +169,12 @@ ACTIVATIONS = {  # name: (f(z), f'(z))
         lambda z: _SCALE * np.where(z > 0, z, _ALPHA * (np.exp(z) - 1)),
         lambda z: _SCALE * np.where(z > 0, 1.0, _ALPHA * np.exp(z)),
     ),
-    "gelu": (lambda z: z * _normal_cdf(z), lambda z: _normal_cdf(z) + z * _npdf(z)),
+    "gelu": (lambda z: z * _normal_cdf(z), lambda z: _normal_cdf(z) + z * _normal_pdf(z)),
     "gelu_tanh": (
-        lambda z: 0.5 * z * (1 + np.tanh(_inner(z))),
+        lambda z: 0.5 * z * (1 + np.tanh(_gelu_tanh_argument(z))),
         lambda z: (
-            0.5 * (1 + np.tanh(_inner(z)))
-            + 0.5 * z * (1 - np.tanh(_inner(z)) ** 2) * np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * z**2)
+            0.5 * (1 + np.tanh(_gelu_tanh_argument(z)))
+            + 0.5 * z * (1 - np.tanh(_gelu_tanh_argument(z)) ** 2) * np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * z**2)
         ),
     ),
     "silu": (lambda z: z * _sigmoid(z), lambda z: _sigmoid(z) + z * _sigmoid(z) * (1 - _sigmoid(z))),
@@ -182,7 +182,7 @@ ACTIVATIONS = {  # name: (f(z), f'(z))
     "exp": (np.exp, np.exp),
 }
 
-LOSSES = {  # name: (value of each entry, its slope in y)
+LOSSES = {  # name: (value of each entry, its derivative with respect to y)
     "mse": (lambda y, t: (y - t) ** 2, lambda y, t: 2 * (y - t)),
     "quadratic": (lambda y, t: (y - t) ** 2 / 2, lambda y, t: y - t),
     "mae": (lambda y, t: np.abs(y - t), lambda y, t: np.sign(y - t)),
@@ -214,7 +214,7 @@ def activate_backward(name, dy, z):
 
 
 def loss_and_delta(output, loss, z, target, weight=None):
-    """Weighted mean loss of the rows and its slope in the logits."""
+    """Weighted mean loss of the rows, and its gradient with respect to the logits."""
     value, slope = LOSSES[loss]
     n, n_out = z.shape
     rows = np.eye(n_out)[target] if target.ndim == 1 else target
@@ -222,7 +222,7 @@ def loss_and_delta(output, loss, z, target, weight=None):
     share = weight / weight.sum() / (1 if loss in SUMMED_OVER_OUTPUTS else n_out)
     y = activate(output, z)
     if loss == "cross_entropy":
-        delta = y * rows.sum(axis=1, keepdims=True) - rows  # the slope through softmax, by hand
+        delta = y * rows.sum(axis=1, keepdims=True) - rows  # the gradient through the softmax, written out
     else:
         delta = activate_backward(output, slope(y, rows), z)
     return (share[:, None] * value(y, rows)).sum(), share[:, None] * delta
@@ -230,16 +230,16 @@ def loss_and_delta(output, loss, z, target, weight=None):
 
 @dataclass
 class Net:
-    """A network as a list of layers, and everything one step of its training needs.
+    """A network as a list of layers, with the settings of a training step.
 
     Attributes
     ----------
     weights, biases : lists of ndarray
     activations : list of str
-        One for each layer, the output's last.
+        One for each layer; the last is that of the output.
     loss : str
     dropout : list of float
-        On the input of each layer.
+        Rate for the input of each layer.
     """
 
     weights: list
@@ -273,7 +273,7 @@ class Net:
         return loss, gradients
 
     def train(self, batches, rule, *, rates, weight_decay=0.0, clip_value=None, clip_norm=None, seed=0, epoch=0):
-        """One update for each of the `batches` (x, target, weight); returns their losses."""
+        """Make one update for each of the `batches` (x, target, weight); return their losses."""
         losses = []
         for number, ((x, target, weight), rate) in enumerate(zip(batches, rates, strict=True)):
             loss, gradients = self.loss_and_gradients(x, target, weight, (seed, epoch, number))
@@ -291,7 +291,7 @@ class Net:
 
 
 class Rule:
-    """An update rule with its memory, one `state` for each parameter array: ``rule(params, gradients, rate)``."""
+    """An update rule with its optimizer state, one for each parameter array: ``rule(params, gradients, rate)``."""
 
     def __init__(self, name, **hyper):
         self.formula, self.hyper, self.states, self.step = getattr(self, name), hyper, None, 0
@@ -353,7 +353,7 @@ _MASK = 2**64 - 1
 
 
 def philox(counter, key):
-    """The four words of one block (Salmon et al. 2011, section 3.3); `counter` has four words, `key` two."""
+    """The four words of one block (Salmon et al. 2011, section 3.3), from a counter of four words and a key of two."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
     for _ in range(10):
@@ -364,7 +364,7 @@ def philox(counter, key):
 
 
 def stream(key, counter, count):
-    """The first `count` words of consecutive blocks, whose number is the counter's first word."""
+    """The first `count` words of consecutive blocks; the first word of the counter is the block's number."""
     block, *rest = counter
     found = []
     while len(found) < count:
@@ -374,7 +374,7 @@ def stream(key, counter, count):
 
 
 def keep_mask(rows, units, rate, counter):
-    """Dropout's mask for (seed, epoch, step, layer): eight units a block, each block's words low half first."""
+    """Dropout mask for (seed, epoch, step, layer): eight units per block, the low half of each word first."""
     seed, epoch, step, layer = counter
     threshold = round(rate * 2**32)
     blocks = -(-units // 8)

@@ -1,4 +1,4 @@
-"""What may not come in: the type of each error, what its text must say, and that nothing is lost by it."""
+"""Invalid input: the type and the message of each error, and that the network is unchanged after it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def with_one(array, place, value):
 
 
 class ArrayOnGPU:
-    """What an array of another library on a GPU looks like from outside."""
+    """An array with the interface of another library's GPU array."""
 
     __cuda_array_interface__ = {"shape": (12, 4), "typestr": "<f4", "data": (1, False), "version": 3}  # noqa: RUF012
 
@@ -319,7 +319,7 @@ def test_optimizers_and_schedules_that_cannot_be(recipe, phrase):
         recipe()
 
 
-# -- the rest ------------------------------------------------------------------------------------------
+# -- other errors --------------------------------------------------------------------------------------
 
 
 def test_there_must_be_something_to_resume():

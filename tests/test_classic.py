@@ -1,4 +1,4 @@
-"""The systems of the course notes with the notes' own figures, and each against formulas written out here."""
+"""The systems of the course notes: compared with the figures in the notes, and with formulas written out here."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ def test_a_layer_of_three_neurons(backend):
 # -- perceptron -----------------------------------------------------------------------------------------
 
 
-def learn_by_hand(X, y, *, rate, per_row, epochs):
-    """Weights (w0, w1, ...) after each epoch of the notes' rule, until one makes no mistake, and its mistakes."""
+def reference_perceptron(X, y, *, rate, per_row, epochs):
+    """Apply the notes' rule until an epoch has no mistakes; return weights (w0, w1, ...) and mistakes of each epoch."""
     rows = np.column_stack([np.ones(len(X)), X])
     w, mistakes = np.zeros(rows.shape[1]), []
     for _ in range(epochs):
@@ -115,13 +115,13 @@ def learn_by_hand(X, y, *, rate, per_row, epochs):
 
 @st.composite
 def separable(draw):
-    """Rows with a margin between two classes, and their classes."""
+    """Draw rows of two classes with a margin between them, and their classes."""
     n_inputs, seed = draw(st.integers(1, 4)), draw(st.integers(0, 10_000))
     generator = np.random.default_rng(seed)
     X, w = generator.normal(size=(30, n_inputs)), generator.normal(size=n_inputs + 1)
     z = (X @ w[1:] + w[0]) / np.linalg.norm(w)
-    far = abs(z) > draw(st.floats(0.05, 0.5))
-    return X[far], (z[far] > 0).astype(int)
+    outside_margin = abs(z) > draw(st.floats(0.05, 0.5))
+    return X[outside_margin], (z[outside_margin] > 0).astype(int)
 
 
 @given(separable(), st.booleans(), st.sampled_from([0.1, 1.0, 3.0]))
@@ -136,7 +136,7 @@ def test_separable_rows_are_learnt_within_the_bound(rows, per_row, rate):
     assert sum(learning.mistakes) <= learning.bound < np.inf
     assert "converged" in learning.verdict
     np.testing.assert_array_equal(perceptron.predict(X), y)
-    w, mistakes = learn_by_hand(X, y, rate=rate, per_row=per_row, epochs=20_000)
+    w, mistakes = reference_perceptron(X, y, rate=rate, per_row=per_row, epochs=20_000)
     assert learning.mistakes == mistakes
     np.testing.assert_allclose([perceptron.bias, *perceptron.weights], w, atol=1e-9)
 
@@ -198,7 +198,7 @@ def test_the_sigmoid_descends_the_log_loss(per_row, backend):
     assert learning.bound is None
 
 
-# -- slopes ---------------------------------------------------------------------------------------------
+# -- derivatives ----------------------------------------------------------------------------------------
 
 
 def test_one_hidden_layer_for_all_rows(backend):
@@ -275,7 +275,7 @@ def test_cost_of_one_example_and_the_average_over_all():
     assert classic.average_cost(net.feedforward, examples) == pytest.approx(sum(costs) / 9, rel=1e-14)
 
 
-# -- descents -------------------------------------------------------------------------------------------
+# -- gradient descent -------------------------------------------------------------------------------------
 
 
 def test_a_descent_in_one_dimension():
@@ -336,14 +336,14 @@ def test_lines_bent_onto_a_sine():
 
 
 def test_a_network_is_sure_of_noise():
-    answers = classic.confidence_on_noise(n=300, seed=4)
-    assert answers.images.shape == (300, 64)
-    assert (answers.images.min(), answers.images.max()) == (0, 16)
-    np.testing.assert_allclose(answers.probabilities.sum(axis=1), 1, rtol=1e-6)
-    np.testing.assert_array_equal(answers.confidence, answers.probabilities.max(axis=1))
-    assert answers.test_score > 0.95
-    assert np.median(answers.test_confidence) > 0.99
-    assert np.median(answers.confidence) > 0.8, "none of it is a digit"
+    noise = classic.confidence_on_noise(n=300, seed=4)
+    assert noise.images.shape == (300, 64)
+    assert (noise.images.min(), noise.images.max()) == (0, 16)
+    np.testing.assert_allclose(noise.probabilities.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(noise.confidence, noise.probabilities.max(axis=1))
+    assert noise.test_score > 0.95
+    assert np.median(noise.test_confidence) > 0.99
+    assert np.median(noise.confidence) > 0.8, "none of it is a digit"
 
 
 def test_inputs_of_very_different_size():

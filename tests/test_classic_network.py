@@ -1,4 +1,4 @@
-"""`mlp.classic.Network` against the algorithm of Nielsen's book, written out here example by example."""
+"""`mlp.classic.Network` compared with the algorithm of Nielsen's book, written here for one example at a time."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import mlp
 from mlp.classic import Network, sigmoid, sigmoid_prime
 
 X, Y = np.zeros((4, 1)), np.zeros((2, 1))
-"""A pair that fits a network of sizes [4, 3, 2]."""
+"""An input and a target for a network of sizes [4, 3, 2]."""
 
 
 class Reference:
-    """Chapters 1 and 2 of the book in plain NumPy: one example at a time, slopes added up over a mini-batch."""
+    """Chapters 1 and 2 of the book in plain NumPy: one example at a time, gradients summed over a mini-batch."""
 
     def __init__(self, sizes):
-        self.biases = [np.random.randn(n, 1) for n in sizes[1:]]  # noqa: NPY002 - the book's draws
+        self.biases = [np.random.randn(n, 1) for n in sizes[1:]]  # noqa: NPY002 - the book draws from this generator
         self.weights = [np.random.randn(n, m) for m, n in pairwise(sizes)]  # noqa: NPY002
 
     def activations(self, x):
@@ -29,7 +29,7 @@ class Reference:
             layers.append(1 / (1 + np.exp(-(w @ layers[-1] + b))))
         return layers
 
-    def slopes(self, x, y):
+    def gradients(self, x, y):
         a = self.activations(x)
         delta = (a[-1] - y) * a[-1] * (1 - a[-1])
         found = [(delta, delta @ a[-2].T)]
@@ -41,12 +41,12 @@ class Reference:
     def step(self, batch, eta):
         totals = [(0 * b, 0 * w) for b, w in zip(self.biases, self.weights, strict=True)]
         for x, y in batch:
-            totals = [(p + q, r + s) for (p, r), (q, s) in zip(totals, self.slopes(x, y), strict=True)]
+            totals = [(p + q, r + s) for (p, r), (q, s) in zip(totals, self.gradients(x, y), strict=True)]
         rate = eta / len(batch)
         self.biases = [b - rate * total for b, (total, _) in zip(self.biases, totals, strict=True)]
         self.weights = [w - rate * total for w, (_, total) in zip(self.weights, totals, strict=True)]
 
-    def right(self, tests):
+    def count_correct(self, tests):
         return sum(int(self.activations(x)[-1].argmax() == number) for x, number in tests)
 
     def train(self, pairs, epochs, size, eta, tests=None):
@@ -55,13 +55,15 @@ class Reference:
             random.shuffle(pairs)
             for first in range(0, len(pairs), size):
                 self.step(pairs[first : first + size], eta)
-            lines.append(f"Epoch {epoch}: {self.right(tests)} / {len(tests)}" if tests else f"Epoch {epoch} complete")
+            lines.append(
+                f"Epoch {epoch}: {self.count_correct(tests)} / {len(tests)}" if tests else f"Epoch {epoch} complete"
+            )
         return lines
 
 
 @pytest.fixture(scope="module")
 def digits():
-    """Training pairs and test pairs in the book's shapes; inputs of float32, as its loader gives them."""
+    """Training pairs and test pairs in the book's shapes, with float32 inputs, as its loader returns them."""
     data = mlp.data.load("digits")
     columns = [x[:, None] / np.float32(16) for x in data.X.astype(np.float32)]
     pairs = [(x, np.eye(10)[:, [label]]) for x, label in zip(columns, data.y, strict=True)]
@@ -76,22 +78,24 @@ def seeded(kind, sizes, **options):
 
 
 def assert_same(net, reference, tolerance=1e-10):
-    for mine, its in zip([*net.weights, *net.biases], [*reference.weights, *reference.biases], strict=True):
-        np.testing.assert_allclose(mine, its, rtol=0, atol=tolerance)
+    for actual, desired in zip([*net.weights, *net.biases], [*reference.weights, *reference.biases], strict=True):
+        np.testing.assert_allclose(actual, desired, rtol=0, atol=tolerance)
 
 
 @pytest.mark.parametrize("sizes", [[64, 10], [64, 30, 10], [64, 12, 8, 10]], ids=str)
 def test_the_same_seeds_give_the_books_run(digits, backend, sizes, capsys):
     pairs, tests = digits
     net = seeded(Network, sizes, backend=backend)
-    mine = list(pairs)
-    net.SGD(mine, 3, 10, 3.0, test_data=tests)
+    pairs_of_net = list(pairs)
+    net.SGD(pairs_of_net, 3, 10, 3.0, test_data=tests)
     printed, drawn_next = capsys.readouterr().out.splitlines(), random.random()
     reference = seeded(Reference, sizes)
-    its = list(pairs)
-    assert printed == reference.train(its, 3, 10, 3.0, tests)
+    pairs_of_reference = list(pairs)
+    assert printed == reference.train(pairs_of_reference, 3, 10, 3.0, tests)
     assert_same(net, reference)
-    assert all(a is b for a, b in zip(mine, its, strict=True)), "the list is shuffled as the book shuffles it"
+    assert all(a is b for a, b in zip(pairs_of_net, pairs_of_reference, strict=True)), (
+        "the list is shuffled as the book shuffles it"
+    )
     assert drawn_next == random.random()
 
 
@@ -124,7 +128,7 @@ def test_full_batch(digits, backend, capsys):
     for _ in range(3):
         reference.step(pairs, 2.0)
     assert_same(net, reference)
-    assert capsys.readouterr().out.splitlines()[-1] == f"Epoch 2: {reference.right(tests)} / {len(tests)}"
+    assert capsys.readouterr().out.splitlines()[-1] == f"Epoch 2: {reference.count_correct(tests)} / {len(tests)}"
     assert all(a is b for a, b in zip(before, pairs, strict=True)), "there is nothing to shuffle"
 
 
@@ -136,12 +140,12 @@ def test_single_calls(digits, backend):
     side_by_side = np.hstack([x for x, _ in pairs[:5]])
     np.testing.assert_allclose(net.feedforward(side_by_side), reference.activations(side_by_side)[-1], atol=1e-14)
     nabla_b, nabla_w = net.backprop(x, y)
-    for b, w, (its_b, its_w) in zip(nabla_b, nabla_w, reference.slopes(x, y), strict=True):
-        assert b.shape == its_b.shape
-        assert w.shape == its_w.shape
-        np.testing.assert_allclose(b, its_b, atol=1e-14)
-        np.testing.assert_allclose(w, its_w, atol=1e-14)
-    assert net.evaluate(tests) == reference.right(tests)
+    for b, w, (expected_b, expected_w) in zip(nabla_b, nabla_w, reference.gradients(x, y), strict=True):
+        assert b.shape == expected_b.shape
+        assert w.shape == expected_w.shape
+        np.testing.assert_allclose(b, expected_b, atol=1e-14)
+        np.testing.assert_allclose(w, expected_w, atol=1e-14)
+    assert net.evaluate(tests) == reference.count_correct(tests)
     net.update_mini_batch(pairs[:10], 3.0)
     reference.step(pairs[:10], 3.0)
     assert_same(net, reference)
@@ -156,7 +160,7 @@ def test_iterators_as_the_books_loader_returns_them(digits, capsys):
     seeded(Network, [64, 5, 10])
     reference.train(list(pairs), 1, 10, 3.0)
     assert_same(net, reference)
-    assert capsys.readouterr().out == f"Epoch 0: {reference.right(tests)} / {len(tests)}\n"
+    assert capsys.readouterr().out == f"Epoch 0: {reference.count_correct(tests)} / {len(tests)}\n"
 
 
 def test_parameters_may_be_changed_in_place_and_replaced(digits):
@@ -180,13 +184,13 @@ def test_what_a_subclass_overrides_is_used(digits):
     calls = []
 
     class CrossEntropy(Network):
-        """A cost whose slope cancels that of the sigmoid."""
+        """A cost whose derivative cancels that of the sigmoid."""
 
         def cost_derivative(self, output_activations, y):
             calls.append("cost_derivative")
             return (output_activations - y) / (output_activations * (1 - output_activations))
 
-    class Own(Network):
+    class CustomUpdate(Network):
         def update_mini_batch(self, mini_batch, eta):
             calls.append(f"update_mini_batch {len(mini_batch)}")
             super().update_mini_batch(mini_batch, eta)
@@ -208,7 +212,7 @@ def test_what_a_subclass_overrides_is_used(digits):
     np.testing.assert_allclose(net.biases[0], b, atol=1e-12)
     assert calls == ["cost_derivative"] * 40
     calls.clear()
-    Own([64, 10]).SGD(list(pairs), 1, 16, 0.5, test_data=tests)
+    CustomUpdate([64, 10]).SGD(list(pairs), 1, 16, 0.5, test_data=tests)
     assert calls == ["update_mini_batch 16"] * 2 + ["update_mini_batch 8"] + ["feedforward"] * 40
 
 

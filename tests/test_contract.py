@@ -1,7 +1,7 @@
-"""The contract of `Backend`, operation by operation, on every backend and in both dtypes.
+"""The contract of `Backend`: each operation, on every backend and in both dtypes.
 
-Values are compared with `oracle` within the bounds of `accuracy`; then come the rules that hold for all
-operations alike: what is written to, what is returned, which arrays are taken and which are refused.
+Values are compared with `oracle` within the bounds of `accuracy`.  Then follow rules that apply to all operations:
+which arguments are modified, what is returned, and which arrays are accepted or rejected.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DIFFERENTIABLE = [name for name in ELEMENTWISE if formulas.ACTIVATIONS[name].bac
 
 
 def legal_pairs():
-    """Every (output, loss) that `formulas.pair` lets through."""
+    """Every pair of output and loss that `formulas.pair` accepts."""
     for output in formulas.ACTIVATIONS:
         for loss in formulas.LOSSES:
             try:
@@ -66,7 +66,7 @@ def normal(rng, shape, dtype):
 
 
 def numbers(dtype):
-    """A tour of the number line: every magnitude from the smallest to where all functions have saturated."""
+    """Numbers of both signs and all magnitudes, from the smallest to those where all functions are saturated."""
     info = np.finfo(dtype)
     magnitudes = np.concatenate(
         [np.geomspace(float(info.tiny), 1e4, 100), np.linspace(0.25, 30, 120), [88, 103, 709, 745]]
@@ -77,7 +77,7 @@ def numbers(dtype):
 
 @dataclass(frozen=True)
 class Samples:
-    """Arguments of a function with its exact results and the error allowed at each."""
+    """Arguments of a function, with the exact result and the allowed error of each."""
 
     arguments: tuple
     exact: oracle.Exact
@@ -85,13 +85,13 @@ class Samples:
 
 
 def samples(function, bound, dtype, *arguments):
-    """`Samples` of ``function(*arguments)``; the last argument is the one that `Bound.argument` moves."""
+    """`Samples` of ``function(*arguments)``; `Bound.argument` applies to the last argument."""
     *others, z = arguments
-    exact = oracle.exactly(function, *arguments)
-    moved = oracle.exactly(function, *others, np.nextafter(z, np.inf)) if bound.argument else exact
+    exact = oracle.evaluate_exactly(function, *arguments)
+    shifted = oracle.evaluate_exactly(function, *others, np.nextafter(z, np.inf)) if bound.argument else exact
     inside = np.abs(exact.high) <= float(np.finfo(dtype).max)
-    grant = accuracy.allowed(bound, exact, moved, dtype)
-    return Samples(tuple(a[inside] for a in arguments), exact[inside], grant[inside])
+    allowed = accuracy.allowed_error(bound, exact, shifted, dtype)
+    return Samples(tuple(a[inside] for a in arguments), exact[inside], allowed[inside])
 
 
 @cache
@@ -101,27 +101,27 @@ def forward_samples(name, dtype):
 
 @cache
 def backward_samples(name, dtype):
-    """Slopes dy of all sizes with what the row saves: z, or the function's own values y."""
+    """Gradients dy of various sizes, with the array saved by the forward pass: z or y."""
     saved = numbers(dtype)
-    slope = oracle.SLOPE_FROM_Z.get(name)
-    if slope is None:
-        slope = oracle.SLOPE_FROM_Y[name]
-        saved = oracle.exactly(oracle.FORWARD[name], saved).high.astype(dtype)
+    derivative = oracle.DERIVATIVE_FROM_Z.get(name)
+    if derivative is None:
+        derivative = oracle.DERIVATIVE_FROM_Y[name]
+        saved = oracle.evaluate_exactly(oracle.FORWARD[name], saved).high.astype(dtype)
         saved = saved[np.isfinite(saved)]
     dy = np.resize(np.array([1, -0.3, 7.7, 1e-3, -2.5], dtype), saved.shape)
-    return samples(lambda d, s: d * slope(s), accuracy.BACKWARD[name], dtype, dy, saved)
+    return samples(lambda d, s: d * derivative(s), accuracy.BACKWARD[name], dtype, dy, saved)
 
 
-def deal(table, rows, units, start):
-    """The samples laid out as (rows, units) from the one numbered `start` on: arguments, indices."""
+def arrange(table, rows, units, start):
+    """Arrange the samples from index `start` on as (rows, units); return arguments and indices."""
     index = (np.arange(rows * units) + start).reshape(rows, units) % len(table.allowed)
     return [a[index] for a in table.arguments], index
 
 
 def assert_accurate(computed, table, index):
-    error, grant = table.exact[index].error(computed), table.allowed[index]
-    # NaN is not within any bound
-    assert (error <= grant).all(), f"off by {np.nanmax(error / grant):.3g} times what is allowed"
+    error, allowed = table.exact[index].error(computed), table.allowed[index]
+    # NaN fails every comparison
+    assert (error <= allowed).all(), f"the error is {np.nanmax(error / allowed):.3g} times the allowed error"
 
 
 @pytest.mark.parametrize("name", sorted(oracle.ELEMENTARY))
@@ -141,7 +141,7 @@ def test_activations_are_accurate(xp, dtype, name):
     @given(rows=sizes, units=widths, start=seeds)
     @example(rows=1, units=len(table.allowed), start=0)
     def check(rows, units, start):
-        (z,), index = deal(table, rows, units, start)
+        (z,), index = arrange(table, rows, units, start)
         (y,) = host(xp, xp.activate(xp.asarray(z), name))
         assert y.dtype == dtype
         assert y.shape == (rows, units)
@@ -157,7 +157,7 @@ def test_slopes_of_activations_are_accurate(xp, dtype, name):
     @given(rows=sizes, units=widths, start=seeds)
     @example(rows=1, units=len(table.allowed), start=0)
     def check(rows, units, start):
-        (dy, saved), index = deal(table, rows, units, start)
+        (dy, saved), index = arrange(table, rows, units, start)
         (dz,) = host(xp, xp.activate_backward(xp.asarray(dy), xp.asarray(saved), name))
         assert dz.dtype == dtype
         assert dz.shape == (rows, units)
@@ -168,7 +168,9 @@ def test_slopes_of_activations_are_accurate(xp, dtype, name):
 
 def test_every_activation_has_its_bounds():
     assert set(ELEMENTWISE) == set(accuracy.FORWARD) == set(oracle.FORWARD)
-    assert set(DIFFERENTIABLE) == set(accuracy.BACKWARD) == set(oracle.SLOPE_FROM_Y) | set(oracle.SLOPE_FROM_Z)
+    assert (
+        set(DIFFERENTIABLE) == set(accuracy.BACKWARD) == set(oracle.DERIVATIVE_FROM_Y) | set(oracle.DERIVATIVE_FROM_Z)
+    )
 
 
 @given(rows=st.integers(0, 5), units=widths, scale=st.sampled_from([0.1, 3, 30, 200]), seed=seeds)
@@ -180,8 +182,8 @@ def test_softmax_is_accurate(xp, dtype, rows, units, scale, seed):
 
 
 def assert_softmax(y, z):
-    exact = oracle.softmax_exactly(z)
-    # rounding z - max(z) by half a unit changes its exponential by that much more
+    exact = oracle.exact_softmax(z)
+    # rounding z - max(z) by half a unit in the last place adds to the error of its exponential
     fall = np.abs(z.max(axis=1, keepdims=True) - z) if z.size else z
     bound = (4 + np.sqrt(z.shape[1]) + fall) * accuracy.units(exact.high, y.dtype)
     assert (exact.error(y) <= np.maximum(bound, float(np.finfo(y.dtype).tiny))).all()
@@ -238,7 +240,7 @@ def test_matmul_propagates_what_is_not_finite(xp, dtype, shape, seed, bad):
     m, k, n = shape
     rng = np.random.default_rng(seed)
     a, b = integers(rng, (m, k), dtype, largest=1), integers(rng, (k, n), dtype, largest=1)
-    b[rng.integers(k), rng.integers(n)] = bad  # 0 * inf is NaN, and a sum keeps it
+    b[rng.integers(k), rng.integers(n)] = bad  # 0 * inf is NaN, and so is a sum that contains it
     (c,) = host(xp, xp.matmul(xp.asarray(a), xp.asarray(b)))
     expected = np.empty((m, n), dtype)
     for i, j in np.ndindex(m, n):
@@ -295,7 +297,7 @@ def test_dense_backward_is_within_the_bound_of_products(xp, dtype, name, shape, 
     x, W, z, dy = (normal(rng, s, dtype) for s in ((n, n_in), (n_in, n_out), (n, n_out), (n, n_out)))
     saved = z if formulas.ACTIVATIONS[name].saves == "z" else oracle.activate(name, z.astype(float)).astype(dtype)
     dx, dW, db = host(xp, *xp.dense_backward(*map(xp.asarray, (dy, x, saved, W)), name))
-    # the slope itself has its own test; here it may be off by a few units once more
+    # the derivative has a separate test; here an additional error of a few units is allowed
     (dz,) = host(xp, xp.activate_backward(xp.asarray(dy), xp.asarray(saved), name))
     off = 4 * float(np.finfo(dtype).eps) * np.abs(dz.astype(float))
     for found, (a, b), slack in (
@@ -311,7 +313,7 @@ def test_dense_backward_is_within_the_bound_of_products(xp, dtype, name, shape, 
 
 
 def draw_loss(rng, kind, n, n_out, dtype):
-    """Logits and targets that suit the loss, away from its kinks."""
+    """Draw logits, and targets that are valid for the loss and far from its kinks."""
     z = normal(rng, (n, n_out), dtype)
     name = kind.partition("+")[2]
     if name == "cross_entropy":
@@ -345,7 +347,7 @@ def test_loss_and_delta_are_accurate(xp, dtype, kind):
         eps = float(np.finfo(dtype).eps)
         assert delta.dtype == dtype
         assert abs(float(loss) - exact_loss) <= 8 * eps * max(1, exact_loss)
-        # entries of a row that cancel leave an error of the size of what cancelled
+        # cancellation leaves an error relative to the largest entry of the row
         size = np.abs(exact_delta).max(axis=1, keepdims=True) + 1 / n
         assert (np.abs(delta - exact_delta) <= 16 * eps * size).all()
 
@@ -365,7 +367,7 @@ def test_cross_entropies_are_stable_for_huge_logits(xp, dtype, kind, magnitude):
 
 
 def test_a_far_tail_keeps_its_accuracy(xp, dtype):
-    """log(1 + e^-40) is e^-40 to all digits; written naively it is zero."""
+    """log(1 + e^-40) equals e^-40 in all digits; a naive formula gives zero."""
     z, t = np.array([[40.0]], dtype), np.array([[1.0]], dtype)
     loss, delta = xp.loss_and_delta("sigmoid+binary_cross_entropy", xp.asarray(z), xp.asarray(t))
     assert_allclose(float(loss), np.exp(-40.0), rtol=1e-6)
@@ -387,7 +389,7 @@ def test_class_numbers_mean_one_hot_rows(xp, dtype, n, n_out, weighted, integer,
 
 @pytest.mark.parametrize("wrong", [-1, 3, 10**6])
 def test_class_numbers_out_of_range_touch_nothing_else(xp, dtype, wrong):
-    """Networks refuse them at the door; here they are a class that no output stands for."""
+    """Networks reject them before training; a backend treats them as a class without an output."""
     z = xp.asarray(np.ones((2, 3), dtype))
     loss, delta = xp.loss_and_delta("softmax+cross_entropy", z, xp.asarray(np.array([wrong, 1])))
     assert_allclose(float(loss), np.log(3) / 2, rtol=1e-6)
@@ -399,7 +401,7 @@ def test_rows_of_weight_zero_do_not_count(xp, dtype, kind):
     rng = np.random.default_rng(3)
     z, t = draw_loss(rng, kind, 9, 3, dtype)
     weight = np.array([1, 0, 2, 0, 0.5, 1, 0, 3, 0], dtype)
-    z[1], z[3] = np.inf, np.nan  # not even infinities come in
+    z[1], z[3] = np.inf, np.nan  # not even infinity has an effect
     counted = weight > 0
     loss, delta = xp.loss_and_delta(kind, xp.asarray(z), xp.asarray(t), xp.asarray(weight))
     alone, slope = xp.loss_and_delta(kind, *(xp.asarray(a[counted]) for a in (z, t, weight)))
@@ -413,7 +415,7 @@ def test_rows_of_weight_zero_do_not_count(xp, dtype, kind):
 @pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
 @pytest.mark.parametrize("one_hot", [False, True])
 def test_the_farthest_logits_give_a_loss_where_the_answer_is_right(xp, dtype, one_hot):
-    """Their difference overflows, and 0 times infinity must not come into it."""
+    """Their difference overflows; 0 times infinity must not occur in the loss."""
     far = np.finfo(dtype).max
     z = np.array([[-far, far], [far, -far]], dtype)
     target = np.array([[0, 1], [1, 0]], dtype) if one_hot else np.array([1, 0])
@@ -433,7 +435,7 @@ def test_weights_of_zero_everywhere_give_zero(xp, dtype, kind):
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("kind", PAIRS)
 def test_a_loss_of_what_is_not_finite_is_not_finite(xp, dtype, kind, bad):
-    """Infinite logits may have a finite loss where the output saturates; NaN never has."""
+    """With a saturating output, infinite logits can have a finite loss; NaN cannot."""
     z, t = draw_loss(np.random.default_rng(5), kind, 4, 3, dtype)
     z[2, 1] = bad
     loss, _ = xp.loss_and_delta(kind, xp.asarray(z), xp.asarray(t))
@@ -449,7 +451,7 @@ def test_step_has_no_slope_to_train_by(xp, dtype):
         xp.loss_and_delta("step+mse", z, z)
 
 
-# -- what is not finite -------------------------------------------------------------------------------------
+# -- NaN and infinity ---------------------------------------------------------------------------------------
 
 INF = np.inf
 AT_INFINITY = {  # f(-inf), f(inf)
@@ -541,7 +543,7 @@ def test_update_follows_the_rule(xp, dtype, name):
             expected = naive(expected, [g.astype(float)], rate)
         (found,) = host(xp, params)
         assert found.dtype == dtype
-        # where squares of the gradient nearly vanish, their rounding is magnified by a root
+        # the square root amplifies the rounding errors of very small squared gradients
         assert_allclose(found, expected[0], rtol=0, atol=64 * float(np.finfo(dtype).eps))
 
     check()
@@ -603,7 +605,7 @@ def test_multiply(xp, dtype, n, seed):
     assert_array_equal(host(xp, product)[0], x * dtype.type(0.7))
 
 
-# -- the rest ---------------------------------------------------------------------------------------------
+# -- other operations -------------------------------------------------------------------------------------
 
 counters = st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 1000), st.integers(0, 10**6), st.integers(0, 9))
 
@@ -683,7 +685,7 @@ def test_sum(xp, dtype, shape, axis, seed):
     assert_array_equal(xp.to_numpy(total) if axis is not None else float(total), x.astype(int).sum(axis=axis))
 
 
-# -- doors ------------------------------------------------------------------------------------------------
+# -- array conversion -------------------------------------------------------------------------------------
 
 
 def test_asarray_and_to_numpy_are_inverse(xp, dtype):
@@ -704,7 +706,7 @@ def test_new_arrays_have_their_shape_and_dtype(xp, dtype):
 
 
 class OnGPU:
-    """Looks like an array of a GPU, as PyTorch's and Numba's do."""
+    """An array with the interface of a GPU array, like those of PyTorch and Numba."""
 
     __cuda_array_interface__ = {"shape": (2,), "typestr": "<f4", "data": (0, False), "version": 3}  # noqa: RUF012
 
@@ -720,23 +722,23 @@ def test_an_array_of_a_gpu_is_sent_to_the_door(xp):
         xp.to_numpy(OnGPU())
 
 
-# -- rules for all operations alike -------------------------------------------------------------------------
+# -- rules for all operations -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Operation:
-    """An operation of the contract, with arguments to try it on.
+    """An operation of the contract, with the shapes of its test arguments.
 
     Attributes
     ----------
     call : callable
         ``call(xp, *arrays, **outs)``.
     shapes : tuple of tuple
-        Of the array arguments, in the letters n (rows), i and o (units).
+        Shapes of the array arguments, in the letters n (rows), i and o (units).
     outs : mapping of str to tuple
-        Keywords that take results, with their shapes; in the order in which they are returned.
+        Names and shapes of the output arguments, in the order in which the results are returned.
     writes : tuple of int
-        Arguments it changes in place.
+        Indices of the arguments that are modified in place.
     """
 
     call: Callable[..., Any]
@@ -823,7 +825,7 @@ OPERATIONS = {
     },
 }
 
-CASTING = ("take_rows", "sum", "sum, by column")  # these take every dtype
+CASTING = ("take_rows", "sum", "sum, by column")  # these accept every dtype
 
 
 def operations(wanted=lambda name: True):
@@ -836,10 +838,10 @@ every_operation = operations()
 
 
 def arguments(operation, dtype, n=6, i=5, o=9):
-    """Positive host arrays for an operation (a state remembers squares; some saved outputs are positive)."""
+    """Positive host arrays for an operation: state arrays of squares, and some saved outputs, are never negative."""
     rng = np.random.default_rng(7)
-    memory = len(formulas.RULES[operation.call.args[0]].state) if _is_update(operation) else 0
-    length = {"n": n, "i": i, "o": o, "s": memory}
+    n_states = len(formulas.RULES[operation.call.args[0]].state) if _is_update(operation) else 0
+    length = {"n": n, "i": i, "o": o, "s": n_states}
     return [
         rng.uniform(0.1, 0.9, tuple(length[letter] for letter in shape)).astype(dtype) for shape in operation.shapes
     ]
@@ -855,10 +857,10 @@ def _is_update(operation):
 
 
 def results(xp, operation, arrays, **outs):
-    """All that an operation gives, by return and in place, as host arrays (copies)."""
-    given_back = operation.call(xp, *arrays, **outs)
-    given_back = given_back if isinstance(given_back, tuple) else (given_back,)
-    found = [r for r in given_back if r is not None] + [arrays[i] for i in operation.writes]
+    """All results of an operation, returned or written in place, as host arrays (copies)."""
+    returned = operation.call(xp, *arrays, **outs)
+    returned = returned if isinstance(returned, tuple) else (returned,)
+    found = [r for r in returned if r is not None] + [arrays[i] for i in operation.writes]
     return [np.array(xp.to_numpy(r)) if hasattr(r, "dtype") and np.ndim(r) else np.array(float(r)) for r in found]
 
 
@@ -930,7 +932,7 @@ def test_an_out_that_does_not_fit_is_refused(xp, dtype, operation):
 
 
 def view(xp, host_array, layout):
-    """The same values on the device, laid out as `layout` says."""
+    """The same values on the device, in the given memory layout."""
     shape, dtype = host_array.shape, host_array.dtype
     if layout == "C":
         array = xp.empty(shape, dtype)
@@ -953,7 +955,7 @@ def test_every_layout_of_memory_works(xp, dtype, operation, layout):
     expected = results(xp, operation, [xp.asarray(a.copy()) for a in originals])
     found = results(xp, operation, [view(xp, a, layout) for a in originals])
     for value, right in zip(found, expected, strict=True):
-        # another order of summation; differences of what was summed carry its error
+        # the order of summation differs, so differences of sums have a larger relative error
         assert_allclose(
             value, right, rtol=16 * float(np.finfo(dtype).eps), atol=float(np.finfo(dtype).eps) * np.abs(right).max()
         )
@@ -974,7 +976,7 @@ def test_read_only_arrays_work(xp, dtype, operation):
 @every_operation
 @pytest.mark.parametrize("empty", ["n", "i"])
 def test_empty_arrays_work(xp, dtype, operation, empty):
-    """No rows, and no inputs: sums over nothing are zero."""
+    """Without rows or without inputs: empty sums are zero."""
     lengths = {"n": 6, "i": 5, "o": 9, empty: 0}
     found = results(xp, operation, [xp.asarray(a) for a in arguments(operation, dtype, **lengths)])
     for value in found:
@@ -984,12 +986,12 @@ def test_empty_arrays_work(xp, dtype, operation, empty):
 @operations(lambda name: name not in CASTING)
 @pytest.mark.parametrize("wrong", ["int64", "float16", "complex64", "the other"])
 def test_other_dtypes_are_refused(xp, dtype, operation, wrong):
-    """One argument of another dtype: nothing is cast in silence."""
+    """One argument has another dtype: it is not cast silently."""
     if wrong == "the other":
         wrong = "float64" if dtype == np.float32 else "float32"
     arrays = [xp.asarray(a) for a in arguments(operation, dtype)]
     if len(arrays) == 1 and wrong.startswith("float") and wrong != "float16":
-        return  # there is nothing it could differ from
+        return  # a single argument of either float dtype is valid
     arrays[-1] = xp.asarray(xp.to_numpy(arrays[-1]).astype(wrong))
     with pytest.raises(DtypeError, match=wrong):
         operation.call(xp, *arrays)
@@ -1044,7 +1046,7 @@ def test_matmul_names_the_dimensions_and_suggests_the_transpose(xp, dtype):
     ],
 )
 def test_shapes_that_do_not_fit_are_named(xp, dtype, call, shapes):
-    """Broadcasting would hide the mistake."""
+    """Broadcasting would hide the error."""
     with pytest.raises(ShapeError) as caught:
         call(xp, *(xp.zeros(shape, dtype) for shape in shapes))
     assert any(str(shape) in str(caught.value) for shape in shapes)

@@ -1,4 +1,4 @@
-"""NPY and NPZ readers: equal to numpy's on good files, typed errors and no memory for bad ones."""
+"""NPY and NPZ readers: equal to numpy for valid files; typed errors, without large allocations, for invalid ones."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def npy_header(text: str) -> bytes:
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
 
 
-def peak_of_refusal(path: Path) -> int:
-    """Bytes taken while a file is refused."""
+def peak_memory_of_rejection(path: Path) -> int:
+    """Peak memory in bytes while an invalid file is read and rejected."""
     tracemalloc.start()
     try:
         with pytest.raises(FileFormatError):
@@ -91,7 +91,7 @@ def test_every_truncation_is_refused(folder: Path, array: np.ndarray[Any, Any], 
 
 @given(array=arrays, kind=st.sampled_from(["npy", "npz", "compressed npz"]), data=st.data())
 @settings(deadline=None, max_examples=400)
-@pytest.mark.filterwarnings("ignore")  # a flipped byte may spell Python code that warns
+@pytest.mark.filterwarnings("ignore")  # with a flipped byte, the header may be Python code that warns
 def test_flipped_bytes_raise_our_errors_only(
     folder: Path, array: np.ndarray[Any, Any], kind: str, data: st.DataObject
 ) -> None:
@@ -129,15 +129,15 @@ def test_128_bytes_that_declare_32_gib_take_no_memory(tmp_path: Path) -> None:
     header = npy_header("{'descr': '<f8', 'fortran_order': False, 'shape': (65536, 65536), }".ljust(117) + "\n")
     assert len(header) == 128
     (tmp_path / "hostile.npy").write_bytes(header)
-    assert peak_of_refusal(tmp_path / "hostile.npy") < 2**20
+    assert peak_memory_of_rejection(tmp_path / "hostile.npy") < 2**20
     with zipfile.ZipFile(tmp_path / "hostile.npz", "w") as archive:
         archive.writestr("X.npy", header)
-    assert peak_of_refusal(tmp_path / "hostile.npz") < 2**20
+    assert peak_memory_of_rejection(tmp_path / "hostile.npz") < 2**20
 
 
 def test_a_header_length_of_4_gib_takes_no_memory(tmp_path: Path) -> None:
     (tmp_path / "hostile.npy").write_bytes(b"\x93NUMPY\x02\x00\xff\xff\xff\xff" + b" " * 100)
-    assert peak_of_refusal(tmp_path / "hostile.npy") < 2**20
+    assert peak_memory_of_rejection(tmp_path / "hostile.npy") < 2**20
 
 
 def test_a_false_size_in_the_zip_directory_takes_no_memory(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_false_size_in_the_zip_directory_takes_no_memory(tmp_path: Path) -> No
     directory = raw.index(b"PK\x01\x02")
     raw[directory + 24 : directory + 28] = (len(header) + 2**30).to_bytes(4, "little")  # the expanded size
     path.write_bytes(raw)
-    assert peak_of_refusal(path) < 2**20
+    assert peak_memory_of_rejection(path) < 2**20
 
 
 def test_overlapping_members_are_bounded_together(tmp_path: Path) -> None:
@@ -158,9 +158,9 @@ def test_overlapping_members_are_bounded_together(tmp_path: Path) -> None:
         archive.writestr("X.npy", npy_bytes(np.zeros(2**22, dtype=np.uint8)))
         whole = archive.infolist()[0]
         for i in range(8):
-            twin = copy.copy(whole)
-            twin.filename = twin.orig_filename = f"{i}.npy"
-            archive.filelist.append(twin)
+            duplicate = copy.copy(whole)
+            duplicate.filename = duplicate.orig_filename = f"{i}.npy"
+            archive.filelist.append(duplicate)
     with pytest.raises(FileFormatError, match="cannot hold more than"):
         read_npz(path)
 
@@ -220,7 +220,7 @@ def test_impossible_shapes_are_refused(tmp_path: Path, shape: str) -> None:
 )
 def test_foreign_archives_are_refused(tmp_path: Path, names: list[str], method: int, message: str) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w", method) as archive, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # zipfile's own, about the duplicate
+        warnings.simplefilter("ignore")  # from zipfile, about the duplicate name
         for name in names:
             archive.writestr(name, npy_bytes(np.zeros(3)))
     with pytest.raises(FileFormatError, match=message):

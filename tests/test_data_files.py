@@ -1,4 +1,4 @@
-"""What every reader says about files that are not there, not readable or not files."""
+"""The errors of every reader for paths that are missing, not readable or not files."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def test_an_empty_file(tmp_path: Path, read: Callable[..., Any], name: str) -> N
 def test_a_file_without_permission(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[..., Any], name: str
 ) -> None:
-    def refuse(*_: object, **__: object) -> None:  # root may read anything, so the system cannot be asked to
+    def deny_access(*_: object, **__: object) -> None:  # root may read every file, so the permission error is simulated
         raise PermissionError(13, "Permission denied")
 
     (tmp_path / name).write_bytes(b"content")
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(Path, "open", deny_access)
     with pytest.raises(FileFormatError, match="cannot be opened: Permission denied; check its access rights"):
         read(tmp_path / name)
 

@@ -1,4 +1,4 @@
-"""The IDX reader: every type, every damage, and no memory for what is not there."""
+"""The IDX reader: every data type, damaged files, and no allocation for data that the file does not contain."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_flipped_bytes_raise_our_errors_only(
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert peak < 3 * 2**20  # the file has some hundred bytes; gzip's own buffers are the rest
+    assert peak < 3 * 2**20  # the file has a few hundred bytes; the rest are buffers of gzip
 
 
 @pytest.mark.parametrize("compressed", [False, True])

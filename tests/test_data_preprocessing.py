@@ -1,4 +1,4 @@
-"""Preprocessing against scikit-learn's transformers, and its life as JSON."""
+"""Preprocessing compared with scikit-learn's transformers, and its JSON form."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mlp.data import CategoricalColumn, NumericColumn, Preprocessing
 SCALERS = {"standard": StandardScaler, "minmax": MinMaxScaler, "none": FunctionTransformer}
 SCALES = st.sampled_from(list(SCALERS))
 
-# eighths are exact in float64 and far from scikit-learn's thresholds for a constant column
+# multiples of 1/8 are exact in float64, and far from scikit-learn's thresholds for constant columns
 eighths = st.integers(-(10**6), 10**6).map(lambda i: i / 8)
 gappy_numbers = st.one_of(eighths, st.just(float("nan")))
 words = st.one_of(st.sampled_from(["a", "b", "B", "æ", "", "long word"]), st.none())
@@ -37,7 +37,7 @@ def column(kind: str, n: int) -> st.SearchStrategy[np.ndarray[Any, Any]]:
 
 @st.composite
 def frames(draw: st.DrawFn) -> tuple[Frame, Frame]:
-    """A training and a test frame of the same columns."""
+    """Draw a training frame and a test frame with the same columns."""
     kinds = draw(st.lists(st.sampled_from("ntb"), min_size=1, max_size=5))
     n, m = draw(st.integers(1, 20)), draw(st.integers(1, 10))
     train, test = ({f"{k}{i}": draw(column(k, size)) for i, k in enumerate(kinds)} for size in (n, m))

@@ -165,7 +165,7 @@ def test_the_real_mnist() -> None:
     data = load("mnist", data_dir=MNIST)
     assert (data.X.shape, data.X_test.shape) == ((60000, 784), (10000, 784))
     assert data.classes == tuple(range(10))
-    # the md5 of the original files, of which headers of 16 and 8 bytes come first
+    # MD5 of the original files, which begin with headers of 16 and 8 bytes
     for header, array, expected in (
         (struct.pack(">4I", 2051, 60000, 28, 28), data.X, "6bbc9ace898e44ae57da46a324031adb"),
         (struct.pack(">2I", 2049, 60000), data.y.astype(np.uint8), "a25bea736e30d166cdddb491f175f624"),

@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("tables")
 
 
-# no bare carriage return: csv.writer leaves it unquoted at times, and then it is a line end to one reader only
+# no bare carriage return: csv.writer sometimes leaves it unquoted, and only one of the readers ends a line there
 cells = st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=5)
 
 
@@ -187,7 +187,7 @@ def test_damaged_parquet_raises_our_errors_only(tmp_path: Path, capfd: pytest.Ca
             read_table(path)
         except MLPError:
             refused += 1
-    capfd.readouterr()  # polars' threads print when they crash
+    capfd.readouterr()  # threads of polars print when they crash
     assert refused > 50
 
 

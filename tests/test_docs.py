@@ -1,4 +1,4 @@
-"""The documentation: every example runs, every link and public name is there, the tables are the recorded ones."""
+"""The documentation: examples run, links resolve, public names are complete, tables match the recorded results."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def test_the_examples_of_a_page_run_in_order(page, tmp_path, request, monkeypatc
         mnist = request.getfixturevalue("mnist_folder") if any(block.needs_mnist for block in found) else None
     except pytest.skip.Exception:
         mnist = None
-    left_out = examples.run(found, tmp_path, mnist)
-    if left_out:  # all others ran
-        pytest.skip("; ".join(left_out))
+    skipped = examples.run(found, tmp_path, mnist)
+    if skipped:  # the other examples ran
+        pytest.skip("; ".join(skipped))
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_blocks_without_their_needs_are_left_out_and_said(tmp_path):
         examples.Block("page.md", 9, "console", "$ mlp train mnist"),
         examples.Block("page.md", 19, "sh", "mlp train mnist"),
     ]
-    left_out = examples.run(found, tmp_path, None)
-    assert [line.partition(":")[0] for line in left_out] == ["line 1", "line 9"]
+    skipped = examples.run(found, tmp_path, None)
+    assert [line.partition(":")[0] for line in skipped] == ["line 1", "line 9"]
 
 
 @pytest.mark.parametrize("page", [examples.README, *examples.PAGES], ids=lambda page: page.name)
@@ -129,7 +129,7 @@ def recorded(name="cpu.json"):
     return as_markdown(Report.load(RESULTS / name)).splitlines()
 
 
-# -- the drawing of the fused epoch ---------------------------------------------------------------------
+# -- the figure of the fused epoch ----------------------------------------------------------------------
 
 
 def test_the_drawing_is_what_its_script_draws():

@@ -1,4 +1,4 @@
-"""`MLPClassifier` and `MLPRegressor` among scikit-learn's tools, and what ours have beyond scikit-learn's."""
+"""`MLPClassifier` and `MLPRegressor` with scikit-learn's tools, and their additional parameters."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def same_weights(a, b):
     return all(np.array_equal(W, V) for W, V in zip(a.coefs_ + a.intercepts_, b.coefs_ + b.intercepts_, strict=True))
 
 
-# -- the ecosystem -----------------------------------------------------------------------------------
+# -- tools of scikit-learn ---------------------------------------------------------------------------
 
 
 def test_parameters_come_first_and_are_scikit_learns():
@@ -84,7 +84,7 @@ def test_grid_search_gives_scikit_learns_scores_in_two_processes(backend):
     assert found[1].best_params_ == found[0].best_params_
 
 
-def threads_of_a_worker(_):
+def worker_thread_count(_):
     from backends.numba_backend import threads
 
     return threads.get_num_threads()
@@ -95,7 +95,7 @@ def test_workers_share_the_processors(monkeypatch):
     monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
     cores = joblib.cpu_count()
     with joblib.parallel_config("loky", n_jobs=2):
-        assert joblib.Parallel()(joblib.delayed(threads_of_a_worker)(i) for i in range(2)) == [max(cores // 2, 1)] * 2
+        assert joblib.Parallel()(joblib.delayed(worker_thread_count)(i) for i in range(2)) == [max(cores // 2, 1)] * 2
 
 
 def test_results_do_not_depend_on_threads():
@@ -124,7 +124,7 @@ def test_clone_keeps_parameters_and_forgets_the_fit():
 def test_pickled_by_joblib_it_predicts_and_learns_on(solver, backend, tmp_path):
     model = MLPClassifier(**SMALL | {"solver": solver, "backend": backend}).fit(X, y)
     joblib.dump(model, tmp_path / "model.joblib")
-    for mode in (None, "r"):  # "r": arrays are read-only maps of the file
+    for mode in (None, "r"):  # "r": arrays are read-only and mapped from the file
         loaded = joblib.load(tmp_path / "model.joblib", mmap_mode=mode)
         np.testing.assert_array_equal(loaded.predict_proba(X_new), model.predict_proba(X_new))
         if solver != "lbfgs":
@@ -165,7 +165,7 @@ def test_data_frames(library):
     expected = MLPClassifier(**SMALL).fit(iris.data, iris.target)
     np.testing.assert_array_equal(model.predict_proba(frame), expected.predict_proba(iris.data))
     if not hasattr(reference.MLPClassifier(max_iter=1).fit(frame, iris.target), "feature_names_in_"):
-        return  # scikit-learn 1.7 does not read the names of every library
+        return  # scikit-learn 1.7 does not read the column names of every library
     assert list(model.feature_names_in_) == iris.feature_names
     frame.columns = [name.upper() for name in iris.feature_names]
     with pytest.raises(ValueError, match="feature names"):
@@ -210,11 +210,11 @@ def test_sample_weight_is_routed():
     assert routed["test_score"].min() > 0.8
 
 
-# -- other libraries' arrays --------------------------------------------------------------------------
+# -- arrays of other libraries --------------------------------------------------------------------------
 
 
 class OnlyArray:
-    """An array that only knows ``__array__``."""
+    """An array that supports only ``__array__``."""
 
     def __init__(self, values):
         self.values = values
@@ -228,20 +228,20 @@ class OnlyArray:
 
 
 class OnlyDLPack:
-    """An array that only knows DLPack."""
+    """An array that supports only DLPack."""
 
     def __init__(self, values):
         self.values = values
 
-    def __dlpack__(self, **how):
-        return self.values.__dlpack__(**how)
+    def __dlpack__(self, **settings):
+        return self.values.__dlpack__(**settings)
 
     def __dlpack_device__(self):
         return self.values.__dlpack_device__()
 
 
 class OnGPU(OnlyDLPack):
-    """What CuPy's arrays do when scikit-learn would read them: refuse, and offer `get`."""
+    """Like an array of CuPy: it refuses implicit conversion to NumPy, and has `get`."""
 
     __cuda_array_interface__ = {"shape": (), "typestr": "<f8", "data": (0, False), "version": 3}  # noqa: RUF012
 
@@ -251,7 +251,7 @@ class OnGPU(OnlyDLPack):
     def __array__(self, dtype=None, copy=None):
         raise TypeError("Implicit conversion to a NumPy array is not allowed.")
 
-    def __dlpack__(self, **how):
+    def __dlpack__(self, **settings):
         raise BufferError("this memory is not the host's")
 
 
@@ -274,7 +274,7 @@ def test_tensors():
     np.testing.assert_array_equal(found, expected)
 
 
-# -- what is ours: each has its effect -----------------------------------------------------------------
+# -- additional parameters -----------------------------------------------------------------------------
 
 
 def test_backend_is_as_asked_and_recorded(backend):
@@ -301,7 +301,7 @@ def test_dtype_is_what_is_computed_in(solver, backend):
 def test_dropout_changes_training_alone(backend):
     plain = MLPClassifier(**SMALL, backend=backend).fit(X, y)
     dropped = MLPClassifier(**SMALL, backend=backend, dropout=0.5).fit(X, y)
-    assert dropped.loss_ > 1.2 * plain.loss_  # of a thinned network
+    assert dropped.loss_ > 1.2 * plain.loss_  # the training loss of a network with dropped units
     np.testing.assert_array_equal(dropped.predict_proba(X), dropped.predict_proba(X))
     assert same_weights(dropped, MLPClassifier(**SMALL, backend=backend, dropout=[0.5]).fit(X, y))
 
@@ -369,8 +369,8 @@ def test_an_activation_of_ones_own():
     ids=str,
 )
 def test_our_optimizers_are_those_of_MLP(solver, backend):
-    how = SMALL | {"max_iter": 3, "shuffle": False, "alpha": 0, "backend": backend}
-    model = MLPClassifier(**how, solver=solver)
+    settings = SMALL | {"max_iter": 3, "shuffle": False, "alpha": 0, "backend": backend}
+    model = MLPClassifier(**settings, solver=solver)
     start = clone(model).set_params(solver="sgd", max_iter=1, learning_rate_init=1e-300).fit(X, y)
     model.fit(X, y)
     net = mlp.MLP([64, 16, 10], dtype="float64", backend=backend)
@@ -437,9 +437,9 @@ def test_weights_of_the_validation_set():
 def test_a_batch_without_weight_changes_nothing(backend):
     weight = np.ones(len(y))
     weight[50:100] = 0
-    how = SMALL | {"batch_size": 50, "shuffle": False, "solver": "sgd", "backend": backend}
-    with_zeros = MLPClassifier(**how).fit(X, y, sample_weight=weight)
-    without = MLPClassifier(**how).fit(np.delete(X, slice(50, 100), 0), np.delete(y, slice(50, 100)))
+    settings = SMALL | {"batch_size": 50, "shuffle": False, "solver": "sgd", "backend": backend}
+    with_zeros = MLPClassifier(**settings).fit(X, y, sample_weight=weight)
+    without = MLPClassifier(**settings).fit(np.delete(X, slice(50, 100), 0), np.delete(y, slice(50, 100)))
     for W, V in zip(with_zeros.coefs_, without.coefs_, strict=True):
         np.testing.assert_allclose(W, V, rtol=1e-9)
     np.testing.assert_allclose(with_zeros.loss_curve_, without.loss_curve_, rtol=1e-9)
@@ -476,15 +476,15 @@ def test_callbacks_see_and_stop_training(backend):
 
 
 def test_the_network_of_a_run_can_be_used_and_saved(tmp_path):
-    answers = []
+    predictions = []
 
     def look(run):
-        answers.append(run.net.predict(X_new))
+        predictions.append(run.net.predict(X_new))
         run.net.save(tmp_path / "net.safetensors")
 
     model = MLPClassifier(**SMALL | {"max_iter": 2}, callbacks=[look]).fit(X, y > 4)
-    np.testing.assert_array_equal(answers[-1], model.predict(X_new))
-    np.testing.assert_array_equal(mlp.load(tmp_path / "net.safetensors").predict(X_new), answers[-1])
+    np.testing.assert_array_equal(predictions[-1], model.predict(X_new))
+    np.testing.assert_array_equal(mlp.load(tmp_path / "net.safetensors").predict(X_new), predictions[-1])
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
@@ -568,7 +568,7 @@ def test_progress_is_drawn_on_a_terminal_only(monkeypatch):
 
 
 def test_verbose_prints_what_scikit_learn_prints(capsys):
-    how = SMALL | {
+    settings = SMALL | {
         "early_stopping": True,
         "solver": "sgd",
         "learning_rate": "adaptive",
@@ -577,7 +577,7 @@ def test_verbose_prints_what_scikit_learn_prints(capsys):
     }
     texts = []
     for cls in (reference.MLPClassifier, MLPClassifier):
-        cls(**how, verbose=True).fit(X, y)
+        cls(**settings, verbose=True).fit(X, y)
         texts.append(capsys.readouterr().out)
     assert texts[0] == texts[1]
     assert "Setting learning rate to" in texts[1]
@@ -592,7 +592,7 @@ def test_weights_can_be_assigned(backend):
     assert np.abs(model.coefs_[1]).max() <= 0.03  # three steps of Adam from zero
 
 
-# -- what is said to what cannot be -------------------------------------------------------------------
+# -- invalid parameters and data ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -610,13 +610,17 @@ def test_weights_can_be_assigned(backend):
         ({"activation": ["step"]}, mlp.NotDifferentiableError, "nothing can be learnt through it"),
         ({"activation": "softmax"}, ValueError, "The 'activation' parameter of MLPClassifier must be"),
         ({"solver": "adm"}, ValueError, "The 'solver' parameter of MLPClassifier must be"),
-        ({"solver": "adamw", "learning_rate": "adaptive"}, mlp.ConfigurationError, "belongs to solver='sgd'"),
+        ({"solver": "adamw", "learning_rate": "adaptive"}, mlp.ConfigurationError, "works only with solver='sgd'"),
         (
             {"solver": mlp.AdamW(0.1), "learning_rate": Cosine(0.1)},
             mlp.ConfigurationError,
             r"solver=mlp.AdamW\(Cosine",
         ),
-        ({"solver": mlp.GradientDescent(0.1), "batch_size": 10}, mlp.ConfigurationError, "takes all 400 rows at once"),
+        (
+            {"solver": mlp.GradientDescent(0.1), "batch_size": 10},
+            mlp.ConfigurationError,
+            "uses all 400 rows in each step",
+        ),
         ({"restore_best": True}, mlp.ConfigurationError, "there is no validation set"),
         ({"hidden_layer_sizes": (10, 0)}, ValueError, "hidden_layer_sizes must be > 0, got"),
         ({"callbacks": [3]}, mlp.ConfigurationError, "a callback is a mlp.Callback"),
@@ -632,35 +636,35 @@ def test_bad_parameters(parameters, error, text):
 
 
 @pytest.mark.parametrize(
-    ("how", "text"),
+    ("settings", "text"),
     [
         ({"X_val": X_new}, "X_val and y_val together"),
         ({"sample_weight_val": y_new}, "X_val and y_val together"),
-        ({"X_val": X_new, "y_val": y_new + 10}, "classes that y has not"),
+        ({"X_val": X_new, "y_val": y_new + 10}, "classes that y does not"),
         ({"X_val": X_new[:, :5], "y_val": y_new}, "expecting 64 features"),
         ({"sample_weight": np.ones(3)}, "inconsistent numbers of samples|sample_weight.shape"),
     ],
     ids=["no y_val", "only weights", "new classes", "columns", "weights"],
 )
-def test_bad_data(how, text):
+def test_bad_data(settings, text):
     with pytest.raises(ValueError, match=text):
-        MLPClassifier(**SMALL).fit(X, y, **how)
+        MLPClassifier(**SMALL).fit(X, y, **settings)
 
 
 def test_bad_data_of_other_kinds():
-    with pytest.raises(mlp.DataError, match="counts: zero or more"):
+    with pytest.raises(mlp.DataError, match="counts: targets of zero or more"):
         MLPRegressor(loss="poisson").fit(X, y - 5.0)
-    with pytest.raises(mlp.DtypeError, match="a regressor learns numbers"):
+    with pytest.raises(mlp.DtypeError, match="a regressor needs numeric targets"):
         MLPRegressor().fit(X, y.astype(str))
     with pytest.raises(mlp.ConfigurationError, match="fixed function of all rows, without a validation set"):
         MLPRegressor(solver="lbfgs").fit(X, y, X_val=X_new, y_val=y_new)
-    with pytest.raises(mlp.ConfigurationError, match="partial_fit sees a part"):
+    with pytest.raises(mlp.ConfigurationError, match="partial_fit sees only a part"):
         MLPClassifier(class_weight="balanced").partial_fit(X, y, classes=np.arange(10))
     with pytest.raises(AttributeError) as refused:
         MLPClassifier(solver="lbfgs").partial_fit(X, y)
     assert "lbfgs is not stochastic" in str(refused.value.__cause__)
     model = MLPClassifier(**SMALL, warm_start=True).fit(X, y)
-    with pytest.raises(mlp.ShapeError, match=r"coefs_\[0\] \(64, 16\).*must be.*\(64, 20\)"):
+    with pytest.raises(mlp.ShapeError, match=r"coefs_\[0\] \(64, 16\).*must have shapes.*\(64, 20\)"):
         model.set_params(hidden_layer_sizes=20).fit(X, y)
 
 

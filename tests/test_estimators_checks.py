@@ -1,7 +1,7 @@
 """scikit-learn's `check_estimator` on both estimators.
 
-The defaults and the early-stopping and small-batch configurations run always.  The whole matrix, every solver on every
-CPU backend, takes some minutes::
+The default, early-stopping and small-batch configurations always run.  All combinations of solver and CPU backend take
+a few minutes::
 
     MLP_CHECKS=all python -m pytest tests/test_estimators_checks.py
 """
@@ -21,10 +21,10 @@ from mlp.estimators.solvers import STOCHASTIC
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 BACKENDS = [name for name in backends.available() if backends.probe(name).devices[0] == "cpu"]
-EVERYTHING = os.environ.get("MLP_CHECKS") == "all"
+ALL_CHECKS = os.environ.get("MLP_CHECKS") == "all"
 
-WEIGHTS = "a row of weight 2 and a row that is there twice fall into batches, and into a validation set, differently"
-NO_PARTIAL_FIT = "scikit-learn's test_mlp_partial_fit_after_fit demands that partial_fit refuses early_stopping=True"
+WEIGHTS = "a row of weight 2 and a repeated row are assigned differently to batches and to the validation set"
+NO_PARTIAL_FIT = "scikit-learn's test_mlp_partial_fit_after_fit requires that partial_fit rejects early_stopping=True"
 SAMPLE_WEIGHT_CHECKS = {
     "check_sample_weight_equivalence_on_dense_data": WEIGHTS,
     "check_sample_weight_equivalence_on_sparse_data": WEIGHTS,
@@ -48,7 +48,7 @@ def configurations():
         yield cls()
         yield cls(early_stopping=True)
         yield cls(batch_size=5, max_iter=50)
-    if EVERYTHING:
+    if ALL_CHECKS:
         for cls, backend in product(classes, BACKENDS):
             yield from (cls(solver=solver, backend=backend) for solver in ("lbfgs", *STOCHASTIC))
             yield cls(early_stopping=True, backend=backend)

@@ -1,4 +1,4 @@
-"""With the same `random_state` our estimators go scikit-learn's way: losses to 1e-8, and the weights with them."""
+"""With the same `random_state`, losses and weights match scikit-learn's: losses to 1e-8, weights to 1e-6."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ DATA = _data()
 BASE = {"hidden_layer_sizes": (15,), "random_state": 3, "max_iter": 8, "batch_size": 50}
 
 
-def both(problem, backend, **parameters):
-    """scikit-learn's estimator and ours, by the same parameters."""
+def make_both(problem, backend, **parameters):
+    """scikit-learn's estimator and ours with the same parameters, and the data."""
     name, X, y, more = DATA[problem]
     parameters = BASE | more | parameters
     return getattr(reference, name)(**parameters), getattr(mlp, name)(**parameters, backend=backend), X, y
@@ -76,28 +76,28 @@ def assert_same(theirs, ours):
         else:
             np.testing.assert_allclose(getattr(ours, name), expected, rtol=1e-8, err_msg=name)
     for name in ("coefs_", "intercepts_"):
-        for mine, other in zip(getattr(ours, name), getattr(theirs, name), strict=True):
-            assert mine.dtype == other.dtype
-            np.testing.assert_allclose(mine, other, rtol=1e-6, atol=1e-8, err_msg=name)
+        for actual, desired in zip(getattr(ours, name), getattr(theirs, name), strict=True):
+            assert actual.dtype == desired.dtype
+            np.testing.assert_allclose(actual, desired, rtol=1e-6, atol=1e-8, err_msg=name)
 
 
-def fit_both(theirs, ours, X, y, **how):
-    """Fit both; what scikit-learn refuses, we must refuse with the same words.  Whether there is a result."""
+def fit_both(theirs, ours, X, y, **arguments):
+    """Fit both and return whether that succeeds; if scikit-learn raises an error, ours must raise the same."""
     try:
         with np.errstate(all="ignore"):
-            theirs.fit(X, y, **how)
-    except ValueError as refused:
-        with pytest.raises(ValueError, match=re.escape(str(refused)[:60])):
-            ours.fit(X, y, **how)
+            theirs.fit(X, y, **arguments)
+    except ValueError as error:
+        with pytest.raises(ValueError, match=re.escape(str(error)[:60])):
+            ours.fit(X, y, **arguments)
         return False
-    ours.fit(X, y, **how)
+    ours.fit(X, y, **arguments)
     return True
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("problem", DATA)
 def test_losses_and_weights_are_scikit_learns(problem, solver, backend):
-    theirs, ours, X, y = both(problem, backend, **SOLVERS[solver])
+    theirs, ours, X, y = make_both(problem, backend, **SOLVERS[solver])
     if fit_both(theirs, ours, X, y):
         assert_same(theirs, ours)
         np.testing.assert_array_equal(ours.predict(X).dtype, theirs.predict(X).dtype)
@@ -106,7 +106,7 @@ def test_losses_and_weights_are_scikit_learns(problem, solver, backend):
 @pytest.mark.parametrize("solver", ["nesterov", "adam", "early stopping", "lbfgs"])
 @pytest.mark.parametrize("problem", DATA)
 def test_sample_weights_count_as_in_scikit_learn(problem, solver, backend):
-    theirs, ours, X, y = both(problem, backend, **SOLVERS[solver])
+    theirs, ours, X, y = make_both(problem, backend, **SOLVERS[solver])
     weight = np.random.RandomState(0).uniform(0, 3, len(X))
     if fit_both(theirs, ours, X, y, sample_weight=weight):
         assert_same(theirs, ours)
@@ -115,7 +115,7 @@ def test_sample_weights_count_as_in_scikit_learn(problem, solver, backend):
 @pytest.mark.parametrize("solver", ["invscaling", "adam", "early stopping", "lbfgs"])
 @pytest.mark.parametrize("problem", ["multiclass", "regression"])
 def test_warm_start_goes_on_as_scikit_learn_does(problem, solver, backend):
-    theirs, ours, X, y = both(problem, backend, warm_start=True, **SOLVERS[solver])
+    theirs, ours, X, y = make_both(problem, backend, warm_start=True, **SOLVERS[solver])
     for _ in range(3):
         if not fit_both(theirs, ours, X, y):
             break
@@ -125,28 +125,28 @@ def test_warm_start_goes_on_as_scikit_learn_does(problem, solver, backend):
 @pytest.mark.parametrize("solver", ["nesterov", "invscaling", "adam"])
 @pytest.mark.parametrize("problem", DATA)
 def test_partial_fit_goes_scikit_learns_way(problem, solver, backend):
-    theirs, ours, X, y = both(problem, backend, **SOLVERS[solver] | {"learning_rate_init": 0.005})
+    theirs, ours, X, y = make_both(problem, backend, **SOLVERS[solver] | {"learning_rate_init": 0.005})
     for part in range(4):
         rows = slice(part * 30, part * 30 + 30)
         more = {"classes": np.unique(y)} if problem in ("multiclass", "binary") else {}
         more |= {"classes": np.arange(y.shape[1])} if problem == "multilabel" else {}
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # batches of 50 are clipped
+            warnings.simplefilter("ignore", UserWarning)  # the batch size of 50 is clipped
             theirs.partial_fit(X[rows], y[rows], **more)
             ours.partial_fit(X[rows], y[rows], **more)
         assert_same(theirs, ours)
 
 
 def test_partial_fit_after_fit_keeps_the_optimizers_memory(backend):
-    theirs, ours, X, y = both("multiclass", backend)
+    theirs, ours, X, y = make_both("multiclass", backend)
     for estimator in (theirs, ours):
         estimator.fit(X, y).partial_fit(X, y).partial_fit(X, y)
     assert_same(theirs, ours)
 
 
 @pytest.mark.parametrize("targets", ["binary", "multilabel", "multiclass"])
-def test_losses_of_saturated_networks_are_told_as_scikit_learn_tells_them(targets, backend):
-    X, y = load_breast_cancer(return_X_y=True)  # unscaled: features up to thousands
+def test_losses_of_saturated_networks_are_scikit_learns(targets, backend):
+    X, y = load_breast_cancer(return_X_y=True)  # unscaled: features are as large as thousands
     radius = X[:, 0]
     if targets != "binary":
         y = np.stack([y, 1 - y, radius > 14], axis=1) if targets == "multilabel" else np.digitize(radius, [10, 14])
@@ -177,7 +177,7 @@ def test_losses_of_saturated_networks_are_told_as_scikit_learn_tells_them(target
     weighted=st.booleans(),
 )
 def test_any_parameters_give_scikit_learns_run(problem, parameters, weighted):
-    theirs, ours, X, y = both(problem, "numba", **parameters | {"max_iter": 3})
+    theirs, ours, X, y = make_both(problem, "numba", **parameters | {"max_iter": 3})
     weight = {"sample_weight": np.random.RandomState(1).uniform(0.5, 2, len(X))} if weighted else {}
     if fit_both(theirs, ours, X, y, **weight):
         assert_same(theirs, ours)
@@ -185,7 +185,7 @@ def test_any_parameters_give_scikit_learns_run(problem, parameters, weighted):
 
 def test_float32_stays_float32_and_lbfgs_gives_float64(backend):
     for solver in ("adam", "lbfgs"):
-        theirs, ours, X, y = both("regression", backend, solver=solver)
+        theirs, ours, X, y = make_both("regression", backend, solver=solver)
         X = X.astype(np.float32)
         theirs.fit(X, y)
         ours.fit(X, y)

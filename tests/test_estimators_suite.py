@@ -1,7 +1,7 @@
-"""scikit-learn's own tests of its MLP, run on ours.
+"""scikit-learn's tests of its MLP, run with our classes.
 
-The module ships in scikit-learn's wheel; its source is executed here with the one line changed that says whose classes
-are tested, so that each of its tests is one of this file.
+The test module is part of scikit-learn's wheel.  Its source is executed here with a different import of the tested
+classes, so that each of its tests becomes a test of this file.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ from importlib import resources
 
 import pytest
 
-WHOSE = "from sklearn.neural_network import MLPClassifier, MLPRegressor"
-OURS = "from mlp import MLPClassifier, MLPRegressor"
+SKLEARN_IMPORT = "from sklearn.neural_network import MLPClassifier, MLPRegressor"
+OUR_IMPORT = "from mlp import MLPClassifier, MLPRegressor"
 
-LOOKS_AT_PRIVATES = {
-    "test_gradient": "calls _loss_grad_lbfgs, which takes scikit-learn's own working arrays; the gradients of every "
+USES_PRIVATE_METHODS = {
+    "test_gradient": "calls the private _loss_grad_lbfgs with scikit-learn's working arrays; the gradients of every "
     "activation and loss are compared with central differences in test_gradients.py",
 }
 
 
 @pytest.fixture
 def global_random_seed():
-    """scikit-learn's conftest has it; 42 is its default."""
+    """The fixture of scikit-learn's conftest, with its default value."""
     return 42
 
 
 source = resources.files("sklearn.neural_network.tests").joinpath("test_mlp.py")
 text = source.read_text()
-assert text.count(WHOSE) == 1
-exec(compile(text.replace(WHOSE, OURS), str(source), "exec"))
+assert text.count(SKLEARN_IMPORT) == 1
+exec(compile(text.replace(SKLEARN_IMPORT, OUR_IMPORT), str(source), "exec"))
 
-for name, reason in LOOKS_AT_PRIVATES.items():
+for name, reason in USES_PRIVATE_METHODS.items():
     globals()[name] = pytest.mark.xfail(raises=AttributeError, reason=reason)(globals()[name])

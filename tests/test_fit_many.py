@@ -1,4 +1,4 @@
-"""Several networks in one call: each becomes what its own `fit` makes it."""
+"""Several networks in one call: each gets the same result as from its own `fit`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def networks(backend, count=3, **changes):
 
 
 def assert_same(net, other):
-    for mine, its in zip([*net.weights, *net.biases], [*other.weights, *other.biases], strict=True):
-        assert_array_equal(mine, its)
+    for actual, desired in zip([*net.weights, *net.biases], [*other.weights, *other.biases], strict=True):
+        assert_array_equal(actual, desired)
     assert net.history.loss == other.history.loss
     assert net.history.val_loss == other.history.val_loss
 

@@ -1,4 +1,4 @@
-"""The gradient check: it passes what is right, finds what is wrong, and says where it cannot tell."""
+"""The gradient check: it accepts correct gradients, finds wrong ones, and reports undecidable ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def problem(activation="tanh", output="auto", loss="cross_entropy", sizes=(3, 5,
     return net, X, y.get(loss, rng.normal(size=shape))
 
 
-# -- what is right ----------------------------------------------------------------------------------------------
+# -- correct gradients ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -73,11 +73,11 @@ def test_slopes_that_all_but_vanish_are_no_mistakes():
     assert net.gradient_check(X, y).passed
 
 
-# -- what is wrong ----------------------------------------------------------------------------------------------
+# -- wrong gradients --------------------------------------------------------------------------------------
 
 
 class WrongSign(NumpyBackend):
-    """db of the first layer comes out negated."""
+    """db of the first layer is negated."""
 
     def dense_backward(self, dy, x, saved, W, activation="identity", **out):
         dx, dW, db = super().dense_backward(dy, x, saved, W, activation, **out)
@@ -87,7 +87,7 @@ class WrongSign(NumpyBackend):
 
 
 class TransposedProduct(NumpyBackend):
-    """dx is dz W where it should be dz W^T, which square weights let pass."""
+    """dx is dz W instead of dz W^T, which raises no error for square weights."""
 
     def dense_backward(self, dy, x, saved, W, activation="identity", **out):
         dx, dW, db = super().dense_backward(dy, x, saved, W, activation, **out)
@@ -97,7 +97,7 @@ class TransposedProduct(NumpyBackend):
 
 
 class MissingMean(NumpyBackend):
-    """The slope of the loss is that of the sum over the rows."""
+    """The gradient of the loss is that of the sum over the rows, not of the mean."""
 
     def loss_and_delta(self, kind, z, target, weight=None, batch_weight=None):
         loss, delta = super().loss_and_delta(kind, z, target, weight, batch_weight)
@@ -105,7 +105,7 @@ class MissingMean(NumpyBackend):
 
 
 class WrongDerivative(NumpyBackend):
-    """The slope of tanh is taken for 1 - |y|."""
+    """The derivative of tanh is computed as 1 - |y|."""
 
     def activate_backward(self, dy, saved, activation, out=None):
         row = formulas.activation(activation)
@@ -114,8 +114,8 @@ class WrongDerivative(NumpyBackend):
         return dy * (1 - abs(saved))
 
 
-class ForgottenPenalty(NumpyBackend):
-    """The penalty's value is told, and its slope forgotten."""
+class MissingPenaltyGradient(NumpyBackend):
+    """The loss includes the penalty, but its gradient is missing."""
 
     def add_penalty(self, weights, gradient, *, l2=0.0, l1=0.0):
         return super().add_penalty(weights, gradient.copy(), l2=l2, l1=l1)
@@ -128,7 +128,7 @@ class ForgottenPenalty(NumpyBackend):
         (TransposedProduct, {"1 W", "1 b"}),
         (MissingMean, {"1 W", "1 b", "2 W", "2 b", "3 W", "3 b"}),
         (WrongDerivative, {"1 W", "1 b", "2 W", "2 b"}),
-        (ForgottenPenalty, {"1 W", "2 W", "3 W"}),
+        (MissingPenaltyGradient, {"1 W", "2 W", "3 W"}),
     ],
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -163,7 +163,7 @@ def test_offenders_tell_both_slopes():
     assert (offender.backward, round(offender.numeric, 8), round(offender.error, 8)) == (2.0, -2.0, 2.0)
 
 
-# -- what cannot be told ----------------------------------------------------------------------------------------
+# -- undecidable gradients --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "selu"])
@@ -199,7 +199,7 @@ def test_the_kink_of_a_loss(loss, distance):
 def test_the_kink_of_the_l1_penalty():
     net = mlp.MLP([1, 1], loss="mse", init="zeros", l1=0.1)
     check = net.gradient_check([[1.0]], [2.0])
-    assert check.passed  # sign(0) is 0, as are central differences there
+    assert check.passed  # sign(0) is 0, and so are central differences at 0
     net.weights = [[[4e-6]]]
     check = net.gradient_check([[1.0]], [2.0])
     assert "l1 penalty has its kink at 0" in check.unreliable[0].unreliable
@@ -218,7 +218,7 @@ def test_a_step_has_no_slope_to_check():
         mlp.MLP([2, 2, 1], "step", loss="mse").gradient_check([[0.0, 1.0]], [1.0])
 
 
-# -- a part of the parameters -----------------------------------------------------------------------------------
+# -- subsets of the parameters ----------------------------------------------------------------------------
 
 
 def test_of_a_large_network_a_part_is_checked():
@@ -260,7 +260,7 @@ def test_bad_input_is_an_error_that_helps():
             net.gradient_check(X, y, parameters=wrong)
 
 
-# -- the command ------------------------------------------------------------------------------------------------
+# -- the command ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

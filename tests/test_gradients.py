@@ -1,4 +1,4 @@
-"""Back-propagation against central differences, against PyTorch's autograd, and a user's own functions."""
+"""Backpropagation compared with central differences and PyTorch's autograd; user-defined functions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WEIGHT = np.array([1, 0, 2, 0.5, 1, 3])
 
 
 def targets(rng, loss, shape):
-    """Targets that suit the loss, away from the kinks of `mae` and `huber`."""
+    """Targets that are valid for the loss, and far from the kinks of `mae` and `huber`."""
     if loss == "cross_entropy":
         return rng.dirichlet(np.ones(shape[1]), shape[0])
     if loss == "binary_cross_entropy":
@@ -38,7 +38,7 @@ def targets(rng, loss, shape):
 
 
 def problem(sizes, hidden, output, loss, backend, seed=0, **options):
-    """A float64 network with data at a comfortable distance from every kink."""
+    """A float64 network, with data far from every kink."""
     rng = np.random.default_rng(seed)
     net = mlp.MLP(sizes, hidden, output, loss, dtype="float64", backend=backend, init="glorot_normal", **options)
     net.biases = [rng.normal(size=b.shape) * 0.3 for b in net.biases]
@@ -50,7 +50,7 @@ def flat(gradients):
 
 
 def central_differences(net, X, y, weight=None, step=1e-4):
-    """Slope of the loss in every parameter: the fourth-order formula, good to step**4."""
+    """Gradient of the loss for every parameter, by the fourth-order formula: its error is of order step**4."""
     start, slopes = net.xp.to_numpy(net.parameters).copy(), []
 
     def loss(index, shift):
@@ -67,11 +67,11 @@ def central_differences(net, X, y, weight=None, step=1e-4):
 
 
 def assert_gradients_match(net, X, y, weight=None):
-    """To 1e-6 of each slope, or of a thousandth of the largest where one nearly vanishes."""
+    """Compare with a relative tolerance of 1e-6; entries near zero, relative to a thousandth of the largest."""
     found = flat(net.loss_and_gradients(X, y, weight)[1])
     expected = central_differences(net, X, y, weight)
     size = np.maximum(np.abs(expected), 1e-3 * np.abs(expected).max())
-    assert size.max() > 1e-3  # there is something to compare
+    assert size.max() > 1e-3  # not all gradients vanish
     assert (np.abs(found - expected) <= 1e-6 * size).all()
 
 
@@ -186,7 +186,7 @@ def torch_loss(torch, name, z, t, output):
             return functional.l1_loss(y, t)
         case "huber":
             return functional.huber_loss(y, t)
-        case "poisson":  # without the part of the deviance that depends on the targets alone
+        case "poisson":  # PyTorch omits the part of the deviance that depends only on the targets
             return functional.poisson_nll_loss(y, t, log_input=False, eps=0)
 
 
@@ -231,7 +231,7 @@ def test_class_numbers_agree_with_pytorch(backend, torch):
     assert_allclose(flat(gradients), slopes, rtol=1e-10, atol=1e-13)
 
 
-# -- a user's own functions -------------------------------------------------------------------------------------
+# -- user-defined functions -------------------------------------------------------------------------------------
 
 
 def bent_identity(slope=lambda xp, z: z / (2 * xp.sqrt(z * z + 1)) + 1):
@@ -289,7 +289,7 @@ def test_a_name_that_is_taken_is_refused():
         mlp.custom_loss("mse", lambda xp, y, t: y, lambda xp, y, t: 1)
 
 
-# -- what does not go together ------------------------------------------------------------------------------------
+# -- invalid combinations ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("output", "loss"), ILLEGAL)

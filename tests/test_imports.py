@@ -1,4 +1,4 @@
-"""No file of `mlp` imports another that leads back to it; the layers are checked by ``lint-imports``."""
+"""The files of `mlp` have no import cycles; the layers are checked by ``lint-imports``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ grimp = pytest.importorskip("grimp")
 
 
 def test_no_file_leads_back_to_itself() -> None:
-    graph = grimp.build_graph("mlp", cache_dir=None)  # those for type checkers and inside functions included
+    graph = grimp.build_graph("mlp", cache_dir=None)  # including imports for type checkers and inside functions
     circles = [
         (module, *chain)
         for module in graph.modules

@@ -1,4 +1,4 @@
-"""Networks from scikit-learn and PyTorch and back: the same predictions, and the next step of training is theirs."""
+"""Conversion from and to scikit-learn and PyTorch: same predictions, and the same next training step."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ N, N_IN = 60, 4
 X = RNG.normal(size=(N, N_IN))
 TOLERANCE = {"float32": 1e-6, "float64": 1e-12}
 DEEP = {"float32": 1e-5, "float64": 1e-12}
-"""Rounding errors of float32 grow through layers that amplify, and differ between two orders of summation."""
+"""Tolerance for deep networks: layers amplify float32 rounding errors, which depend on the summation order."""
 
 ESTIMATORS = {"scikit-learn": (MLPClassifier, MLPRegressor), "ours": (mlp.MLPClassifier, mlp.MLPRegressor)}
 
@@ -43,7 +43,7 @@ def torch():
 
 def fitted(kind, X, y, **settings):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # not converged, and batches cut to size
+        warnings.simplefilter("ignore", UserWarning)  # not converged, and batch sizes larger than the data
         return kind(**{"hidden_layer_sizes": (6, 5), "max_iter": 8, "random_state": 0} | settings).fit(X, y)
 
 
@@ -93,7 +93,7 @@ def test_every_activation_and_depth_of_scikit_learn(activation, hidden):
 
 @pytest.mark.parametrize("target", ["two classes", "three classes", "numbers", "rows of numbers", "counts"])
 def test_training_goes_on_as_scikit_learn_would(target):
-    """One more pass of plain gradient steps, its penalty included, moves both by the same."""
+    """Another epoch of SGD, including the penalty, changes both networks equally."""
     regression, y = TARGETS[target]
     settings = {"loss": "poisson"} if target == "counts" else {}
     if target == "counts" and "loss" not in MLPRegressor().get_params():
@@ -106,8 +106,8 @@ def test_training_goes_on_as_scikit_learn_would(target):
     numbers = y if regression else np.unique(y, return_inverse=True)[1]
     net.fit(X, numbers, epochs=1, batch_size=20, optimizer=mlp.SGD(0.01), shuffle=False)
     estimator.partial_fit(X, y)
-    for mine, theirs in zip(net.weights + net.biases, estimator.coefs_ + estimator.intercepts_, strict=True):
-        assert_allclose(mine, theirs, rtol=1e-10, atol=1e-12)
+    for actual, desired in zip(net.weights + net.biases, estimator.coefs_ + estimator.intercepts_, strict=True):
+        assert_allclose(actual, desired, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_search_is_told_from_its_best_estimator():
     assert mlp.from_sklearn(search.best_estimator_).classes == ("ash", "beech", "oak")
 
 
-# -- PyTorch: any architecture there and back ---------------------------------------------------------------
+# -- PyTorch: any architecture, in both directions ------------------------------------------------------------
 
 HIDDEN = [name for name, row in formulas.ACTIVATIONS.items() if row.role == "any"]
 KINDS = [
@@ -244,7 +244,7 @@ OUTPUTS = {None: "Identity()", "softmax": "Softmax(dim=-1)", "sigmoid": "Sigmoid
 
 
 def built(torch, text):
-    """A module of torch.nn from its repr."""
+    """Create a module of torch.nn from its repr."""
     return eval(f"nn.{text}", {"nn": torch.nn})
 
 
@@ -299,7 +299,7 @@ def test_layers_of_a_state_dict_follow_their_numbers_or_else_its_order(torch):
         assert_allclose(net.feedforward(X), expected, rtol=1e-12, atol=1e-12)
 
 
-# -- PyTorch: training goes on ------------------------------------------------------------------------------
+# -- PyTorch: continued training ----------------------------------------------------------------------------
 
 LOSSES = {
     "cross_entropy": ("CrossEntropyLoss()", RNG.integers(0, 3, N)),
@@ -312,7 +312,7 @@ LOSSES = {
 
 
 def torch_step(torch, module, loss, y, **settings):
-    """One step of plain gradient descent, by PyTorch; the weights (n_in, n_out) and biases after it."""
+    """One step of gradient descent in PyTorch; return the new weights (n_in, n_out) and biases."""
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1, **settings)
     built(torch, loss)(module(torch.from_numpy(X)), torch.from_numpy(y)).backward()
     optimizer.step()
@@ -327,8 +327,8 @@ def test_one_step_after_from_torch_is_pytorchs_step(torch, loss, backend):
     module = torch.nn.Sequential(torch.nn.Linear(N_IN, 8), torch.nn.GELU(), torch.nn.Linear(8, 3)).double()
     net = mlp.from_torch(module, loss=loss, backend=backend)
     net.fit(X, y, epochs=1, batch_size=N, optimizer=mlp.SGD(0.1), shuffle=False)
-    for mine, theirs in zip(net.weights + net.biases, torch_step(torch, module, criterion, y), strict=True):
-        assert_allclose(mine, theirs, rtol=1e-10, atol=1e-12)
+    for actual, desired in zip(net.weights + net.biases, torch_step(torch, module, criterion, y), strict=True):
+        assert_allclose(actual, desired, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -337,8 +337,8 @@ def test_one_step_after_to_torch_is_ours(torch, loss):
     net = mlp.MLP([N_IN, 8, 3], "tanh", loss=loss, dtype="float64", backend="numpy", seed=5)
     found = torch_step(torch, net.to_torch(logits=True).train(), criterion, y)
     net.fit(X, y, epochs=1, batch_size=N, optimizer=mlp.SGD(0.1), shuffle=False)
-    for mine, theirs in zip(net.weights + net.biases, found, strict=True):
-        assert_allclose(mine, theirs, rtol=1e-10, atol=1e-12)
+    for actual, desired in zip(net.weights + net.biases, found, strict=True):
+        assert_allclose(actual, desired, rtol=1e-10, atol=1e-12)
 
 
 # -- PyTorch: details -----------------------------------------------------------------------------------------
@@ -447,7 +447,7 @@ def test_without_pytorch_the_error_says_what_to_install(monkeypatch):
     assert mlp.from_torch({"weight": np.ones((1, 2)), "bias": np.zeros(1)}).sizes == (2, 1)
 
 
-REFUSED = {
+UNSUPPORTED_MODULES = {
     "Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))": r"module '1', BatchNorm1d\(3",
     "Sequential(nn.Conv2d(1, 2, 3))": "module '0', Conv2d",
     "Sequential(nn.Linear(4, 3), nn.Sequential(nn.ReLU(), nn.PReLU()), nn.Linear(3, 1))": "module '1.1', PReLU",
@@ -473,9 +473,9 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("text", REFUSED)
+@pytest.mark.parametrize("text", UNSUPPORTED_MODULES)
 def test_what_no_mlp_can_be_is_refused_by_name(torch, text):
-    with pytest.raises(mlp.MLPError, match=REFUSED[text]):
+    with pytest.raises(mlp.MLPError, match=UNSUPPORTED_MODULES[text]):
         mlp.from_torch(built(torch, text))
 
 

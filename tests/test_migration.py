@@ -1,4 +1,4 @@
-"""The table of equivalents in the documentation: each line of it runs, and does what it replaces."""
+"""The table of equivalents in the documentation: each row runs, and gives the same results as what it replaces."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOLERANCE = {"float32": {"rtol": 1e-4, "atol": 2e-6}, "float64": {"rtol": 1e-9, 
 
 
 def table():
-    """The code in the last cell of each line, which is ours."""
+    """The code in the last cell of each row, which uses this library."""
     section = PAGE.read_text(encoding="utf-8").partition("\n## Table of equivalents\n")[2].partition("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("|")][2:]
     return ["\n".join(re.findall("`(.+?)`", line.split("|")[-2])) for line in lines]
@@ -41,7 +41,7 @@ def torch():
 
 @pytest.fixture
 def run(backend):
-    """Run a line of the table with the names it uses; what it makes is in the namespace that comes back."""
+    """Run a row of the table with the names it uses; return the resulting namespace."""
 
     def execute(line, **names):
         namespace = {"mlp": mlp, "sizes": SIZES, "n": N, "k": SIZES[-1], "eta": ETA} | names
@@ -55,33 +55,33 @@ def run(backend):
 
 
 def sklearn_run(epochs, **settings):
-    """Weights and biases of scikit-learn before and after a training of so many epochs."""
+    """Weights and biases of scikit-learn before and after this number of epochs."""
     settings = {"hidden_layer_sizes": SIZES[1:-1], "shuffle": False, "random_state": 0} | settings
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        # what it begins with is no attribute: so a training that moves nothing
+        # the initial weights are not stored, so read them after a fit that does not change them
         start = MLPClassifier(**settings | {"solver": "sgd", "max_iter": 1, "learning_rate_init": 1e-300}).fit(X, y)
         end = MLPClassifier(**settings, max_iter=epochs).fit(X, y)
     return (start.coefs_, start.intercepts_), (end.coefs_, end.intercepts_)
 
 
-def assert_trained_alike(net, optimizer, start, end, *, epochs=1, batch_size=N, targets=y):
-    """From `start`, our training comes to `end`; both are lists of W (n_in, n_out) and of b."""
+def assert_training_gives(net, optimizer, start, end, *, epochs=1, batch_size=N, targets=y):
+    """Training from `start` must give `end`; both are lists of W (n_in, n_out) and of b."""
     net.weights, net.biases = start
     net.fit(X, targets, epochs=epochs, batch_size=batch_size, optimizer=optimizer, shuffle=False)
-    for mine, theirs in zip(net.weights + net.biases, [*end[0], *end[1]], strict=True):
-        assert_allclose(mine, theirs, **TOLERANCE[str(net.dtype)])
+    for actual, desired in zip(net.weights + net.biases, [*end[0], *end[1]], strict=True):
+        assert_allclose(actual, desired, **TOLERANCE[str(net.dtype)])
 
 
-def slopes(net):
-    """Of the loss alone, by the weights and the biases."""
+def gradients(net):
+    """Gradients of the loss without penalty, for the weights and the biases."""
     l2, net.l2 = net.l2, 0.0
     _, gradients = net.loss_and_gradients(X, y)
     net.l2 = l2
     return [dW for dW, _ in gradients], [db for _, db in gradients]
 
 
-def copies(net):
+def copy_parameters(net):
     return [W.copy() for W in net.weights], [b.copy() for b in net.biases]
 
 
@@ -90,7 +90,7 @@ def sigmoid(z):
 
 
 def book_step(start, targets, eta, *, cross_entropy=False, lmbda=0.0):
-    """One step of the book's network, its equations BP1 to BP4 with a row for each example."""
+    """One step of the book's network by equations BP1 to BP4, with one row for each example."""
     (W1, W2), (b1, b2) = start
     a1 = sigmoid(X @ W1 + b1)
     a2 = sigmoid(a1 @ W2 + b2)
@@ -124,27 +124,27 @@ def check_alpha(run, line, request):
     alpha, batch_size = 5.0, 40
     start, end = sklearn_run(2, solver="sgd", momentum=0, alpha=alpha, batch_size=batch_size, learning_rate_init=ETA)
     net = run(line, alpha=alpha, batch_size=batch_size)["net"]
-    assert_trained_alike(net, mlp.SGD(ETA), start, end, epochs=2, batch_size=batch_size)
+    assert_training_gives(net, mlp.SGD(ETA), start, end, epochs=2, batch_size=batch_size)
 
 
 def check_sklearn_solver(run, line, request):
     solver = "sgd" if "SGD" in line else "adam"
     start, end = sklearn_run(3, solver=solver, alpha=0, batch_size=40)
     net = mlp.MLP(SIZES, dtype="float64")
-    assert_trained_alike(net, run(line)["optimizer"], start, end, epochs=3, batch_size=40)
+    assert_training_gives(net, run(line)["optimizer"], start, end, epochs=3, batch_size=40)
 
 
 def check_keras_layers(run, line, request):
     net = run(line)["net"]
     assert [row.name for row in net.plan.activations] == ["relu", "softmax"]
     for W, b in zip(net.weights, net.biases, strict=True):
-        bound = np.sqrt(6 / sum(W.shape))  # Glorot & Bengio 2010, as Keras draws
+        bound = np.sqrt(6 / sum(W.shape))  # Glorot & Bengio 2010, as in Keras
         assert 0.9 * bound < np.abs(W).max() <= bound
         assert not b.any()
 
 
 def check_keras_l2(run, line, request):
-    """Keras adds c times the sum of the squared weights to the loss."""
+    """Keras adds c times the sum of squared weights to the loss."""
     c = 0.3
     net = run(line, c=c)["net"]
     with_penalty, _ = net.loss_and_gradients(X, y)
@@ -154,19 +154,19 @@ def check_keras_l2(run, line, request):
 
 
 def check_keras_adam(run, line, request):
-    """The step that Keras's source has: alpha = rate sqrt(1 - beta_2^t) / (1 - beta_1^t), epsilon beside sqrt(v)."""
+    """The step in Keras's source: alpha = rate sqrt(1 - beta_2^t) / (1 - beta_1^t), with epsilon added to sqrt(v)."""
     net = mlp.MLP(SIZES, dtype="float64", backend="numpy", seed=3)
-    start = copies(net)
+    start = copy_parameters(net)
     m, v = 0.0, 0.0
     for t in (1, 2, 3):
         flat = np.concatenate([part.ravel() for part in net.weights + net.biases])
-        gradient = np.concatenate([part.ravel() for group in slopes(net) for part in group])
+        gradient = np.concatenate([part.ravel() for group in gradients(net) for part in group])
         m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
         flat = flat - 0.001 * np.sqrt(1 - 0.999**t) / (1 - 0.9**t) * m / (np.sqrt(v) + 1e-7)
         pairs = net.plan.layout.layers(flat)
         net.weights, net.biases = [W for W, _ in pairs], [b for _, b in pairs]
     other = mlp.MLP(SIZES, dtype="float64", backend="numpy")
-    assert_trained_alike(other, run(line)["optimizer"], start, copies(net), epochs=3)
+    assert_training_gives(other, run(line)["optimizer"], start, copy_parameters(net), epochs=3)
 
 
 def torch_classifier(torch):
@@ -190,12 +190,12 @@ def check_to_torch(run, line, request):
 
 
 def check_torch_decay(run, line, request):
-    """PyTorch's optimizer with the biases in a group of their own, beside ours."""
+    """PyTorch's optimizer with the biases in a separate parameter group, compared with ours."""
     torch = request.getfixturevalue("torch")
     decay, module = 0.2, torch_classifier(torch)
     made = run(line, decay=decay)
     net, optimizer = made.get("net", mlp.MLP(SIZES)), made.get("optimizer", mlp.SGD(ETA))
-    start = copies(mlp.from_torch(module))
+    start = copy_parameters(mlp.from_torch(module))
     weights, biases = (
         [p for name, p in module.named_parameters() if name.endswith(part)] for part in ("weight", "bias")
     )
@@ -205,52 +205,52 @@ def check_torch_decay(run, line, request):
         theirs.zero_grad()
         torch.nn.CrossEntropyLoss()(module(torch.tensor(X, dtype=torch.float32)), torch.tensor(y)).backward()
         theirs.step()
-    assert_trained_alike(net, optimizer, start, copies(mlp.from_torch(module)), epochs=3)
+    assert_training_gives(net, optimizer, start, copy_parameters(mlp.from_torch(module)), epochs=3)
 
 
 def check_book_network(run, line, request):
-    """The book's constructor draws all biases and then all weights; its step is that of the book's equations."""
+    """The book's constructor draws all biases, then all weights; a step follows the book's equations."""
     Network = run(line)["Network"]
     np.random.seed(5)  # noqa: NPY002
     biases = [np.random.randn(n_out, 1) for n_out in SIZES[1:]]  # noqa: NPY002
     weights = [np.random.randn(n_out, n_in) for n_in, n_out in pairwise(SIZES)]  # noqa: NPY002
     np.random.seed(5)  # noqa: NPY002
     net = Network(list(SIZES))
-    for mine, theirs in zip([*net.biases, *net.weights], [*biases, *weights], strict=True):
-        assert_array_equal(mine, theirs)
+    for actual, desired in zip([*net.biases, *net.weights], [*biases, *weights], strict=True):
+        assert_array_equal(actual, desired)
     start = [W.T for W in weights], [b[:, 0] for b in biases]
     random.seed(0)
     net.SGD([(row[:, None], target[:, None]) for row, target in zip(X, ONE_HOT, strict=True)], 1, N, 3.0)
     end = book_step(start, ONE_HOT, 3.0)
-    for mine, theirs in zip([*net.weights, *net.biases], [*end[0], *end[1]], strict=True):
-        assert_allclose(np.squeeze(mine.T), theirs, rtol=1e-8, atol=1e-10)
+    for actual, desired in zip([*net.weights, *net.biases], [*end[0], *end[1]], strict=True):
+        assert_allclose(np.squeeze(actual.T), desired, rtol=1e-8, atol=1e-10)
 
 
 def check_book_terms(run, line, request):
     assert run(line)["net"].sizes == (784, 30, 10)
     net = run(line.replace("[784, 30, 10]", "sizes"))["net"]
-    start = copies(net)
+    start = copy_parameters(net)
     assert all(0.7 < np.std(W) < 1.3 for W in start[0])
     assert np.std(np.concatenate(start[1])) > 0.5
-    assert_trained_alike(net, mlp.SGD(3.0), start, book_step(start, ONE_HOT, 3.0), targets=ONE_HOT)
+    assert_training_gives(net, mlp.SGD(3.0), start, book_step(start, ONE_HOT, 3.0), targets=ONE_HOT)
 
 
 def check_lambda(run, line, request):
-    """The book's equation 93: w becomes (1 - eta lambda / n) w - eta dC0/dw, and b stays without a penalty."""
+    """The book's equation 93: w becomes (1 - eta lambda / n) w - eta dC0/dw; b has no penalty."""
     lmbda = 30.0
     net = run(line, lmbda=lmbda)["net"]
-    start, (dW, db) = copies(net), slopes(net)
+    start, (dW, db) = copy_parameters(net), gradients(net)
     weights = [(1 - ETA * lmbda / N) * w - ETA * slope for w, slope in zip(start[0], dW, strict=True)]
     biases = [b - ETA * slope for b, slope in zip(start[1], db, strict=True)]
-    assert_trained_alike(net, mlp.SGD(ETA), start, (weights, biases))
+    assert_training_gives(net, mlp.SGD(ETA), start, (weights, biases))
 
 
 def check_book_cross_entropy(run, line, request):
     lmbda = 30.0
     made = run(line, lmbda=lmbda)
-    start = copies(made["net"])
+    start = copy_parameters(made["net"])
     end = book_step(start, ONE_HOT, ETA, cross_entropy=True, lmbda=lmbda)
-    assert_trained_alike(made["net"], made["optimizer"], start, end, targets=ONE_HOT)
+    assert_training_gives(made["net"], made["optimizer"], start, end, targets=ONE_HOT)
 
 
 CHECKS = {

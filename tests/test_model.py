@@ -1,4 +1,4 @@
-"""`MLP` as its users see it: structure, parameters, answers, scores and losses, copies and moves."""
+"""The public interface of `MLP`: structure, parameters, predictions, scores, losses, copies and moves."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def test_reset_returns_to_the_beginning():
     assert net.history is None
 
 
-# -- answers -------------------------------------------------------------------------------------------
+# -- predictions ---------------------------------------------------------------------------------------
 
 
 def test_classes():
@@ -374,7 +374,7 @@ def test_looking_at_a_network_does_not_change_it():
     np.testing.assert_array_equal(before[0], net.weights[0])
 
 
-# -- where it lives ------------------------------------------------------------------------------------
+# -- backend and device --------------------------------------------------------------------------------
 
 
 def test_a_network_moves_between_backends_with_its_answers_and_its_training(backend):
@@ -402,7 +402,7 @@ def test_a_small_training_stays_on_numpy_and_says_why(caplog):
 def test_the_choice_depends_on_the_work():
     assert backends.resolve(run_flops=1e6)[0] == "numpy"
     assert backends.resolve(run_flops=1e12, device="cpu")[0] == "numba"
-    # the same work takes NumPy much longer in small steps, most of which are calls
+    # with small steps NumPy needs much longer for the same work: most of the time is call overhead
     assert backends.resolve(run_flops=1e9, step_flops=1e7, device="cpu")[0] == "numpy"
     assert backends.resolve(run_flops=1e9, step_flops=1e4, device="cpu")[0] == "numba"
 
@@ -425,23 +425,23 @@ def through_joblib(net):
 def test_a_copy_is_the_same_network_with_the_same_training_and_a_life_of_its_own(duplicate, backend):
     net = make(backend=backend, seed=3)
     net.fit(X, CLASSES, epochs=3)
-    twin = duplicate(net)
+    clone = duplicate(net)
     before = net.weights[0]
-    assert twin.get_config() == net.get_config()
-    assert twin.backend == backend
-    assert twin.history == net.history
-    np.testing.assert_array_equal(twin.feedforward(X), net.feedforward(X))
+    assert clone.get_config() == net.get_config()
+    assert clone.backend == backend
+    assert clone.history == net.history
+    np.testing.assert_array_equal(clone.feedforward(X), net.feedforward(X))
 
-    twin.fit(X, CLASSES, epochs=6, resume=True)
+    clone.fit(X, CLASSES, epochs=6, resume=True)
     np.testing.assert_array_equal(net.weights[0], before)
     net.fit(X, CLASSES, epochs=6, resume=True)
-    np.testing.assert_array_equal(net.weights[0], twin.weights[0])
+    np.testing.assert_array_equal(net.weights[0], clone.weights[0])
 
 
 def test_a_network_loaded_from_a_read_only_map_can_be_trained(tmp_path):
     net = classifier()
     joblib.dump(net, tmp_path / "net")
     mapped = joblib.load(tmp_path / "net", mmap_mode="r")
-    for twin in (net, mapped):
-        twin.fit(X, CLASSES, epochs=5, resume=True)
+    for clone in (net, mapped):
+        clone.fit(X, CLASSES, epochs=5, resume=True)
     np.testing.assert_array_equal(net.weights[0], mapped.weights[0])

@@ -1,4 +1,4 @@
-"""Models and the memory of their training on disk: exact, whole, and refused with a reason where they are not."""
+"""Saved models and training states: exact and complete; damaged files are rejected with a reason."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def rewrite(path: Path, *, tensors: dict[str, Any] | None = None, **changes: Any) -> None:
-    """Save a model, then change what its file says."""
+    """Change the tensors or the metadata of a saved model."""
     small_net().save(path)
     with safetensors.safe_open(path, framework="np") as handle:
         description = json.loads(handle.metadata()["mlp"])
@@ -55,7 +55,7 @@ def rewrite(path: Path, *, tensors: dict[str, Any] | None = None, **changes: Any
 # -- round trips ---------------------------------------------------------------------------------------
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # each example writes the file anew
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # each example overwrites the file
 @given(
     sizes=st.lists(st.integers(1, 9), min_size=2, max_size=5),
     activation=st.sampled_from(["relu", "tanh", "sigmoid", "gelu", "elu"]),
@@ -122,7 +122,7 @@ def test_the_tensors_have_the_names_and_shapes_that_are_promised(path: Path) -> 
     np.testing.assert_array_equal(tensors["layers.1.weight"], net.weights[1])
 
 
-# -- a user's own functions -----------------------------------------------------------------------------
+# -- user-defined functions -----------------------------------------------------------------------------
 
 SQUARE = mlp.custom_activation("square", lambda xp, z: z * z, lambda xp, z: 2 * z)
 CUBIC = mlp.custom_loss("cubic", lambda xp, y, t: xp.abs(y - t) ** 3, lambda xp, y, t: 3 * (y - t) * xp.abs(y - t))
@@ -150,7 +150,7 @@ def test_what_is_handed_over_has_to_be_what_it_is_called(path: Path) -> None:
         mlp.load(path, custom={"other": SQUARE})
 
 
-# -- files that are not ours, or not whole ---------------------------------------------------------------
+# -- foreign, incomplete and damaged files ---------------------------------------------------------------
 
 
 def test_the_file_of_another_program_is_refused(path: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_flipped_byte_gives_a_network_or_a_typed_error(path: Path, position: i
     data = bytearray(path.read_bytes())
     data[position % len(data)] = value
     path.write_bytes(data)
-    # of the file's format, or of a name that may now be one of the user's own; nothing else gets out
+    # errors of the file format, or of a changed name that now looks user-defined; no other error is allowed
     with contextlib.suppress(mlp.FileFormatError, mlp.ConfigurationError):
         mlp.load(path)
 
@@ -219,7 +219,7 @@ def test_classes_that_json_does_not_know_are_refused_before_anything_is_written(
     assert not path.exists()
 
 
-# -- training that goes on -------------------------------------------------------------------------------
+# -- resumed training -----------------------------------------------------------------------------------
 
 OPTIMIZERS = [
     mlp.SGD(0.1),
@@ -274,7 +274,7 @@ def test_a_damaged_training_is_refused(path: Path) -> None:
         mlp.load(path)
 
 
-# -- whole or not at all ---------------------------------------------------------------------------------
+# -- atomic writes ---------------------------------------------------------------------------------------
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_rubbish(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,8 +307,10 @@ try:
 except mlp.StorageError as error:
     print(error)
 """
-    told = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert "cannot be written: File too large" in told
+    output = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert "cannot be written: File too large" in output
     assert mlp.load(path).sizes == (4, 5, 3)
     assert os.listdir(path.parent) == [path.name]
 

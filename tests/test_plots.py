@@ -1,4 +1,4 @@
-"""Pictures: they show the network's own numbers, say what is to be seen, and leave no letter on another."""
+"""Plots: they show the correct numbers, have descriptive labels, and their texts do not overlap."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def moons_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def hostile_net(n_inputs: int = 2, **settings: Any) -> tuple[mlp.MLP, Any, Any]:
-    """A network with classes of difficult names, and rows for it."""
+    """A network whose class names are hard to draw, and rows for it."""
     rng = np.random.default_rng(0)
     y = np.arange(200) % 5
     X = rng.normal(size=(200, n_inputs)) + 2 * rng.normal(size=(5, n_inputs))[y]
@@ -63,7 +63,7 @@ def hostile_net(n_inputs: int = 2, **settings: Any) -> tuple[mlp.MLP, Any, Any]:
     return net, X, y
 
 
-# -- what the pictures show -------------------------------------------------------------------------------
+# -- contents of the plots --------------------------------------------------------------------------------
 
 
 def test_the_confusion_matrix_and_its_figures_are_scikit_learns(digits: Any, digits_net: mlp.MLP) -> None:
@@ -189,14 +189,14 @@ def test_predictions_are_drawn_over_the_truth() -> None:
 
 def test_the_boundary_lies_where_the_answer_changes() -> None:
     net = mlp.MLP([2, 2], init="zeros", backend="numpy")
-    net.weights = [[[-5.0, 5.0], [0.0, 0.0]]]  # class 1 wherever the first input is positive
+    net.weights = [[[-5.0, 5.0], [0.0, 0.0]]]  # class 1 if the first input is positive
     X = np.array([[-1.0, -1.0], [-1.0, 1.0], [1.0, -1.0], [1.0, 1.0]])
     axes = plots.boundary(net, X, [0, 0, 1, 1]).axes[0]
     line = next(entry for entry in axes.collections if hasattr(entry, "levels"))
     np.testing.assert_allclose(line.get_paths()[0].vertices[:, 0], 0, atol=1e-6)
     left, right = axes.images[0].get_array()[80, [5, -5]]
     assert left[2] > left[0]  # blue, the colour of class 0
-    assert right[0] > right[2]  # vermilion, that of class 1
+    assert right[0] > right[2]  # vermilion, the colour of class 1
     assert axes.get_title() == "accuracy 100.0 %"
 
 
@@ -218,7 +218,7 @@ def test_paths_and_fits_are_those_of_the_experiments() -> None:
         np.testing.assert_array_equal(axes.lines[1].get_ydata(), fit)
 
 
-# -- what is kept of a training -----------------------------------------------------------------------------
+# -- recorded training values --------------------------------------------------------------------------------
 
 
 def test_snapshots_are_the_network_of_their_epoch(moons: Any, backend: str) -> None:
@@ -281,7 +281,7 @@ def test_nothing_recorded_is_said_to_be_nothing() -> None:
         plots.boundary({}, [[0.0, 0.0]], [0])
 
 
-# -- runs again -----------------------------------------------------------------------------------------
+# -- repeated runs --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("schedule", ["constant", "reduce_on_plateau:patience=1"])
@@ -316,11 +316,11 @@ def test_a_row_of_metrics_that_was_cut_short_is_left_out(moons_run: Path, tmp_pa
         runs.read_history(tmp_path)
 
 
-# -- how they look ----------------------------------------------------------------------------------------
+# -- appearance -------------------------------------------------------------------------------------------
 
 
-def every_picture() -> dict[str, Any]:
-    """A figure of each kind, with names and numbers that are hard to draw."""
+def every_plot() -> dict[str, Any]:
+    """A plot of each kind, with names and numbers that are hard to draw."""
     net, X, y = hostile_net()
     wide, wide_X, wide_y = hostile_net(30)
     snapshots = plots.Snapshots([0, 1, 2, 30])
@@ -353,7 +353,7 @@ def test_no_text_lies_on_another_or_outside_of_the_picture() -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     faults = []
-    for name, figure in every_picture().items():
+    for name, figure in every_plot().items():
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         boxes = [(text.get_text(), text.get_window_extent(canvas.get_renderer())) for text in drawn_texts(figure)]
@@ -368,7 +368,7 @@ def test_no_text_lies_on_another_or_outside_of_the_picture() -> None:
 
 
 def drawn_texts(figure: Any) -> list[Any]:
-    """The texts in the picture, without labels of ticks beyond the axes.  Slanted text has no box to compare."""
+    """The texts in a plot, without tick labels outside the axes, and without slanted text, which has no simple box."""
     from matplotlib.axis import Tick
     from matplotlib.text import Text
 
@@ -404,7 +404,7 @@ assert all(matplotlib.rcParams[name] == value for name, value in before.items() 
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, timeout=60)
 
 
-# -- files, mistakes and the command ------------------------------------------------------------------------
+# -- files, errors and the command --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

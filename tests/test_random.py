@@ -1,4 +1,4 @@
-"""Philox, the layout of its counters, and what is drawn from it: orders of rows, masks, initial weights."""
+"""Philox, the layout of its counters, and the random values drawn with it: row orders, masks, initial weights."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_blocks_count_up_in_the_first_word(block, rest, key):
     )
 
 
-# -- which counter gives which number -------------------------------------------------------------------------
+# -- counter layout -------------------------------------------------------------------------------------------
 
 
 @given(seed=words64, layer=st.integers(0, 20), count=st.integers(1, 20))
@@ -73,7 +73,7 @@ def test_weights_come_from_their_own_stream(seed, layer, count):
 
 @given(seed=words64, epoch=st.integers(0, 10**6), count=st.integers(1, 40))
 def test_an_order_sorts_the_rows_by_random_words(seed, epoch, count):
-    """By all bits but those that hold the row's number: equal ones keep their order."""
+    """Sorted by all bits except those of the row number; rows with equal keys keep their order."""
     low = max(count - 1, 1).bit_length()
     words = oracle.stream((seed, 2), (0, epoch, 0, 0), count)
     expected = sorted(range(count), key=lambda row: (words[row] >> low, row))
@@ -94,7 +94,7 @@ def test_a_mask_compares_halves_of_words_with_a_threshold(rows, units, rate, cou
 
 
 def test_a_row_of_a_mask_does_not_depend_on_the_others():
-    """So a batch may be divided among threads, or cut short."""
+    """Therefore a batch can be divided among threads, or be incomplete."""
     whole = random.keep_mask(20, 13, 0.5, (1, 2, 3, 4))
     assert_array_equal(random.keep_mask(7, 13, 0.5, (1, 2, 3, 4)), whole[:7])
 
@@ -156,7 +156,7 @@ def test_a_mask_drops_its_share(rate):
     keep = random.keep_mask(500, 401, rate, (0, 0, 0, 0))
     assert stats.binomtest(int((~keep).sum()), keep.size, rate).pvalue > 1e-3
     by_column = (~keep).sum(axis=0)
-    assert abs(by_column.var() / (500 * rate * (1 - rate)) - 1) < 0.3  # neither correlated nor too regular
+    assert abs(by_column.var() / (500 * rate * (1 - rate)) - 1) < 0.3  # not correlated, and not too regular
 
 
 # -- initial weights ----------------------------------------------------------------------------------------------

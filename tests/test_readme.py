@@ -1,4 +1,4 @@
-"""What the README shows, run as it stands, and the two commands that it begins with."""
+"""The README: its Python examples run unchanged, and its two installation commands are single lines."""
 
 from __future__ import annotations
 

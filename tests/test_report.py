@@ -1,4 +1,4 @@
-"""The page about a run: what it says, that it says it of any run, and how a browser takes it."""
+"""The HTML report of a run: its contents, reports of unusual runs, and the page in a browser."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def train(folder: Path, *arguments: object, status: int = 0) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a run of each kind."""
+    """A folder with one run of each kind."""
     folder = tmp_path_factory.mktemp("trained")
     train(folder / "digits", "digits", "--epochs", 12, "--validation", 0.1, "--hidden", 40)
     train(folder / "moons", "moons", "--epochs", 5, "--hidden", 8)
@@ -62,7 +62,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pages(trained: Path) -> dict[str, str]:
-    """The page of each of them."""
+    """The report of each run."""
     return {kind: report(trained / kind) for kind in KINDS}
 
 
@@ -70,7 +70,7 @@ KINDS = ("digits", "moons", "mail <u>", "houses")
 
 
 class Page(HTMLParser):
-    """What a page holds: elements with their attributes, headings, tables, and its text."""
+    """A parsed page: elements with their attributes, headings, tables, and the text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -112,11 +112,11 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
     def table(self, first: str) -> list[list[str]]:
-        """The table whose first cell says so."""
+        """The table with this first cell."""
         return next(table for table in self.tables if table[0][0] == first)
 
 
-# -- what it says -------------------------------------------------------------------------------------
+# -- contents -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -197,10 +197,10 @@ def test_names_are_text_and_nothing_else(pages: dict[str, str]) -> None:
     assert "mail <b>.csv" in page.text
     assert {"b", "u", "i", "script"}.isdisjoint({tag for tag, _ in page.elements})
     assert not [attributes for _, attributes in page.elements if "onerror" in attributes]
-    assert "49" not in {row[0] for row in page.table("class")}  # a name is no template either
+    assert "49" not in {row[0] for row in page.table("class")}  # names are not expanded as templates
 
 
-# -- runs that lack something -----------------------------------------------------------------------------
+# -- incomplete runs -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -219,7 +219,7 @@ def test_data_that_are_gone_are_said_to_be(copied: Any) -> None:
     page = Page(report(folder))
     assert "the data of this run could not be read" in page.text
     assert "there is no file '/no/such/houses.csv'" in page.text
-    assert len(page.all("img")) == 2  # the curves and the weights
+    assert len(page.all("img")) == 2  # two plots: the curves and the weights
 
 
 def test_data_that_have_changed_are_not_shown_as_the_runs(copied: Any) -> None:
@@ -232,7 +232,7 @@ def test_data_that_have_changed_are_not_shown_as_the_runs(copied: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "damage", "told"),
+    ("name", "damage", "text"),
     [
         (runs.METRICS, "gone", "There are no curves: there is no file"),
         (runs.METRICS, "cut short", "There are no curves"),
@@ -243,13 +243,13 @@ def test_data_that_have_changed_are_not_shown_as_the_runs(copied: Any) -> None:
         (runs.MODEL, "cut short", "The model of this run could not be read"),
     ],
 )
-def test_whatever_is_damaged_the_page_is_written(name: str, damage: str, told: str, copied: Any) -> None:
+def test_whatever_is_damaged_the_page_is_written(name: str, damage: str, text: str, copied: Any) -> None:
     path = copied("moons") / name
     content = {"gone": b"", "cut short": path.read_bytes()[:20], "foreign": b'["nothing", "of", "ours"]'}[damage]
     path.unlink()
     if content:
         path.write_bytes(content)
-    assert told in Page(report(path.parent)).text
+    assert text in Page(report(path.parent)).text
 
 
 def test_a_run_that_diverged_has_a_page(tmp_path: Path) -> None:
@@ -309,7 +309,7 @@ def test_a_damaged_configuration_is_refused(copied: Any) -> None:
         report(folder)
 
 
-# -- how to reproduce it ------------------------------------------------------------------------------------
+# -- reproduction -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -359,7 +359,7 @@ def test_the_command_writes_the_page_into_the_folder(copied: Any, tmp_path: Path
 
 @pytest.fixture(scope="module")
 def browser() -> Any:
-    """Chromium without a window, that keeps a log of its console and of what it asks for."""
+    """Headless Chromium, with a log of its console and of its network requests."""
     selenium = pytest.importorskip("selenium.webdriver", reason="the page is tried in a browser with the extra browser")
     program = shutil.which("chromium") or shutil.which("google-chrome")
     driver = shutil.which("chromedriver")

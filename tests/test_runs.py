@@ -1,4 +1,4 @@
-"""A run's folder: complete at every moment, never overwritten, and enough to go on exactly."""
+"""Run folders: always complete, never overwritten, and sufficient to resume training exactly."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def recorder(moons: Dataset, output_dir: str | None = None, **training: Any) -> 
 
 
 class StopInEpoch(mlp.Callback):
-    """Ends training within an epoch, as Ctrl-C does."""
+    """Stops training within an epoch, like Ctrl-C."""
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
@@ -117,7 +117,7 @@ def test_a_run_stopped_within_an_epoch_goes_on_as_if_it_had_not_been(moons: Data
     whole = new_net()
     runs.train(whole, moons, recorder(moons))
     stopped = recorder(moons)
-    stopped.every = 1e9  # nothing is to hang on when the last checkpoint was
+    stopped.every = 1e9  # the result must not depend on the time of the last checkpoint
     half = new_net()
     runs.train(half, moons, stopped, callbacks=[StopInEpoch(epoch)])
     np.testing.assert_array_equal(mlp.load(stopped.folder / "model.safetensors").parameters, half.parameters)

@@ -1,4 +1,4 @@
-"""One seed, one run: every backend arrives at the same numbers, for every plan and with any number of threads."""
+"""Reproducibility: with one seed every backend gives the same results, for every plan and thread count."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ RULES = [
 
 @dataclass(frozen=True, repr=False)
 class Case:
-    """An epoch to train, with its data on the host."""
+    """The plan of an epoch, with its data on the host."""
 
     plan: EpochPlan
     X: np.ndarray
@@ -68,7 +68,7 @@ class Case:
         return f"{network.layout.sizes} {rows} {network.kind.name} {network.dropout}, {len(self.X)} rows, {numbers}"
 
     def run(self, xp, dtype="float64", train=None):
-        """(losses, params, state) after the epoch, on a backend; `train` stands in for its `train_epoch`."""
+        """(losses, params, state) after the epoch on a backend; `train` replaces its `train_epoch`."""
         X = self.X if self.X.dtype == np.uint8 else self.X.astype(dtype)
         target = self.target if self.target.dtype.kind == "i" else self.target.astype(dtype)
         weight = None if self.weight is None else xp.asarray(self.weight.astype(dtype))
@@ -78,7 +78,7 @@ class Case:
         return result.losses, xp.to_numpy(params), xp.to_numpy(state)
 
     def run_naively(self):
-        """(losses, params) by `oracle`."""
+        """(losses, params) after the epoch, computed by `oracle`."""
         plan, network = self.plan, self.plan.network
         views = network.layout.layers(self.params)
         naive = oracle.Net(
@@ -91,7 +91,7 @@ class Case:
             l1=plan.l1,
         )
         rule = oracle.Rule(plan.rule.name, **plan.rule.hyper)
-        rule.step, rule.states = plan.first_step, self._memory()
+        rule.step, rule.states = plan.first_step, self._optimizer_state()
         X = self.X * network.input_scale if self.X.dtype == np.uint8 else self.X
         batches = []
         for start in range(0, len(plan.order), plan.batch_size):
@@ -109,8 +109,8 @@ class Case:
         )
         return np.array(losses), np.concatenate([p.ravel() for p in (*naive.weights, *naive.biases)])
 
-    def _memory(self):
-        """The state's slots as the oracle keeps them: for each array "v" (velocity, mean) and "s" (squares)."""
+    def _optimizer_state(self):
+        """The optimizer state in the oracle's form: for each array "v" (velocity, mean) and "s" (squares)."""
         letters = {"velocity": "v", "mean": "v", "squares": "s", "variance": "s"}
         names = [letters[name] for name in self.plan.rule.row.state]
         slots = [self.plan.network.layout.layers(slot) for slot in self.state]
@@ -152,7 +152,7 @@ def cases(draw, max_batches=3):
         l1=draw(st.sampled_from([0.0, 0.001])),
         weight_decay=draw(st.sampled_from([0.0, 0.1])),
         clip_value=draw(st.sampled_from([None, 0.3])),
-        # in several steps an unbounded one may run away, and then no two computations agree
+        # an unbounded activation may diverge within several steps; then no two computations agree
         clip_norm=draw(st.sampled_from([0.5, 5.0] if max_batches > 1 else [None, 0.5])),
         seed=draw(st.integers(0, 2**64 - 1)),
         epoch=draw(st.integers(0, 1000)),
@@ -177,7 +177,7 @@ def cases(draw, max_batches=3):
 
 
 def assert_close(found, expected, tolerance):
-    """Relative to the largest of them: single entries may have cancelled."""
+    """Compare with a tolerance relative to the largest entry: cancellation affects single entries."""
     scale = max(1.0, np.abs(expected).max(initial=0))
     assert_allclose(found, expected, rtol=0, atol=tolerance * scale)
 
@@ -193,8 +193,8 @@ def test_one_step_of_any_plan_is_the_naive_one(xp, case):
     assert_close(losses, naive_losses, 1e-12)
     assert_close(params, naive_params, 1e-12)
     reference = case.run(backends.get_backend("numpy"))
-    for mine, its in zip((losses, params, state), reference, strict=True):
-        assert_close(mine, its, 1e-12)
+    for actual, desired in zip((losses, params, state), reference, strict=True):
+        assert_close(actual, desired, 1e-12)
 
 
 @settings(max_examples=75)
@@ -219,14 +219,14 @@ def test_one_epoch_in_float32_is_near_the_naive_one(xp, case):
 @settings(max_examples=75)
 @given(case=cases())
 def test_an_epoch_is_what_the_readable_loop_makes_it(xp, case):
-    """On the same backend: what `train_epoch` does faster must be what the loop over its operations does."""
+    """On the same backend, `train_epoch` must give the results of the loop over the backend's operations."""
 
     def by_loop(*arguments):
         return readable.train_epoch(xp, *arguments)
 
     for dtype, tolerance in (("float64", 1e-12), ("float32", 1e-5)):
-        for mine, its in zip(case.run(xp, dtype), case.run(xp, dtype, by_loop), strict=True):
-            assert_close(mine, its, tolerance)
+        for actual, desired in zip(case.run(xp, dtype), case.run(xp, dtype, by_loop), strict=True):
+            assert_close(actual, desired, tolerance)
 
 
 @pytest.mark.parametrize(
@@ -380,12 +380,12 @@ def test_two_hundred_steps(backend, name):
         )
         losses.append(np.average(found, weights=[len(rows) for rows in parts]))
     assert_allclose(history.loss, losses, rtol=1e-10)
-    for mine, its in zip((*net.weights, *net.biases), (*naive.weights, *naive.biases), strict=True):
-        assert_close(mine, its, 1e-10)
-    assert history.loss[-1] < history.loss[0]  # it is a training that works
+    for actual, desired in zip((*net.weights, *net.biases), (*naive.weights, *naive.biases), strict=True):
+        assert_close(actual, desired, 1e-10)
+    assert history.loss[-1] < history.loss[0]  # training reduces the loss
     reference, _, _ = train("numpy")
-    for mine, its in zip((*net.weights, *net.biases), (*reference.weights, *reference.biases), strict=True):
-        assert_close(mine, its, 1e-10)
+    for actual, desired in zip((*net.weights, *net.biases), (*reference.weights, *reference.biases), strict=True):
+        assert_close(actual, desired, 1e-10)
 
 
 def test_a_network_may_move_between_backends_in_mid_training(backend):
@@ -396,11 +396,11 @@ def test_a_network_may_move_between_backends_in_mid_training(backend):
     moves.to("numpy")
     for net in (stays, moves):
         net.fit(X, y, epochs=4, resume=True)
-    for mine, its in zip(moves.weights, stays.weights, strict=True):
-        assert_close(mine, its, 1e-12)
+    for actual, desired in zip(moves.weights, stays.weights, strict=True):
+        assert_close(actual, desired, 1e-12)
 
 
-# -- what an epoch promises beside its numbers ------------------------------------------------------------------
+# -- other guarantees of an epoch -------------------------------------------------------------------------------
 
 
 def small_case(n=50, batch=8, **changes):

@@ -1,4 +1,4 @@
-"""Backends as modules: what they must offer, how they are found, and what happens where one is broken or foreign."""
+"""Backends as modules: required methods, discovery, and errors of broken or foreign backends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EXTRA: dict[str, set[str]] = {}
 
 
 def python(code, *, cwd=ROOT, path=(ROOT,)):
-    """Run code, or a list of arguments, in a fresh interpreter and return what it printed."""
+    """Run code, or a list of arguments, in a new interpreter; return its output."""
     command = ["-c", code] if isinstance(code, str) else code
     done = subprocess.run(
         [sys.executable, *command],
@@ -43,14 +43,14 @@ def python(code, *, cwd=ROOT, path=(ROOT,)):
 
 @pytest.mark.parametrize("name", backends.names())
 def test_the_shared_tests_run_on(name):
-    """Here alone is said which backends the `backend` fixture leaves out, and why."""
+    """Report which backends the `backend` fixture excludes, and why."""
     status = backends.probe(name)
     if not status.usable:
         pytest.skip(f"backend {name}: {status.reason}")
     assert name in backends.available()
 
 
-# -- what a backend offers ----------------------------------------------------------------------------------
+# -- methods of a backend -----------------------------------------------------------------------------------
 
 
 def test_the_contract_has_about_twenty_methods():
@@ -78,7 +78,7 @@ def test_a_backend_knows_its_name_and_device(backend, xp):
 
 @pytest.mark.parametrize("name", backends.names())
 def test_every_module_has_probe_and_create(name):
-    """Also where the backend cannot run: importing its module needs nothing of what it runs on."""
+    """Also for backends that cannot run here: importing the module needs neither its libraries nor its device."""
     module = importlib.import_module(f"backends.{name}_backend")
     assert list(inspect.signature(module.probe).parameters) == []
     assert list(inspect.signature(module.create).parameters) == ["device"]
@@ -93,7 +93,7 @@ def test_unknown_attributes_are_attribute_errors(xp):
         xp.fft  # noqa: B018
 
 
-# -- choosing one -------------------------------------------------------------------------------------------
+# -- choosing a backend---------------------------------------------------------------------------------------
 
 
 def test_numpy_is_always_there():
@@ -167,7 +167,7 @@ def test_a_broken_cupy_is_a_status_and_no_error(tmp_path, source, reason):
     usable, said, available = json.loads(python(code, path=(ROOT, tmp_path)))
     assert not usable
     assert reason in said
-    assert "pip install" in said or "driver" in said  # the remedy
+    assert "pip install" in said or "driver" in said  # what to do
     assert "numpy" in available
     assert "cupy" not in available
 
@@ -228,13 +228,13 @@ for name in ("numpy", "mirror"):
     net.fit(X, y, epochs=2, batch_size=16, optimizer=mlp.SGD(0.1, momentum=0.9))
     assert net.backend == name
     found[name] = net.weights
-for mine, reference in zip(found["mirror"], found["numpy"], strict=True):
-    assert (mine == reference).all()
+for ours, reference in zip(found["mirror"], found["numpy"], strict=True):
+    assert (ours == reference).all()
 """
 
 
 def test_a_new_backend_is_one_file(tmp_path):
-    """Dropped in, it is found, it trains, and the contract's tests pick it up by themselves."""
+    """Its file is sufficient: it is found, it trains, and the contract's tests include it automatically."""
     skip = shutil.ignore_patterns("__pycache__", ".*")
     for folder in ("backends", "mlp", "tests"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=skip)

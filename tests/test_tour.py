@@ -1,4 +1,4 @@
-"""The tour of the documentation: the stations run in one folder, in order, and come to what is shown."""
+"""The tour in the documentation: its sections run in order in one folder, and give the output shown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import examples
 import pytest
 
 PAGE = examples.DOCS / "tour.md"
-STATIONS = re.split(r"^## \d+\. ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+SECTIONS = re.split(r"^## \d+\. ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
 
 
 @pytest.fixture(scope="module")
@@ -17,27 +17,27 @@ def folder(tmp_path_factory):
 
 
 def blocks(number):
-    return examples.blocks(PAGE, STATIONS[number - 1])
+    return examples.blocks(PAGE, SECTIONS[number - 1])
 
 
 def test_there_are_ten():
-    assert len(STATIONS) == 10
+    assert len(SECTIONS) == 10
     assert all(any(block.runs for block in blocks(number)) for number in range(1, 11))
 
 
 @pytest.mark.parametrize("number", range(1, 11))
-def test_a_station_comes_to_what_is_shown(number, folder, request, monkeypatch):
+def test_a_section_gives_the_output_shown(number, folder, request, monkeypatch):
     monkeypatch.chdir(folder)
-    found = blocks(number)
-    mnist = request.getfixturevalue("mnist_folder") if any(block.needs_mnist for block in found) else None
-    left_out = examples.run(found, folder, mnist)
-    if left_out:
-        pytest.skip("; ".join(left_out))
+    page_blocks = blocks(number)
+    mnist = request.getfixturevalue("mnist_folder") if any(block.needs_mnist for block in page_blocks) else None
+    skipped = examples.run(page_blocks, folder, mnist)
+    if skipped:
+        pytest.skip("; ".join(skipped))
 
 
 def test_the_comparison_sees_what_is_different():
-    assert examples.alike("accuracy 98.33%, loss 0.07", "accuracy 98.61%, loss 0.07")
+    assert examples.lines_match("accuracy 98.33%, loss 0.07", "accuracy 98.61%, loss 0.07")
     for line in ("accuracy 90.00%, loss 0.07", "accuracy 98.61%", "accuracy 98.61%, loss 0.07, more"):
-        assert not examples.alike(line, "accuracy 98.61%, loss 0.07")
-    with pytest.raises(AssertionError, match="never comes"):
-        examples.assert_shown(["first", "last"], ["first", "...", "middle", "..."])
+        assert not examples.lines_match(line, "accuracy 98.61%, loss 0.07")
+    with pytest.raises(AssertionError, match="missing line"):
+        examples.assert_matches(["first", "last"], ["first", "...", "middle", "..."])

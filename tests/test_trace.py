@@ -1,4 +1,4 @@
-"""Training in numbers: against training itself, a naive network in float64, PyTorch, and published figures."""
+"""Traces of training steps, compared with training, a naive float64 network, PyTorch, and published figures."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ WEIGHT = np.array([1, 0, 2, 0.5, 1])
 
 
 def problem(sizes=(3, 4, 3), activation="tanh", output="softmax", loss="cross_entropy", seed=0, **settings):
-    """A network with random biases too, five rows, and targets that suit the loss."""
+    """A network with random weights and biases, five rows, and targets that are valid for the loss."""
     rng = np.random.default_rng(seed)
     net = mlp.MLP(sizes, activation, output, loss, seed=seed, **{"dtype": "float64", "backend": "numpy"} | settings)
     net.biases = [0.3 * rng.normal(size=b.shape) for b in net.biases]
@@ -56,7 +56,7 @@ def problem(sizes=(3, 4, 3), activation="tanh", output="softmax", loss="cross_en
 
 
 def after(step, net):
-    """The parameters that a step ends with, in the order of the network's buffer."""
+    """The parameters after a step, in the order of the network's buffer."""
     layers = range(1, len(net.sizes))
     return np.concatenate([step[f"new_{part}{l}"].ravel() for part in "Wb" for l in layers])
 
@@ -102,7 +102,7 @@ def test_mazur_after_ten_thousand_rounds():
     assert_allclose(history.loss[-1], 0.0000351085, atol=6e-11)
 
 
-# -- training itself --------------------------------------------------------------------------------------------
+# -- training ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=lambda o: o.rule.name)
@@ -131,7 +131,7 @@ def test_the_numbers_are_those_of_fit_on_every_backend(backend, shape):
     y = np.arange(5) % net.sizes[-1]
     trace = net.trace(X, y, optimizer="adam", steps=6, batch_size=2)
     history = net.fit(X, y, optimizer="adam", epochs=2, batch_size=2, shuffle=False)
-    # where the backend runs the epoch as a whole it adds up in another order
+    # the backend's fused epoch has another order of summation
     tolerance = {} if backend == "numpy" else {"rtol": 1e-9, "atol": 1e-11}
     (assert_allclose if tolerance else assert_array_equal)(after(trace.steps[-1], net), flat(net), **tolerance)
     rows = [2, 2, 1]
@@ -139,7 +139,7 @@ def test_the_numbers_are_those_of_fit_on_every_backend(backend, shape):
 
 
 def test_the_numbers_are_those_of_every_backends_own_operations(backend):
-    """A function of one's own makes every backend run the readable loop, which is what is traced: bit for bit."""
+    """With a user-defined function every backend runs the portable loop, which is traced: results are bit-identical."""
     cube = mlp.custom_activation("cube", lambda xp, z: z * z * z + z, lambda xp, z: 3 * z * z + 1)
     net, X, y = problem((3, 6, 5, 3), [cube, "tanh"], backend=backend, **FULL | {"dropout": [0.3, 0.1]})
     trace = net.trace(X, y, optimizer=mlp.AdamW(0.01, clip_norm=0.5), steps=6, batch_size=2, sample_weight=WEIGHT)
@@ -148,17 +148,17 @@ def test_the_numbers_are_those_of_every_backends_own_operations(backend):
 
 
 def test_a_trace_changes_nothing(backend):
-    (net, X, y), (twin, _, _) = problem(backend=backend, **FULL), problem(backend=backend, **FULL)
-    for each in (net, twin):
+    (net, X, y), (clone, _, _) = problem(backend=backend, **FULL), problem(backend=backend, **FULL)
+    for each in (net, clone):
         each.fit(X, y, epochs=2, optimizer=mlp.Adam(mlp.schedules.ReduceOnPlateau(0.01, patience=1)))
     before, history = flat(net), len(net.history)
     net.trace(X, y, steps=5)
     net.trace(X, y, optimizer="sgd")
     assert_array_equal(flat(net), before)
     assert len(net.history) == history
-    for each in (net, twin):
+    for each in (net, clone):
         each.fit(X, y, epochs=5, resume=True)
-    assert_array_equal(flat(net), flat(twin))
+    assert_array_equal(flat(net), flat(clone))
 
 
 def test_without_an_optimizer_it_goes_on_with_the_last_one():
@@ -199,7 +199,11 @@ def networks(draw):
     hidden = [draw(st.sampled_from(HIDDEN)) for _ in range(depth - 1)]
     settings = draw(st.sampled_from([{}, FULL, {"l2": 0.2}, {"dropout": 0.5}]))
     net, X, y = problem(sizes, hidden, output, loss, seed=draw(st.integers(0, 99)), **settings)
-    return (net, X / 5 if output == "exp" else X, y), settings  # large rates of a Poisson soon diverge
+    return (
+        net,
+        X / 5 if output == "exp" else X,
+        y,
+    ), settings  # with large learning rates, Poisson losses diverge quickly
 
 
 @given(networks(), st.sampled_from(OPTIMIZERS), st.sampled_from([None, WEIGHT]))
@@ -221,7 +225,7 @@ def test_the_numbers_are_those_of_a_naive_network(found, optimizer, weight):
     rule = oracle.Rule(optimizer.rule.name, **optimizer.rule.hyper)
     bounds = {name: getattr(optimizer, name) for name in ("weight_decay", "clip_value", "clip_norm")}
     losses = naive.train(batches, rule, rates=[optimizer.learning_rate] * 3, seed=net.seed, **bounds)
-    # an update that divides by the gradient's size makes much of the rounding of a gradient that all but vanishes
+    # updates that divide by the size of the gradient amplify the rounding errors of gradients near zero
     assert_allclose([step.loss for step in trace.steps], losses, rtol=1e-6)
     expected = np.concatenate([p.ravel() for p in (*naive.weights, *naive.biases)])
     assert_allclose(after(trace.steps[-1], net), expected, rtol=1e-6, atol=1e-6)
@@ -270,7 +274,7 @@ def test_every_slope_is_that_of_autograd(found):
 
 @pytest.mark.parametrize("name", [name for name in HIDDEN if not name.startswith("gelu")])
 def test_the_formulas_as_written_are_those_computed(name):
-    """Read as a program, the text gives the numbers beside it."""
+    """Executed as a program, the formulas give the numbers next to them."""
     net, X, y = problem((3, 5, 3), name)
     step = net.trace(X, y).steps[0]
     known = {"z": step["z1"], "a": step["a1"]} | vars(np) | {"σ": lambda z: 1 / (1 + np.exp(-z))}
@@ -296,7 +300,7 @@ def test_the_formulas_as_written_are_those_computed(name):
 
 
 def run_program(trace, tmp_path=None):
-    """What the program prints, by name and step, without the project on its path."""
+    """Run the program without the project on its path; return the printed values by name and step."""
     program = trace.to_numpy_program()
     done = subprocess.run([sys.executable, "-I", "-"], input=program.encode(), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
@@ -387,7 +391,7 @@ def test_json_holds_every_digit():
 
 
 class Page(HTMLParser):
-    """What is in a page: the open tags, the cells of its tables, and anything that would be fetched."""
+    """A parsed page: open tags, table cells, and every resource that a browser would fetch."""
 
     def __init__(self, text):
         super().__init__()
@@ -459,7 +463,7 @@ def test_a_trace_is_frozen():
         step.loss = 0.0
 
 
-# -- bad input ----------------------------------------------------------------------------------------------------
+# -- invalid input ------------------------------------------------------------------------------------------------
 
 
 def test_bad_input_is_an_error_that_helps():

@@ -1,4 +1,4 @@
-"""Trainers: many epochs on the same buffers, parts of epochs and of batches, and the plan's further fields."""
+"""Trainers: several epochs on the same buffers, parts of epochs and of batches, and additional fields of the plan."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def make(
 
 
 class Training:
-    """A trainer on a backend, with its arrays."""
+    """A trainer of a backend, with its arrays."""
 
     def __init__(self, xp, case, dtype="float64"):
         self.xp, plan = xp, case.plan
@@ -59,19 +59,19 @@ class Training:
 
     def arrays(self):
         self.trainer.read_back()
-        return self.now()
+        return self.current_arrays()
 
-    def now(self):
+    def current_arrays(self):
         return self.xp.to_numpy(self.params).copy(), self.xp.to_numpy(self.state).copy()
 
 
-def assert_same_bits(mine, its):
-    for a, b in zip(mine, its, strict=True):
+def assert_bitwise_equal(actual, desired):
+    for a, b in zip(actual, desired, strict=True):
         assert_array_equal(a, b)
 
 
-def following(plan, count):
-    """`count` epochs from `plan` on."""
+def following_plans(plan, count):
+    """The plans of `count` consecutive epochs, starting with `plan`."""
     n_batches = len(plan.batches)
     return [replace(plan, epoch=plan.epoch + i, first_step=plan.first_step + i * n_batches) for i in range(count)]
 
@@ -82,33 +82,33 @@ def following(plan, count):
 @pytest.mark.parametrize("rule", [SGD, ADAM], ids=lambda rule: rule.name)
 def test_epochs_of_one_trainer_are_single_epochs(xp, rule, dtype):
     case = make(rule=rule, dropout=0.2, weighted=True)
-    training, plans = Training(xp, case, dtype), following(case.plan, 3)
+    training, plans = Training(xp, case, dtype), following_plans(case.plan, 3)
     results = training.epochs(*plans[:2]) + training.epochs(plans[2])
     for plan, result in zip(plans, results, strict=True):
         losses, params, state = replace(case, plan=plan).run(xp, dtype)
         assert_array_equal(result.losses, losses)
         case = replace(case, params=params, state=state)
-    assert_same_bits(training.arrays(), (case.params, case.state))
+    assert_bitwise_equal(training.arrays(), (case.params, case.state))
 
 
 def test_roll_back_undoes_what_was_not_read_back(xp):
     case = make(rule=ADAM)
-    training, plans = Training(xp, case), following(case.plan, 3)
+    training, plans = Training(xp, case), following_plans(case.plan, 3)
     training.epochs(plans[0])
     kept = training.arrays()
     training.epochs(plans[1])
-    training.epochs(plans[2], on_batch=lambda *_: None)  # by the loop, which works in place
+    training.epochs(plans[2], on_batch=lambda *_: None)  # with the loop, which trains in place
     training.trainer.roll_back()
-    assert_same_bits(training.now(), kept)
+    assert_bitwise_equal(training.current_arrays(), kept)
     training.epochs(plans[1])
     again = Training(xp, replace(case, params=kept[0], state=kept[1]))
     again.epochs(plans[1])
-    assert_same_bits(training.arrays(), again.arrays())
+    assert_bitwise_equal(training.arrays(), again.arrays())
 
 
 def test_refresh_takes_over_what_the_caller_changed(xp):
     case = make()
-    training, (first, second) = Training(xp, case), following(case.plan, 2)
+    training, (first, second) = Training(xp, case), following_plans(case.plan, 2)
     training.epochs(first)
     params, state = training.arrays()
     training.params[...] *= 2
@@ -116,33 +116,33 @@ def test_refresh_takes_over_what_the_caller_changed(xp):
     training.epochs(second)
     fresh = Training(xp, replace(case, params=2 * params, state=state))
     fresh.epochs(second)
-    assert_same_bits(training.arrays(), fresh.arrays())
+    assert_bitwise_equal(training.arrays(), fresh.arrays())
 
 
 def test_a_change_of_clipping_between_epochs(xp):
-    """Numba lays its panels out anew where a whole gradient has to be kept."""
+    """Numba uses another layout for its panels if it has to store the complete gradient."""
     case = make()
-    first, second, third = following(case.plan, 3)
+    first, second, third = following_plans(case.plan, 3)
     plans = first, replace(second, clip_norm=0.1), third
     training = Training(xp, case)
     training.epochs(*plans)
     for plan in plans:
         _, params, state = replace(case, plan=plan).run(xp)
         case = replace(case, params=params, state=state)
-    assert_same_bits(training.arrays(), (case.params, case.state))
+    assert_bitwise_equal(training.arrays(), (case.params, case.state))
 
 
 def test_epochs_end_with_the_one_that_fails(xp):
     case = make(learning_rates=np.full(7, 1e200), rule=SGD)
     training = Training(xp, case)
-    results = training.epochs(*following(case.plan, 3))
+    results = training.epochs(*following_plans(case.plan, 3))
     assert len(results) == 1
     assert results[0].failed is not None
     assert not results[0].finite or not np.isfinite(results[0].losses[-1])
 
 
 def test_parameters_that_are_not_finite_are_reported(xp):
-    # the update of the last batch fails, so no loss shows it
+    # the update of the last batch fails, which no loss reveals
     case = make(n=8, learning_rates=np.array([np.inf]), rule=SGD)
     (result,) = Training(xp, case).epochs(case.plan)
     assert result.failed is None
@@ -152,7 +152,7 @@ def test_parameters_that_are_not_finite_are_reported(xp):
 def test_a_request_to_stop_ends_the_epochs(xp):
     case, control = make(), Control()
     control.request_stop()
-    (result,) = Training(xp, case).epochs(*following(case.plan, 2), control=control)
+    (result,) = Training(xp, case).epochs(*following_plans(case.plan, 2), control=control)
     assert len(result.losses) == 0
 
 
@@ -172,7 +172,7 @@ def test_an_order_by_its_integers_is_that_of_the_host(xp):
     order = random.permutation(5, 3, 50)
     by_rows = make(order=order, dropout=0.3)
     by_integers = replace(by_rows, plan=replace(by_rows.plan, order=Shuffle(5, 3, 50)))
-    assert_same_bits(by_integers.run(xp), by_rows.run(xp))
+    assert_bitwise_equal(by_integers.run(xp), by_rows.run(xp))
 
 
 # -- parts of an epoch --------------------------------------------------------------------------------------
@@ -190,12 +190,12 @@ def test_parts_of_an_epoch_are_the_epoch(xp, rule, order):
     losses, params, state = case.run(xp)
     assert [len(result.losses) for result in results] == [3, 0, 2, 2]
     assert_array_equal(np.concatenate([result.losses for result in results]), losses)
-    assert_same_bits(training.arrays(), (params, state))
+    assert_bitwise_equal(training.arrays(), (params, state))
     assert control.batches_done == 7
 
 
 def test_windows_of_a_stream_are_the_epoch(xp):
-    """Rows that come in windows: each has an order of its own, and dropout counts the batches of the whole epoch."""
+    """Rows in windows with separate orders; dropout counts the batches of the complete epoch."""
     case = make(n=48, dropout=0.3, rule=ADAM)
     losses, params, state = case.run(xp)
     found, memory = [], (case.params, case.state)
@@ -213,7 +213,7 @@ def test_windows_of_a_stream_are_the_epoch(xp):
         result, *memory = part.run(xp)
         found.append(result)
     assert_array_equal(np.concatenate(found), losses)
-    assert_same_bits(memory, (params, state))
+    assert_bitwise_equal(memory, (params, state))
 
 
 def test_the_batch_that_fails_is_numbered_in_the_epoch(xp):
@@ -247,7 +247,7 @@ def test_gradients_of_parts_add_up_to_that_of_the_batch(xp, weighted, batch):
     loss, whole = training.trainer.gradient(case.plan, batch)
     whole = xp.to_numpy(whole).copy()
     total, gradient = 0.0, np.zeros_like(whole)
-    for first, last in ((0, 1), (1, 1), (1, size)):  # one of them is empty
+    for first, last in ((0, 1), (1, 1), (1, size)):  # one part is empty
         value, part = training.trainer.gradient(case.plan, batch, first, last)
         total += value
         gradient += xp.to_numpy(part)
@@ -256,7 +256,7 @@ def test_gradients_of_parts_add_up_to_that_of_the_batch(xp, weighted, batch):
 
 
 def test_steps_of_summed_gradients_are_an_epoch(xp):
-    """What data-parallel training does: sum the parts' gradients, add the penalties once, and update."""
+    """Data-parallel training: sum the gradients of the parts, add the penalties once, and update."""
     case = make(dropout=0.4, weighted=True, rule=ADAM, clip_norm=0.5, weight_decay=0.1, l1=0.001)
     training, losses = Training(xp, case), []
     for batch in case.plan.batches:
@@ -268,12 +268,12 @@ def test_steps_of_summed_gradients_are_an_epoch(xp):
         training.trainer.update(case.plan, batch, gradient)
     expected = case.run(xp)
     assert_close(np.array(losses), expected[0], 1e-12)
-    for mine, its in zip(training.now(), expected[1:], strict=True):
-        assert_close(mine, its, 1e-12)
+    for actual, desired in zip(training.current_arrays(), expected[1:], strict=True):
+        assert_close(actual, desired, 1e-12)
 
 
 def test_processes_that_share_a_global_batch(xp):
-    """Plans of two processes, each with its rows of one batch: their gradients, by SGD's updates, add up."""
+    """Two processes, each with its rows of a batch: their gradients, read from SGD updates, add up."""
     whole = make(n=10, batch_size=10, dropout=0.4, weighted=True, rule=SGD, l2=np.zeros(1))
     total = np.array([whole.weight.sum()])
     changes = []
@@ -320,16 +320,16 @@ def test_smoothed_class_numbers_are_smoothed_rows(xp):
     case = make(label_smoothing=0.1)
     rows = np.eye(4)[case.target] * 0.9 + 0.1 / 4
     expected = replace(case, plan=replace(case.plan, label_smoothing=0.0), target=rows).run(xp)
-    for mine, its in zip(case.run(xp), expected, strict=True):
-        assert_close(mine, its, 1e-14)
+    for actual, desired in zip(case.run(xp), expected, strict=True):
+        assert_close(actual, desired, 1e-14)
 
 
 def test_smoothed_labels_are_two_classes_each(xp):
     case = make(kind="sigmoid+binary_cross_entropy", label_smoothing=0.2)
     plain = replace(case.plan, label_smoothing=0.0)
     expected = replace(case, plan=plain, target=0.8 * case.target + 0.1).run(xp)
-    for mine, its in zip(case.run(xp), expected, strict=True):
-        assert_close(mine, its, 1e-14)
+    for actual, desired in zip(case.run(xp), expected, strict=True):
+        assert_close(actual, desired, 1e-14)
 
 
 def test_smoothing_is_that_of_pytorch(xp):
@@ -392,12 +392,12 @@ def test_a_scaling_layer_of_ones_changes_no_loss_and_then_learns(xp):
     )
 
 
-# -- all of it at once --------------------------------------------------------------------------------------
+# -- all fields together ------------------------------------------------------------------------------------
 
 
 @st.composite
 def extended_cases(draw):
-    """Cases of `test_same_results` with any of the further fields."""
+    """Cases of `test_same_results` with any of the additional fields."""
     case = draw(cases())
     plan, network = case.plan, case.plan.network
     total = len(plan.batches)
@@ -424,12 +424,12 @@ def extended_cases(draw):
 @given(case=extended_cases())
 def test_every_backend_agrees_with_the_reference(xp, case):
     reference = case.run(backends.get_backend("numpy"))
-    for mine, its in zip(case.run(xp), reference, strict=True):
-        assert_close(mine, its, 1e-12)
+    for actual, desired in zip(case.run(xp), reference, strict=True):
+        assert_close(actual, desired, 1e-12)
 
 
 @settings(max_examples=50)
 @given(case=extended_cases())
 def test_every_backend_agrees_with_its_own_loop(xp, case):
-    for mine, its in zip(case.run(xp), case.run(xp, train=lambda *a: readable.train_epoch(xp, *a)), strict=True):
-        assert_close(mine, its, 1e-12)
+    for actual, desired in zip(case.run(xp), case.run(xp, train=lambda *a: readable.train_epoch(xp, *a)), strict=True):
+        assert_close(actual, desired, 1e-12)

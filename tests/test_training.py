@@ -1,4 +1,4 @@
-"""Training between and within the epochs: order, batches, validation, stopping, resumption, divergence."""
+"""Training: row order, batches, validation, early stopping, resumption, divergence."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def parameters(net):
     return np.concatenate([array.ravel() for array in (*net.weights, *net.biases)])
 
 
-def same(net, other):
+def same_parameters(net, other):
     return np.array_equal(parameters(net), parameters(other))
 
 
 # -- batches and their order ---------------------------------------------------------------------------
 
 
-def visited(epochs=3, batch_size=5, **options):
-    """The rows in the order in which training meets them, one list for each epoch."""
-    # one weight and a rate so small that it never moves: each batch's loss tells which rows were in it
+def visited_rows(epochs=3, batch_size=5, **options):
+    """The rows of each batch, in the order of training."""
+    # one weight, with a rate too small to change it: the loss of a batch identifies its rows
     net = make([1, 1], init="zeros")
     marks = 2.0 ** np.arange(N)
     batches = []
@@ -69,7 +69,7 @@ def visited(epochs=3, batch_size=5, **options):
 
 
 def test_every_epoch_visits_every_row_once_in_an_order_of_its_own():
-    batches = visited(epochs=3, batch_size=1)
+    batches = visited_rows(epochs=3, batch_size=1)
     epochs = [[row for [row] in batches[first : first + N]] for first in range(0, 3 * N, N)]
     for order in epochs:
         assert Counter(order) == Counter(range(N))
@@ -78,16 +78,16 @@ def test_every_epoch_visits_every_row_once_in_an_order_of_its_own():
 
 def test_the_order_is_that_of_sorted_philox_words():
     def order(epoch):
-        # key (seed, 2), counter (block, epoch, 0, 0); NumPy's generator steps its counter before it emits
+        # key (seed, 2), counter (block, epoch, 0, 0); NumPy's generator increments its counter before each block
         start = ((epoch << 64) - 1) % 2**256
         words = np.random.Philox(key=0 + (2 << 64), counter=start).random_raw(N)
-        return sorted(range(N), key=lambda row: (int(words[row]) >> 5, row))  # 5 bits hold the row's number
+        return sorted(range(N), key=lambda row: (int(words[row]) >> 5, row))  # the lowest 5 bits hold the row number
 
-    assert visited(epochs=2, batch_size=1) == [[row] for row in order(0) + order(1)]
+    assert visited_rows(epochs=2, batch_size=1) == [[row] for row in order(0) + order(1)]
 
 
 def test_without_shuffling_the_rows_keep_their_order():
-    assert visited(epochs=1, batch_size=5, shuffle=False) == [
+    assert visited_rows(epochs=1, batch_size=5, shuffle=False) == [
         list(range(first, min(first + 5, N))) for first in range(0, N, 5)
     ]
 
@@ -121,11 +121,11 @@ def test_batches_are_of_32_rows_or_of_all_there_are():
     default, all_rows = make(), make()
     default.fit(X, Y, epochs=2)
     all_rows.fit(X, Y, epochs=2, batch_size=N)
-    assert same(default, all_rows)
+    assert same_parameters(default, all_rows)
     many, stated = make(), make()
     many.fit(np.tile(X, (3, 1)), np.tile(Y, 3), epochs=1)
     stated.fit(np.tile(X, (3, 1)), np.tile(Y, 3), epochs=1, batch_size=32)
-    assert same(many, stated)
+    assert same_parameters(many, stated)
 
 
 def test_gradient_descent_takes_all_rows_at_once():
@@ -148,7 +148,7 @@ def test_the_arrays_given_are_not_written_to():
     np.testing.assert_array_equal(x, X)
 
 
-# -- portions ------------------------------------------------------------------------------------------
+# -- partial_fit ---------------------------------------------------------------------------------------
 
 OPTIMIZERS = {
     "gradient descent": mlp.GradientDescent(0.1),
@@ -175,7 +175,7 @@ def test_portions_equal_one_epoch_in_order(optimizer):
         portions.partial_fit(X[i : i + size], Y[i : i + size], optimizer=None if i else optimizer)
         for i in range(0, N, size)
     ]
-    assert same(whole, portions)
+    assert same_parameters(whole, portions)
     rows = [min(size, N - i) for i in range(0, N, size)]
     assert np.average(losses, weights=rows) == pytest.approx(history.loss[0], rel=1e-12)
 
@@ -296,7 +296,7 @@ def test_validation_data_are_not_learnt_from():
     with_it, without = make(), make()
     with_it.fit(X, Y, epochs=3, validation_data=(X_VAL, Y_VAL))
     history = without.fit(X, Y, epochs=3)
-    assert same(with_it, without)
+    assert same_parameters(with_it, without)
     assert history.val_loss == history.val_score == []
 
 
@@ -312,7 +312,7 @@ def test_a_validation_fraction_is_split_off_by_the_seed():
     split, by_hand = make(), make()
     a = split.fit(X, Y, epochs=3, batch_size=4, validation_fraction=0.25)
     b = by_hand.fit(X[rest], Y[rest], epochs=3, batch_size=4, validation_data=(X[held_out], Y[held_out]))
-    assert same(split, by_hand)
+    assert same_parameters(split, by_hand)
     assert a.val_loss == b.val_loss
 
 
@@ -324,7 +324,7 @@ def test_a_validation_fraction_is_split_off_by_the_seed():
     [
         (schedules.Constant(0.5), [0.5] * 6),
         (schedules.Step(0.8, every=2, factor=0.5), [0.8, 0.8, 0.4, 0.4, 0.2, 0.2]),
-        # a value is that of the epoch's last update: with 5 batches an epoch, 4/5 into it, after 4, 9, ... updates
+        # recorded for the last update of an epoch: with 5 batches, at 4/5 of the epoch, after 4, 9, ... updates
         (schedules.Exponential(1.0, factor=0.5), [0.5 ** (epoch + 0.8) for epoch in range(6)]),
         (schedules.InverseScaling(1.0, power=0.5), [1 / math.sqrt(5 * epoch) for epoch in range(1, 7)]),
         (
@@ -341,7 +341,7 @@ def test_schedules_set_the_rate(schedule, expected):
 def test_a_plateau_lowers_the_rate():
     plateau = schedules.ReduceOnPlateau(1e-12, factor=0.1, patience=2, floor=1e-14)
     history = make().fit(X, Y, epochs=8, optimizer=mlp.SGD(plateau))
-    # the first epoch is the best, and each lower rate is given two epochs
+    # the first epoch is the best, and each lower rate lasts two epochs
     np.testing.assert_allclose(history.learning_rate, [1e-12] * 3 + [1e-13] * 2 + [1e-14] * 3)
 
 
@@ -396,7 +396,7 @@ def test_a_training_that_ends_by_itself_has_the_best_weights_too():
 def test_small_improvements_do_not_count():
     rule = mlp.EarlyStopping("loss", patience=3, min_delta=1e9)
     history = make().fit(X, Y, epochs=50, early_stopping=rule)
-    assert len(history) == 4  # the first is an improvement on nothing
+    assert len(history) == 4  # the first epoch always counts as an improvement
 
 
 # -- callbacks -----------------------------------------------------------------------------------------
@@ -467,14 +467,14 @@ def test_stopping_before_the_first_batch_leaves_everything_as_it_was():
     net = make()
     history = net.fit(X, Y, callbacks=[Never()])
     assert (len(history), history.stop_reason) == (0, "not today")
-    assert same(net, make())
+    assert same_parameters(net, make())
 
 
 # -- Ctrl-C --------------------------------------------------------------------------------------------
 
 
 class Interrupt(mlp.Callback):
-    """Presses Ctrl-C after some batches of the first epoch."""
+    """Simulates Ctrl-C after some batches of the first epoch."""
 
     def __init__(self, *batches):
         self.batches = batches
@@ -508,7 +508,7 @@ def test_ctrl_c_before_an_epochs_first_batch_does_not_count_the_epoch():
 
 def test_ctrl_c_arrives_in_the_midst_of_the_work(backend):
     net = make(backend=backend)
-    net.fit(X, Y, epochs=1)  # so that nothing is left to compile
+    net.fit(X, Y, epochs=1)  # compile all kernels first
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     history = net.fit(np.tile(X, (2000, 1)), np.tile(Y, 2000), epochs=3000)
@@ -545,20 +545,20 @@ def test_training_works_in_a_thread():
     thread.start()
     thread.join()
     here.fit(X, Y, epochs=2)
-    assert same(net, here)
+    assert same_parameters(net, here)
 
 
 # -- resumption ----------------------------------------------------------------------------------------
 
 
-def resumed_equals_whole(net_options=(), **options):
-    """Ten epochs, and five with five more after a pass through pickle: the same numbers bit for bit."""
+def assert_resumed_equals_uninterrupted(net_options=(), **options):
+    """Ten epochs must equal five, pickling, and five more, bit for bit."""
     whole, parts = (make(**dict(net_options)) for _ in range(2))
     expected = whole.fit(X, Y, epochs=10, **options)
     parts.fit(X, Y, epochs=5, **options)
     parts = pickle.loads(pickle.dumps(parts))
     history = parts.fit(X, Y, epochs=10, resume=True, **{key: v for key, v in options.items() if key != "optimizer"})
-    assert same(whole, parts)
+    assert same_parameters(whole, parts)
     for name in ("loss", "val_loss", "val_score", "learning_rate"):
         assert getattr(history, name) == getattr(expected, name)
     assert history.best_epoch == expected.best_epoch
@@ -568,7 +568,7 @@ def resumed_equals_whole(net_options=(), **options):
 @each_optimizer
 def test_five_and_five_epochs_are_ten(optimizer, backend):
     size = None if isinstance(optimizer, mlp.GradientDescent) else 5
-    resumed_equals_whole({"backend": backend, "l2": 0.01}, optimizer=optimizer, batch_size=size)
+    assert_resumed_equals_uninterrupted({"backend": backend, "l2": 0.01}, optimizer=optimizer, batch_size=size)
 
 
 @pytest.mark.parametrize(
@@ -584,17 +584,19 @@ def test_five_and_five_epochs_are_ten(optimizer, backend):
     ids=lambda schedule: type(schedule).__name__,
 )
 def test_five_and_five_epochs_are_ten_under_a_schedule(schedule):
-    resumed_equals_whole(optimizer=mlp.SGD(schedule, momentum=0.9), batch_size=5, validation_data=(X_VAL, Y_VAL))
+    assert_resumed_equals_uninterrupted(
+        optimizer=mlp.SGD(schedule, momentum=0.9), batch_size=5, validation_data=(X_VAL, Y_VAL)
+    )
 
 
 def test_five_and_five_epochs_are_ten_with_dropout(backend):
-    resumed_equals_whole({"backend": backend, "dropout": 0.3, "input_dropout": 0.1}, batch_size=5)
+    assert_resumed_equals_uninterrupted({"backend": backend, "dropout": 0.3, "input_dropout": 0.1}, batch_size=5)
 
 
 @pytest.mark.parametrize(("patience", "epochs"), [(7, 8), (100, 10)])
 def test_five_and_five_epochs_are_ten_with_early_stopping(patience, epochs):
-    # the best epoch is the first, so the weights to go on from are not those that the first part ended with
-    history = resumed_equals_whole(
+    # the best epoch is the first, so training must resume from other weights than the restored ones
+    history = assert_resumed_equals_uninterrupted(
         optimizer=mlp.SGD(0.2),
         batch_size=5,
         validation_fraction=0.3,
@@ -627,7 +629,7 @@ def test_another_training_begins_anew():
 
 
 def test_dropout_keeps_the_expectation_and_is_off_outside_training():
-    # a linear network whose only unit is fed by 10,000 ones: the loss of a step tells what came through
+    # a linear unit with 10,000 inputs of one: the loss shows how many inputs were kept
     units = 10_000
     net = make([units, 1], activation="identity", init="zeros", input_dropout=0.3)
     net.weights = [np.full((units, 1), 1 / units)]
@@ -711,7 +713,7 @@ def test_divergence_names_the_layer():
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_weights_that_overflow_in_the_last_update_are_noticed(epochs):
     net = make(activation="relu")
-    net.biases = [np.zeros(6), [1e3]]  # so that the gradient is large too
+    net.biases = [np.zeros(6), [1e3]]  # makes the gradient large too
     before = parameters(net)
     error = diverge(net, epochs=epochs, batch_size=N, optimizer=mlp.SGD(1e308))
     assert (error.epoch, error.batch) == (0, 0)
@@ -773,11 +775,11 @@ def test_losses_fall(backend):
     assert all(later < earlier for earlier, later in pairwise(history.loss[::40]))
 
 
-# -- what goes wrong within an epoch -------------------------------------------------------------------
+# -- errors within an epoch ----------------------------------------------------------------------------
 
 
-class Trip(mlp.Callback):
-    """Raises in the given batch of the given epoch."""
+class FailingCallback(mlp.Callback):
+    """Raises an error in the given batch of the given epoch."""
 
     def __init__(self, epoch, batch):
         self.place = epoch, batch
@@ -791,10 +793,10 @@ def test_an_error_of_a_callback_leaves_the_epochs_start_to_go_on_from(backend):
     whole, net = make(backend=backend), make(backend=backend)
     whole.fit(X, Y, epochs=4, batch_size=5, optimizer="adam")
     with pytest.raises(RuntimeError, match="tripped"):
-        net.fit(X, Y, epochs=4, batch_size=5, optimizer="adam", callbacks=[Trip(2, 3)])
+        net.fit(X, Y, epochs=4, batch_size=5, optimizer="adam", callbacks=[FailingCallback(2, 3)])
     assert len(net.history) == 2
     net.fit(X, Y, epochs=4, batch_size=5, resume=True)
-    # a callback for each batch makes the Numba backend go step by step, which rounds in another order
+    # with a batch callback the Numba backend runs single steps, which round differently
     np.testing.assert_allclose(parameters(net), parameters(whole), rtol=1e-12)
 
 

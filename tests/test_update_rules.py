@@ -1,4 +1,4 @@
-"""Optimizers and schedules as trajectories: ten updates of a real network beside PyTorch's and scikit-learn's."""
+"""Optimizers and schedules: trajectories of ten updates of a network, compared with PyTorch and scikit-learn."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def batches(X, y):
 
 
 def train(net, optimizer, epochs=1):
-    """`STEPS` updates an epoch, in the order of the rows."""
+    """Train with `STEPS` updates per epoch, in the order of the rows."""
     X, y = data()
     net.fit(X, y, epochs=epochs, batch_size=BATCH, optimizer=optimizer, shuffle=False)
     return net
@@ -49,15 +49,15 @@ def parameters(net):
 
 
 def assert_same_trajectory(found, expected):
-    for mine, theirs in zip(found, expected, strict=True):
-        assert_allclose(mine, theirs, rtol=1e-10, atol=1e-10)
+    for actual, desired in zip(found, expected, strict=True):
+        assert_allclose(actual, desired, rtol=1e-10, atol=1e-10)
 
 
 # -- PyTorch --------------------------------------------------------------------------------------------------
 
 
 def torch_trajectory(torch, net, make, clip=None, schedule=None, epochs=1):
-    """The same updates by ``make(weights, biases)``, an optimizer of PyTorch."""
+    """The same updates with ``make(weights, biases)``, an optimizer of PyTorch."""
     tensors = [torch.tensor(p, requires_grad=True) for p in parameters(net)]
     weights, biases = tensors[:2], tensors[2:]
     optimizer = make(weights, biases)
@@ -99,10 +99,10 @@ PEERS = {
 
 @pytest.mark.parametrize("name", PEERS)
 def test_optimizers_follow_pytorch(backend, torch, name):
-    mine, theirs = PEERS[name]
+    ours, theirs = PEERS[name]
     net = network(backend)
     expected = torch_trajectory(torch, net, lambda weights, biases: theirs(torch.optim, [*weights, *biases]))
-    assert_same_trajectory(parameters(train(net, mine)), expected)
+    assert_same_trajectory(parameters(train(net, ours)), expected)
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
@@ -153,7 +153,7 @@ def test_clipping_follows_pytorch(backend, torch, options, clip):
 
 
 def test_a_schedule_acts_as_pytorchs_on_the_velocity(backend, torch):
-    """Velocity in units of the gradient: a smaller rate acts at once, also on what was gathered before."""
+    """The velocity does not include the rate: a smaller rate takes effect immediately, also for past gradients."""
     net = network(backend)
     expected = torch_trajectory(
         torch,
@@ -170,7 +170,7 @@ def test_a_schedule_acts_as_pytorchs_on_the_velocity(backend, torch):
 
 
 def sklearn_trajectory(net, make, epochs=1, rates=None):
-    """The same updates by an optimizer of scikit-learn, with this network's own gradients."""
+    """The same updates with an optimizer of scikit-learn and the gradients of this network."""
     found = parameters(net)
     optimizer = make(found)
     half = len(found) // 2
@@ -188,7 +188,7 @@ def sklearn_trajectory(net, make, epochs=1, rates=None):
 @pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize("epochs", [1, 3])
 def test_rate_inside_is_scikit_learns_momentum(backend, nesterov, epochs):
-    """Also where the rate falls from one epoch to the next, which is where the two forms differ."""
+    """Also if the rate decreases between epochs, where the two forms differ."""
     expected = sklearn_trajectory(
         network(backend),
         lambda p: sklearn_optimizers.SGDOptimizer(p, learning_rate_init=0.1, momentum=0.9, nesterov=nesterov),
@@ -200,8 +200,8 @@ def test_rate_inside_is_scikit_learns_momentum(backend, nesterov, epochs):
     assert_same_trajectory(parameters(train(network(backend), optimizer, epochs)), expected)
     outside = mlp.SGD(schedule, momentum=0.9, nesterov=nesterov)
     differs = any(
-        np.abs(mine - theirs).max() > 1e-6
-        for mine, theirs in zip(parameters(train(network(backend), outside, epochs)), expected, strict=True)
+        np.abs(actual - desired).max() > 1e-6
+        for actual, desired in zip(parameters(train(network(backend), outside, epochs)), expected, strict=True)
     )
     assert differs == (epochs > 1)
 
@@ -217,7 +217,7 @@ def test_epsilon_hat_is_scikit_learns_adam(backend, epsilon):
     assert max(np.abs(a - b).max() for a, b in zip(other, expected, strict=True)) > 1e-9
 
 
-# -- what an optimizer remembers ----------------------------------------------------------------------------------
+# -- optimizer state ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("optimizer", [mlp.SGD(0.1, momentum=0.9), mlp.Adam(0.01), mlp.Adagrad(0.05)], ids=repr)
@@ -226,8 +226,8 @@ def test_two_trainings_of_one_epoch_are_one_of_two(backend, optimizer):
     X, y = data()
     halves = train(network(backend), optimizer, epochs=1)
     halves.fit(X, y, epochs=2, batch_size=BATCH, shuffle=False, resume=True)
-    for mine, theirs in zip(parameters(halves), parameters(whole), strict=True):
-        assert_array_equal(mine, theirs)
+    for actual, desired in zip(parameters(halves), parameters(whole), strict=True):
+        assert_array_equal(actual, desired)
 
 
 @pytest.mark.parametrize("optimizer", [mlp.SGD(0.1, momentum=0.9), mlp.Adam(), mlp.Adam(epsilon_hat=True)], ids=repr)
@@ -257,8 +257,8 @@ def test_a_batch_without_weight_changes_nothing(backend):
     optimizer = mlp.SGD(0.1, momentum=0.9, weight_decay=0.1)
     with_zeros.fit(X, y, epochs=1, batch_size=BATCH, optimizer=optimizer, shuffle=False, sample_weight=weight)
     without.fit(X[keep], y[keep], epochs=1, batch_size=BATCH, optimizer=optimizer, shuffle=False)
-    for mine, theirs in zip(parameters(with_zeros), parameters(without), strict=True):
-        assert_allclose(mine, theirs, rtol=1e-12)
+    for actual, desired in zip(parameters(with_zeros), parameters(without), strict=True):
+        assert_allclose(actual, desired, rtol=1e-12)
 
 
 # -- schedules ----------------------------------------------------------------------------------------------------
@@ -275,7 +275,7 @@ def torch_rates(torch, make, epochs):
 
 
 @pytest.mark.parametrize(
-    ("mine", "theirs"),
+    ("ours", "theirs"),
     [
         (schedules.Step(0.5, every=3, factor=0.2), lambda s, o: s.StepLR(o, 3, 0.2)),
         (schedules.Exponential(0.5, factor=0.8), lambda s, o: s.ExponentialLR(o, 0.8)),
@@ -284,35 +284,35 @@ def torch_rates(torch, make, epochs):
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, schedules.Schedule) else "",
 )
-def test_schedules_follow_pytorch_from_epoch_to_epoch(torch, mine, theirs):
-    assert_allclose([mine(0, epoch) for epoch in range(12)], torch_rates(torch, theirs, 12), rtol=1e-12)
+def test_schedules_follow_pytorch_from_epoch_to_epoch(torch, ours, theirs):
+    assert_allclose([ours(0, epoch) for epoch in range(12)], torch_rates(torch, theirs, 12), rtol=1e-12)
 
 
 def test_reduce_on_plateau_follows_pytorch(torch):
-    """PyTorch's patience is one less: it counts the epochs that are forgiven."""
+    """PyTorch's patience is one less: it counts the tolerated epochs."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
     theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
         optimizer, factor=0.3, patience=2, threshold=0.01, threshold_mode="abs", min_lr=0.005, eps=0
     )
-    mine = schedules.ReduceOnPlateau(0.5, factor=0.3, patience=3, min_delta=0.01, floor=0.005)
+    ours = schedules.ReduceOnPlateau(0.5, factor=0.3, patience=3, min_delta=0.01, floor=0.005)
     losses = [3, 2, 1.995, 1.991, 1.2, 1.3, 1.3, 1.3, 1.3, 1.3, 1.3, 1.1, *[1.1] * 20]
     for epoch, loss in enumerate(losses, start=1):
-        mine.observe(loss)
+        ours.observe(loss)
         theirs.step(loss)
-        assert_allclose(mine(0, epoch), optimizer.param_groups[0]["lr"], rtol=1e-12)
-    assert mine(0, 99.0) == 0.005
+        assert_allclose(ours(0, epoch), optimizer.param_groups[0]["lr"], rtol=1e-12)
+    assert ours(0, 99.0) == 0.005
 
 
 def test_inverse_scaling_is_scikit_learns_rule():
     theirs = sklearn_optimizers.SGDOptimizer([], learning_rate_init=0.5, lr_schedule="invscaling", power_t=0.3)
-    mine = schedules.InverseScaling(0.5, power=0.3)
+    ours = schedules.InverseScaling(0.5, power=0.3)
     for step in (0, 1, 7, 1000):
         theirs.iteration_ends(step)
-        assert_allclose(mine(step, 0.0), theirs.learning_rate, rtol=1e-14)
+        assert_allclose(ours(step, 0.0), theirs.learning_rate, rtol=1e-14)
 
 
 def test_a_schedule_moves_within_an_epoch():
-    """Each batch has its rate; steps count on from epoch to epoch."""
+    """Each batch has its rate; the step count continues across epochs."""
     cosine = schedules.Cosine(1.0, epochs=2, warmup=1)
     assert_allclose(cosine.rates(0, 0, 4), [0, 0.25, 0.5, 0.75])
     assert_allclose(cosine.rates(4, 1, 4), [(1 + math.cos(math.pi * k / 4)) / 2 for k in range(4)])

@@ -1,7 +1,7 @@
-"""`MLPClassifier` and `MLPRegressor`: scikit-learn's estimators at the speed of this library's backends.
+"""`MLPClassifier` and `MLPRegressor`: drop-in replacements for scikit-learn's estimators.
 
 Parameters, defaults, attributes, warnings and random draws are those of `sklearn.neural_network`: with the same
-``random_state``, losses and weights follow scikit-learn's own.  What is ours comes after them, by keyword only.
+``random_state``, losses and weights match scikit-learn's.  Additional parameters come last and are keyword-only.
 Tested with scikit-learn 1.7 to 1.9.
 """
 

@@ -1,4 +1,4 @@
-"""Training by batches: the epochs of one fit, and the records that the estimator keeps of them."""
+"""Mini-batch training: the epochs of one fit, and the fitted attributes that record them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from mlp import training
 from mlp._backends import EpochPlan, EpochResult
-from mlp.estimators.callbacks import Listeners
+from mlp.estimators.callbacks import CallbackList
 from mlp.estimators.solvers import Solver
 from mlp.training import Examples, Run, progress_bar
 
 
 class Estimator(Protocol):
-    """What an estimator says of its training, and the records that are kept for it."""
+    """The parameters that `BatchTraining` reads from an estimator, and the attributes it updates."""
 
     shuffle: bool
     early_stopping: bool
@@ -40,15 +40,16 @@ class Estimator(Protocol):
 
 @dataclass
 class Batches:
-    """How the rows of an epoch fall into batches, and what each batch counts.
+    """The split of an epoch into batches, with the total sample weight of each batch.
 
     Attributes
     ----------
     n, size : int
-        Rows, and rows of a batch.
+        Number of rows, in all and in a batch.
     alpha : float
-        scikit-learn's penalty.
+        scikit-learn's L2 penalty.
     weight : ndarray, shape (n,), or None
+        Sample weights.
     """
 
     n: int
@@ -60,19 +61,19 @@ class Batches:
         self.starts = np.arange(0, self.n, self.size)
         self.rows = np.diff(self.starts, append=self.n)
 
-    def totals(self, order: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Sum of the weights of each batch, for the rows in this order."""
+    def weight_sums(self, order: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Sum of the sample weights of each batch, with the rows in this order."""
         if self.weight is None:
             return self.rows.astype(np.float64)
         return np.add.reduceat(self.weight[order], self.starts, dtype=np.float64)
 
-    def l2(self, totals: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The penalty of each batch's mean loss; none where there is no weight."""
-        return np.where(totals > 0, self.alpha / np.where(totals > 0, totals, 1), 0.0)
+    def l2(self, weight_sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        """L2 coefficient of each batch's mean loss; zero if the batch has no weight."""
+        return np.where(weight_sums > 0, self.alpha / np.where(weight_sums > 0, weight_sums, 1), 0.0)
 
-    def mean(self, losses: NDArray[np.float64], totals: NDArray[np.float64]) -> float:
-        """Mean loss of the epoch: as in scikit-learn each batch counts its rows; one without weight counts nothing."""
-        rows = np.where(totals > 0, self.rows, 0)[: len(losses)]
+    def mean_loss(self, losses: NDArray[np.float64], weight_sums: NDArray[np.float64]) -> float:
+        """Mean loss of the epoch: as in scikit-learn weighted by the rows of each batch, or 0 if it has no weight."""
+        rows = np.where(weight_sums > 0, self.rows, 0)[: len(losses)]
         return float(losses @ rows) / max(int(rows.sum()), 1)
 
 
@@ -82,15 +83,15 @@ class BatchTraining:
     Parameters
     ----------
     estimator : Estimator
-        Says how to train, and is told what came of it.
+        Its parameters control training; its attributes record the result.
     run : Run
     examples : Examples
     batches : Batches
     rng : RandomState
-        Of the order of the rows.
+        For the order of the rows.
     seed : int
-        Of dropout.
-    listeners : Listeners
+        For dropout.
+    callbacks : CallbackList
     """
 
     def __init__(
@@ -101,65 +102,66 @@ class BatchTraining:
         batches: Batches,
         rng: np.random.RandomState,
         seed: int,
-        listeners: Listeners,
+        callbacks: CallbackList,
     ) -> None:
         self.estimator, self.run = estimator, run
-        self.batches, self.rng, self.seed, self.listeners = batches, rng, seed, listeners
+        self.batches, self.rng, self.seed, self.callbacks = batches, rng, seed, callbacks
         net, state = run.net, run.state
         self.trainer = net.xp.trainer(
             net.plan, state.optimizer.rule, *examples, net.parameters, state.slots, batches.size
         )
         self.validation: Examples | None = None
-        self.best: Any = None
+        self.best_weights: Any = None
 
-    def validate_on(self, validation: Examples, task: str, best: Any, *, breaks_ties: bool) -> None:
-        """Measure these examples after each epoch.
+    def validate_on(self, validation: Examples, task: str, best_weights: Any, *, loss_breaks_ties: bool) -> None:
+        """Evaluate these examples after each epoch.
 
         Parameters
         ----------
         validation : Examples
-        task : str
-            As `mlp.training.score` takes it.
-        best : array or None
-            The weights to go back to if no epoch has a score.
-        breaks_ties : bool
-            Whether of epochs whose scores differ by less than `tol` the one of the lowest loss is best.
+        task : {"classes", "labels", "numbers"}
+            As in `mlp.training.score`.
+        best_weights : array or None
+            The weights to restore if no epoch has a score.
+        loss_breaks_ties : bool
+            Whether the lowest loss selects the best of the epochs whose scores differ by less than `tol`.
         """
-        self.validation, self.task, self.best, self.breaks_ties = validation, task, best, breaks_ties
+        self.validation, self.task = validation, task
+        self.best_weights, self.loss_breaks_ties = best_weights, loss_breaks_ties
         if self.estimator.validation_scores_ is None:
             self.estimator.validation_scores_, self.estimator.validation_loss_curve_ = [], []
             self.estimator.best_validation_score_ = -np.inf
 
-    def go(self, epochs: int) -> None:
-        """Train for `epochs` epochs, or until something asks for a stop."""
+    def train(self, epochs: int) -> None:
+        """Train for `epochs` epochs, or until a stop is requested."""
         estimator, run, optimizer = self.estimator, self.run, self.run.state.optimizer
         order = np.arange(self.batches.n)
         estimator.n_iter_ = 0
         with np.errstate(all="ignore"), progress_bar(run, self.batches.n, self.batches.size, shown=estimator.progress):
             while estimator.n_iter_ < epochs and not run.control.stop_requested:
-                self.listeners.epoch_begins()
+                self.callbacks.on_epoch_begin()
                 if estimator.shuffle:
-                    order = order[_shuffled(self.rng, len(order))]
-                totals = self.batches.totals(order)
-                result = self._train(order, self.batches.l2(totals))
-                watched = self._record(self.batches.mean(result.losses, totals))
+                    order = order[_permutation(self.rng, len(order))]
+                weight_sums = self.batches.weight_sums(order)
+                result = self._train_epoch(order, self.batches.l2(weight_sums))
+                monitored_loss = self._record_loss(self.batches.mean_loss(result.losses, weight_sums))
                 if self.validation is not None:
-                    watched = self._validate(self.validation)
+                    monitored_loss = self._validate(self.validation)
                 if not estimator.early_stopping:
-                    self._watch_loss()
-                optimizer.schedule.observe(watched)
+                    self._monitor_training_loss()
+                optimizer.schedule.observe(monitored_loss)
                 if isinstance(optimizer, Solver):
                     optimizer.after_epoch(estimator.t_)
                 if estimator._no_improvement_count > estimator.n_iter_no_change:
                     self._on_plateau()
-                self.listeners.epoch_ends()
+                self.callbacks.on_epoch_end()
 
     def restore_best(self) -> None:
-        """Give the network the weights of the best validation score."""
-        if self.best is not None:
-            self.run.net.parameters[...] = self.best
+        """Set the network to the weights of the best validation score."""
+        if self.best_weights is not None:
+            self.run.net.parameters[...] = self.best_weights
 
-    def _train(self, order: NDArray[np.int64], l2: NDArray[np.float64]) -> EpochResult:
+    def _train_epoch(self, order: NDArray[np.int64], l2: NDArray[np.float64]) -> EpochResult:
         run, net, state = self.run, self.run.net, self.run.state
         optimizer = state.optimizer
         plan = EpochPlan(
@@ -175,14 +177,14 @@ class BatchTraining:
             seed=self.seed,
             epoch=state.epoch,
             first_step=state.step,
-            halt=False,  # scikit-learn goes on whatever the loss
+            halt=False,  # like scikit-learn, continue after a loss that is not finite
         )
         run.control.batches_done = 0
-        if self.listeners.hooks:
-            self.trainer.refresh()  # one of them may have assigned weights
+        if self.callbacks.callbacks:
+            self.trainer.refresh()  # a callback may have assigned weights
         start = time.perf_counter()
         try:
-            (result,) = self.trainer.epochs([plan], run.control, self.listeners.on_batch)
+            (result,) = self.trainer.epochs([plan], run.control, self.callbacks.on_batch_end)
         finally:
             self.trainer.read_back()
         net.xp.synchronize()
@@ -195,7 +197,7 @@ class BatchTraining:
         run.history.learning_rate.append(float(plan.learning_rates[max(done - 1, 0)]))
         return result
 
-    def _record(self, loss: float) -> float:
+    def _record_loss(self, loss: float) -> float:
         estimator = self.estimator
         estimator.n_iter_ += 1
         estimator.t_ += self.batches.n
@@ -207,7 +209,7 @@ class BatchTraining:
         return loss
 
     def _validate(self, validation: Examples) -> float:
-        """Measure the validation set, and keep the weights if they are the best; return the loss."""
+        """Evaluate the validation set, store the weights if they are the best so far, and return the loss."""
         estimator, history = self.estimator, self.run.history
         loss, score = training.evaluate(self.run.net, validation, self.task)
         score = score if math.isfinite(score) else math.nan
@@ -220,43 +222,43 @@ class BatchTraining:
             print(f"Validation score: {score:f}")
         best_score = estimator.best_validation_score_
         if estimator.early_stopping:
-            self._count(improved=not score < best_score + estimator.tol)
-        lowest = -math.inf if history.best_epoch is None else history.val_loss[history.best_epoch]
-        as_good = self.breaks_ties and score > best_score - estimator.tol
-        if score > best_score or (as_good and loss < lowest):
+            self._count_no_improvement(improved=not score < best_score + estimator.tol)
+        loss_of_best = -math.inf if history.best_epoch is None else history.val_loss[history.best_epoch]
+        tied = self.loss_breaks_ties and score > best_score - estimator.tol
+        if score > best_score or (tied and loss < loss_of_best):
             estimator.best_validation_score_ = max(score, best_score)
             history.best_epoch = estimator.n_iter_ - 1
-            self.best = self.run.net.parameters.copy()
+            self.best_weights = self.run.net.parameters.copy()
         return loss
 
-    def _watch_loss(self) -> None:
+    def _monitor_training_loss(self) -> None:
         estimator = self.estimator
         best = np.inf if estimator.best_loss_ is None else estimator.best_loss_
-        self._count(improved=not estimator.loss_ > best - estimator.tol)
+        self._count_no_improvement(improved=not estimator.loss_ > best - estimator.tol)
         estimator.best_loss_ = min(best, estimator.loss_)
 
-    def _count(self, *, improved: bool) -> None:
-        # what is NaN counts as an improvement, as in scikit-learn
+    def _count_no_improvement(self, *, improved: bool) -> None:
+        # the callers' comparisons make NaN count as an improvement, as in scikit-learn
         self.estimator._no_improvement_count = 0 if improved else self.estimator._no_improvement_count + 1
 
     def _on_plateau(self) -> None:
         estimator, optimizer = self.estimator, self.run.state.optimizer
-        stops, text = optimizer.on_plateau() if isinstance(optimizer, Solver) else (True, "Stopping.")
-        what = "Validation score" if estimator.early_stopping else "Training loss"
+        stop, text = optimizer.on_plateau() if isinstance(optimizer, Solver) else (True, "Stopping.")
+        quantity = "Validation score" if estimator.early_stopping else "Training loss"
         reason = (
-            f"{what} did not improve more than tol={estimator.tol:f} for {estimator.n_iter_no_change} consecutive "
+            f"{quantity} did not improve more than tol={estimator.tol:f} for {estimator.n_iter_no_change} consecutive "
             f"epochs. {text}"
         )
         if estimator.verbose:
             print(reason)
-        if stops:
+        if stop:
             self.run.stop(reason)
         else:
             estimator._no_improvement_count = 0
 
 
-def _shuffled(rng: np.random.RandomState, n: int) -> NDArray[np.int64]:
-    """A permutation as `sklearn.utils.shuffle` draws it."""
+def _permutation(rng: np.random.RandomState, n: int) -> NDArray[np.int64]:
+    """Draw a permutation as `sklearn.utils.shuffle` does."""
     order = np.arange(n)
     rng.shuffle(order)
     return order

@@ -1,4 +1,4 @@
-"""Who is told of a fit under way: our callbacks, and those of `sklearn.callback`, which scikit-learn has since 1.9."""
+"""Calls the callbacks of a fit: `mlp.Callback` objects, and those of `sklearn.callback` (since scikit-learn 1.9)."""
 
 from __future__ import annotations
 
@@ -12,77 +12,78 @@ try:
 except ImportError:  # scikit-learn 1.7 and 1.8
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Nothing to support."""
+        """Empty: this version of scikit-learn has no callbacks."""
 
     def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
         return method
 
 
-__all__ = ["CallbackSupportMixin", "Listeners", "with_callbacks"]
+__all__ = ["CallbackList", "CallbackSupportMixin", "with_callbacks"]
 
 
-class Listeners:
-    """Everybody who is told of a fit.
+class CallbackList:
+    """All callbacks of one fit.
 
     Parameters
     ----------
     estimator : estimator
-        Its ``set_callbacks``, where it has one, says who listens on scikit-learn's side.
+        scikit-learn's callbacks are those registered by its ``set_callbacks``, if it has that method.
     run : Run
-    hooks : sequence of Callback
+    callbacks : sequence of Callback
     data : dict
-        X, y and metadata of the fit, as scikit-learn's callbacks get them.
+        X, y and metadata of the fit, as scikit-learn's callbacks receive them; if empty, these are not called.
     snapshot : callable
-        Gives the attributes that make a copy of the estimator predict with the weights at hand.
+        Returns the fitted attributes with which a copy of the estimator predicts by the current weights.
     """
 
     def __init__(
         self,
         estimator: Any,
         run: Run,
-        hooks: Sequence[Callback],
+        callbacks: Sequence[Callback],
         data: dict[str, Any],
         snapshot: Callable[[], dict[str, Any]],
     ) -> None:
-        self.estimator, self.run, self.hooks = estimator, run, hooks
-        self.told = {**data, "estimator": estimator, "reconstruction_attributes": snapshot}
+        self.estimator, self.run, self.callbacks = estimator, run, callbacks
+        self.task_arguments = {**data, "estimator": estimator, "reconstruction_attributes": snapshot}
         self.context: Any = None
         self.task: Any = None
-        # making the tree of tasks for nobody would take longer than an epoch of a small network
+        # without callbacks, creating the tree of tasks would take longer than an epoch of a small network
         if data and (hasattr(estimator, "_skl_callbacks") or hasattr(estimator, "_parent_callback_ctx")):
             self.context = estimator._init_callback_context(max_subtasks=run.epochs)
-        batch_hooks = [hook for hook in hooks if type(hook).on_batch_end is not Callback.on_batch_end]
-        self.on_batch = self._on_batch(batch_hooks) if batch_hooks else None
+        per_batch = [callback for callback in callbacks if type(callback).on_batch_end is not Callback.on_batch_end]
+        self.on_batch_end = self._batch_function(per_batch) if per_batch else None
 
-    def _on_batch(self, hooks: Sequence[Callback]) -> Callable[[int, float], None]:
-        def tell(batch: int, loss: float) -> None:
-            for hook in hooks:
-                hook.on_batch_end(self.run, batch, loss)
+    def _batch_function(self, callbacks: Sequence[Callback]) -> Callable[[int, float], None]:
+        def on_batch_end(batch: int, loss: float) -> None:
+            for callback in callbacks:
+                callback.on_batch_end(self.run, batch, loss)
 
-        return tell
+        return on_batch_end
 
-    def train_begins(self) -> None:
-        for hook in self.hooks:
-            hook.on_train_begin(self.run)
+    def on_train_begin(self) -> None:
+        for callback in self.callbacks:
+            callback.on_train_begin(self.run)
         if self.context is not None:
-            self.context.call_on_fit_task_begin(**self.told)
+            self.context.call_on_fit_task_begin(**self.task_arguments)
 
-    def epoch_begins(self) -> None:
-        """Unless it has begun already: L-BFGS looks at a function several times in one iteration."""
+    def on_epoch_begin(self) -> None:
+        """Begin scikit-learn's task, unless it has begun: L-BFGS evaluates the loss several times per iteration."""
         if self.context is not None and self.task is None:
-            self.task = self.context.subcontext(task_name="iteration").call_on_fit_task_begin(**self.told)
+            subcontext = self.context.subcontext(task_name="iteration")
+            self.task = subcontext.call_on_fit_task_begin(**self.task_arguments)
 
-    def epoch_ends(self) -> None:
-        for hook in self.hooks:
-            hook.on_epoch_end(self.run)
+    def on_epoch_end(self) -> None:
+        for callback in self.callbacks:
+            callback.on_epoch_end(self.run)
         task, self.task = self.task, None
-        if task is not None and task.call_on_fit_task_end(**self.told):
-            self.run.stop("a callback of scikit-learn asked for it")
+        if task is not None and task.call_on_fit_task_end(**self.task_arguments):
+            self.run.stop("stopped by a scikit-learn callback")
 
-    def train_ends(self) -> None:
-        for hook in self.hooks:
-            hook.on_train_end(self.run)
-        if self.task is not None:  # begun, and nothing came of it
+    def on_train_end(self) -> None:
+        for callback in self.callbacks:
+            callback.on_train_end(self.run)
+        if self.task is not None:  # an iteration of L-BFGS that began but did not finish
             self.task.call_on_fit_task_end(estimator=self.estimator)
         if self.context is not None:
-            self.context.call_on_fit_task_end(**self.told)
+            self.context.call_on_fit_task_end(**self.task_arguments)

@@ -1,4 +1,4 @@
-"""`MLPClassifier`."""
+"""The classifier, `MLPClassifier`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from mlp.training import Callback, Run
 
 _CROSS_ENTROPY = replace(formulas.LOSSES["cross_entropy"], bounded=True)
 _LOG_LOSS = replace(formulas.LOSSES["binary_cross_entropy"], mean_over_outputs=False, bounded=True)
-"""scikit-learn's: probabilities are clipped in what is told, and several labels are summed."""
+"""As in scikit-learn: the reported loss clips probabilities, and the loss of several labels is their sum."""
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]  # scikit-learn has no types
@@ -37,79 +37,81 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]  # scikit-l
     hidden_layer_sizes : sequence of int, or int
         Width of each hidden layer.
     activation : str, Activation, or a list of them
-        Of the hidden layers, one for all or one for each: ``"identity"``, ``"logistic"``, ``"tanh"``, ``"relu"``, any
-        other that `mlp.MLP` has, or your own (`mlp.custom_activation`).
+        Activation of all hidden layers, or a list with one for each: ``"identity"``, ``"logistic"``, ``"tanh"``,
+        ``"relu"``, any other of `mlp.MLP`, or a user-defined one (`mlp.custom_activation`).
     solver : str or Optimizer
-        ``"adam"``, ``"sgd"``, ``"lbfgs"``; ``"adamw"``, ``"adagrad"``, ``"rmsprop"`` at the rate
-        `learning_rate_init`; or an optimizer with a rate of its own, such as ``mlp.AdamW(0.01, clip_norm=1.0)``.
+        ``"adam"``, ``"sgd"``, ``"lbfgs"``; ``"adamw"``, ``"adagrad"``, ``"rmsprop"`` with the rate
+        `learning_rate_init`; or an optimizer that sets its learning rate, such as ``mlp.AdamW(0.01, clip_norm=1.0)``.
     alpha : float
-        ``alpha/2 * sum(w**2)``, divided by the weight of the batch, is added to the loss; biases are left out.
+        L2 penalty: ``alpha/2 * sum(w**2)``, divided by the batch's total sample weight, is added to the loss.  It
+        excludes biases.
     batch_size : int or "auto"
-        Rows of a batch; ``"auto"`` is 200, or all where there are fewer.  L-BFGS takes all.
+        Rows in a batch; ``"auto"`` is ``min(200, n_samples)``.  L-BFGS uses all rows.
     learning_rate : {"constant", "invscaling", "adaptive"} or Schedule
-        How the rate of SGD changes; a schedule of `mlp.schedules`, for every solver by batches, brings its own rate.
+        How SGD's learning rate changes.  A schedule of `mlp.schedules` works with every named solver except
+        ``"lbfgs"`` and replaces `learning_rate_init`.
     learning_rate_init : float
-        The first rate.
+        The initial learning rate.
     power_t : float
         Exponent of ``"invscaling"``: the rate is ``learning_rate_init / (rows seen + 1) ** power_t``.
     max_iter : int
-        Epochs, or iterations of L-BFGS, at most.
+        Maximum number of epochs, or of iterations for L-BFGS.
     shuffle : bool
-        Whether each epoch visits the rows in a new order.
+        Whether to shuffle the rows before each epoch.
     random_state : int, RandomState or None
-        Of initial weights, validation split, order of the rows and dropout.
+        For initial weights, validation split, shuffling and dropout.
     tol : float
-        What counts as an improvement of the loss or the validation score; for L-BFGS the bound on the gradient.
+        Minimum improvement of the loss or the validation score; for L-BFGS the gradient tolerance.
     verbose : bool or int
         Whether to print each epoch's loss.
     warm_start : bool
-        Whether `fit` goes on from the weights there are.
+        Whether `fit` continues from the current weights.
     momentum, nesterovs_momentum : float, bool
-        Of SGD.
+        For SGD.
     early_stopping : bool
-        Whether to stop by the score on a validation set, and go back to the best weights.
+        Whether to stop when the validation score no longer improves, and restore the best weights.
     validation_fraction : float
-        Rows set aside for that, two at least, unless `fit` is given a set.
+        Fraction of the rows used for validation, at least two rows, unless `fit` receives a validation set.
     beta_1, beta_2, epsilon : float
-        Of Adam.
+        For Adam.
     n_iter_no_change : int or inf
-        Epochs without improvement to wait for.
+        Number of epochs without improvement before training stops.
     max_fun : int
-        Calls of the loss by L-BFGS at most.
+        Maximum number of loss evaluations for L-BFGS.
     backend : str
-        ``"numpy"``, ``"numba"``, ``"cupy"``, or ``"auto"``: chosen at each call by the work there is.
+        ``"numpy"``, ``"numba"``, ``"cupy"``, or ``"auto"``: chosen at each call by the amount of computation.
     device : str, optional
-        ``"cpu"``, ``"cuda"`` or ``"cuda:i"``.  Results are NumPy arrays wherever they were computed.
+        ``"cpu"``, ``"cuda"`` or ``"cuda:i"``.  Results are NumPy arrays on every device.
     dtype : {"float32", "float64"}, optional
-        What to compute in.  Default, as in scikit-learn: the type of X (L-BFGS: float64).
+        Data type of the computation.  Default, as in scikit-learn: that of X (L-BFGS: float64).
     dropout : float or list of float
-        Probability with which a unit of the hidden layers is dropped; one for all, or one for each.
+        Probability of dropping a hidden unit: one for all hidden layers, or a list with one for each.
     class_weight : dict, list of dict, "balanced", optional
-        Weights of the classes, in training and validation, as in scikit-learn's other classifiers.
+        Class weights for training and validation, as in scikit-learn's other classifiers.
     restore_best : bool, optional
-        Whether to end with the weights of the best validation score.  Default: with `early_stopping`.
+        Whether to restore the weights of the best validation score after training.  Default: `early_stopping`.
     callbacks : sequence of Callback or callable, optional
-        Called as training goes on, as in `mlp.MLP.fit`.  Those of `sklearn.callback` go to ``set_callbacks``.
+        Called during training, as in `mlp.MLP.fit`.  Pass callbacks of `sklearn.callback` to ``set_callbacks``.
     progress : bool
-        Whether to show a progress bar, on a terminal.
+        Whether to show a progress bar, if stderr is a terminal.
 
     Attributes
     ----------
     classes_ : ndarray, or list of ndarray
     coefs_, intercepts_ : list of ndarray
-        W (n_in, n_out) and b (n_out,) of each layer, on the host; may be assigned.
+        W (n_in, n_out) and b (n_out,) of each layer, as NumPy arrays; may be assigned.
     loss_, best_loss_, loss_curve_
-        Loss of the last epoch, the lowest (None with `early_stopping`), and that of each epoch, penalty included.
+        Loss of the last epoch, the lowest (None with `early_stopping`), and that of each epoch, including the penalty.
     validation_scores_, best_validation_score_
-        Accuracy on the validation set after each epoch, and the highest; None without such a set.
+        Accuracy on the validation set after each epoch, and the highest; None without a validation set.
     validation_loss_curve_ : list of float, or None
-        Loss on the validation set after each epoch, without penalty.
+        Loss on the validation set after each epoch, without the penalty.
     n_iter_, t_ : int
-        Epochs of the last fit, and rows seen since the weights were drawn.
+        Epochs of the last fit, and rows seen since the weights were initialized.
     n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_
         As in scikit-learn.
     backend_ : str
-        Where the last fit ran.
+        Name of the backend of the last fit.
 
     See Also
     --------
@@ -117,7 +119,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]  # scikit-l
 
     Notes
     -----
-    Sparse X is made dense.  With the same `random_state` and in float64 the losses are scikit-learn's to 1e-8.
+    Sparse X is converted to a dense array.  With the same `random_state`, losses in float64 match scikit-learn's to
+    1e-8.
 
     Examples
     --------
@@ -201,10 +204,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]  # scikit-l
         self.callbacks = callbacks
         self.progress = progress
 
-    # -- what `BaseMLP` asks ------------------------------------------------------------------------
+    # -- methods required by `BaseMLP` --------------------------------------------------------------
 
-    def _check_data(self, X: Any, y: Any, sample_weight: Any, *, first: bool, incremental: bool) -> Data:
-        X, y = self._check_inputs(X, y, reset=first)
+    def _check_data(self, X: Any, y: Any, sample_weight: Any, *, reset: bool, incremental: bool) -> Data:
+        X, y = self._check_inputs(X, y, reset=reset)
         y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
         if hasattr(self, "classes_") and (self.warm_start or incremental):
             self._check_classes(unique_labels(y))
@@ -213,21 +216,21 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]  # scikit-l
             self.classes_ = self._label_binarizer.classes_
         if incremental and isinstance(self.class_weight, str):
             raise ConfigurationError(
-                "class_weight='balanced' counts the rows of all the data, and partial_fit sees a part. Give the "
-                "weights themselves: sklearn.utils.compute_class_weight('balanced', classes=classes, y=all_y)."
+                "class_weight='balanced' needs the class counts of all data, but partial_fit sees only a part. Pass "
+                "the weights as a dict, from sklearn.utils.compute_class_weight('balanced', classes=classes, y=all_y)."
             )
-        return self._as_data(X, y, sample_weight)
+        return self._make_data(X, y, sample_weight)
 
-    def _check_classes(self, found: NDArray[Any]) -> None:
-        """Refuse classes that do not go with those of the last fit."""
-        if self.warm_start and set(found) != set(self.classes_):
+    def _check_classes(self, classes: NDArray[Any]) -> None:
+        """Raise ValueError if the classes of new data are incompatible with those of the last fit."""
+        if self.warm_start and set(classes) != set(self.classes_):
             raise ValueError(
                 "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously "
-                f"got {self.classes_}, `y` has {found}"
+                f"got {self.classes_}, `y` has {classes}"
             )
-        if not set(found) <= set(self.classes_):
+        if not set(classes) <= set(self.classes_):
             raise ValueError(
-                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {found}."
+                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
             )
 
     def _check_validation(self, X: Any, y: Any, sample_weight: Any) -> Data:
@@ -235,26 +238,26 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]  # scikit-l
         y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
         unknown = np.setdiff1d(unique_labels(y), self.classes_)
         if len(unknown):
-            raise DataError(f"y_val has classes that y has not: {unknown}. y has {self.classes_}.")
-        return self._as_data(X, y, sample_weight)
+            raise DataError(f"y_val contains classes that y does not: {unknown}. The classes of y are {self.classes_}.")
+        return self._make_data(X, y, sample_weight)
 
-    def _as_data(self, X: NDArray[Any], y: NDArray[Any], sample_weight: Any) -> Data:
-        """Rows whose targets say which classes each has, shape (n, n_outputs); one column for two classes."""
-        rows = self._label_binarizer.transform(y).astype(bool)
+    def _make_data(self, X: NDArray[Any], y: NDArray[Any], sample_weight: Any) -> Data:
+        """Data with indicator targets, shape (n, n_outputs): a column for each class, or one for two classes."""
+        targets = self._label_binarizer.transform(y).astype(bool)
         weight = self._check_weight(sample_weight, X)
         if self.class_weight is not None:
-            of_class = compute_sample_weight(self.class_weight, y)
-            weight = of_class if weight is None else weight * of_class
-        return Data(X, rows.reshape(len(rows), -1), weight)
+            class_weight = compute_sample_weight(self.class_weight, y)
+            weight = class_weight if weight is None else weight * class_weight
+        return Data(X, targets.reshape(len(targets), -1), weight)
 
     def _task(self) -> str:
         return "classes" if self.out_activation_ == "softmax" else "labels"
 
-    def _output(self) -> str:
+    def _output_activation(self) -> str:
         return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
 
-    def _loss(self) -> formulas.Loss:
-        return _CROSS_ENTROPY if self._output() == "softmax" else _LOG_LOSS
+    def _loss_function(self) -> formulas.Loss:
+        return _CROSS_ENTROPY if self._output_activation() == "softmax" else _LOG_LOSS
 
     def _target(self, y: NDArray[Any], dtype: Any) -> NDArray[Any]:
         return y.argmax(axis=1) if self.out_activation_ == "softmax" else super()._target(y, dtype)
@@ -262,23 +265,23 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]  # scikit-l
     def _stratify(self, y: NDArray[Any]) -> NDArray[Any] | None:
         return y if self.n_outputs_ == 1 else None
 
-    def _breaks_ties(self) -> bool:
-        # scores of few rows, one of which has all the weight, are all or nothing
+    def _loss_breaks_ties(self) -> bool:
+        # if a single row has nearly all the weight, the score is close to 0 or 1, and many epochs are tied
         return self.class_weight is not None
 
-    # -- use ----------------------------------------------------------------------------------------
+    # -- partial fit and prediction -----------------------------------------------------------------
 
-    @available_if(BaseMLP._has_batches)  # type: ignore[untyped-decorator]
+    @available_if(BaseMLP._supports_partial_fit)  # type: ignore[untyped-decorator]
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> MLPClassifier:
-        """Go once over a portion of the data, with the optimizer's memory kept from one call to the next.
+        """Train for one epoch on the given rows, keeping the optimizer state between calls.
 
         Parameters
         ----------
         X, y, sample_weight
             As in `fit`.
         classes : array_like, shape (n_classes,), optional
-            All classes that there will be; the first call needs it.
+            All classes of all calls; required in the first call.
 
         Returns
         -------
@@ -290,7 +293,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]  # scikit-l
         return self._fit(X, y, sample_weight, incremental=True)  # type: ignore[no-any-return]
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """The likeliest class of each row; for labels, those with a probability above 1/2.
+        """Predict the most probable class of each row; for multilabel targets, the labels with probability above 1/2.
 
         Parameters
         ----------
@@ -298,7 +301,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]  # scikit-l
 
         Returns
         -------
-        ndarray, shape (n_samples,), or (n_samples, n_classes) of 0 and 1 for labels
+        ndarray, shape (n_samples,), or (n_samples, n_classes) of 0 and 1 for multilabel targets
         """
         y = self._forward(X)
         return self._label_binarizer.inverse_transform(y.ravel() if self.n_outputs_ == 1 else y)  # type: ignore[no-any-return]
@@ -318,7 +321,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]  # scikit-l
         y = self._forward(X)
         if self.n_outputs_ == 1:
             return np.hstack([1 - y, y])
-        if self.out_activation_ == "logistic":  # rounding made some of them 0 or 1, which a sigmoid never is
+        if self.out_activation_ == "logistic":  # undo the rounding of sigmoids to exactly 0 or 1
             limits = np.finfo(y.dtype)
             np.clip(y, limits.tiny, 1 - limits.epsneg, out=y)
         return y

@@ -1,4 +1,4 @@
-"""What comes in: arrays of other libraries, and checked rows on the host."""
+"""Input conversion: arrays of other libraries to NumPy, and the checked data of a fit."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
 
-def on_host(x: Any) -> Any:
-    """`x` as scikit-learn's checks understand it.
+def to_host(x: Any) -> Any:
+    """Convert `x` to a type that scikit-learn's input checks accept.
 
-    Arrays of a GPU and those that speak DLPack alone become NumPy arrays.  What scikit-learn reads itself is handed
-    back as it is: arrays, lists, sparse matrices, and data frames, whose names of columns it remembers.
+    GPU arrays, and arrays that support only DLPack, become NumPy arrays.  Everything else is returned unchanged, since
+    scikit-learn reads it itself: arrays, lists, sparse matrices, and data frames (it stores their column names).
     """
-    if hasattr(x, "__cuda_array_interface__") and hasattr(x, "get"):  # CuPy refuses to be converted unasked
+    if hasattr(x, "__cuda_array_interface__") and hasattr(x, "get"):  # CuPy refuses implicit conversion
         return x.get()
     on_gpu = hasattr(x, "__cuda_array_interface__")
     if hasattr(x, "__dlpack__") and (on_gpu or not hasattr(x, "__array__")):
@@ -26,30 +26,44 @@ def on_host(x: Any) -> Any:
 
 
 def dense(X: Any) -> NDArray[Any]:
-    """X itself, or a sparse matrix as a dense array."""
+    """Convert a sparse matrix to a dense array; return any other X unchanged."""
     return X.toarray() if scipy.sparse.issparse(X) else X  # type: ignore[no-any-return]
 
 
 @dataclass
 class Data:
-    """Checked rows on the host: inputs, targets (n, n_out) as booleans or numbers, and weights if there are any."""
+    """Checked data on the host.
+
+    Attributes
+    ----------
+    X : ndarray, shape (n, n_features)
+    y : ndarray, shape (n, n_outputs)
+        Targets: booleans for a classifier, numbers for a regressor.
+    weight : ndarray, shape (n,), or None
+        Sample weights.
+    """
 
     X: NDArray[Any]
     y: NDArray[Any]
     weight: NDArray[Any] | None = None
 
     def split(self, fraction: float, rng: np.random.RandomState, stratify: NDArray[Any] | None) -> tuple[Data, Data]:
-        """Rows to train on and rows to validate with, drawn by scikit-learn's `train_test_split`.
+        """Split into training and validation data with scikit-learn's `train_test_split`.
 
-        Where the fraction comes to one row, which is too few for a score, two are taken; scikit-learn refuses that.
+        If `fraction` gives a single validation row, too few for a score, two are used; scikit-learn raises an error.
+
+        Raises
+        ------
+        ValueError
+            If no row is left for training.
         """
         n = len(self.X)
-        one = 0 < fraction * n <= 1
-        if one and n < 3:
+        single_row = 0 < fraction * n <= 1
+        if single_row and n < 3:
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the size of your dataset: "
-                f"n_samples={n} leaves none to train on."
+                f"n_samples={n} leaves no rows for training."
             )
         arrays = [array for array in (self.X, self.y, self.weight) if array is not None]
-        parts = train_test_split(*arrays, random_state=rng, test_size=2 if one else fraction, stratify=stratify)
+        parts = train_test_split(*arrays, random_state=rng, test_size=2 if single_row else fraction, stratify=stratify)
         return Data(*parts[::2]), Data(*parts[1::2])

@@ -1,4 +1,4 @@
-"""Training by L-BFGS: scipy's optimizer on the loss and gradient of all rows, as a function of one flat vector."""
+"""Training with L-BFGS: scipy's optimizer minimizes the loss over all rows as a function of one flat vector."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import scipy.optimize
 from numpy.typing import NDArray
 
 from mlp._backends import loop
-from mlp.estimators.callbacks import Listeners
+from mlp.estimators.callbacks import CallbackList
 from mlp.training import Examples, Run, progress_bar
 
 
 def minimize(
     run: Run,
     examples: Examples,
-    listeners: Listeners,
+    callbacks: CallbackList,
     *,
     alpha: float,
     tol: float,
@@ -25,40 +25,44 @@ def minimize(
     verbose: bool,
     progress: bool,
 ) -> Any:
-    """Minimize the loss from the weights of ``run.net``, which is left with the best; return scipy's result.
+    """Minimize the loss, starting from the weights of ``run.net``; write the best weights to it.
 
-    The network's parameters lie in the order of scikit-learn's packed vector, so the iterates are scikit-learn's too.
+    The network's parameters have the order of scikit-learn's packed vector, so the iterates are scikit-learn's too.
+
+    Returns
+    -------
+    scipy.optimize.OptimizeResult
     """
     net, xp, n = run.net, run.net.xp, examples.rows
-    space = loop.Workspace(xp, net.plan, n, net.dtype)
+    workspace = loop.Workspace(xp, net.plan, n, net.dtype)
     total = float(n if examples.weight is None else xp.sum(examples.weight))
     l2 = alpha / total if total else 0.0
 
     def objective(packed: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        listeners.epoch_begins()
+        callbacks.on_epoch_begin()
         net.parameters[...] = xp.asarray(packed, dtype=net.dtype)
-        loss, gradient = loop.loss_and_gradient(xp, net.plan, net.parameters, space, *examples, l2=l2)
+        loss, gradient = loop.loss_and_gradient(xp, net.plan, net.parameters, workspace, *examples, l2=l2)
         return loss, np.array(xp.to_numpy(gradient), np.float64)
 
-    def iterated(intermediate_result: Any) -> None:
+    def on_iteration(intermediate_result: Any) -> None:  # scipy requires this parameter name
         net.parameters[...] = xp.asarray(intermediate_result.x, dtype=net.dtype)
         loss = float(intermediate_result.fun)
         run.state.epoch += 1
         run.history.loss.append(loss)
         if verbose:
             print(f"Iteration {run.epoch}, loss = {loss:.8f}")
-        listeners.epoch_ends()
+        callbacks.on_epoch_end()
         if run.control.stop_requested:
             raise StopIteration
 
     with np.errstate(all="ignore"), progress_bar(run, n, n, shown=progress):
-        found = scipy.optimize.minimize(
+        result = scipy.optimize.minimize(
             objective,
             np.array(xp.to_numpy(net.parameters), np.float64),
             method="L-BFGS-B",
             jac=True,
-            callback=iterated,
+            callback=on_iteration,
             options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
         )
-    net.parameters[...] = xp.asarray(found.x, dtype=net.dtype)
-    return found
+    net.parameters[...] = xp.asarray(result.x, dtype=net.dtype)
+    return result

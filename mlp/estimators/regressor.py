@@ -1,4 +1,4 @@
-"""`MLPRegressor`."""
+"""The regressor, `MLPRegressor`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LOSSES = {
     "squared_error": replace(formulas.LOSSES["quadratic"], reports_mean=True),
     "poisson": replace(formulas.LOSSES["poisson"], mean_over_outputs=False),
 }
-"""As scikit-learn has them: sums over the outputs, but that the squared error is told as their mean."""
+"""As in scikit-learn: losses are sums over the outputs, but the reported squared error is their mean."""
 
 
 class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]  # scikit-learn has no types
@@ -35,9 +35,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]  # scikit-lea
     Parameters
     ----------
     loss : {"squared_error", "poisson"}
-        Half the squared error, or half the Poisson deviance of the exponential of the network, for counts.
+        Half the squared error; or, for counts, half the Poisson deviance, with an exponential output activation.
     hidden_layer_sizes, activation, ..., progress
-        As in `MLPClassifier`, which has `class_weight` in addition.
+        As in `MLPClassifier`; there is no `class_weight`.
 
     Attributes
     ----------
@@ -130,37 +130,37 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]  # scikit-lea
         self.callbacks = callbacks
         self.progress = progress
 
-    # -- what `BaseMLP` asks ------------------------------------------------------------------------
+    # -- methods required by `BaseMLP` --------------------------------------------------------------
 
     def _task(self) -> str:
         return "numbers"
 
-    def _check_data(self, X: Any, y: Any, sample_weight: Any, *, first: bool, incremental: bool) -> Data:
-        X, y = self._check_inputs(X, y, reset=first, y_numeric=True)
+    def _check_data(self, X: Any, y: Any, sample_weight: Any, *, reset: bool, incremental: bool) -> Data:
+        X, y = self._check_inputs(X, y, reset=reset, y_numeric=True)
         y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
         if y.dtype.kind not in "biuf":
             raise DtypeError(
-                f"y has dtype {y.dtype}, and a regressor learns numbers: y.astype(float), if that is meant."
+                f"y has dtype {y.dtype}, but a regressor needs numeric targets. Convert them with y.astype(float)."
             )
         if self.loss == "poisson" and y.min() < 0:
-            raise DataError(f"y holds {y.min():g}, and loss='poisson' is for counts: zero or more.")
+            raise DataError(f"y contains {y.min():g}, but loss='poisson' requires counts: targets of zero or more.")
         return Data(X, y.reshape(len(y), -1), self._check_weight(sample_weight, X))
 
     def _check_validation(self, X: Any, y: Any, sample_weight: Any) -> Data:
-        return self._check_data(X, y, sample_weight, first=False, incremental=False)
+        return self._check_data(X, y, sample_weight, reset=False, incremental=False)
 
-    def _output(self) -> str:
+    def _output_activation(self) -> str:
         return "exp" if self.loss == "poisson" else "identity"
 
-    def _loss(self) -> formulas.Loss:
+    def _loss_function(self) -> formulas.Loss:
         return _LOSSES[self.loss]
 
-    # -- use ----------------------------------------------------------------------------------------
+    # -- partial fit and prediction -----------------------------------------------------------------
 
-    @available_if(BaseMLP._has_batches)  # type: ignore[untyped-decorator]
+    @available_if(BaseMLP._supports_partial_fit)  # type: ignore[untyped-decorator]
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> MLPRegressor:
-        """Go once over a portion of the data, with the optimizer's memory kept from one call to the next.
+        """Train for one epoch on the given rows, keeping the optimizer state between calls.
 
         Parameters
         ----------
@@ -174,7 +174,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]  # scikit-lea
         return self._fit(X, y, sample_weight, incremental=True)  # type: ignore[no-any-return]
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """The network's answer to each row.
+        """Predict the target of each row.
 
         Parameters
         ----------
