@@ -66,7 +66,9 @@ class Answers:
             As `MLP.evaluate` has it.
         """
         outputs, n_out = net.feedforward(X), net.sizes[-1]
-        target, class_numbers = check_targets(y, len(outputs), net.kind, n_out, net.dtype, net.xp, whole=False)
+        target, class_numbers = check_targets(
+            y, len(outputs), net.kind, n_out, net.dtype, net.xp, require_two_classes=False
+        )
         task = "classes" if class_numbers else net.task
         if task == "numbers":
             raise ConfigurationError("this network answers with numbers, not with classes.")

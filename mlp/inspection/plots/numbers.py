@@ -64,7 +64,9 @@ def predictions(net: FeedForward, X: Any, y: Any) -> Figure:
 def answers_and_targets(net: FeedForward, X: Any, y: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     """What the network answers and what it should have, shapes (n, n_out)."""
     predicted = net.feedforward(X)
-    target, class_numbers = check_targets(y, len(predicted), net.kind, net.sizes[-1], net.dtype, net.xp, whole=False)
+    target, class_numbers = check_targets(
+        y, len(predicted), net.kind, net.sizes[-1], net.dtype, net.xp, require_two_classes=False
+    )
     if class_numbers or net.task != "numbers":
         raise ConfigurationError("this network chooses classes; see mlp.plots.confusion")
     return predicted, net.xp.to_numpy(target)
