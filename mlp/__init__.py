@@ -5,7 +5,7 @@
 >>> digits = mlp.data.load("digits")
 >>> history = net.fit(digits.X, digits.y, epochs=5)
 
-The names below are loaded when they are first used, so that ``import mlp`` stays quick.
+The names below are loaded on first use, so that ``import mlp`` stays fast.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from mlp import _backends as _backends  # first of all: is the `backends` there ours?
+from mlp import _backends as _backends  # first: checks that `backends` is our package
 from mlp._version import __version__ as __version__
 
-_HOMES = {
+_NAMES_BY_MODULE = {
     "mlp.model": ("MLP",),
     "mlp.estimators": ("MLPClassifier", "MLPRegressor"),
     "mlp.training": ("Callback", "EarlyStopping", "History", "Run"),
@@ -41,15 +41,15 @@ _HOMES = {
         "WrongDeviceError",
     ),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
 _MODULES = ("classic", "data", "initializers", "optimizers", "persistence", "plots", "schedules", "trace", "training")
 
-__all__ = [*sorted(_HOME_OF), *_MODULES]
+__all__ = [*sorted(_MODULE_OF), *_MODULES]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME_OF:
-        value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    if name in _MODULE_OF:
+        value = getattr(importlib.import_module(_MODULE_OF[name]), name)
     elif name in _MODULES:
         value = importlib.import_module(f"mlp.{name}")
     else:

@@ -1,7 +1,7 @@
-"""The one door from `mlp` to `backends`, which is a top-level package with a common name.
+"""The only module of `mlp` that imports `backends`.
 
-A folder called ``backends`` beside a user's script would be imported in our package's place; the
-check below turns that accident into an error that names the folder.
+`backends` is a top-level package with a common name. A folder of that name beside a user's script would be
+imported instead; then the check below raises an error that names the folder.
 """
 
 import backends

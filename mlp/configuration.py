@@ -1,4 +1,4 @@
-"""What describes a network, apart from its parameters: checked arguments as frozen, plain data."""
+"""`Configuration`: everything that defines a network except its parameters, as checked and frozen plain data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mlp.validation import (
     check_dtype,
     check_sizes,
     check_target_scaling,
-    for_each_layer,
+    one_per_layer,
     require_fraction,
     require_nonnegative,
     require_positive,
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from mlp.data import Preprocessing
 
 OUTPUT_FOR = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "poisson": "exp"}
-"""The output that ``"auto"`` stands for, by the loss; identity for the others."""
+"""The output activation that ``"auto"`` selects for each loss; identity for all others."""
 
 LOSS_FOR = {output: loss for loss, output in OUTPUT_FOR.items()}
-"""The loss of networks from elsewhere, by their output."""
+"""The loss of a network imported from another library, by its output activation."""
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """A network without its parameters; made by `configure`.
+    """The settings of a network, without its parameters; made by `configure`.
 
     Attributes
     ----------
@@ -69,8 +69,8 @@ class Configuration:
     target_scaling: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The arguments of `configure`, without `preprocessing`, as plain data; a user's functions by their names."""
-        names = [row.name for row in self.plan.activations]
+        """The arguments of `configure` as plain data, without `preprocessing`; custom functions by name."""
+        names = [activation.name for activation in self.plan.activations]
         return {
             "sizes": list(self.plan.layout.sizes),
             "activation": names[:-1],
@@ -85,7 +85,7 @@ class Configuration:
             "dtype": str(self.dtype),
             "input_scale": self.input_scale,
             "classes": None if self.classes is None else list(self.classes),
-            "target_scaling": None if self.target_scaling is None else [list(part) for part in self.target_scaling],
+            "target_scaling": None if self.target_scaling is None else [list(values) for values in self.target_scaling],
         }
 
 
@@ -107,30 +107,30 @@ def configure(
     preprocessing: Preprocessing | None = None,
     target_scaling: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> Configuration:
-    """Check the arguments that describe a network, which are those of `MLP`.
+    """Check the arguments of `MLP` and return them as a `Configuration`.
 
     Raises
     ------
     ConfigurationError, ShapeError
-        If they do not describe one.
+        If an argument is invalid.
     GradientError
-        If the derivative of a function of the user's own is wrong.
+        If the derivative of a custom function is wrong.
     """
     sizes = check_sizes(sizes)
     for name, penalty in (("l2", l2), ("l1", l1)):
         require_nonnegative(name, penalty)
     if input_scale is not None:
         require_positive("input_scale", input_scale)
-    plan = _plan(sizes, activation, output_activation, loss, (input_dropout, dropout), input_scale)
+    plan = _make_plan(sizes, activation, output_activation, loss, (input_dropout, dropout), input_scale)
     if preprocessing is not None and preprocessing.n_outputs != sizes[0]:
         raise ConfigurationError(
-            f"preprocessing gives {preprocessing.n_outputs} columns, and the network has {sizes[0]} inputs: "
+            f"preprocessing gives {preprocessing.n_outputs} columns, but the network has {sizes[0]} inputs: "
             "they must be equal."
         )
-    names = for_each_layer("init", init, plan.layout.n_layers)
+    names = one_per_layer("init", init, plan.layout.n_layers)
     return Configuration(
         plan,
-        init=tuple(initializer_for(name, row) for name, row in zip(names, plan.activations, strict=True)),
+        init=tuple(initializer_for(name, following) for name, following in zip(names, plan.activations, strict=True)),
         seed=secrets.randbits(64) if seed is None else random.check_seed(seed),
         dtype=check_dtype(dtype),
         l2=float(l2),
@@ -142,7 +142,7 @@ def configure(
     )
 
 
-def _plan(
+def _make_plan(
     sizes: tuple[int, ...],
     activation: str | Activation | Sequence[str | Activation],
     output_activation: str | Activation,
@@ -151,19 +151,19 @@ def _plan(
     input_scale: float | None,
 ) -> NetworkPlan:
     n_hidden = len(sizes) - 2
-    cost = formulas.loss(loss)
-    output = OUTPUT_FOR.get(cost.name, "identity") if output_activation == "auto" else output_activation
-    kind = formulas.pair(output, cost)
-    if cost.name == "cross_entropy" and sizes[-1] == 1:
+    loss = formulas.loss(loss)
+    output = OUTPUT_FOR.get(loss.name, "identity") if output_activation == "auto" else output_activation
+    kind = formulas.pair(output, loss)
+    if loss.name == "cross_entropy" and sizes[-1] == 1:
         raise ConfigurationError(
-            "cross_entropy chooses one of several outputs, and this network has one, which softmax always makes 1. "
-            "For two classes give it 2 outputs, or loss='binary_cross_entropy'; for numbers, loss='mse'."
+            "cross_entropy needs two or more outputs, but this network has one: the softmax of one output is always "
+            "1. For two classes use 2 outputs or loss='binary_cross_entropy'; for regression use loss='mse'."
         )
-    hidden = [formulas.activation(name) for name in for_each_layer("activation", activation, n_hidden)]
-    for row in hidden:
-        if row.role == "output":
-            raise ConfigurationError(f"activation {row.name!r} is for the output layer only.")
-    rates = (dropout[0], *for_each_layer("dropout", dropout[1], n_hidden))
+    hidden = [formulas.activation(choice) for choice in one_per_layer("activation", activation, n_hidden)]
+    for function in hidden:
+        if function.role == "output":
+            raise ConfigurationError(f"activation {function.name!r} is for the output layer only.")
+    rates = (dropout[0], *one_per_layer("dropout", dropout[1], n_hidden))
     for rate in rates:
         require_fraction("dropout", rate)
     plan = NetworkPlan(
@@ -173,9 +173,9 @@ def _plan(
         tuple(map(float, rates)),
         1.0 if input_scale is None else float(input_scale),
     )
-    for row in plan.activations:
-        if row.custom:
-            custom.check_activation(row)
-    if cost.custom:
-        custom.check_loss(cost)
+    for function in plan.activations:
+        if function.custom:
+            custom.check_activation(function)
+    if loss.custom:
+        custom.check_loss(loss)
     return plan

@@ -1,7 +1,7 @@
-"""A user's own activations and losses, given as functions of `xp`; they run on every backend.
+"""User-defined activations and losses, written as functions of `xp`; they run on every backend.
 
-Both are checked when a network first uses them: the derivative given must agree with central differences of
-the function given, in double precision.
+Both are checked when a network first uses them: the given derivative must agree with central differences of
+the given function in double precision.
 """
 
 from __future__ import annotations
@@ -28,32 +28,36 @@ class _Backward:
 
 
 @dataclass(frozen=True)
-class _ValueAndSlope:
+class _ValueAndDerivative:
     value: Callable[[Any, Any, Any], Any]
-    slope: Callable[[Any, Any, Any], Any]
+    derivative: Callable[[Any, Any, Any], Any]
 
     def __call__(self, xp: Any, y: Any, t: Any) -> tuple[Any, Any]:
-        return self.value(xp, y, t), self.slope(xp, y, t)
+        return self.value(xp, y, t), self.derivative(xp, y, t)
 
 
 def custom_activation(
     name: str, forward: Callable[[Any, Any], Any], derivative: Callable[[Any, Any], Any]
 ) -> Activation:
-    """An activation of your own.
+    """Make a user-defined activation.
 
     Parameters
     ----------
     name : str
-        Saved with a model; `mlp.load(path, custom={name: activation})` needs it again.
+        Saved with a model.  To load the model, pass ``mlp.load(path, custom={name: activation})``.
     forward : callable
-        ``forward(xp, z)`` gives y, entry by entry; `xp` has exp, log, tanh, where, maximum, ...
+        ``forward(xp, z)`` returns y, elementwise; `xp` has exp, log, tanh, where, maximum, ...
     derivative : callable
-        ``derivative(xp, z)`` gives dy/dz.
+        ``derivative(xp, z)`` returns dy/dz, elementwise.
+
+    Returns
+    -------
+    Activation
 
     Raises
     ------
     GradientError
-        When a network first uses it, if the two disagree.
+        When a network first uses the activation, if `derivative` is not the derivative of `forward`.
 
     Examples
     --------
@@ -65,7 +69,7 @@ def custom_activation(
     ... )
     >>> net = mlp.MLP([2, 8, 1], activation=bent, loss="mse")
     """
-    _require_new(name, formulas.ACTIVATIONS, "activation")
+    _check_name(name, formulas.ACTIVATIONS, "activation")
     return Activation(name, forward, _Backward(derivative), saves="z", custom=True)
 
 
@@ -76,17 +80,26 @@ def custom_loss(
     *,
     mean_over_outputs: bool = True,
 ) -> formulas.Loss:
-    """A loss of your own.
+    """Make a user-defined loss.
 
     Parameters
     ----------
     name : str
     value : callable
-        ``value(xp, y, t)``: the loss of each entry of the output y against the target t, shape (n, n_out).
+        ``value(xp, y, t)`` returns the loss of each entry of the output y for the target t, shape (n, n_out).
     slope : callable
-        ``slope(xp, y, t)``: its derivative in y, shape (n, n_out).
+        ``slope(xp, y, t)`` returns its derivative with respect to y, shape (n, n_out).
     mean_over_outputs : bool
-        Whether a row's loss is the mean over its outputs (else their sum).
+        Whether the loss of a row is the mean over its outputs (else their sum).
+
+    Returns
+    -------
+    Loss
+
+    Raises
+    ------
+    GradientError
+        When a network first uses the loss, if `slope` is not the derivative of `value`.
 
     Examples
     --------
@@ -98,50 +111,62 @@ def custom_loss(
     ... )
     >>> net = mlp.MLP([2, 8, 1], loss=log_cosh)
     """
-    _require_new(name, formulas.LOSSES, "loss")
-    return formulas.Loss(name, _ValueAndSlope(value, slope), mean_over_outputs=mean_over_outputs, custom=True)
+    _check_name(name, formulas.LOSSES, "loss")
+    return formulas.Loss(name, _ValueAndDerivative(value, slope), mean_over_outputs=mean_over_outputs, custom=True)
 
 
-def _require_new(name: str, table: Any, kind: str) -> None:
+def _check_name(name: str, table: Any, kind: str) -> None:
     if not isinstance(name, str) or not name:
-        raise ConfigurationError(f"a {kind} of your own needs a name, not {name!r}.")
+        raise ConfigurationError(f"the name of a custom {kind} must be a nonempty string, not {name!r}.")
     if name in table:
-        raise ConfigurationError(f"there is a built-in {kind} {name!r}; give yours a name of its own.")
+        raise ConfigurationError(f"there is already a built-in {kind} {name!r}; choose another name.")
 
 
-def check_activation(row: Activation) -> None:
-    """Compare a user's derivative with central differences; raise `GradientError` where they differ."""
+def check_activation(activation: Activation) -> None:
+    """Compare the derivative of a custom activation with central differences.
+
+    Raises
+    ------
+    GradientError
+        If they differ.
+    """
     xp = get_backend("numpy")
-    # no round numbers: that is where kinks are
-    z = np.linspace(-4.03, 4.07, 41).reshape(1, -1)
-    numeric = (xp.activate(z + _STEP, row) - xp.activate(z - _STEP, row)) / (2 * _STEP)
+    z = np.linspace(-4.03, 4.07, 41).reshape(1, -1)  # no round numbers: many functions have a kink there
+    numeric = (xp.activate(z + _STEP, activation) - xp.activate(z - _STEP, activation)) / (2 * _STEP)
+    name = activation.name
     try:
-        given = xp.activate_backward(np.ones_like(z), z, row)
+        analytic = xp.activate_backward(np.ones_like(z), z, activation)
     except ValueError as error:
-        raise GradientError(f"the derivative of activation {row.name!r} must keep the shape of z: {error}.") from error
-    _compare(f"activation {row.name!r}", "z", z, numeric, given)
+        raise GradientError(f"the derivative of activation {name!r} must have the shape of z: {error}.") from error
+    _compare(f"activation {name!r}", "z", z, numeric, analytic)
 
 
 def check_loss(loss: formulas.Loss) -> None:
-    """Compare a user's slope with central differences; raise `GradientError` where they differ."""
+    """Compare the derivative of a custom loss with central differences.
+
+    Raises
+    ------
+    GradientError
+        If they differ.
+    """
     xp = get_backend("numpy")
     assert loss.formula is not None
     y = np.linspace(0.03, 0.97, 41).reshape(1, -1)
-    t = y[:, ::-1] + 0.011  # never equal to y, where many losses have a kink
+    t = y[:, ::-1] + 0.011  # never equal to y: many losses have a kink there
     numeric = (loss.formula(xp, y + _STEP, t)[0] - loss.formula(xp, y - _STEP, t)[0]) / (2 * _STEP)
     _compare(f"loss {loss.name!r}", "y", y, numeric, np.asarray(loss.formula(xp, y, t)[1]))
 
 
-def _compare(what: str, variable: str, points: NDArray[Any], numeric: NDArray[Any], given: NDArray[Any]) -> None:
-    if numeric.shape != points.shape or given.shape != points.shape:
+def _compare(what: str, variable: str, points: NDArray[Any], numeric: NDArray[Any], analytic: NDArray[Any]) -> None:
+    if numeric.shape != points.shape or analytic.shape != points.shape:
         raise GradientError(
-            f"{what} must keep the shape of its argument: for {points.shape} the function gives {numeric.shape} "
-            f"and the derivative {given.shape}."
+            f"{what} must return the shape of its argument: for {points.shape} the function returns {numeric.shape} "
+            f"and the derivative {analytic.shape}."
         )
-    error = np.abs(given - numeric) / np.maximum(np.abs(numeric), 1.0)
+    error = np.abs(analytic - numeric) / np.maximum(np.abs(numeric), 1.0)
     worst = int(np.argmax(np.where(np.isnan(error), np.inf, error)))
     if not error.ravel()[worst] <= _TOLERANCE:
         raise GradientError(
             f"the derivative of {what} disagrees with its function: at {variable} = {points.ravel()[worst]:.4g} it "
-            f"gives {given.ravel()[worst]:.8g}, and central differences give {numeric.ravel()[worst]:.8g}."
+            f"gives {analytic.ravel()[worst]:.8g}, and central differences give {numeric.ravel()[worst]:.8g}."
         )

@@ -1,7 +1,7 @@
-"""Where training starts: the distributions of the initial weights.
+"""Initializers: the distributions of the initial weights.
 
-Every number comes from `backends.random` (Philox), drawn in double precision on the host, so one seed gives
-one network on every backend and in every dtype.
+All numbers come from `backends.random` (Philox), in double precision on the host. So a seed gives the same
+network on every backend and in every dtype.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mlp._backends import Activation, UnknownNameError, random
 
 Draw = Callable[[int, int, int, int], NDArray[np.float64]]
-"""``draw(seed, layer, n_in, n_out)`` gives the numbers of W, row by row, and those of b after them if it has any."""
+"""``draw(seed, layer, n_in, n_out)`` returns W flattened by rows, followed by b unless b is to be zero."""
 
 
 def _zeros(seed: int, layer: int, n_in: int, n_out: int) -> NDArray[np.float64]:
@@ -71,8 +71,8 @@ INITIALIZERS: Mapping[str, Draw] = MappingProxyType(
         "lecun_uniform": _scaled_uniform(_lecun),
     }
 )
-"""By name.  ``normal`` is N(0, 1) and ``uniform`` is U(-0.1, 0.1), for the weights and the biases alike; the others
-start with biases of zero and scale the weights' variance to the layer: 2 / (n_in + n_out) (Glorot & Bengio 2010),
+"""Initializers by name.  ``normal`` is N(0, 1) and ``uniform`` is U(-0.1, 0.1), for weights and biases.  The others
+set the biases to zero and scale the variance of the weights to the layer: 2 / (n_in + n_out) (Glorot & Bengio 2010),
 2 / n_in (He et al. 2015) or 1 / n_in (LeCun et al. 1998)."""
 
 _AUTO = {
@@ -82,7 +82,7 @@ _AUTO = {
 
 
 def initializer_for(init: str, activation: Activation) -> str:
-    """Resolve ``"auto"``: He for ReLU and its relatives, LeCun for SELU, Glorot (uniform) for the rest.
+    """Resolve ``"auto"``: He for ReLU and its variants, LeCun for SELU, Glorot (uniform) for all others.
 
     Examples
     --------
@@ -101,6 +101,6 @@ def draw_layer(
     init: str, seed: int, layer: int, n_in: int, n_out: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Initial W, shape (n_in, n_out), and b, shape (n_out,), of layer number `layer`."""
-    numbers = INITIALIZERS[init](seed, layer, n_in, n_out)
-    W, b = numbers[: n_in * n_out].reshape(n_in, n_out), numbers[n_in * n_out :]
+    values = INITIALIZERS[init](seed, layer, n_in, n_out)
+    W, b = values[: n_in * n_out].reshape(n_in, n_out), values[n_in * n_out :]
     return W, b if b.size else np.zeros(n_out)

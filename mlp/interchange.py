@@ -1,4 +1,4 @@
-"""Networks of scikit-learn and PyTorch as `MLP`: the same predictions, and training goes on."""
+"""Convert networks of scikit-learn and PyTorch to `MLP`, with the same predictions; training can continue."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ __all__ = ["from_sklearn", "from_torch"]
 
 
 def from_sklearn(estimator: Any, *, backend: str = "auto", device: str = "auto") -> MLP:
-    """The network of a fitted MLPClassifier or MLPRegressor, scikit-learn's or ours.
+    """Convert a fitted MLPClassifier or MLPRegressor, of scikit-learn or of this library.
 
     Parameters
     ----------
     estimator : MLPClassifier or MLPRegressor
-        Fitted; it is not changed.
+        A fitted estimator; it is not changed.
     backend, device : str
         As in `MLP`.
 
     Returns
     -------
     MLP
-        Of the dtype of ``coefs_``.  Its ``classes`` are ``classes_``, and `MLP.predict` gives their positions:
-        ``estimator.classes_[net.predict(X)]`` are the labels.
+        A network with the dtype of ``coefs_``.  Its ``classes`` are ``classes_``, and `MLP.predict` returns their
+        indices: ``estimator.classes_[net.predict(X)]`` are the labels.
 
     Raises
     ------
     ConfigurationError
-        If it is no such estimator, is not fitted, or has seen one class only.
+        If it is not such an estimator, is not fitted, or was fitted to a single class.
 
     Notes
     -----
-    `MLP.fit` goes on with the loss whose slope scikit-learn follows, and with ``l2 = alpha / batch_size``.  For several
-    labels, and for several Poisson outputs, scikit-learn takes the sum over the outputs where ours is their mean: to
-    go on at the same pace by SGD, multiply the learning rate by their number and divide ``net.l2`` by it.  After
-    ``solver="lbfgs"``, which divides `alpha` by a number of rows that the estimator does not tell, ``l2`` is 0.  The
-    optimizer's memory starts anew.
+    `MLP.fit` continues with the loss whose gradient scikit-learn uses, and with ``l2 = alpha / batch_size``.  For
+    several labels or Poisson outputs, scikit-learn sums the loss over the outputs, and this library takes the mean: to
+    continue with the same SGD steps, multiply the learning rate by the number of outputs and divide ``net.l2`` by it.
+    ``solver="lbfgs"`` divides `alpha` by a number of rows that the estimator does not store; then ``l2`` is 0.  The
+    optimizer state is not converted: it starts from zero.
 
     Examples
     --------
@@ -62,46 +62,45 @@ def from_torch(
     loss: Any = None,
     **settings: Any,
 ) -> MLP:
-    """The network of a torch.nn.Sequential or of a state_dict.
+    """Convert a torch.nn.Sequential or a state_dict.
 
     Parameters
     ----------
     source : torch.nn.Sequential, torch.nn.Linear, or mapping of str to tensor
         A stack, nested or not, of Linear, Dropout, Flatten, Identity and the activations Sigmoid, Tanh, ReLU,
         LeakyReLU, ELU, SELU, GELU, SiLU, Softplus, and for the output also Softmax and LogSoftmax.  Or the state_dict
-        of a module whose layers follow each other: in the order of their numbers (``net.0.weight``, ``net.2.weight``)
-        or, where names differ in more than a number, in that of the mapping.  It is not changed.
+        of a module whose layers form a chain: in the order of the numbers in their names (``net.0.weight``,
+        ``net.2.weight``), or in the order of the mapping if the names differ in more than a number.  It is not changed.
     activation : str, Activation, or a sequence of them
-        Of the hidden layers of a state_dict, which does not tell them.  A module does.
+        Activation of the hidden layers.  Required for a state_dict, which does not contain it; a module does.
     output_activation : str or Activation
-        What follows the last layer.  ``"auto"``: what the module has there; if nothing, what the loss asks for.
+        Activation of the last layer.  ``"auto"``: that of the module; if it has none, the default for the loss.
     loss : str or Loss, optional
-        To go on training with.  Default: ``cross_entropy`` after softmax, ``binary_cross_entropy`` after sigmoid,
-        ``poisson`` after exp, else ``mse``.  **For a module that ends in logits name the loss**, ``"cross_entropy"``
-        for one that was trained by torch.nn.CrossEntropyLoss: the network's output is then their softmax.
+        Loss for further training.  Default: ``cross_entropy`` after softmax, ``binary_cross_entropy`` after sigmoid,
+        ``poisson`` after exp, else ``mse``.  **If the module ends in logits, give the loss**: ``"cross_entropy"`` for
+        a module trained with torch.nn.CrossEntropyLoss.  The output of the network is then the softmax of the logits.
     **settings
         Further arguments of `MLP`: ``classes``, ``input_scale``, ``l2``, ``seed``, ``backend``, ``device``, ...
 
     Returns
     -------
     MLP
-        Of the dtype of the weights.  `MLP.feedforward` gives what the module gives in evaluation mode; after
-        LogSoftmax, the probabilities themselves.
+        A network with the dtype of the weights.  `MLP.feedforward` returns the output of the module in evaluation
+        mode; for LogSoftmax, the probabilities instead of their logarithms.
 
     Raises
     ------
     ConfigurationError
-        If part of it cannot be in a multilayer perceptron, or has another slope or constant than ours; the text names
-        the part.
+        If a part is not supported, or differs from this library in a constant; the message names the part.
     ShapeError
-        If the layers do not follow each other.
+        If the shapes of consecutive layers do not match.
     DtypeError
-        If the weights are neither float32 nor float64, or both.
+        If the weights are neither float32 nor float64, or a mixture of both.
 
     Notes
     -----
-    Our layers always have biases: where a Linear has none it gets zeros, a warning is logged, and training changes
-    them.
+    Layers of this library always have biases.  For a Linear without bias they are zeros, a warning is logged, and
+    training changes them.
 
     Examples
     --------

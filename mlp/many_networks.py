@@ -1,4 +1,4 @@
-"""`fit_many`: several networks of one architecture trained in one call, each as its own `fit` would train it."""
+"""`fit_many`: train several networks of one architecture in one call, each exactly as `MLP.fit` does."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ def fit_many(
     optimizer: str | Optimizer | Sequence[str | Optimizer] | None = None,
     progress: bool = False,
 ) -> list[History]:
-    """Train several networks of one architecture: the folds of a cross-validation, or the settings of a search.
+    """Train several networks of one architecture, such as the folds of a cross-validation or a parameter search.
 
     Parameters
     ----------
     nets : sequence of MLP
-        With the same sizes, activations, loss, dtype and backend.  Seeds, dropout and penalties may differ.
+        Networks with the same sizes, activations, loss, dtype and backend.  Seeds, dropout and penalties may differ.
     X : array_like, shape (n, n_in)
     y : array_like, shape (n,) or (n, n_out)
-        As of `MLP.fit`.
+        As in `MLP.fit`.
     rows : sequence of array_like, optional
-        ``rows[i]`` are the rows of X and y that network i is trained on: their numbers, or a mask of booleans.
+        ``rows[i]`` selects the rows of X and y that network i is trained on: indices or a boolean mask.
         Default: all rows.
     validation_data : tuple (X, y) or (X, y, sample_weight), or a list of them, optional
         One for all networks, or a list with one for each.
     early_stopping : EarlyStopping or bool
-        As of `MLP.fit`, for each network on its own.
+        As in `MLP.fit`, applied to each network separately.
     epochs : int
     batch_size : int
     optimizer : str or Optimizer, or a list of them, optional
@@ -61,13 +61,13 @@ def fit_many(
     ------
     DivergenceError
         At the end, if a network has diverged: the first such error, with a note on the others.  The other networks
-        are trained.  `History.error` has the text of each network's error, and is empty for those without one.
+        are trained.  `History.error` is the error message of each network, empty if there is none.
     ConfigurationError, DataError, ShapeError, DtypeError
-        Before any training, except for what only concerns the rows of a single network.
+        Before any training, except for errors in the rows of a single network.
 
     Notes
     -----
-    Each result has the same bits as that network's own ``fit(X[rows[i]], y[rows[i]], ...)``.
+    Each result is bit for bit that of ``net.fit(X[rows[i]], y[rows[i]], ...)``.
 
     Examples
     --------
@@ -82,23 +82,23 @@ def fit_many(
     [True, True]
     """
     nets = _check_networks(nets)
-    chosen = _one_each("optimizer", optimizer, len(nets))
-    held_out = _one_each("validation_data", validation_data, len(nets))
+    optimizers = _one_per_network("optimizer", optimizer, len(nets))
+    validation_sets = _one_per_network("validation_data", validation_data, len(nets))
     X, y = (as_array(name, value, nets[0].xp) for name, value in (("X", X), ("y", y)))
     if X.shape[:1] != y.shape[:1]:
         raise ShapeError(f"X {X.shape} and y {y.shape} must have the same number of rows.")
-    parts = [slice(None)] * len(nets) if rows is None else _check_rows(rows, len(nets), len(X))
+    selections = [slice(None)] * len(nets) if rows is None else _check_rows(rows, len(nets), len(X))
     errors: dict[int, DivergenceError] = {}
     for i in _with_progress_bar(len(nets), shown=progress):
-        net, part = nets[i], parts[i]
+        net, selection = nets[i], selections[i]
         try:
             net.fit(
-                X[part],
-                y[part],
+                X[selection],
+                y[selection],
                 epochs=epochs,
                 batch_size=batch_size,
-                optimizer=chosen[i],
-                validation_data=held_out[i],
+                optimizer=optimizers[i],
+                validation_data=validation_sets[i],
                 early_stopping=early_stopping,
             )
         except DivergenceError as error:
@@ -106,66 +106,66 @@ def fit_many(
             assert net.history is not None
             net.history.error = str(error)
     if errors:
-        first, raised = next(iter(errors.items()))
-        raised.add_note(
+        first, first_error = next(iter(errors.items()))
+        first_error.add_note(
             f"This is network {first} of {len(nets)}, counted from 0. {len(errors)} of them diverged "
-            f"({', '.join(map(str, errors))}); the others are trained. net.history.error has the text of each error."
+            f"({', '.join(map(str, errors))}); the others are trained. net.history.error has the message of each."
         )
-        raise raised
+        raise first_error
     return [net.history for net in nets if net.history is not None]
 
 
 def _check_networks(nets: Iterable[MLP]) -> list[MLP]:
     nets = list(nets)
     if not nets or not all(isinstance(net, MLP) for net in nets):
-        raise ConfigurationError("fit_many trains a sequence of one or more mlp.MLP networks.")
+        raise ConfigurationError("fit_many needs a sequence of one or more mlp.MLP networks.")
     if len({id(net) for net in nets}) < len(nets):
-        raise ConfigurationError("fit_many was given the same network twice: it would be trained on top of itself.")
-    for what in ("sizes", "activations", "loss", "dtype", "backend"):
-        first, *others = (_property(net, what) for net in nets)
+        raise ConfigurationError("fit_many was given the same network twice: pass a copy, net.copy(), instead.")
+    for name in ("sizes", "activations", "loss", "dtype", "backend"):
+        first, *others = (_property(net, name) for net in nets)
         for i, other in enumerate(others, start=1):
             if other != first:
                 raise ConfigurationError(
-                    f"fit_many trains networks of one architecture on one backend: the {what} of network {i} is "
+                    f"fit_many trains networks of one architecture on one backend, but the {name} of network {i} is "
                     f"{other}, and that of network 0 is {first}."
                 )
     return nets
 
 
-def _property(net: MLP, what: str) -> Any:
-    if what == "activations":
-        return [row.name for row in net.plan.activations]
-    if what == "loss":
+def _property(net: MLP, name: str) -> Any:
+    if name == "activations":
+        return [activation.name for activation in net.plan.activations]
+    if name == "loss":
         return net.kind.loss.name
-    return getattr(net, what)
+    return getattr(net, name)
 
 
-def _one_each(name: str, value: Any, count: int) -> list[Any]:
-    """The values of a list, which must have one for each network, or one value for all."""
+def _one_per_network(name: str, value: Any, count: int) -> list[Any]:
     if not isinstance(value, list):
         return [value] * count
     if len(value) != count:
-        raise ConfigurationError(
-            f"{name} is a list of {len(value)}, and there are {count} networks: give one for each."
-        )
+        raise ConfigurationError(f"{name} has {len(value)} entries, but there are {count} networks: give one for each.")
     return value
 
 
 def _check_rows(rows: Sequence[Any], count: int, n: int) -> list[NDArray[Any]]:
     if len(rows) != count:
-        raise ConfigurationError(f"rows has {len(rows)} entries, and there are {count} networks: give one for each.")
+        raise ConfigurationError(f"rows has {len(rows)} entries, but there are {count} networks: give one for each.")
     checked = []
-    for i, part in enumerate(rows):
-        part = np.asarray(part)
-        if part.dtype == bool and part.shape != (n,):
-            raise ShapeError(f"rows[{i}] is a mask of shape {part.shape}; for {n} rows of X it must be ({n},).")
-        if part.dtype != bool and (part.dtype.kind not in "iu" or part.ndim != 1):
-            raise DataError(f"rows[{i}] must be row numbers or a mask of booleans, not {part.ndim}-d {part.dtype}.")
-        if part.dtype != bool and part.size and not 0 <= part.min() <= part.max() < n:
-            raise DataError(f"rows[{i}] names row {part.min() if part.min() < 0 else part.max()}; X has {n} rows.")
-        checked.append(np.flatnonzero(part) if part.dtype == bool else part)
-        if not checked[-1].size:
-            raise DataError(f"rows[{i}] is empty: network {i} has nothing to train on.")
+    for i, selection in enumerate(rows):
+        indices = np.asarray(selection)
+        if indices.dtype == bool:
+            if indices.shape != (n,):
+                raise ShapeError(f"rows[{i}] is a mask of shape {indices.shape}; for {n} rows of X it must be ({n},).")
+            indices = np.flatnonzero(indices)
+        if indices.dtype.kind not in "iu" or indices.ndim != 1:
+            raise DataError(f"rows[{i}] must be 1-d integers or a boolean mask, not {indices.ndim}-d {indices.dtype}.")
+        if indices.size and not 0 <= indices.min() <= indices.max() < n:
+            wrong = indices.min() if indices.min() < 0 else indices.max()
+            raise DataError(f"rows[{i}] contains row {wrong}, but X has {n} rows, numbered from 0.")
+        if not indices.size:
+            raise DataError(f"rows[{i}] is empty: network {i} needs at least one row.")
+        checked.append(indices)
     return checked
 
 

@@ -1,4 +1,4 @@
-"""`MLP`: the public class, which adds training, answers, files and inspection to the core."""
+"""`MLP`: the public class, which adds training, evaluation, files and inspection to `FeedForward`."""
 
 from __future__ import annotations
 
@@ -29,50 +29,50 @@ class MLP(FeedForward):
     sizes : sequence of int
         Width of the input, of each hidden layer, and of the output: ``[784, 128, 10]``.
     activation : str, Activation, or a sequence of them
-        Of the hidden layers; one for all, or one for each.
+        Activation of the hidden layers; one for all, or one for each.
     output_activation : str or Activation
-        ``"auto"`` follows the loss: softmax for cross-entropy, sigmoid for binary cross-entropy, exp for Poisson,
+        ``"auto"`` depends on the loss: softmax for cross-entropy, sigmoid for binary cross-entropy, exp for Poisson,
         identity for the others.
     loss : str or Loss
-        ``cross_entropy``, ``binary_cross_entropy``, ``mse``, ``quadratic``, ``mae``, ``huber``, ``poisson``, or your
-        own (`mlp.custom_loss`).
+        ``cross_entropy``, ``binary_cross_entropy``, ``mse``, ``quadratic``, ``mae``, ``huber``, ``poisson``, or a
+        custom loss (`mlp.custom_loss`).
     dropout : float or sequence of float
-        Probability with which each unit of the hidden layers is dropped; one for all, or one for each.
+        Probability of dropping each unit of the hidden layers; one for all, or one for each.
     input_dropout : float
-        The same for the inputs.
+        Probability of dropping each input.
     l2, l1 : float
         Add ``l2/2 * sum(w**2)`` and ``l1 * sum(|w|)`` to the mean loss; weights only, not biases.
     init : str or sequence of str
         Initial weights: ``"auto"`` (by activation), or names of `mlp.initializers`; one for all layers, or one for
-        each, the output's included.
+        each layer including the output layer.
     seed : int or None
-        Of weights, shuffles and dropout.  None draws one, which `seed` then tells.
+        Seed of weights, shuffles and dropout.  None draws a random seed; the attribute `seed` contains it.
     dtype : {"float32", "float64"}
     backend : str
-        ``"numpy"``, ``"numba"``, ``"cupy"``, or ``"auto"``: chosen when training starts, by the work there is.
+        ``"numpy"``, ``"numba"``, ``"cupy"``, or ``"auto"``: chosen by the amount of work when training starts.
     device : str
-        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:i"``; may not contradict `backend`.
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:i"``; must not contradict `backend`.
     input_scale : float, optional
-        What uint8 inputs are multiplied by, such as 1/255 for images; other inputs are taken as they are.
+        Factor for uint8 inputs, such as 1/255 for images; inputs of other dtypes are not scaled.
     classes : sequence, optional
-        Names of the classes, kept with the model; the network itself counts them from 0.
+        Names of the classes, saved with the model; the network numbers the classes from 0.
     preprocessing : Preprocessing, optional
-        What turns a table into inputs, kept with the model; the network itself takes inputs that went through it.
+        Converts a table to inputs; saved with the model.  The network itself takes preprocessed inputs.
     target_scaling : tuple (shift, scale), optional
-        For regression with an identity output: the network learns ``(y - shift) / scale``, one number for each output,
-        and its outputs are scaled back.  Losses are those of the scaled targets.
+        For regression with an identity output: the network learns ``(y - shift) / scale``, one shift and scale for
+        each output, and its outputs are scaled back.  Losses are those of the scaled targets.
 
     Attributes
     ----------
     sizes : tuple of int
     task : {"classes", "labels", "numbers"}
-        What `predict` gives.
+        What `predict` returns.
     class_numbers : bool
-        Whether it was trained on class numbers, which makes its outputs classes under any loss.
+        Whether it was trained on class numbers; then its outputs are classes for any loss.
     backend, backend_reason : str
-        Where the network is, and why.
+        The current backend, and the reason for it.
     history : History or None
-        Of the last training.
+        History of the last training.
 
     Examples
     --------
@@ -127,15 +127,15 @@ class MLP(FeedForward):
 
     @classmethod
     def of(cls, core: FeedForward, training_state: TrainingState | None = None) -> Self:
-        """The public class around a core, such as one read from a file; they share their parameters."""
+        """Make an `MLP` from a `FeedForward`, such as one read from a file; they share their parameters."""
         net = cls.__new__(cls)
         vars(net).update(vars(core), training_state=training_state)
         return net
 
-    # -- what training remembers goes where the parameters go -----------------------------------------
+    # -- the training state follows the parameters ----------------------------------------------------
 
     def reset(self) -> None:
-        """Draw the initial weights again and forget what training has left behind."""
+        """Draw the initial weights again and discard the training state."""
         super().reset()
         self.training_state = None
 
@@ -146,7 +146,7 @@ class MLP(FeedForward):
             self.training_state.move(source, self.xp)
 
     def copy(self, dtype: Any = None) -> Self:
-        """A network of its own with the same parameters, in another `dtype` if one is given, without the history.
+        """An independent copy with the same parameters, converted to `dtype` if given, without the history.
 
         Examples
         --------
@@ -161,16 +161,16 @@ class MLP(FeedForward):
     def _assign(self, name: str, part: int, values: Sequence[Any]) -> None:
         super()._assign(name, part, values)
         if self.training_state is not None and self.training_state.restored:
-            self.training_state.forget_best()
+            self.training_state.reset_best()
 
     def __getstate__(self) -> dict[str, Any]:
-        held = None if self.training_state is None else self.training_state.on_host(self.xp)
-        return super().__getstate__() | {"training_state": held}
+        training_state = None if self.training_state is None else self.training_state.on_host(self.xp)
+        return super().__getstate__() | {"training_state": training_state}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        held = state["training_state"]
-        if held is not None and not held.slots.flags.writeable:  # a read-only map, as the parameters may be
-            held.slots = held.slots.copy()
+        training_state = state["training_state"]
+        if training_state is not None and not training_state.slots.flags.writeable:  # a read-only memory map
+            training_state.slots = training_state.slots.copy()
         super().__setstate__(state)
 
     # -- training -----------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ class MLP(FeedForward):
         progress: bool = False,
         resume: bool = False,
     ) -> History:
-        """Train on X and y, from the weights the network has.
+        """Train on X and y, starting from the current weights.
 
         Parameters
         ----------
@@ -200,25 +200,25 @@ class MLP(FeedForward):
         y : array_like, shape (n,) or (n, n_out)
             Class numbers from 0 or one row of probabilities for each sample; numbers for regression.
         epochs : int
-            Passes over the data; with `resume`, how many there are to be in all.
+            Passes over the data; with `resume`, the total including the epochs already done.
         batch_size : int, optional
-            1 to n; the last batch takes what is left.  Default: 32, or n where that is less.
+            1 to n; the last batch has the remaining rows.  Default: 32 or n, whichever is smaller.
         optimizer : str or Optimizer
             Default: Adam; with `resume` always that of the last training.
         shuffle : bool
-            Visit the rows in another order each epoch.
+            Shuffle the rows before each epoch.
         validation_data : tuple (X, y) or (X, y, sample_weight), optional
         validation_fraction : float, optional
-            Split this part of the rows off, at random by the network's seed, as validation data.
+            Fraction of the rows to split off at random, by the network's seed, as validation data.
         sample_weight : array_like, shape (n,), optional
-            The mean loss weighs the rows by these.
+            Weights of the rows in the mean loss.
         early_stopping : EarlyStopping or bool
-            True stands for ``EarlyStopping()``.
+            True means ``EarlyStopping()``.
         callbacks : iterable of Callback or of functions
         progress : bool
             Show a progress bar on stderr if that is a terminal.
         resume : bool
-            Go on with the last training, its optimizer's memory included, instead of beginning a new one.
+            Continue the last training, with its optimizer state, instead of starting a new one.
 
         Returns
         -------
@@ -227,40 +227,38 @@ class MLP(FeedForward):
         Raises
         ------
         DivergenceError
-            If a loss is not finite; the network keeps the weights with which that epoch began.
+            If a loss is not finite; the network has the weights from the start of that epoch.
         DataError, ShapeError, DtypeError, ConfigurationError
-            Before any work is done.
+            If an argument is invalid; then the network is not changed.
 
         Notes
         -----
-        The first Ctrl-C ends training after the batch at hand and keeps the network.
+        The first Ctrl-C stops training after the current batch and keeps the trained weights.
         """
         self.require_trainable()
         epochs = require_count("epochs", epochs)
         if resume and optimizer is not None:
-            raise ConfigurationError(
-                "resume=True goes on with the optimizer of the last training; do not give another."
-            )
+            raise ConfigurationError("resume=True uses the optimizer of the last training: do not give an optimizer.")
         if resume:
-            chosen = training.require_resumable(self.training_state, epochs).optimizer
+            optimizer = training.require_resumable(self.training_state, epochs).optimizer
         else:
-            chosen = optimizers.optimizer(optimizer or "adam")
-        examples, class_numbers = self.check_examples(X, y, sample_weight, whole=True)
+            optimizer = optimizers.optimizer(optimizer or "adam")
+        examples, class_numbers = self.check_examples(X, y, sample_weight, require_two_classes=True)
         examples, validation = training.split_validation(self, examples, validation_data, validation_fraction)
         n = examples.rows
-        if isinstance(chosen, optimizers.GradientDescent):
+        if isinstance(optimizer, optimizers.GradientDescent):
             if batch_size not in (None, n):
                 raise ConfigurationError(
-                    f"GradientDescent takes all {n} rows at once, so batch_size={batch_size} contradicts it; use SGD."
+                    f"GradientDescent uses all {n} rows in each update: omit batch_size={batch_size}, or use SGD."
                 )
             batch_size = n
         batch_size = check_batch_size(batch_size, n)
-        patience = training.check_early_stopping(early_stopping, validated=validation is not None)
-        hooks = training.check_callbacks(callbacks)
+        stopping_rule = training.check_early_stopping(early_stopping, has_validation=validation is not None)
+        callbacks = training.check_callbacks(callbacks)
         self.choose_backend(n, epochs, batch_size)
         self.class_numbers |= class_numbers
         if not resume or self.training_state is None:
-            self.training_state = TrainingState.begin(self, chosen)
+            self.training_state = TrainingState.begin(self, optimizer)
         state = self.training_state
         state.history.backend, state.history.backend_reason = self.backend, self.backend_reason
         return training.train(
@@ -271,8 +269,8 @@ class MLP(FeedForward):
             batch_size=batch_size,
             shuffle=shuffle,
             validation=None if validation is None else self.on_device(validation),
-            early_stopping=patience,
-            callbacks=hooks,
+            early_stopping=stopping_rule,
+            callbacks=callbacks,
             progress=progress,
         )
 
@@ -286,34 +284,34 @@ class MLP(FeedForward):
         sample_weight: Any = None,
         shuffle: bool = False,
     ) -> float:
-        """Go once over a portion of the data, with the optimizer's memory kept from one call to the next.
+        """Train for one epoch on a part of the data; the optimizer state is kept between calls.
 
         Parameters
         ----------
         X, y, sample_weight
-            As in `fit`; one class alone is no mistake here.
+            As in `fit`, but y may contain a single class.
         batch_size : int, optional
-            Default: all rows at once.
+            Default: all rows.
         optimizer : str or Optimizer, optional
-            Given anew, it starts without memory.  Default: the last one, or Adam.
+            If given, the optimizer state starts from zero.  Default: the last optimizer, or Adam.
         shuffle : bool
 
         Returns
         -------
         float
-            Mean loss of the portion as it was visited.
+            Mean loss over the rows, each computed before the update of its batch.
         """
         self.require_trainable()
         examples, class_numbers = self.check_examples(X, y, sample_weight)
         n = examples.rows
         batch_size = n if batch_size is None else check_batch_size(batch_size, n)
         if self.training_state is None or optimizer is not None:
-            chosen = optimizers.optimizer(optimizer or "adam")
+            optimizer = optimizers.optimizer(optimizer or "adam")
             self.choose_backend(n, 1, batch_size)
-            self.training_state = TrainingState.begin(self, chosen)
+            self.training_state = TrainingState.begin(self, optimizer)
         self.class_numbers |= class_numbers
         state = self.training_state
-        state.forget_best()  # it goes on from the weights that the network shows
+        state.reset_best()  # training continues from the current weights, not from those before early stopping
         history = training.train(
             self,
             self.on_device(examples),
@@ -321,7 +319,7 @@ class MLP(FeedForward):
             epochs=state.epoch + 1,
             batch_size=batch_size,
             shuffle=shuffle,
-            catch_interrupt=False,  # the loop is the caller's, and so is the decision to end it
+            catch_interrupt=False,  # the caller has the training loop and handles Ctrl-C
         )
         return history.loss[-1]
 
@@ -330,7 +328,7 @@ class MLP(FeedForward):
         """`History` of the last training."""
         return None if self.training_state is None else self.training_state.history
 
-    # -- how good it is -----------------------------------------------------------------------------
+    # -- evaluation ---------------------------------------------------------------------------------
 
     def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, float]:
         """Mean loss and score on X and y.
@@ -347,23 +345,23 @@ class MLP(FeedForward):
         loss : float
             Without penalties.
         score : float
-            As `score` gives it.
+            As returned by `score`.
         """
         return training.evaluate_rows(self, X, y, sample_weight)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """How good the answers are; arguments as in `evaluate`.
+        """Accuracy or R^2 of the predictions; arguments as in `evaluate`.
 
         Returns
         -------
         float
-            For classes and labels the share of rows that are answered rightly in all labels; for numbers the
-            coefficient of determination R^2, mean over the outputs: scikit-learn's ``accuracy_score`` and
-            ``r2_score``.
+            For classes and labels the fraction of rows in which all labels are predicted correctly; for numbers the
+            coefficient of determination R^2, mean over the outputs.  As ``accuracy_score`` and ``r2_score`` of
+            scikit-learn.
         """
         return self.evaluate(X, y, sample_weight)[1]
 
-    # -- looking inside -----------------------------------------------------------------------------
+    # -- inspection ---------------------------------------------------------------------------------
 
     def trace(
         self,
@@ -375,21 +373,21 @@ class MLP(FeedForward):
         batch_size: int | None = None,
         sample_weight: Any = None,
     ) -> Trace:
-        """Training in numbers: every quantity of the next steps with its formula, without taking them.
+        """Trace the next training steps: every quantity with its formula.
 
-        A copy is trained as `partial_fit` would train the network, on the operations of its backend; the network
-        itself stays as it is.
+        A copy of the network is trained as in `partial_fit`, with the operations of its backend; the network is not
+        changed.
 
         Parameters
         ----------
         X, y, sample_weight
-            As in `partial_fit`; the rows are visited in the order given, over and over.
+            As in `partial_fit`; the rows are used in the given order, repeatedly.
         optimizer : str or Optimizer, optional
-            Given anew, it starts without memory.  Default: the last one, or Adam.
+            If given, the optimizer state starts from zero.  Default: the last optimizer, or Adam.
         steps : int
-            How many batches to follow.
+            Number of batches to trace.
         batch_size : int, optional
-            Default: all rows at once.
+            Default: all rows.
 
         Returns
         -------
@@ -405,8 +403,8 @@ class MLP(FeedForward):
 
         Notes
         -----
-        The loop spelled out in `backends.loop` is what runs.  A backend that trains whole epochs faster (Numba's)
-        arrives at the same numbers but for rounding: to 1e-12 a step in float64.
+        The trace runs the loop in `backends.loop`.  A backend with a faster epoch (Numba) computes the same numbers
+        up to rounding: to 1e-12 per step in float64.
 
         Examples
         --------
@@ -438,31 +436,31 @@ class MLP(FeedForward):
         parameters: int | str = 1000,
         tolerance: float = 1e-5,
     ) -> GradientCheck:
-        """Compare back-propagation with central differences of the loss, parameter by parameter.
+        """Compare back-propagation with central differences of the loss, for each parameter.
 
-        Both are computed in float64, on a copy of the network, by the operations of its backend and without dropout.
+        Both are computed in float64, on a copy of the network, with the operations of its backend and without dropout.
 
         Parameters
         ----------
         X, y, sample_weight
             As in `evaluate`.
         epsilon : float
-            Each parameter p is moved to p - epsilon and p + epsilon; 1e-10 or more.
+            The loss is computed at p - epsilon and p + epsilon for each parameter p; 1e-10 or more.
         parameters : int or "all"
-            How many parameters to check at most, drawn by the network's seed and spread over the layers.
+            Maximum number of parameters to check, drawn by the network's seed and spread over the layers.
         tolerance : float
-            The relative error that is taken for rounding; 1e-9 or more.
+            Largest relative error that is attributed to rounding; 1e-9 or more.
 
         Returns
         -------
         GradientCheck
-            Its `passed` and `verdict`, the largest error of each layer's weights and biases, the worst offenders, and
-            what makes the check unreliable where it is.
+            `passed` and `verdict`, the largest error of the weights and biases of each layer, the parameters with the
+            largest errors, and reasons why the check may be unreliable.
 
         Raises
         ------
         NotDifferentiableError
-            For ``step``, which has no slope to check.
+            For the activation ``step``, whose derivative is zero.
 
         Examples
         --------
@@ -476,50 +474,49 @@ class MLP(FeedForward):
             self, X, y, sample_weight=sample_weight, epsilon=epsilon, parameters=parameters, tolerance=tolerance
         )
 
-    # -- keeping ------------------------------------------------------------------------------------
+    # -- files and PyTorch --------------------------------------------------------------------------
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the network to a safetensors file, complete or not at all; `mlp.load` reads it.
+        """Write the network atomically to a safetensors file; `mlp.load` reads it.
 
         Parameters
         ----------
         path : path-like
-            Replaced if it is there.
+            An existing file is replaced.
 
         Raises
         ------
         StorageError
-            If it cannot be written; what was there stays.
+            If the file cannot be written; then an existing file is not changed.
         """
         from mlp.io import persistence
 
         persistence.save(self, path)
 
     def to_torch(self, *, logits: bool = False) -> Any:
-        """The network as a torch.nn.Sequential, to go on with in PyTorch; `mlp.from_torch` reads it back.
+        """Convert the network to a torch.nn.Sequential; `mlp.from_torch` converts it back.
 
         Parameters
         ----------
         logits : bool
-            Leave the output's activation out, as torch.nn.CrossEntropyLoss, BCEWithLogitsLoss and PoissonNLLLoss
-            want it.
+            Omit the output activation, as required by torch.nn.CrossEntropyLoss, BCEWithLogitsLoss and PoissonNLLLoss.
 
         Returns
         -------
         torch.nn.Sequential
-            On the CPU, of the network's dtype, in evaluation mode: ``module(x)`` is `feedforward` of x.  In training
-            mode it drops units as the network does.  It shares no memory with the network.
+            On the CPU, with the network's dtype, in evaluation mode: ``module(x)`` is `feedforward` of x.  In training
+            mode it applies the network's dropout.  It shares no memory with the network.
 
         Raises
         ------
         ConfigurationError
-            If PyTorch is not installed, or an activation is a function of your own.
+            If PyTorch is not installed, or an activation is a custom function.
 
         Notes
         -----
         A first module scales uint8 inputs by `input_scale`; `target_scaling` becomes part of the last layer.  The
-        module takes rows that went through `preprocessing`, as the network does; a warning reminds of it.  Names of
-        classes stay behind, and so do `l2` and `l1`, which are up to the optimizer in PyTorch.
+        module takes preprocessed inputs, as the network does; if there is a `preprocessing`, a warning is logged.
+        Class names are not converted, nor are `l2` and `l1`, which belong to the optimizer in PyTorch.
         """
         from mlp.io.pytorch import to_torch
 

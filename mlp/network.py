@@ -1,6 +1,6 @@
-"""`FeedForward`: a network's structure and its parameters on a backend.
+"""`FeedForward`: the structure of a network and its parameters on a backend.
 
-This is the core that training, files and inspection work on; it imports none of them.
+Training, files and inspection use this class; it imports none of them.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("mlp")
 
 CHUNK = 4096
-"""Rows that go through a network at a time outside training; bounds the memory of the activations."""
+"""Rows per forward pass outside training; limits the memory of the activations."""
 
 
 class Examples(NamedTuple):
-    """Inputs, targets and weights on the device, checked."""
+    """Checked inputs, targets and sample weights on the device."""
 
     X: Any
     target: Any
@@ -46,19 +46,19 @@ class Examples(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """How many there are."""
+        """Number of rows."""
         return int(self.X.shape[0])
 
 
 class FeedForward:
-    """Layers that feed each other, with their parameters on a backend.
+    """A feedforward network with its parameters on a backend.
 
     Parameters
     ----------
     configuration : Configuration
         From `mlp.configuration.configure`.
     backend, device : str
-        As of `MLP`.
+        As in `MLP`.
 
     Attributes
     ----------
@@ -67,9 +67,9 @@ class FeedForward:
     parameters : array, shape (n_parameters,)
         On the device: all weights, then all biases; `plan.layout` gives views of each layer.
     class_numbers : bool
-        Whether it was trained on class numbers, which makes its outputs classes under any loss.
+        Whether it was trained on class numbers; then its outputs are classes for any loss.
     backend_reason : str
-        Why it is on this backend.
+        Why this backend was chosen.
     """
 
     plan: NetworkPlan
@@ -88,13 +88,13 @@ class FeedForward:
         for field in fields(configuration):
             setattr(self, field.name, getattr(configuration, field.name))
         self._requested = backend, device
-        name, place, self.backend_reason = resolve(backend, device)
-        self.xp: Backend = get_backend(name, place)
+        name, device, self.backend_reason = resolve(backend, device)
+        self.xp: Backend = get_backend(name, device)
         self.parameters = self.xp.empty((self.plan.layout.n_parameters,), self.dtype)
         self.reset()
 
     def __repr__(self) -> str:
-        hidden = ", ".join(row.name for row in self.plan.activations[:-1])
+        hidden = ", ".join(activation.name for activation in self.plan.activations[:-1])
         return (
             f"<{type(self).__name__} {'-'.join(map(str, self.sizes))}, {hidden or 'no hidden layer'}, "
             f"{self.kind.name}, {self.plan.layout.n_parameters} parameters of {self.dtype}, "
@@ -105,11 +105,11 @@ class FeedForward:
 
     @property
     def configuration(self) -> Configuration:
-        """What makes this network again, with `l2` and the like as they are now."""
+        """The configuration of this network, with the current values of `l2` and the other attributes."""
         return Configuration(**{field.name: getattr(self, field.name) for field in fields(Configuration)})
 
     def get_config(self) -> dict[str, Any]:
-        """The arguments that make this network again, as plain data; a user's own functions by their names."""
+        """The arguments of `MLP` for this network, as plain data; custom functions by name."""
         return self.configuration.to_dict()
 
     @property
@@ -119,25 +119,25 @@ class FeedForward:
 
     @property
     def kind(self) -> formulas.OutputLoss:
-        """The output's activation with the loss."""
+        """The pair of output activation and loss."""
         return self.plan.kind
 
     @property
     def task(self) -> str:
-        """What the network answers: one of several ``"classes"``, several yes/no ``"labels"``, or ``"numbers"``."""
+        """What the network predicts: one of several ``"classes"``, several 0/1 ``"labels"``, or ``"numbers"``."""
         if self.kind.loss.name == "cross_entropy" or self.class_numbers:
             return "classes" if self.sizes[-1] > 1 else "labels"
         return "labels" if self.kind.loss.name == "binary_cross_entropy" else "numbers"
 
     def require_trainable(self) -> None:
-        """Raise `NotDifferentiableError` if an activation has no slope to learn by."""
-        for row in self.plan.activations:
-            formulas.require_derivative(row)
+        """Raise `NotDifferentiableError` if an activation has no useful derivative."""
+        for activation in self.plan.activations:
+            formulas.require_derivative(activation)
 
     # -- parameters ---------------------------------------------------------------------------------
 
     def reset(self) -> None:
-        """Draw the initial weights again and forget what training has left behind."""
+        """Draw the initial weights again and discard the training state."""
         flat = np.empty(self.plan.layout.n_parameters)
         for layer, (W, b) in enumerate(self.plan.layout.layers(flat)):
             W[...], b[...] = draw_layer(self.init[layer], self.seed, layer, *W.shape)
@@ -164,27 +164,28 @@ class FeedForward:
 
     def _host_layers(self) -> list[tuple[NDArray[Any], NDArray[Any]]]:
         flat = self.xp.to_numpy(self.parameters).copy()
-        flat.flags.writeable = False  # a change to this copy would be lost
+        flat.flags.writeable = False  # writing to the copy would not change the network
         return self.plan.layout.layers(flat)
 
     def _assign(self, name: str, part: int, values: Sequence[Any]) -> None:
+        """Replace the weights (`part` 0) or biases (`part` 1) of all layers, or none if an array is invalid."""
         if not isinstance(values, Iterable):
-            raise ShapeError(f"{name} are a list of arrays, one for each layer, not {values!r}.")
+            raise ShapeError(f"{name} must be a list of arrays, one for each layer, not {values!r}.")
         values = list(values)
         views = [layer[part] for layer in self.plan.layout.layers(self.parameters)]
         if len(values) != len(views):
-            raise ShapeError(f"{name} of a network of {len(views)} layers are {len(views)} arrays, not {len(values)}.")
+            raise ShapeError(f"{name} of {len(views)} layers must be {len(views)} arrays, not {len(values)}.")
         arrays = []
         for number, (view, value) in enumerate(zip(views, values, strict=True), start=1):
             array = as_array(f"{name}[{number - 1}]", value, self.xp)
             if array.shape != view.shape:
-                raise ShapeError(f"{name} of layer {number} have shape {view.shape}, not {array.shape}.")
+                raise ShapeError(f"{name} of layer {number} must have shape {view.shape}, not {array.shape}.")
             require_finite(f"{name}[{number - 1}]", array, "Parameters must be finite.")
             arrays.append(cast(f"{name}[{number - 1}]", array, self.dtype, self.xp))
-        for view, array in zip(views, arrays, strict=True):  # only now: all or nothing
+        for view, array in zip(views, arrays, strict=True):
             view[...] = array
 
-    # -- where it is --------------------------------------------------------------------------------
+    # -- backend and device -------------------------------------------------------------------------
 
     @property
     def backend(self) -> str:
@@ -192,7 +193,7 @@ class FeedForward:
         return self.xp.name
 
     def to(self, backend: str = "auto", device: str = "auto") -> Self:
-        """Move the network, and what training remembers, to another backend; returns the network itself.
+        """Move the network and its training state to another backend; returns the network itself.
 
         Examples
         --------
@@ -200,13 +201,13 @@ class FeedForward:
         >>> mlp.MLP([2, 3, 1], loss="mse").to("numpy").backend
         'numpy'
         """
-        name, place, reason = resolve(backend, device)
+        name, resolved_device, reason = resolve(backend, device)
         self._requested = backend, device
-        self.move(name, place, reason)
+        self.move(name, resolved_device, reason)
         return self
 
     def move(self, name: str, device: str, reason: str) -> None:
-        """Move to a backend that `resolve` has named, and keep the reason; what was asked for stays as it is."""
+        """Move to a backend and device returned by `resolve`; the requested backend, such as "auto", is kept."""
         target = get_backend(name, device)
         self.backend_reason = reason
         if target is not self.xp:
@@ -214,16 +215,16 @@ class FeedForward:
             self.parameters = target.asarray(source.to_numpy(self.parameters))
 
     def choose_backend(self, n: int, epochs: int, batch_size: int) -> None:
-        """Settle ``backend="auto"`` now that the work is known: `epochs` over `n` rows."""
+        """Choose the backend for ``backend="auto"`` by the amount of work: `epochs` over `n` rows."""
         if self._requested[0] != "auto":
             return
-        work = 6.0 * self.plan.layout.n_weights  # a product and a sum, forward and twice backward
-        name, device, reason = resolve(*self._requested, step_flops=work * batch_size, run_flops=work * n * epochs)
+        flops = 6.0 * self.plan.layout.n_weights  # per row: one product and one sum, once forward and twice backward
+        name, device, reason = resolve(*self._requested, step_flops=flops * batch_size, run_flops=flops * n * epochs)
         self.move(name, device, reason)
         logger.info("backend %s on %s: %s", name, device, reason)
 
     def copy(self, dtype: Any = None) -> Self:
-        """A network of its own on the same backend, with the same parameters, in another `dtype` if one is given."""
+        """An independent copy on the same backend with the same parameters, converted to `dtype` if given."""
         net = object.__new__(type(self))
         vars(net).update(vars(self))
         if dtype is None:
@@ -242,7 +243,7 @@ class FeedForward:
         name, device = state.pop("_place")
         self.__dict__.update(state)
         self.xp = get_backend("numpy")
-        if not self.parameters.flags.writeable:  # joblib hands large arrays to its workers as read-only maps
+        if not self.parameters.flags.writeable:  # joblib passes large arrays to its workers as read-only memory maps
             self.parameters = self.parameters.copy()
         try:
             self.move(name, device, state["backend_reason"])
@@ -250,47 +251,49 @@ class FeedForward:
             logger.warning("a network pickled on %s was loaded to numpy instead: %s", device, error)
             self._requested = "auto", "auto"
 
-    # -- rows in, outputs and gradients out ---------------------------------------------------------
+    # -- forward pass and gradients -----------------------------------------------------------------
 
     def check_inputs(self, X: Any) -> Any:
-        """Inputs as a device array, shape (n, n_in), of the network's dtype; uint8 stays uint8."""
+        """Return inputs as a device array, shape (n, n_in), of the network's dtype; uint8 stays uint8."""
         return check_inputs(X, self.sizes[0], self.dtype, self.xp)
 
     def check_examples(
-        self, X: Any, y: Any, sample_weight: Any = None, *, whole: bool = False
+        self, X: Any, y: Any, sample_weight: Any = None, *, require_two_classes: bool = False
     ) -> tuple[Examples, bool]:
-        """Checked examples on the device, and whether the targets are class numbers.
+        """Return checked examples on the device, and whether the targets are class numbers.
 
         Parameters
         ----------
         X, y, sample_weight : array_like
-            As of `MLP.fit`.
-        whole : bool
-            These are all the targets there will be, so one class alone is a mistake.
+            As in `MLP.fit`.
+        require_two_classes : bool
+            Whether class numbers that are all equal are an error.
         """
         X = self.check_inputs(X)
         n = X.shape[0]
         if self.target_scaling is not None:
-            shift, scale = (np.array(part) for part in self.target_scaling)
+            shift, scale = (np.array(values) for values in self.target_scaling)
             y = as_array("y", y, self.xp)
             y = (y - shift if y.ndim > 1 else y - shift[0]) / (scale if y.ndim > 1 else scale[0])
-        target, class_numbers = check_targets(y, n, self.kind, self.sizes[-1], self.dtype, self.xp, whole=whole)
+        target, class_numbers = check_targets(
+            y, n, self.kind, self.sizes[-1], self.dtype, self.xp, require_two_classes=require_two_classes
+        )
         weight = None if sample_weight is None else check_weight(sample_weight, n, self.dtype, self.xp)
         return Examples(X, target, weight), class_numbers
 
     def on_device(self, examples: Examples) -> Examples:
-        """The examples where the network is now; it may have moved since they were checked."""
+        """The examples on the current device; the network may have moved since they were checked."""
         return Examples(*(None if array is None else self.xp.asarray(array) for array in examples))
 
     def as_floats(self, x: Any) -> Any:
-        """A device array of checked inputs in the network's dtype: uint8 is scaled by `input_scale`."""
+        """Convert checked inputs on the device to the network's dtype; uint8 is scaled by `input_scale`."""
         if x.dtype == self.dtype:
             return x
         out = self.xp.empty(x.shape, self.dtype)
         return self.xp.take_rows(x, self.xp.namespace.arange(x.shape[0]), out=out, scale=self.plan.input_scale)
 
     def logits(self, X: Any) -> Any:
-        """What enters the output's activation, for checked rows on the device; a device array."""
+        """The logits (inputs of the output activation) of checked rows on the device; a device array."""
         with np.errstate(all="ignore"):
             return loop.logits(self.xp, self.plan, self.parameters, self.as_floats(X))
 
@@ -300,12 +303,12 @@ class FeedForward:
         Parameters
         ----------
         X : array_like, shape (n, n_in)
-            Real numbers, cast to the network's dtype; uint8 is multiplied by `input_scale`.
+            Real numbers, converted to the network's dtype; uint8 is multiplied by `input_scale`.
 
         Returns
         -------
         ndarray, shape (n, n_out)
-            Of the network's dtype, on the host.
+            Outputs in the network's dtype, on the host.
 
         Raises
         ------
@@ -324,12 +327,12 @@ class FeedForward:
         ]
         y = np.concatenate(chunks)
         if self.target_scaling is not None:
-            shift, scale = (np.array(part, dtype=self.dtype) for part in self.target_scaling)
+            shift, scale = (np.array(values, dtype=self.dtype) for values in self.target_scaling)
             y = y * scale + shift
         return y
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """The network's answer to each row of X.
+        """Predict the class, the labels or the numbers for each row of X.
 
         Parameters
         ----------
@@ -338,8 +341,8 @@ class FeedForward:
 
         Returns
         -------
-        ndarray, shape (n,), or (n, n_out) for several answers a row
-            By `task`: class numbers, labels 0 and 1 (an output above 1/2), or the outputs themselves.
+        ndarray, shape (n,), or (n, n_out) for several labels or numbers
+            Depends on `task`: class numbers, labels 0 and 1 (1 if the output is above 1/2), or the outputs.
 
         Examples
         --------
@@ -367,17 +370,17 @@ class FeedForward:
         Returns
         -------
         ndarray, shape (n, number of classes)
-            For a single sigmoid output the columns are no and yes.
+            For a single sigmoid output, the columns are the probabilities of 0 and 1.
 
         Raises
         ------
         ConfigurationError
-            If the outputs are no probabilities.
+            If the outputs are not probabilities.
         """
         if self.kind.output.name not in ("softmax", "sigmoid"):
             raise ConfigurationError(
-                f"outputs of {self.kind.output.name!r} are no probabilities; predict_proba needs a softmax or sigmoid "
-                "output, and feedforward gives the outputs as they are."
+                f"outputs of {self.kind.output.name!r} are not probabilities: predict_proba needs a softmax or sigmoid "
+                "output. Use feedforward for the outputs."
             )
         y = self.feedforward(X)
         return np.hstack([1 - y, y]) if y.shape[1] == 1 else y
@@ -385,7 +388,7 @@ class FeedForward:
     def loss_and_gradients(
         self, X: Any, y: Any, sample_weight: Any = None
     ) -> tuple[float, list[tuple[NDArray[Any], NDArray[Any]]]]:
-        """Mean loss of the rows, penalties included, and its slopes by back-propagation; without dropout.
+        """Mean loss of the rows, including penalties, and its gradient by back-propagation, without dropout.
 
         Parameters
         ----------
@@ -410,8 +413,8 @@ class FeedForward:
         """
         self.require_trainable()
         (X, target, weight), _ = self.check_examples(X, y, sample_weight)
-        space = loop.Workspace(self.xp, self.plan, X.shape[0], self.dtype)
+        workspace = loop.Workspace(self.xp, self.plan, X.shape[0], self.dtype)
         loss, gradient = loop.loss_and_gradient(
-            self.xp, self.plan, self.parameters, space, self.as_floats(X), target, weight, l2=self.l2, l1=self.l1
+            self.xp, self.plan, self.parameters, workspace, self.as_floats(X), target, weight, l2=self.l2, l1=self.l1
         )
         return loss, self.plan.layout.layers(self.xp.to_numpy(gradient))

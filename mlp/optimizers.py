@@ -1,8 +1,8 @@
-"""The optimizers: names and hyper-parameters.  The rules themselves stand in `backends.formulas`.
+"""The optimizers: names and hyper-parameters.  The update rules are in `backends.formulas`.
 
-All of them take a `learning_rate` (a number or a schedule), `weight_decay` (decoupled: it shrinks the weights
-by ``1 - learning_rate * weight_decay`` before each update, Loshchilov & Hutter 2019, and leaves the biases
-alone), `clip_norm` and `clip_value`.
+All of them take a `learning_rate` (a number or a schedule), `weight_decay` (decoupled: it multiplies the weights
+by ``1 - learning_rate * weight_decay`` before each update, Loshchilov & Hutter 2019, and does not change the
+biases), `clip_norm` and `clip_value`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Optimizer:
 
     @property
     def rule(self) -> formulas.Rule:
-        """What a backend applies."""
+        """The update rule that the backend applies, with its hyper-parameters."""
         return formulas.Rule("sgd", {})
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class SGD(Optimizer):
         0 <= momentum < 1.
     nesterov : bool
     rate_inside : bool
-        Where the learning rate stands.  False: ``v = m v + g, p -= rate v``, as in PyTorch. True:
+        Whether the learning rate is inside the velocity.  False: ``v = m v + g, p -= rate v``, as in PyTorch.  True:
         ``v = m v - rate g, p += v``, as in scikit-learn and Keras.  The two differ when the rate changes.
 
     Examples
@@ -101,7 +101,7 @@ class SGD(Optimizer):
         super().__post_init__()
         require_fraction("momentum", self.momentum)
         if self.nesterov and not self.momentum:
-            raise ConfigurationError("nesterov=True looks ahead along the momentum, so it needs momentum > 0.")
+            raise ConfigurationError("nesterov=True is a variant of momentum: it needs momentum > 0.")
 
     @property
     def rule(self) -> formulas.Rule:
@@ -153,8 +153,8 @@ class Adam(Optimizer):
     ----------
     beta1, beta2, epsilon : float
     epsilon_hat : bool
-        Where epsilon stands.  False: beside the corrected root, as in the paper's algorithm 1 and PyTorch.
-        True: beside the uncorrected one, as the paper suggests below it and scikit-learn does.
+        Where epsilon is added.  False: to the bias-corrected root, as in algorithm 1 of the paper and in PyTorch.
+        True: to the uncorrected root, as in the paper's remark below algorithm 1 and in scikit-learn.
 
     Examples
     --------
@@ -182,7 +182,7 @@ class Adam(Optimizer):
 
 @dataclass
 class AdamW(Adam):
-    """`Adam` with a decoupled weight decay of 0.01 unless told otherwise (Loshchilov & Hutter 2019)."""
+    """`Adam` with a decoupled weight decay, by default 0.01 (Loshchilov & Hutter 2019)."""
 
     weight_decay: float = field(default=0.01, kw_only=True)
 
@@ -199,7 +199,13 @@ _NAMES = {cls: name for name, cls in OPTIMIZERS.items()}
 
 
 def optimizer(choice: str | Optimizer | type[Optimizer]) -> Optimizer:
-    """An optimizer by name, with its defaults; an `Optimizer` is handed back as it is, and a class is refused.
+    """Return the optimizer of a name, with its defaults; an `Optimizer` is returned unchanged.
+
+    Raises
+    ------
+    ConfigurationError
+        If `choice` is a class.
+    UnknownNameError
 
     Examples
     --------
@@ -209,10 +215,10 @@ def optimizer(choice: str | Optimizer | type[Optimizer]) -> Optimizer:
     if isinstance(choice, Optimizer):
         return choice
     if isinstance(choice, type):
-        raise ConfigurationError(f"the optimizer is a class; make one of it: mlp.{choice.__name__}().")
+        raise ConfigurationError(f"the optimizer is a class; pass an instance: mlp.{choice.__name__}().")
     if not isinstance(choice, str) or choice not in OPTIMIZERS:
         raise UnknownNameError.among("optimizer", choice, OPTIMIZERS)
-    return OPTIMIZERS[choice]()  # type: ignore[call-arg]  # every optimizer of the table has a default rate
+    return OPTIMIZERS[choice]()  # type: ignore[call-arg]  # every optimizer in the table has a default rate
 
 
 def from_dict(data: dict[str, Any]) -> Optimizer:

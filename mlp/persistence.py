@@ -1,6 +1,6 @@
-"""Networks in files: saving them, with or without the memory of their training, and loading them.
+"""Save and load networks, with or without their training state.
 
-The format is described in `mlp.io.persistence`.
+The file format is described in `mlp.io.persistence`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ __all__ = ["load", "load_training_state", "save", "save_training_state"]
 def load(
     path: str | os.PathLike[str], *, backend: str = "auto", device: str = "auto", custom: Custom | None = None
 ) -> MLP:
-    """Read a network that `save` or `save_training_state` wrote; from the latter, its training can be resumed.
+    """Read a network from a file written by `save` or `save_training_state`; from the latter, training can resume.
 
     Parameters
     ----------
     path : str or path-like
     backend, device : str
-        Where the network is to be, whatever it was saved on; as in `MLP`.
+        Where to put the network, as in `MLP`; the backend it was saved on does not matter.
     custom : mapping of str to Activation or Loss, optional
-        The functions of your own that the network uses, by name; a file holds names, never code.
+        The custom functions that the network uses, by name; a file contains their names, never code.
 
     Returns
     -------
@@ -35,9 +35,9 @@ def load(
     Raises
     ------
     FileFormatError
-        If the file is missing, damaged, not one of ours, or holds numbers that no network can have.
+        If the file is missing, damaged, not written by this library, or contains invalid values.
     ConfigurationError
-        If a function of your own is not in `custom`.
+        If a custom function of the network is not in `custom`.
 
     Examples
     --------
@@ -53,7 +53,7 @@ def load(
 
 
 def save_training_state(net: MLP, path: str | os.PathLike[str]) -> None:
-    """Write a network with all that its training remembers, so that it can go on as if it had never stopped.
+    """Write a network with its training state, so that training can resume exactly where it stopped.
 
     Parameters
     ----------
@@ -83,25 +83,25 @@ def save_training_state(net: MLP, path: str | os.PathLike[str]) -> None:
     >>> folder.cleanup()
     """
     if net.training_state is None:
-        raise ConfigurationError("this network has not been trained, so there is no state of a training to save.")
+        raise ConfigurationError("this network has not been trained, so there is no training state to save.")
     persistence.Snapshot.of(net, net.training_state).save(path)
 
 
 def load_training_state(net: MLP, path: str | os.PathLike[str]) -> None:
-    """Give a network the weights and the memory of a training that `save_training_state` wrote.
+    """Load the weights and the training state from a file written by `save_training_state`.
 
     Parameters
     ----------
     net : MLP
-        Of the same configuration as the one saved.
+        A network with the same configuration as the saved one; it is changed in place.
     path : str or path-like
 
     Raises
     ------
     FileFormatError
-        If the file is missing, damaged, or holds no training.
+        If the file is missing, damaged, or contains no training state.
     ConfigurationError
-        If the network is not like the one saved.
+        If the configurations differ.
 
     Examples
     --------

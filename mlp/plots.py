@@ -1,7 +1,7 @@
-"""Pictures of networks, of their training, and of the experiments of `mlp.classic`.
+"""Plots of networks, of their training, and of the experiments of `mlp.classic`.
 
-Each is a function that returns a matplotlib figure, which belongs to whoever asked for it: nothing here touches pyplot,
-its windows or its settings.  They need the extra `plot`, which is imported when the first picture is drawn.
+Each function returns a matplotlib figure.  None of them uses pyplot, opens windows or changes settings of matplotlib.
+They need the extra `plot`; matplotlib is imported when the first figure is drawn.
 
 >>> import mlp
 >>> digits = mlp.data.load("digits")

@@ -1,6 +1,6 @@
-"""Training that is recorded in a folder: making a run, going on with one, and repeating one.
+"""Runs, which are trainings recorded in a folder: start, resume and repeat them.
 
-What a run's folder holds is described in `mlp.io.runs`.
+The files in the folder of a run are described in `mlp.io.runs`.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from mlp.io.runs import (
     RESULTS,
     TRAINING,
     Recorder,
+    backend_and_device,
     configuration,
     create_folder,
     fingerprint,
+    load_arguments,
     model_path,
-    place_of,
     read_config,
     read_dataset,
     read_history,
     require_new,
-    source_of,
 )
 from mlp.model import MLP
 from mlp.persistence import load
@@ -66,7 +66,7 @@ def train(
     progress: bool = False,
     resume: bool = False,
 ) -> History:
-    """Train `net` on the training part of `dataset`, as the recorder's configuration has it."""
+    """Train `net` on the training part of `dataset`, with the settings in the configuration of `recorder`."""
     return _fit(net, dataset, recorder.config["training"], (recorder, *callbacks), progress=progress, resume=resume)
 
 
@@ -78,37 +78,37 @@ def resume(
     backend: str | None = None,
     device: str = "auto",
 ) -> tuple[MLP, Dataset, dict[str, Any]]:
-    """Bring a run back to where its last whole epoch ended, on its own data.
+    """Restore the state of a run after its last complete epoch, with its data.
 
     Parameters
     ----------
     folder : path-like
-        The run's folder; it is only read.
+        The folder of the run; it is only read.
     epochs : int, optional
-        How many there are to be in all; by default as many as the run was to have.
+        Total number of epochs, including those done.  Default: as configured for the run.
     data_dir : path-like, optional
-        Where MNIST is now, if it has moved.
+        The folder of MNIST, if it has moved.
     backend, device : str, optional
-        By default the run's own, with which it goes on bit for bit as if it had never stopped.
+        Default: those of the run, which make the resumed training bit for bit equal to an uninterrupted one.
 
     Returns
     -------
     net : MLP
     dataset : Dataset
     config : dict
-        Of the run that goes on, for its `Recorder`.
+        Configuration of the new run, for its `Recorder`.
 
     Raises
     ------
     FileFormatError
         If the run or its data cannot be read.
     DataError
-        If the data are no longer what the run was trained on.
+        If the data have changed since the run was trained.
     """
     config = read_config(folder)
-    source = source_of(config, data_dir)
+    source = load_arguments(config, data_dir)
     if backend is None and device == "auto":
-        backend, device = place_of(config)
+        backend, device = backend_and_device(config)
     net = load(Path(folder) / TRAINING, backend=backend or "auto", device=device)
     dataset = read_dataset(folder, data_dir=data_dir)
     training = config["training"] | ({} if epochs is None else {"epochs": epochs})
@@ -122,17 +122,17 @@ def repeat(
     callbacks: Sequence[Callback] = (),
     progress: bool = False,
 ) -> tuple[MLP, Dataset]:
-    """Train a run's network again from the beginning, on its own data and backend, and keep nothing on disk.
+    """Train the network of a run again from the beginning, on the same data and backend; nothing is written to disk.
 
-    One seed gives one training: where library and machine are the same, the network becomes the one in the run's
-    folder, and `callbacks` see how.
+    With the same seed, library version and machine, the result is the network in the folder of the run.  `callbacks`
+    can observe its training.
 
     Parameters
     ----------
     folder : path-like
-        The run's folder; it is only read.
+        The folder of the run; it is only read.
     data_dir : path-like, optional
-        Where MNIST is now, if it has moved.
+        The folder of MNIST, if it has moved.
     callbacks : sequence of Callback
     progress : bool
         As in `MLP.fit`.
@@ -147,11 +147,11 @@ def repeat(
     FileFormatError
         If the run or its data cannot be read.
     DataError
-        If the data are no longer what the run was trained on.
+        If the data have changed since the run was trained.
     """
     config = read_config(folder)
     dataset = read_dataset(folder, data_dir=data_dir)
-    backend, device = place_of(config)
+    backend, device = backend_and_device(config)
     net = MLP(**config["model"], preprocessing=dataset.preprocessing, backend=backend, device=device)
     _fit(net, dataset, config["training"], callbacks, progress=progress)
     return net, dataset
@@ -166,7 +166,7 @@ def _fit(
     progress: bool = False,
     resume: bool = False,
 ) -> History:
-    stopping = training["early_stopping"]
+    early_stopping = training["early_stopping"]
     return net.fit(
         dataset.X,
         dataset.y,
@@ -174,7 +174,7 @@ def _fit(
         batch_size=training["batch_size"],
         optimizer=None if resume else _optimizer(training["optimizer"]),
         validation_fraction=training["validation_fraction"],
-        early_stopping=EarlyStopping(**stopping) if stopping else False,
+        early_stopping=EarlyStopping(**early_stopping) if early_stopping else False,
         callbacks=callbacks,
         progress=progress,
         resume=resume,
@@ -183,6 +183,6 @@ def _fit(
 
 def _optimizer(settings: dict[str, Any]) -> optimizers.Optimizer:
     rate = settings["learning_rate"]
-    if isinstance(rate, dict):  # null is what JSON made of the infinity that a schedule begins its memory with
+    if isinstance(rate, dict):  # JSON has null for infinity, the initial value of ReduceOnPlateau.best
         rate = {name: value for name, value in rate.items() if value is not None}
     return optimizers.from_dict(settings | {"learning_rate": rate})

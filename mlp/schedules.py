@@ -1,7 +1,8 @@
-"""How the learning rate changes while training goes on.
+"""Learning rate schedules.
 
-A schedule is called with the number of updates made so far and the epochs done so far, a fraction within
-an epoch (3.25: a quarter through the fourth), and gives the rate of the next update.
+A schedule is called with the number of updates done so far and the number of epochs done so far, and returns the
+learning rate of the next update.  Within an epoch, the number of epochs is a fraction: 3.25 is a quarter of the
+fourth epoch.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Schedule(ABC):
     Attributes
     ----------
     learning_rate : float
-        The rate at the start (for `Cosine`: after the warm-up).
+        The initial rate (for `Cosine`: the rate after the warm-up).
     """
 
     learning_rate: float
@@ -35,23 +36,23 @@ class Schedule(ABC):
 
     @abstractmethod
     def __call__(self, step: int, epoch: float) -> float:
-        """Rate of the update that follows `step` updates and `epoch` epochs."""
+        """Rate of the next update after `step` updates and `epoch` epochs."""
 
     def rates(self, step: int, epoch: int, n_batches: int) -> NDArray[np.float64]:
         """Rates of an epoch's updates, shape (n_batches,)."""
         return np.array([self(step + batch, epoch + batch / n_batches) for batch in range(n_batches)])
 
-    def observe(self, loss: float) -> None:  # noqa: B027  # most schedules do not look at it
-        """Told the loss of each epoch, on the validation set where there is one."""
+    def observe(self, loss: float) -> None:  # noqa: B027  # most schedules do not use the loss
+        """Called after each epoch with its loss, on the validation set if there is one."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The schedule as plain data, its memory included; `from_dict` reads it back."""
+        """The schedule as plain data, with its state; `from_dict` reads it back."""
         return {"name": _NAMES[type(self)], **asdict(self)}
 
 
 @dataclass
 class Constant(Schedule):
-    """The same rate throughout.
+    """A constant rate.
 
     Examples
     --------
@@ -68,7 +69,7 @@ class Constant(Schedule):
 
 @dataclass
 class Step(Schedule):
-    """Multiply by `factor` after every `every` epochs.
+    """Multiply the rate by `factor` every `every` epochs.
 
     Examples
     --------
@@ -91,7 +92,7 @@ class Step(Schedule):
 
 @dataclass
 class Exponential(Schedule):
-    """Multiply by `factor` once an epoch, evenly spread over its updates.
+    """Multiply the rate by `factor` per epoch, spread evenly over the updates.
 
     Examples
     --------
@@ -111,7 +112,7 @@ class Exponential(Schedule):
 
 @dataclass
 class InverseScaling(Schedule):
-    """Divide by a power of the number of updates: ``learning_rate / (step + 1) ** power``.
+    """Divide the rate by a power of the number of updates: ``learning_rate / (step + 1) ** power``.
 
     Examples
     --------
@@ -136,10 +137,11 @@ class Cosine(Schedule):
     Attributes
     ----------
     epochs : float
-        Length of the whole, warm-up included; the rate stays at `floor` after it.
+        Total length, including the warm-up; after it the rate stays at `floor`.
     warmup : float
-        Epochs of linear rise from zero.
+        Length of the linear increase from zero, in epochs.
     floor : float
+        The final rate.
 
     Examples
     --------
@@ -158,29 +160,29 @@ class Cosine(Schedule):
         require_nonnegative("warmup", self.warmup)
         require_nonnegative("floor", self.floor)
         if self.warmup >= self.epochs:
-            raise ConfigurationError(f"a warm-up of {self.warmup} epochs leaves nothing of {self.epochs} epochs.")
+            raise ConfigurationError(f"warmup must be less than epochs={self.epochs}, not {self.warmup}.")
 
     def __call__(self, step: int, epoch: float) -> float:
         if epoch < self.warmup:
             return self.learning_rate * epoch / self.warmup
-        part = min((epoch - self.warmup) / (self.epochs - self.warmup), 1.0)
-        return self.floor + (self.learning_rate - self.floor) * 0.5 * (1 + math.cos(math.pi * part))
+        progress = min((epoch - self.warmup) / (self.epochs - self.warmup), 1.0)
+        return self.floor + (self.learning_rate - self.floor) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 @dataclass
 class ReduceOnPlateau(Schedule):
-    """Multiply by `factor` when the loss has not fallen for `patience` epochs.
+    """Multiply the rate by `factor` when the loss has not decreased for `patience` epochs.
 
     Attributes
     ----------
     factor : float
     patience : int
     min_delta : float
-        What counts as a fall.
+        Minimum decrease of the loss that counts.
     floor : float
-        The rate goes no lower.
-    current, best, waited
-        Its memory.
+        Lower bound of the rate.
+    current, best, waited : float, float, int
+        State: the current rate, the lowest loss so far, and the number of epochs without a decrease.
 
     Examples
     --------

@@ -1,5 +1,5 @@
-"""Training in numbers: every quantity of a step, with its formula, as `MLP.trace` records it; and small networks with
-round numbers, to be worked through by hand.
+"""Trace training steps: every quantity of a step with its formula, as recorded by `MLP.trace`; and small networks with
+round numbers for calculations by hand.
 
 Examples
 --------
@@ -41,16 +41,16 @@ def exercise(
     seed: int = 0,
     **settings: Any,
 ) -> Exercise:
-    """A network, inputs and targets, freshly drawn from a seed and rounded to two decimals.
+    """A random network with inputs and targets, rounded to two decimals.
 
     Parameters
     ----------
     sizes, activation, loss
-        As of `MLP`.
+        As in `MLP`.
     output_activation : str, optional
-        Default: sigmoid for the quadratic loss, else what goes with the loss.
+        Default: sigmoid for the quadratic loss, else the default of the loss.
     rows : int
-        How many samples.
+        Number of samples.
     seed : int
     settings
         Further arguments of `MLP`.
@@ -58,12 +58,12 @@ def exercise(
     Returns
     -------
     net : MLP
-        In float64; weights and biases from -1 to 1.
+        Network of dtype float64, with weights and biases between -1 and 1.
     X : ndarray, shape (rows, n_in)
-        From 0 to 1.
+        Values between 0 and 1.
     y : ndarray, shape (rows,) or (rows, n_out)
-        Class numbers for cross-entropy, zeros and ones for binary cross-entropy, counts for Poisson, else numbers
-        from 0 to 1.
+        Class numbers for cross-entropy, zeros and ones for binary cross-entropy, counts for Poisson, else values
+        between 0 and 1.
 
     Examples
     --------
@@ -75,28 +75,28 @@ def exercise(
     if output_activation is None:
         output_activation = "sigmoid" if loss == "quadratic" else "auto"
     net = MLP(sizes, activation, output_activation, loss, seed=seed, dtype="float64", **settings)
-    draws = np.random.Generator(np.random.Philox(net.seed))
-    net.weights = [draws.uniform(-1, 1, W.shape).round(2) for W in net.weights]
-    net.biases = [draws.uniform(-1, 1, b.shape).round(2) for b in net.biases]
-    X = draws.uniform(0, 1, (rows, net.sizes[0])).round(2)
+    rng = np.random.Generator(np.random.Philox(net.seed))
+    net.weights = [rng.uniform(-1, 1, W.shape).round(2) for W in net.weights]
+    net.biases = [rng.uniform(-1, 1, b.shape).round(2) for b in net.biases]
+    X = rng.uniform(0, 1, (rows, net.sizes[0])).round(2)
     shape = rows, net.sizes[-1]
     y: NDArray[Any]
     match net.kind.loss.name:
         case "cross_entropy":
-            y = draws.integers(net.sizes[-1], size=rows)
+            y = rng.integers(net.sizes[-1], size=rows)
         case "binary_cross_entropy":
-            y = draws.integers(2, size=shape)
+            y = rng.integers(2, size=shape)
         case "poisson":
-            y = draws.integers(5, size=shape)
+            y = rng.integers(5, size=shape)
         case _:
-            y = draws.uniform(0, 1, shape).round(2)
+            y = rng.uniform(0, 1, shape).round(2)
     return net, X, y
 
 
 def mazur() -> Exercise:
-    """The network and the row of Mazur's "A Step by Step Backpropagation Example" (2015), whose learning rate is 0.5.
+    """The network and the sample of Mazur's "A Step by Step Backpropagation Example" (2015); its learning rate is 0.5.
 
-    He leaves the biases as they are; here they learn too, which the weights of the first step do not show.
+    Mazur does not train the biases; here they are trained too.  The weights after the first step are the same.
 
     Returns
     -------

@@ -1,6 +1,6 @@
-"""The door of a network: what may come in, and what is said to what may not.
+"""Input checking: arguments and arrays are checked here once, before any computation.
 
-Everything is checked here, once, before any work is done; behind this door shapes fit and numbers are finite.
+Checked arrays have matching shapes and finite values.  Errors name the argument, its value and what is expected.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def _is_number(value: Any) -> bool:
 
 
 def require_positive(name: str, value: Any) -> None:
-    """Raise `ConfigurationError` unless `value` is a finite number above zero."""
+    """Raise `ConfigurationError` unless `value` is a finite number > 0."""
     if not _is_number(value) or value <= 0:
         raise ConfigurationError(f"{name} must be a positive number, not {value!r}.")
 
 
 def require_nonnegative(name: str, value: Any) -> None:
-    """Raise `ConfigurationError` unless `value` is a finite number, zero or above."""
+    """Raise `ConfigurationError` unless `value` is a finite number >= 0."""
     if not _is_number(value) or value < 0:
         raise ConfigurationError(f"{name} must be zero or a positive number, not {value!r}.")
 
@@ -50,9 +50,9 @@ def require_fraction(name: str, value: Any) -> None:
 
 
 def require_count(name: str, value: Any) -> int:
-    """Return `value` as an int, or raise `ConfigurationError` unless it is a whole number above zero."""
+    """Return `value` as an int; raise `ConfigurationError` unless it is a positive integer."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ConfigurationError(f"{name} must be a whole number, 1 or more, not {value!r}.")
+        raise ConfigurationError(f"{name} must be a positive integer, not {value!r}.")
     return int(value)
 
 
@@ -60,51 +60,61 @@ def require_count(name: str, value: Any) -> int:
 
 
 def as_array(name: str, value: Any, xp: Backend) -> Any:
-    """`value` as an array of the host or of `xp`, of a real dtype; anything else is refused with the reason."""
+    """Convert `value` to an array of the host or of `xp`, of a real dtype.
+
+    Raises
+    ------
+    DtypeError
+        If it is None, sparse, not numeric, or not an array.
+    WrongDeviceError
+        If it is on a device that `xp` cannot use.
+    """
     if value is None:
-        raise DtypeError(f"{name} is None, and an array is needed.")
+        raise DtypeError(f"{name} is None, but an array is needed.")
     if hasattr(value, "tocsr"):
         raise DtypeError(
-            f"{name} is a sparse {type(value).__name__}, and a network multiplies dense arrays. Pass {name}.toarray() "
-            "if it fits in memory."
+            f"{name} is a sparse {type(value).__name__}, but a dense array is needed. Pass {name}.toarray() if it fits "
+            "in memory."
         )
     if not isinstance(value, np.ndarray) and hasattr(value, "__cuda_array_interface__"):
-        return xp.asarray(value)  # raises where xp cannot take it
+        return xp.asarray(value)
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:
-        raise DtypeError(f"{name} cannot be made into an array: {error}. Are its rows of different lengths?") from error
+        raise DtypeError(
+            f"{name} cannot be converted to an array: {error}. Does it have rows of different lengths?"
+        ) from error
     if array.dtype.kind not in "buif":
         hints = {
             "O": "it mixes types, or its rows have different lengths; convert it with numpy.asarray(x, dtype=float)",
-            "U": "text has to be encoded as numbers first; mlp.data.load does that for tables",
-            "S": "text has to be encoded as numbers first; mlp.data.load does that for tables",
-            "c": "complex numbers have no order; pass the real and imaginary parts as separate columns",
+            "U": "encode text as numbers first; mlp.data.load does that for tables",
+            "S": "encode text as numbers first; mlp.data.load does that for tables",
+            "c": "pass the real and imaginary parts as separate columns",
         }
         hint = hints.get(array.dtype.kind, "pass numbers")
-        raise DtypeError(f"{name} has dtype {array.dtype}, and a network needs real numbers: {hint}.")
+        raise DtypeError(f"{name} has dtype {array.dtype}, but real numbers are needed: {hint}.")
     return array
 
 
 def require_finite(name: str, array: Any, remedy: str) -> None:
-    """Raise `DataError` with the first place where `array` is NaN or infinite."""
+    """Raise `DataError` with the index of the first entry of `array` that is NaN or infinite."""
     if array.dtype.kind != "f":
         return
     with np.errstate(all="ignore"):
-        if math.isfinite(float(array.sum())):  # one cheap pass settles nearly every case
+        if math.isfinite(float(array.sum())):  # one pass is enough for nearly all arrays
             return
     host = array if isinstance(array, np.ndarray) else array.get()
     bad = np.argwhere(~np.isfinite(host))
     if len(bad):
-        place = ", ".join(str(i) for i in bad[0])
+        index = ", ".join(str(i) for i in bad[0])
         raise DataError(
-            f"{name}[{place}] is {host[tuple(bad[0])]}, and {len(bad)} of its {host.size} values are not finite. "
+            f"{name}[{index}] is {host[tuple(bad[0])]}, and {len(bad)} of its {host.size} values are not finite. "
             f"{remedy}"
         )
 
 
 def check_inputs(X: Any, n_inputs: int, dtype: Any, xp: Backend) -> Any:
-    """Inputs as a device array, shape (n, n_inputs), of the network's dtype; uint8 stays uint8.
+    """Return inputs as a device array, shape (n, n_inputs), of the network's dtype; uint8 stays uint8.
 
     Raises
     ------
@@ -113,59 +123,71 @@ def check_inputs(X: Any, n_inputs: int, dtype: Any, xp: Backend) -> Any:
     X = as_array("X", X, xp)
     if X.ndim != 2:
         if X.ndim == 1:
-            hint = "one sample is X.reshape(1, -1), one feature is X.reshape(-1, 1)"
+            hint = "for one sample use X.reshape(1, -1), for one feature X.reshape(-1, 1)"
         else:
-            hint = "flatten each sample: X.reshape(len(X), -1)"
+            hint = "flatten each sample with X.reshape(len(X), -1)"
         raise ShapeError(f"X must have two dimensions, (samples, features), not {X.shape}: {hint}.")
     if X.shape[1] != n_inputs:
         raise ShapeError(
             f"X {X.shape} does not fit layer 1: its {X.shape[1]} columns must equal the network's {n_inputs} inputs."
         )
     if not X.shape[0]:
-        raise DataError(f"X is empty, {X.shape}: there is nothing to compute.")
-    require_finite("X", X, "Remove these rows or fill them in first (sklearn.impute.SimpleImputer).")
+        raise DataError(f"X is empty, {X.shape}: it must have at least one row.")
+    require_finite("X", X, "Remove these rows or replace the values first (sklearn.impute.SimpleImputer).")
     return xp.asarray(X) if X.dtype == np.uint8 else cast("X", X, dtype, xp)
 
 
 def cast(name: str, array: Any, dtype: Any, xp: Backend) -> Any:
-    """`array` on the device in `dtype`; raise `DataError` where its numbers are too large for that."""
+    """Copy `array` to the device in `dtype`; raise `DataError` if a value is too large for `dtype`."""
     with np.errstate(over="ignore"):
-        cast = xp.asarray(array, dtype=dtype)
+        converted = xp.asarray(array, dtype=dtype)
     if array.dtype.kind == "f" and array.dtype.itemsize > np.dtype(dtype).itemsize:
-        require_finite(name, cast, f"They are finite but too large for {np.dtype(dtype)}: scale the data down.")
-    return cast
+        require_finite(name, converted, f"They are finite but too large for {np.dtype(dtype)}: scale the data down.")
+    return converted
 
 
 def check_weight(weight: Any, n: int, dtype: Any, xp: Backend) -> Any:
-    """Sample weights as a device array, shape (n,)."""
+    """Return sample weights as a device array, shape (n,).
+
+    Raises
+    ------
+    DtypeError, ShapeError, DataError
+    """
     weight = as_array("sample_weight", weight, xp)
     if weight.shape != (n,):
         raise ShapeError(f"sample_weight {weight.shape} must be ({n},): one number for each row of X.")
-    require_finite("sample_weight", weight, "Every row needs a weight.")
+    require_finite("sample_weight", weight, "Every row needs a finite weight.")
     if float(weight.min()) < 0:
-        raise DataError(f"sample_weight holds {float(weight.min())}: a weight must be zero or positive.")
+        raise DataError(f"sample_weight contains {float(weight.min())}: a weight must be zero or positive.")
     if not float(weight.sum()) > 0:
-        raise DataError("sample_weight is zero everywhere: there is nothing to learn from.")
+        raise DataError("sample_weight is zero everywhere: at least one weight must be positive.")
     largest, limits = float(weight.max()), np.finfo(dtype)
     if not limits.tiny * n < largest < limits.max / n:
         raise DataError(
-            f"sample_weight goes up to {largest:g}, and sums of such numbers leave the range of {np.dtype(dtype)}. "
-            "Only ratios of weights count: divide them by their mean."
+            f"sample_weight has the maximum {largest:g}: sums of such values are out of range for {np.dtype(dtype)}. "
+            "Only ratios of weights matter: divide them by their mean."
         )
     return cast("sample_weight", weight, dtype, xp)
 
 
 def check_targets(
-    y: Any, n: int, kind: formulas.OutputLoss, n_outputs: int, dtype: Any, xp: Backend, *, whole: bool = True
+    y: Any,
+    n: int,
+    kind: formulas.OutputLoss,
+    n_outputs: int,
+    dtype: Any,
+    xp: Backend,
+    *,
+    require_two_classes: bool = True,
 ) -> tuple[Any, bool]:
-    """Targets as `Backend.loss_and_delta` wants them, and whether they were class numbers.
+    """Return targets in the form that `Backend.loss_and_delta` takes, and whether they were class numbers.
 
     Parameters
     ----------
     y : array_like, shape (n,) or (n, n_outputs)
-        A 1-D y for several outputs holds class numbers; otherwise its numbers are the targets themselves.
-    whole : bool
-        These are all the targets there will be, so one class alone is a mistake.
+        A 1-D y for several outputs contains class numbers; otherwise y contains the target of each output.
+    require_two_classes : bool
+        Whether class numbers that are all equal are an error.
 
     Raises
     ------
@@ -174,86 +196,86 @@ def check_targets(
     y = as_array("y", y, xp)
     if not y.ndim or y.shape[0] != n:
         length = "no rows" if not y.ndim else f"{y.shape[0]} rows"
-        raise ShapeError(f"y {y.shape} has {length} and X has {n}: they must be equal.")
+        raise ShapeError(f"y {y.shape} has {length} and X has {n}: the numbers must be equal.")
     require_finite("y", y, "Remove the rows without a target.")
     if y.ndim == 2 and y.shape[1] == 1 and n_outputs > 1:
         y = y[:, 0]
     if y.ndim == 1 and n_outputs > 1:
-        return _class_numbers(y, kind, n_outputs, dtype, xp, whole=whole), True
+        return _class_numbers(y, kind, n_outputs, dtype, xp, require_two_classes=require_two_classes), True
     if y.ndim == 1:
         y = y.reshape(-1, 1)
     if y.ndim != 2 or y.shape[1] != n_outputs:
-        wanted = f"({n}, {n_outputs})" + (f" or ({n},) of class numbers" if n_outputs > 1 else f" or ({n},)")
-        raise ShapeError(f"y {y.shape} does not fit the last layer's {n_outputs} outputs: it must be {wanted}.")
-    rows = cast("y", y, dtype, xp)
-    _require_in_range(rows, kind)
-    return rows, False
+        expected = f"({n}, {n_outputs})" + (f" or ({n},) of class numbers" if n_outputs > 1 else f" or ({n},)")
+        raise ShapeError(f"y {y.shape} does not fit the last layer's {n_outputs} outputs: it must be {expected}.")
+    target = cast("y", y, dtype, xp)
+    _require_in_range(target, kind)
+    return target, False
 
 
-def _class_numbers(y: Any, kind: formulas.OutputLoss, n_outputs: int, dtype: Any, xp: Backend, *, whole: bool) -> Any:
+def _class_numbers(
+    y: Any, kind: formulas.OutputLoss, n_outputs: int, dtype: Any, xp: Backend, *, require_two_classes: bool
+) -> Any:
     lowest, highest = float(y.min()), float(y.max())
     if y.dtype.kind == "f" and not bool((y == y.round()).all()):
         wrong = int((y != y.round()).argmax())
         raise DataError(
-            f"y[{wrong}] = {float(y[wrong])} is no class number; a 1-D y for {n_outputs} outputs holds whole numbers "
-            f"from 0 to {n_outputs - 1}. For regression, give the network one output, or y the shape (n, {n_outputs})."
+            f"y[{wrong}] = {float(y[wrong])} is not a class number; a 1-D y for {n_outputs} outputs must contain "
+            f"integers from 0 to {n_outputs - 1}. For regression, use one output, or a y of shape (n, {n_outputs})."
         )
     if lowest < 0 or highest >= n_outputs:
         wrong = int(((y < 0) | (y >= n_outputs)).argmax())
         raise DataError(
-            f"y[{wrong}] = {int(y[wrong])} is out of range: {n_outputs} outputs stand for the classes 0 to "
-            f"{n_outputs - 1}. Number them from 0 (numpy.unique(y, return_inverse=True)), or widen the last layer."
+            f"y[{wrong}] = {int(y[wrong])} is out of range: {n_outputs} outputs are the classes 0 to {n_outputs - 1}. "
+            "Number the classes from 0 (numpy.unique(y, return_inverse=True)), or widen the last layer."
         )
-    if whole and lowest == highest:
-        raise DataError(f"y holds the class {int(lowest)} alone: a classifier needs examples of two classes or more.")
+    if require_two_classes and lowest == highest:
+        raise DataError(f"y contains only the class {int(lowest)}: a classifier needs two classes or more.")
     numbers = xp.asarray(y, dtype=np.int64)
     if kind.loss.name == "cross_entropy":
         return numbers
     return xp.asarray(numbers[:, None] == xp.namespace.arange(n_outputs), dtype=dtype)
 
 
-def _require_in_range(rows: Any, kind: formulas.OutputLoss) -> None:
-    lowest, highest = float(rows.min()), float(rows.max())
+def _require_in_range(target: Any, kind: formulas.OutputLoss) -> None:
+    lowest, highest = float(target.min()), float(target.max())
     name = kind.loss.name
     if name in ("cross_entropy", "binary_cross_entropy") and (lowest < 0 or highest > 1):
         raise DataError(
-            f"y ranges from {lowest:g} to {highest:g}, and {name} needs probabilities: every entry from 0 to 1."
+            f"y ranges from {lowest:g} to {highest:g}, but {name} needs probabilities: every entry from 0 to 1."
         )
     if name == "cross_entropy":
-        sums = rows.sum(axis=1)
+        sums = target.sum(axis=1)
         if float(abs(sums - 1).max()) > 1e-3:
             wrong = int(abs(sums - 1).argmax())
             raise DataError(
-                f"row {wrong} of y sums to {float(sums[wrong]):g}, and cross_entropy needs probabilities that sum to "
-                "1. For labels that do not exclude each other use loss='binary_cross_entropy'."
+                f"row {wrong} of y sums to {float(sums[wrong]):g}, but cross_entropy needs probabilities that sum to "
+                "1. For several labels per row use loss='binary_cross_entropy'."
             )
     if name == "poisson" and lowest < 0:
-        raise DataError(f"y holds {lowest:g}, and the Poisson loss is for counts: zero or more.")
+        raise DataError(f"y contains {lowest:g}, but the Poisson loss is for counts: zero or more.")
 
 
 def check_batch_size(batch_size: Any, n: int) -> int:
-    """The number of rows in a batch; None: 32, or all where there are fewer.
+    """Return the number of rows in a batch; for None, 32 or n, whichever is smaller.
 
     Raises
     ------
     ConfigurationError
-        If it is no count, or larger than the set.
+        If it is not a positive integer, or is larger than n.
     """
     if batch_size is None:
         return min(32, n)
     size = require_count("batch_size", batch_size)
     if size > n:
-        raise ConfigurationError(
-            f"batch_size={size} is larger than the {n} rows there are; use batch_size={n} or less."
-        )
+        raise ConfigurationError(f"batch_size={size} is larger than the {n} rows; use batch_size={n} or less.")
     return size
 
 
-# -- what a network is made from ------------------------------------------------------------------------
+# -- configuration of a network -------------------------------------------------------------------------
 
 
 def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
-    """Widths of all layers as a tuple, or `ConfigurationError`."""
+    """Return the widths of all layers as a tuple, or raise `ConfigurationError`."""
     if isinstance(sizes, (str, bytes)) or not isinstance(sizes, Iterable):
         raise ConfigurationError(f"sizes must be a list of widths such as [784, 128, 10], not {sizes!r}.")
     checked = tuple(require_count("every width in sizes", size) for size in sizes)
@@ -265,48 +287,48 @@ def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
 
 
 def check_dtype(dtype: Any) -> np.dtype[Any]:
-    """float32 or float64 as a dtype, or `UnknownNameError`."""
+    """Return float32 or float64 as a dtype, or raise `UnknownNameError`."""
     try:
-        found: np.dtype[Any] = np.dtype(dtype)
+        result: np.dtype[Any] = np.dtype(dtype)
     except TypeError:
         raise UnknownNameError.among("dtype", dtype, ("float32", "float64")) from None
-    if dtype is None or str(found) not in ("float32", "float64"):
-        raise UnknownNameError.among("dtype", dtype if dtype is None else str(found), ("float32", "float64"))
-    return found
+    if dtype is None or str(result) not in ("float32", "float64"):
+        raise UnknownNameError.among("dtype", dtype if dtype is None else str(result), ("float32", "float64"))
+    return result
 
 
 def check_classes(classes: Sequence[Any] | None, n_outputs: int) -> tuple[Any, ...] | None:
-    """Names of the classes as plain Python values, one for each output, or `ConfigurationError`."""
+    """Return class names as plain Python values, one for each output, or raise `ConfigurationError`."""
     if classes is None:
         return None
     names = tuple(item.item() if isinstance(item, np.generic) else item for item in classes)
     if len(names) != n_outputs and not (len(names) == 2 and n_outputs == 1):
-        raise ConfigurationError(f"{len(names)} names of classes do not fit {n_outputs} outputs.")
+        raise ConfigurationError(f"classes has {len(names)} names, but the network has {n_outputs} outputs.")
     return names
 
 
 def check_target_scaling(
     scaling: tuple[Sequence[float], Sequence[float]] | None, kind: formulas.OutputLoss, n_outputs: int
 ) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Shifts and scales of the outputs as floats, or `ConfigurationError`."""
+    """Return the shift and scale of each output as floats, or raise `ConfigurationError`."""
     if scaling is None:
         return None
     if kind.output.name != "identity":
-        raise ConfigurationError(f"target_scaling is for outputs of any size, and {kind.output.name!r} is bounded.")
-    shift, scale = (tuple(float(number) for number in part) for part in scaling)
+        raise ConfigurationError(f"target_scaling needs output_activation='identity', not {kind.output.name!r}.")
+    shift, scale = (tuple(float(value) for value in values) for values in scaling)
     if len(shift) != n_outputs or len(scale) != n_outputs:
         raise ConfigurationError(f"target_scaling needs {n_outputs} shifts and scales, one for each output.")
-    for number in scale:
-        require_positive("every scale in target_scaling", number)
+    for value in scale:
+        require_positive("every scale in target_scaling", value)
     return shift, scale
 
 
-def for_each_layer(name: str, value: Any, count: int) -> list[Any]:
-    """One value for every layer, or the list of them that was given."""
+def one_per_layer(name: str, value: Any, count: int) -> list[Any]:
+    """Return a list with one value for each layer: a single value is repeated, a list must have `count` entries."""
     if isinstance(value, (str, Activation)) or not isinstance(value, Sequence):
         return [value] * count
     values = list(value)
     if len(values) != count:
-        what = "hidden layers" if name != "init" else "layers"
-        raise ConfigurationError(f"{name} has {len(values)} entries, and the network has {count} {what}.")
+        layers = "hidden layers" if name != "init" else "layers"
+        raise ConfigurationError(f"{name} has {len(values)} entries, but the network has {count} {layers}.")
     return values

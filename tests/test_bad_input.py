@@ -50,8 +50,8 @@ INPUTS = {
     "no rows": (X[:0], mlp.DataError, "X is empty, (0, 4)"),
     "objects": (X.astype(object), mlp.DtypeError, "dtype object"),
     "complex numbers": (X + 1j, mlp.DtypeError, "real and imaginary parts"),
-    "text": ([["a", "b", "c", "d"]] * 12, mlp.DtypeError, "encoded as numbers"),
-    "bytes": ([[b"a", b"b", b"c", b"d"]] * 12, mlp.DtypeError, "encoded as numbers"),
+    "text": ([["a", "b", "c", "d"]] * 12, mlp.DtypeError, "encode text as numbers"),
+    "bytes": ([[b"a", b"b", b"c", b"d"]] * 12, mlp.DtypeError, "encode text as numbers"),
     "dates": (np.zeros((12, 4), "datetime64[D]"), mlp.DtypeError, "datetime64"),
     "nothing": (None, mlp.DtypeError, "X is None"),
     "rows of different lengths": ([[1, 2, 3, 4], [1, 2]], mlp.DtypeError, "rows of different lengths"),
@@ -72,11 +72,11 @@ CLASS_TARGETS = {
     "out of range": (
         with_one(Y, 5, 3),
         mlp.DataError,
-        "y[5] = 3 is out of range: 3 outputs stand for the classes 0 to 2",
+        "y[5] = 3 is out of range: 3 outputs are the classes 0 to 2",
     ),
     "negative": (with_one(Y, 5, -1), mlp.DataError, "y[5] = -1 is out of range"),
-    "not whole": (with_one(Y, 5, 0.5), mlp.DataError, "y[5] = 0.5 is no class number"),
-    "one class": (np.zeros(12, int), mlp.DataError, "the class 0 alone"),
+    "not whole": (with_one(Y, 5, 0.5), mlp.DataError, "y[5] = 0.5 is not a class number"),
+    "one class": (np.zeros(12, int), mlp.DataError, "only the class 0"),
     "NaN": (with_one(Y, 5, NAN), mlp.DataError, "y[5] is nan"),
     "text": (["a", "b", "c"] * 4, mlp.DtypeError, "y has dtype <U1"),
     "a sparse column": (sparse.csr_matrix(Y).T, mlp.DtypeError, "y.toarray()"),
@@ -109,13 +109,13 @@ NUMBER_TARGETS = {
 # -- arguments of fit ----------------------------------------------------------------------------------
 
 FIT = {
-    "epochs 0": ({"epochs": 0}, mlp.ConfigurationError, "epochs must be a whole number"),
-    "epochs 1.5": ({"epochs": 1.5}, mlp.ConfigurationError, "epochs must be a whole number"),
-    "epochs True": ({"epochs": True}, mlp.ConfigurationError, "epochs must be a whole number"),
-    "batch_size 0": ({"batch_size": 0}, mlp.ConfigurationError, "batch_size must be a whole number, 1 or more"),
-    "batch_size -1": ({"batch_size": -1}, mlp.ConfigurationError, "batch_size must be a whole number, 1 or more"),
-    "batch_size 2.0": ({"batch_size": 2.0}, mlp.ConfigurationError, "batch_size must be a whole number, 1 or more"),
-    "batch_size 13": ({"batch_size": 13}, mlp.ConfigurationError, "larger than the 12 rows there are"),
+    "epochs 0": ({"epochs": 0}, mlp.ConfigurationError, "epochs must be a positive integer"),
+    "epochs 1.5": ({"epochs": 1.5}, mlp.ConfigurationError, "epochs must be a positive integer"),
+    "epochs True": ({"epochs": True}, mlp.ConfigurationError, "epochs must be a positive integer"),
+    "batch_size 0": ({"batch_size": 0}, mlp.ConfigurationError, "batch_size must be a positive integer"),
+    "batch_size -1": ({"batch_size": -1}, mlp.ConfigurationError, "batch_size must be a positive integer"),
+    "batch_size 2.0": ({"batch_size": 2.0}, mlp.ConfigurationError, "batch_size must be a positive integer"),
+    "batch_size 13": ({"batch_size": 13}, mlp.ConfigurationError, "larger than the 12 rows"),
     "unknown optimizer": ({"optimizer": "adma"}, mlp.UnknownNameError, "did you mean 'adam'?"),
     "an optimizer's class": ({"optimizer": mlp.SGD}, mlp.ConfigurationError, "mlp.SGD()"),
     "batches of gradient descent": ({"optimizer": "gd", "batch_size": 4}, mlp.ConfigurationError, "use SGD"),
@@ -128,13 +128,13 @@ FIT = {
     "validation of another width": ({"validation_data": (X[:, :2], Y)}, mlp.ShapeError, "2 columns"),
     "validation out of range": ({"validation_data": (X, Y + 1)}, mlp.DataError, "out of range"),
     "no validation rows": ({"validation_fraction": 0.0}, mlp.ConfigurationError, "validation_fraction must be"),
-    "nothing but validation": ({"validation_fraction": 0.99}, mlp.DataError, "nothing to train on"),
+    "nothing but validation": ({"validation_fraction": 0.99}, mlp.DataError, "no rows for training"),
     "validation of all": ({"validation_fraction": 1.0}, mlp.ConfigurationError, "below 1"),
     "nothing to watch": ({"early_stopping": True}, mlp.ConfigurationError, "there is no validation set"),
     "an odd rule": ({"early_stopping": 5}, mlp.ConfigurationError, "EarlyStopping(...), not 5"),
     "a callback that cannot be called": ({"callbacks": [3]}, mlp.ConfigurationError, "not 3"),
     "a callback's class": ({"callbacks": [mlp.Callback]}, mlp.ConfigurationError, "a mlp.Callback object"),
-    "resuming backwards": ({"resume": True, "epochs": 1}, mlp.ConfigurationError, "2 epochs behind it"),
+    "resuming backwards": ({"resume": True, "epochs": 1}, mlp.ConfigurationError, "has done 2 epochs"),
 }
 
 CALLS = {
@@ -166,7 +166,7 @@ CALLS = {
     "predict: empty": (make, "predict", (X[:0],), {}, mlp.DataError, "empty"),
     "score: lengths": (make, "score", (X, Y[:3]), {}, mlp.ShapeError, "3 rows and X has 12"),
     "gradients: lengths": (make, "loss_and_gradients", (X, Y[:3]), {}, mlp.ShapeError, "3 rows and X has 12"),
-    "probabilities of numbers": (regressor, "predict_proba", (X,), {}, mlp.ConfigurationError, "no probabilities"),
+    "probabilities of numbers": (regressor, "predict_proba", (X,), {}, mlp.ConfigurationError, "not probabilities"),
     "to: unknown": (make, "to", ("nunpy",), {}, mlp.UnknownNameError, "did you mean 'numpy'?"),
 }
 
@@ -184,8 +184,8 @@ def test_bad_calls_are_refused_and_lose_nothing(network, method, args, options, 
 
 
 ASSIGNMENTS = {
-    "too few": ([np.ones((4, 5))], mlp.ShapeError, "2 layers are 2 arrays, not 1"),
-    "transposed": ([np.ones((5, 4)), np.ones((5, 3))], mlp.ShapeError, "weights of layer 1 have shape (4, 5)"),
+    "too few": ([np.ones((4, 5))], mlp.ShapeError, "2 layers must be 2 arrays, not 1"),
+    "transposed": ([np.ones((5, 4)), np.ones((5, 3))], mlp.ShapeError, "weights of layer 1 must have shape (4, 5)"),
     "NaN": ([np.ones((4, 5)), np.full((5, 3), NAN)], mlp.DataError, "weights[1][0, 0] is nan"),
     "too large": ([np.ones((4, 5)), np.full((5, 3), 1e39)], mlp.DataError, "too large for float32"),
     "text": ([np.ones((4, 5)), np.full((5, 3), "a")], mlp.DtypeError, "weights[1] has dtype"),
@@ -209,10 +209,10 @@ NETWORKS = {
     "one size": ({"sizes": [4]}, mlp.ConfigurationError, "an input and an output"),
     "a number": ({"sizes": 4}, mlp.ConfigurationError, "a list of widths"),
     "text": ({"sizes": "784"}, mlp.ConfigurationError, "a list of widths"),
-    "size 0": ({"sizes": [4, 0, 3]}, mlp.ConfigurationError, "whole number, 1 or more, not 0"),
-    "size -5": ({"sizes": [4, -5, 3]}, mlp.ConfigurationError, "whole number, 1 or more, not -5"),
-    "size 5.0": ({"sizes": [4, 5.0, 3]}, mlp.ConfigurationError, "whole number, 1 or more, not 5.0"),
-    "size True": ({"sizes": [4, True, 3]}, mlp.ConfigurationError, "whole number, 1 or more, not True"),
+    "size 0": ({"sizes": [4, 0, 3]}, mlp.ConfigurationError, "positive integer, not 0"),
+    "size -5": ({"sizes": [4, -5, 3]}, mlp.ConfigurationError, "positive integer, not -5"),
+    "size 5.0": ({"sizes": [4, 5.0, 3]}, mlp.ConfigurationError, "positive integer, not 5.0"),
+    "size True": ({"sizes": [4, True, 3]}, mlp.ConfigurationError, "positive integer, not True"),
     "enormous": ({"sizes": [2**21, 2**21]}, mlp.ConfigurationError, "more than 2**40 weights"),
     "activation": ({"activation": "rleu"}, mlp.UnknownNameError, "unknown activation 'rleu'; did you mean 'relu'?"),
     "no activation": ({"activation": None}, mlp.UnknownNameError, "unknown activation None"),
@@ -228,7 +228,11 @@ NETWORKS = {
     "dtype None": ({"dtype": None}, mlp.UnknownNameError, "unknown dtype None"),
     "capitals": ({"activation": "ReLU"}, mlp.UnknownNameError, "did you mean 'relu'?"),
     "one class": ({"sizes": [4, 5, 1]}, mlp.ConfigurationError, "loss='binary_cross_entropy'"),
-    "a scaled softmax": ({"target_scaling": ([0] * 3, [1] * 3)}, mlp.ConfigurationError, "'softmax' is bounded"),
+    "a scaled softmax": (
+        {"target_scaling": ([0] * 3, [1] * 3)},
+        mlp.ConfigurationError,
+        "output_activation='identity', not 'softmax'",
+    ),
     "scales of others": (
         {"loss": "mse", "target_scaling": ([0], [1])},
         mlp.ConfigurationError,
@@ -250,9 +254,9 @@ NETWORKS = {
         "runs on a GPU, but device='cpu'",
     ),
     "softmax within": ({"activation": "softmax"}, mlp.ConfigurationError, "'softmax' is for the output layer only"),
-    "too many activations": ({"activation": ["relu"] * 3}, mlp.ConfigurationError, "3 entries, and the network has 1"),
+    "too many activations": ({"activation": ["relu"] * 3}, mlp.ConfigurationError, "3 entries, but the network has 1"),
     "too many rates": ({"dropout": [0.1, 0.1]}, mlp.ConfigurationError, "dropout has 2 entries"),
-    "too few inits": ({"init": ["zeros"]}, mlp.ConfigurationError, "init has 1 entries, and the network has 2 layers"),
+    "too few inits": ({"init": ["zeros"]}, mlp.ConfigurationError, "init has 1 entries, but the network has 2 layers"),
     "tanh with cross-entropy": (
         {"output_activation": "tanh"},
         mlp.ConfigurationError,
@@ -271,7 +275,11 @@ NETWORKS = {
     "seed 2**64": ({"seed": 2**64}, mlp.ConfigurationError, "seed must be an integer"),
     "seed 1.0": ({"seed": 1.0}, mlp.ConfigurationError, "seed must be an integer"),
     "input_scale 0": ({"input_scale": 0}, mlp.ConfigurationError, "input_scale must be a positive number"),
-    "too few class names": ({"classes": ["a", "b"]}, mlp.ConfigurationError, "2 names of classes do not fit 3 outputs"),
+    "too few class names": (
+        {"classes": ["a", "b"]},
+        mlp.ConfigurationError,
+        "classes has 2 names, but the network has 3 outputs",
+    ),
 }
 
 
@@ -301,8 +309,8 @@ RECIPES = {
     "clip_value -1": (lambda: mlp.SGD(0.1, clip_value=-1), "clip_value must be a positive number"),
     "schedule of rate 0": (lambda: schedules.Cosine(0), "learning_rate must be a positive number"),
     "steps of 0 epochs": (lambda: schedules.Step(0.1, every=0), "every must be a positive number"),
-    "all warm-up": (lambda: schedules.Cosine(0.1, epochs=5, warmup=5), "leaves nothing"),
-    "patience 0": (lambda: mlp.EarlyStopping(patience=0), "patience must be a whole number"),
+    "all warm-up": (lambda: schedules.Cosine(0.1, epochs=5, warmup=5), "warmup must be less than epochs=5, not 5"),
+    "patience 0": (lambda: mlp.EarlyStopping(patience=0), "patience must be a positive integer"),
     "min_delta -1": (lambda: mlp.EarlyStopping(min_delta=-1), "min_delta must be zero"),
     "unknown figure": (lambda: mlp.EarlyStopping("val_los"), "did you mean 'val_loss'?"),
     "unknown optimizer": (lambda: mlp.optimizers.from_dict({"name": "adamx"}), "did you mean 'adam'?"),
@@ -332,7 +340,7 @@ def test_a_resumed_training_keeps_its_optimizer():
     net = make()
     net.fit(X, Y, epochs=1)
     before = pickle.dumps(net)
-    with pytest.raises(mlp.ConfigurationError, match="do not give another"):
+    with pytest.raises(mlp.ConfigurationError, match="do not give an optimizer"):
         net.fit(X, Y, epochs=2, optimizer="sgd", resume=True)
     assert pickle.dumps(net) == before
 

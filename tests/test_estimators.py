@@ -602,7 +602,7 @@ def test_weights_can_be_assigned(backend):
         ({"backend": "numpy", "device": "cuda"}, mlp.ConfigurationError, "runs on the CPU"),
         ({"dtype": "float16"}, mlp.UnknownNameError, "unknown dtype 'float16'"),
         ({"dtype": "flaot32"}, mlp.UnknownNameError, "did you mean 'float32'"),
-        ({"dropout": [0.1, 0.2]}, mlp.ConfigurationError, "dropout has 2 entries, and the network has 1 hidden"),
+        ({"dropout": [0.1, 0.2]}, mlp.ConfigurationError, "dropout has 2 entries, but the network has 1 hidden"),
         ({"dropout": [1.5]}, mlp.ConfigurationError, "at least 0 and below 1"),
         ({"dropout": 0.5, "solver": "lbfgs"}, mlp.ConfigurationError, "without dropout"),
         ({"activation": ["relu", "tanh"]}, mlp.ConfigurationError, "activation has 2 entries"),

@@ -256,7 +256,7 @@ def test_bad_input_is_an_error_that_helps():
     with pytest.raises(mlp.ConfigurationError, match="tolerance must be a positive number"):
         net.gradient_check(X, y, tolerance=-1)
     for wrong in (0, 2.5, "some", None):
-        with pytest.raises(mlp.ConfigurationError, match=r"parameters \(or 'all'\) must be a whole number"):
+        with pytest.raises(mlp.ConfigurationError, match=r"parameters \(or 'all'\) must be a positive integer"):
             net.gradient_check(X, y, parameters=wrong)
 
 

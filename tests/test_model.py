@@ -246,7 +246,7 @@ def test_numbers(outputs, shape):
     assert net.task == "numbers"
     assert net.predict(X).shape == shape
     np.testing.assert_array_equal(net.predict(X).reshape(60, outputs), net.feedforward(X))
-    with pytest.raises(mlp.ConfigurationError, match="no probabilities"):
+    with pytest.raises(mlp.ConfigurationError, match="not probabilities"):
         net.predict_proba(X)
 
 

@@ -90,7 +90,7 @@ def test_what_the_model_knows_beside_its_weights_comes_back(path: Path) -> None:
 
 
 def test_preprocessing_has_to_fit_the_inputs() -> None:
-    with pytest.raises(mlp.ConfigurationError, match="gives 2 columns, and the network has 4 inputs"):
+    with pytest.raises(mlp.ConfigurationError, match="gives 2 columns, but the network has 4 inputs"):
         small_net(preprocessing=Preprocessing.fit(np.eye(2)))
 
 
@@ -146,7 +146,9 @@ def test_a_function_that_was_not_handed_over_is_named(path: Path, missing: str) 
 
 def test_what_is_handed_over_has_to_be_what_it_is_called(path: Path) -> None:
     small_net().save(path)
-    with pytest.raises(mlp.ConfigurationError, match=r"custom\['other'\] is .* expected what mlp.custom_activation"):
+    with pytest.raises(
+        mlp.ConfigurationError, match=r"custom\['other'\] is .* expected the result of mlp.custom_activation"
+    ):
         mlp.load(path, custom={"other": SQUARE})
 
 
@@ -193,17 +195,17 @@ def test_a_flipped_byte_gives_a_network_or_a_typed_error(path: Path, position: i
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 2}, "has format version 2, written by mlp .*; use the mlp that wrote it"),
-        ({"tensors": {"layers.1.bias": None}}, "'layers.1.bias', and it is missing"),
+        ({"format_version": 2}, "has format version 2, written by mlp .*; use the version of mlp that wrote it"),
+        ({"tensors": {"layers.1.bias": None}}, "'layers.1.bias', which is missing"),
         ({"tensors": {"layers.2.bias": np.zeros(3, np.float32)}}, "has no tensor 'layers.2.bias'"),
-        ({"tensors": {"layers.0.bias": np.zeros(4, np.float32)}}, r"has shape \(4,\) and must have \(5,\)"),
-        ({"tensors": {"layers.0.bias": np.zeros(5)}}, "is float64, and the network's dtype is 'float32'"),
-        ({"tensors": {"layers.0.bias": np.full(5, np.nan, np.float32)}}, "layers.0.bias holds NaN"),
+        ({"tensors": {"layers.0.bias": np.zeros(4, np.float32)}}, r"has shape \(4,\), but must have \(5,\)"),
+        ({"tensors": {"layers.0.bias": np.zeros(5)}}, "is float64, but the network's dtype is 'float32'"),
+        ({"tensors": {"layers.0.bias": np.full(5, np.nan, np.float32)}}, "layers.0.bias contains NaN"),
         ({"config": {"sizes": [4, -5, 3]}}, r"its sizes are \[4, -5, 3\]"),
-        ({"config": {"sizes": [10**9, 10**9]}}, "and must have"),
-        ({"config": {"dropout": 7}}, "makes no network .*dropout must be"),
-        ({"config": {"colour": "red"}}, "makes no network"),
-        ({"config": {"activation": None}}, "names no activations"),
+        ({"config": {"sizes": [10**9, 10**9]}}, "but must have"),
+        ({"config": {"dropout": 7}}, "its configuration is invalid .*dropout must be"),
+        ({"config": {"colour": "red"}}, "its configuration is invalid"),
+        ({"config": {"activation": None}}, "has no list of activations"),
         ({"preprocessing": {"scale": "other"}}, "preprocessing is"),
     ],
 )
@@ -214,7 +216,7 @@ def test_a_damaged_file_is_refused_with_what_is_wrong(path: Path, change: dict[s
 
 
 def test_classes_that_json_does_not_know_are_refused_before_anything_is_written(path: Path) -> None:
-    with pytest.raises(mlp.ConfigurationError, match=r"classes holds \(1, 2\) of type tuple"):
+    with pytest.raises(mlp.ConfigurationError, match=r"classes contains \(1, 2\) of type tuple"):
         small_net(classes=[(1, 2), (3, 4), (5, 6)]).save(path)
     assert not path.exists()
 
@@ -261,16 +263,16 @@ def test_a_training_is_not_given_to_another_network(path: Path) -> None:
         persistence.save_training_state(net, path)
     net.fit(X, Y, epochs=1)
     persistence.save_training_state(net, path)
-    with pytest.raises(mlp.ConfigurationError, match="training of another network: its activation is"):
+    with pytest.raises(mlp.ConfigurationError, match="training state of another network: its activation is"):
         persistence.load_training_state(small_net(activation="tanh"), path)
     net.save(path)
-    with pytest.raises(mlp.FileFormatError, match="without the memory of its training"):
+    with pytest.raises(mlp.FileFormatError, match="without training state"):
         persistence.load_training_state(net, path)
 
 
 def test_a_damaged_training_is_refused(path: Path) -> None:
     rewrite(path, training={"optimizer": {"name": "adam"}}, tensors={"training.slots": np.zeros((2, 43), np.float32)})
-    with pytest.raises(mlp.FileFormatError, match="memory of its training cannot be read"):
+    with pytest.raises(mlp.FileFormatError, match="training state cannot be read"):
         mlp.load(path)
 
 

@@ -297,7 +297,7 @@ def test_several_labels_a_row_are_no_mistake(tmp_path: Path) -> None:
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(mlp.FileFormatError, match=r"is no run: it has no config\.json"):
+    with pytest.raises(mlp.FileFormatError, match=r"is not a run: it has no config\.json"):
         report(tmp_path)
 
 

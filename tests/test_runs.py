@@ -142,7 +142,7 @@ def test_early_stopping_keeps_the_best_model_and_the_last_training(moons: Datase
 def test_nothing_is_overwritten(moons: Dataset, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("all of it")
-    with pytest.raises(mlp.ConfigurationError, match="'mine' is there already, and a run never overwrites anything"):
+    with pytest.raises(mlp.ConfigurationError, match="'mine' exists already, and a run never overwrites files"):
         runs.train(new_net(), moons, recorder(moons, "mine"))
     assert os.listdir("mine") == ["thesis.txt"]
     folders = []
@@ -183,9 +183,9 @@ def test_changed_data_are_noticed(tmp_path: Path) -> None:
 
 def test_what_is_no_run_is_named(moons: Dataset, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(mlp.FileFormatError, match=r"'empty' is no run: it has no config.json"):
+    with pytest.raises(mlp.FileFormatError, match=r"'empty' is not a run: it has no config.json"):
         runs.resume("empty")
-    with pytest.raises(mlp.FileFormatError, match="'empty' is no run"):
+    with pytest.raises(mlp.FileFormatError, match="'empty' is not a run"):
         runs.model_path("empty")
     with pytest.raises(mlp.FileFormatError, match="there is no file"):
         runs.resume("nowhere")

@@ -474,7 +474,7 @@ def test_bad_input_is_an_error_that_helps():
         net.trace(X, None)
     with pytest.raises(mlp.ShapeError, match="has 4 rows and X has 5"):
         net.trace(X, y[:4])
-    with pytest.raises(mlp.ConfigurationError, match="steps must be a whole number"):
+    with pytest.raises(mlp.ConfigurationError, match="steps must be a positive integer"):
         net.trace(X, y, steps=0)
     with pytest.raises(mlp.ConfigurationError, match="Trace fewer steps"):
         net.trace(X, y, steps=10**7)

@@ -66,7 +66,9 @@ class ClassPredictions:
             As in `MLP.evaluate`.
         """
         outputs, n_out = net.feedforward(X), net.sizes[-1]
-        checked, class_numbers = check_targets(y, len(outputs), net.kind, n_out, net.dtype, net.xp, whole=False)
+        checked, class_numbers = check_targets(
+            y, len(outputs), net.kind, n_out, net.dtype, net.xp, require_two_classes=False
+        )
         task = "classes" if class_numbers else net.task
         if task == "numbers":
             raise ConfigurationError("this is a regression network: it predicts numbers, not classes.")

@@ -1,1 +1,1 @@
-"""What enters and leaves: files of networks, folders of runs, networks of other libraries, and facts of the machine."""
+"""Input and output: model files, run folders, networks of other libraries, and information about the machine."""

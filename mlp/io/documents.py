@@ -1,4 +1,4 @@
-"""JSON documents that every reader takes."""
+"""Write standard JSON."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mlp.io.storage import write_atomically
 
 
 def write_json(path: str | os.PathLike[str], document: dict[str, Any]) -> None:
-    """Write a JSON document, complete or not at all."""
+    """Write a JSON file atomically."""
     write_atomically(path, (to_json(document) + "\n").encode())
 
 
 def to_json(document: Any) -> str:
-    """The document as JSON that every reader and terminal takes: in ASCII, with null for NaN and infinity.
+    """Convert to standard JSON: in ASCII, with null for NaN and infinity.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The machine at hand: its processor, its libraries and its threads, as plain data for reports and records."""
+"""The current machine: processor, libraries and threads, as plain data for reports and run folders."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VARIABLES = {
     "MLP_CACHE_DIR": "folder of the compiled kernels",
     "MLP_DEBUG": "1 shows the traceback of an error",
 }
-"""The environment variables that are read, and what they set."""
+"""The environment variables of this library, with their meaning."""
 
 
 def describe() -> dict[str, Any]:
@@ -41,38 +41,38 @@ def describe() -> dict[str, Any]:
 
 
 def usable_processors() -> int:
-    """Processors that this process may use; containers and batch systems lend fewer than there are."""
+    """Number of processors that this process may use; in containers and batch systems it is less than the total."""
     import joblib
 
     return int(joblib.cpu_count())
 
 
 def versions() -> dict[str, str]:
-    """Version of Python and of each library that is installed; imports none of them.
+    """Versions of Python and of the installed libraries, without importing them.
 
     Examples
     --------
     >>> "numpy" in versions()
     True
     """
-    found = {"mlp": __version__, "python": platform.python_version()}
+    result = {"mlp": __version__, "python": platform.python_version()}
     for name in (*LIBRARIES, *_CUPY_WHEELS):
         try:
-            found[name] = importlib.metadata.version(name)
+            result[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return result
 
 
 def threads() -> dict[str, Any]:
-    """Threads that the kernels and each BLAS library that is loaded may use."""
+    """Number of threads of the compiled kernels and of each loaded BLAS library."""
     import threadpoolctl
 
-    asked = next((name for name in ("MLP_NUM_THREADS", "NUMBA_NUM_THREADS") if os.environ.get(name)), None)
-    text = os.environ[asked] if asked else str(usable_processors())
+    variable = next((name for name in ("MLP_NUM_THREADS", "NUMBA_NUM_THREADS") if os.environ.get(name)), None)
+    text = os.environ[variable] if variable else str(usable_processors())
     return {
-        "kernels": int(text) if text.isdecimal() and int(text) else f"{text!r} is no number of threads",
-        "kernels_set_by": asked or "the processors there are",
+        "kernels": int(text) if text.isdecimal() and int(text) else f"{text!r} is not a number of threads",
+        "kernels_set_by": variable or "the number of processors",
         "blas": [
             {"library": library["internal_api"], "version": library["version"], "threads": library["num_threads"]}
             for library in threadpoolctl.threadpool_info()
@@ -82,7 +82,7 @@ def threads() -> dict[str, Any]:
 
 
 def cache_folder() -> str:
-    """Where compiled kernels are kept, unless nothing can be written there."""
+    """The cache folder for compiled kernels, if it is writable."""
     import platformdirs
 
     return os.environ.get("MLP_CACHE_DIR") or platformdirs.user_cache_dir("mlp", appauthor=False)
@@ -98,11 +98,11 @@ def _cpu_name() -> str:
 
 
 def _cpu_features() -> list[str]:
-    """The vector extensions that NumPy found, such as AVX2."""
+    """The vector extensions that NumPy reports, such as AVX2."""
     import numpy as np
 
-    found: Any = np.show_config(mode="dicts")
-    extensions = found.get("SIMD Extensions", {})
+    config: Any = np.show_config(mode="dicts")
+    extensions = config.get("SIMD Extensions", {})
     return [*extensions.get("baseline", []), *extensions.get("found", [])]
 
 

@@ -1,7 +1,7 @@
-"""Models on disk: one safetensors file for a network, with or without the memory of its training.
+"""Model files: one safetensors file per network, with or without its training state.
 
-The tensors are ``layers.0.weight`` (n_in, n_out), ``layers.0.bias`` (n_out,), and so on; what they mean stands in the
-metadata, as JSON under the key ``mlp``.  Such a file holds numbers and names only: reading it runs no code.
+The tensors are ``layers.0.weight`` (n_in, n_out), ``layers.0.bias`` (n_out,), and so on.  The metadata describes the
+network, as JSON under the key ``mlp``.  A file contains only numbers and names: reading it runs no code.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ _SLOTS, _OTHER = "training.slots", "training.other_weights"
 
 
 def save(net: FeedForward, path: str | os.PathLike[str]) -> None:
-    """Write a network to a safetensors file, complete or not at all.
+    """Write a network atomically to a safetensors file.
 
     Parameters
     ----------
     net : MLP
     path : str or path-like
-        By custom it ends in ``.safetensors``.  A file of that name is replaced.
+        The usual suffix is ``.safetensors``.  An existing file is replaced.
 
     Raises
     ------
     StorageError
-        If the file cannot be written; an old one is whole.
+        If the file cannot be written; then an existing file is not changed.
     ConfigurationError
-        If names of classes are neither text, numbers nor booleans.
+        If a class name is not a string, number or boolean.
 
     Examples
     --------
@@ -76,8 +76,8 @@ def save(net: FeedForward, path: str | os.PathLike[str]) -> None:
 def read(
     path: str | os.PathLike[str], *, backend: str = "auto", device: str = "auto", custom: Custom | None = None
 ) -> tuple[FeedForward, TrainingState | None]:
-    """The network in a file, and the memory of its training if the file holds it; see `mlp.load`."""
-    resolve(backend, device)  # first, so that what follows can only be the file's fault
+    """Read a network and, if the file contains it, its training state; see `mlp.load`."""
+    resolve(backend, device)  # first, so that all later errors are errors of the file
     where = repr(os.fspath(path))
     description, tensors = _read(path)
     layout = _check_tensors(description, tensors, where)
@@ -88,12 +88,12 @@ def read(
     return net, state
 
 
-# -- training ------------------------------------------------------------------------------------------
+# -- training state ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A network and the memory of its training as they were at one moment, independent of what happens next."""
+    """A copy of a network and its training state; further training does not change it."""
 
     description: dict[str, Any]
     layout: Layout
@@ -102,51 +102,51 @@ class Snapshot:
 
     @classmethod
     def of(cls, net: FeedForward, state: TrainingState) -> Snapshot:
-        """Copy what training will change."""
+        """Copy everything that training changes."""
         history = copy.copy(state.history)
         for name, value in vars(history).items():
             if isinstance(value, list):
                 setattr(history, name, value.copy())
-        kept = replace(
+        copied_state = replace(
             state,
             optimizer=copy.deepcopy(state.optimizer),
             slots=_host(net, state.slots).copy(),
             history=history,
             other_weights=None if state.other_weights is None else _host(net, state.other_weights).copy(),
         )
-        return cls(_describe(net), net.plan.layout, _host(net, net.parameters).copy(), kept)
+        return cls(_describe(net), net.plan.layout, _host(net, net.parameters).copy(), copied_state)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it to a safetensors file, complete or not at all."""
+        """Write the network and its training state atomically to a safetensors file."""
         tensors = _layer_tensors(self.layout, self.parameters) | {_SLOTS: self.state.slots}
         if self.state.other_weights is not None:
             tensors[_OTHER] = self.state.other_weights
         write_atomically(path, _to_bytes(self.description | {"training": self.state.to_dict()}, tensors))
 
     def save_model(self, path: str | os.PathLike[str]) -> None:
-        """Write the network alone, with the best weights where early stopping keeps them, as `save` does."""
+        """Write only the network, as `save` does, with the best weights if there are any from early stopping."""
         best = self.state.other_weights
         tensors = _layer_tensors(self.layout, self.parameters if best is None else best)
         write_atomically(path, _to_bytes(self.description, tensors))
 
 
 def read_training_state(net: FeedForward, path: str | os.PathLike[str]) -> TrainingState:
-    """Give `net` the weights in a file, and return the memory of their training; see `load_training_state`."""
+    """Load the weights of a file into `net` and return the training state; see `load_training_state`."""
     where = repr(os.fspath(path))
     description, tensors = _read(path)
     layout = _check_tensors(description, tensors, where)
     if "training" not in description:
         raise FileFormatError(
-            f"{where} holds a model without the memory of its training; write one with "
+            f"{where} contains a model without training state; write the file with "
             "mlp.persistence.save_training_state(net, path)"
         )
-    own = json.loads(json.dumps(net.get_config()))
-    different = [key for key in own if own[key] != description["config"].get(key)]
+    config = json.loads(json.dumps(net.get_config()))
+    different = [key for key in config if config[key] != description["config"].get(key)]
     if different:
         key = different[0]
         raise ConfigurationError(
-            f"{where} is the training of another network: its {key} is {description['config'].get(key)!r}, and this "
-            f"network's is {own[key]!r}."
+            f"{where} is the training state of another network: its {key} is {description['config'].get(key)!r}, and "
+            f"that of this network is {config[key]!r}."
         )
     state = _training_state(net, description, tensors, where)
     net.parameters[...] = net.xp.asarray(_flat(layout, tensors))
@@ -155,15 +155,16 @@ def read_training_state(net: FeedForward, path: str | os.PathLike[str]) -> Train
 
 
 def _training_state(net: FeedForward, description: dict[str, Any], tensors: Tensors, where: str) -> TrainingState:
-    best = tensors.get(_OTHER)
+    weights = tensors.get(_OTHER)
     try:
         slots = net.xp.asarray(tensors[_SLOTS])
-        state = TrainingState.from_dict(description["training"], slots, None if best is None else net.xp.asarray(best))
+        other_weights = None if weights is None else net.xp.asarray(weights)
+        state = TrainingState.from_dict(description["training"], slots, other_weights)
         expected = len(state.optimizer.rule.row.state), net.plan.layout.n_parameters
     except (ConfigurationError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(where, f"the memory of its training cannot be read ({type(error).__name__}: {error})") from error
-    if slots.shape != expected or (best is not None and best.shape != expected[1:]):
-        raise _damaged(where, f"{_SLOTS} has shape {slots.shape} and its optimizer needs {expected}")
+        raise _damaged(where, f"its training state cannot be read ({type(error).__name__}: {error})") from error
+    if slots.shape != expected or (weights is not None and weights.shape != expected[1:]):
+        raise _damaged(where, f"{_SLOTS} has shape {slots.shape}, but its optimizer needs {expected}")
     return state
 
 
@@ -196,12 +197,12 @@ def _to_bytes(description: dict[str, Any], tensors: Tensors) -> bytes:
     from safetensors.numpy import save as serialize
 
     classes = description["config"]["classes"] or ()
-    if odd := [name for name in classes if not isinstance(name, str | int | float | bool)]:
+    if invalid := [name for name in classes if not isinstance(name, str | int | float | bool)]:
         raise ConfigurationError(
-            f"classes holds {odd[0]!r} of type {type(odd[0]).__name__}; names of classes are saved as text, numbers or "
-            "booleans, so make them strings."
+            f"classes contains {invalid[0]!r} of type {type(invalid[0]).__name__}; class names must be strings, "
+            "numbers or booleans to be saved: convert them to strings."
         )
-    # safetensors writes an array's memory as it lies, whatever its strides say
+    # safetensors ignores strides
     contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     return serialize(contiguous, metadata={_KEY: json.dumps(description)})
 
@@ -210,7 +211,7 @@ def _to_bytes(description: dict[str, Any], tensors: Tensors) -> bytes:
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Tensors]:
-    """The description and the tensors of one of our files; what they say is yet to be checked."""
+    """Read the description and the tensors of a model file; the caller checks their values."""
     from safetensors import safe_open
 
     where = repr(os.fspath(path))
@@ -218,30 +219,30 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Tensors]:
         text = (handle.metadata() or {}).get(_KEY)
         if text is None:
             raise FileFormatError(
-                f"{where} is a safetensors file of another program: it has no metadata {_KEY!r}, which says what its "
-                "tensors mean; save models with net.save(path)"
+                f"{where} is a safetensors file of another program: it has no metadata {_KEY!r}, which describes the "
+                "network; save models with net.save(path)"
             )
         description = json.loads(text)
         if not isinstance(description, dict) or not isinstance(description.get("config"), dict):
-            raise _damaged(where, "its metadata describes no network")
+            raise _damaged(where, "its metadata does not describe a network")
         version = description.get("format_version")
         if version != FORMAT_VERSION:
             writer = description.get("written_by", "an unknown program")
             raise FileFormatError(
-                f"{where} has format version {version!r}, written by {writer}, "
-                f"and mlp {__version__} reads version {FORMAT_VERSION}; use the mlp that wrote it, or a newer one"
+                f"{where} has format version {version!r}, written by {writer}, but mlp {__version__} reads version "
+                f"{FORMAT_VERSION}; use the version of mlp that wrote it, or a newer one"
             )
         if not {"class_numbers", "preprocessing"} <= set(description):
             raise _damaged(where, "its metadata is incomplete")
         return description, {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
 
 
-def _damaged(where: str, what: str) -> FileFormatError:
-    return FileFormatError(f"{where} is damaged: {what}; save the model again")
+def _damaged(where: str, reason: str) -> FileFormatError:
+    return FileFormatError(f"{where} is damaged: {reason}; save the model again")
 
 
 def _check_tensors(description: dict[str, Any], tensors: Tensors, where: str) -> Layout:
-    """Compare the tensors with the configuration before a network of that size is made."""
+    """Compare the tensors with the configuration before memory for the network is allocated."""
     config = description["config"]
     sizes = config.get("sizes")
     if not isinstance(sizes, list) or len(sizes) < 2 or not all(type(n) is int and n > 0 for n in sizes):
@@ -252,17 +253,17 @@ def _check_tensors(description: dict[str, Any], tensors: Tensors, where: str) ->
         shapes |= {f"layers.{l}.weight": (n_in, n_out), f"layers.{l}.bias": (n_out,)}
     for name, shape in shapes.items():
         if name not in tensors:
-            raise _damaged(where, f"a network of sizes {sizes} has a tensor {name!r}, and it is missing")
+            raise _damaged(where, f"a network of sizes {sizes} needs a tensor {name!r}, which is missing")
         if tensors[name].shape != shape:
-            raise _damaged(where, f"{name} has shape {tensors[name].shape} and must have {shape}")
+            raise _damaged(where, f"{name} has shape {tensors[name].shape}, but must have {shape}")
     extra = set(tensors) - set(shapes) - ({_SLOTS, _OTHER} if "training" in description else set())
     if extra:
         raise _damaged(where, f"a network of sizes {sizes} has no tensor {min(extra)!r}")
     for name, array in tensors.items():
         if str(array.dtype) != config.get("dtype"):
-            raise _damaged(where, f"{name} is {array.dtype}, and the network's dtype is {config.get('dtype')!r}")
+            raise _damaged(where, f"{name} is {array.dtype}, but the network's dtype is {config.get('dtype')!r}")
         if not np.isfinite(array).all():
-            raise _damaged(where, f"{name} holds NaN or infinity")
+            raise _damaged(where, f"{name} contains NaN or infinity")
     return layout
 
 
@@ -280,35 +281,35 @@ def _configuration(description: dict[str, Any], custom: Custom, where: str) -> C
         preprocessing = None if state is None else Preprocessing.from_dict(state)
         return configure(**arguments, preprocessing=preprocessing)
     except (ConfigurationError, ShapeError, TypeError) as error:
-        raise _damaged(where, f"its configuration makes no network ({error})") from error
+        raise _damaged(where, f"its configuration is invalid ({error})") from error
 
 
 def _with_custom(config: dict[str, Any], custom: Custom, where: str) -> dict[str, Any]:
-    """The configuration with a user's own functions in place of their names."""
-    for name, row in custom.items():
-        if not isinstance(row, Activation | formulas.Loss) or row.name != name:
+    """The configuration with custom functions in place of their names."""
+    for name, function in custom.items():
+        if not isinstance(function, Activation | formulas.Loss) or function.name != name:
             raise ConfigurationError(
-                f"custom[{name!r}] is {row!r:.80}; expected what mlp.custom_activation({name!r}, ...) or "
-                f"mlp.custom_loss({name!r}, ...) gave."
+                f"custom[{name!r}] is {function!r:.80}; expected the result of mlp.custom_activation({name!r}, ...) or "
+                f"mlp.custom_loss({name!r}, ...)."
             )
 
-    def named(name: Any, kind: type, table: Mapping[str, Any]) -> Any:
-        if name in table or not isinstance(name, str):
+    def replace_name(name: Any, kind: type, builtin: Mapping[str, Any]) -> Any:
+        if name in builtin or not isinstance(name, str):
             return name
         if isinstance(custom.get(name), kind):
             return custom[name]
-        what = kind.__name__.lower()
-        near = UnknownNameError.among(what, name, [*table, *custom])
+        kind_name = kind.__name__.lower()
+        suggestion = UnknownNameError.among(kind_name, name, [*builtin, *custom])
         raise ConfigurationError(
-            f"{where} uses the {what} {name!r}, which is not built in, so it is one of your own: hand it over, "
-            f"mlp.load(path, custom={{{name!r}: mlp.custom_{what}({name!r}, ...)}}). ({near})"
+            f"{where} uses the custom {kind_name} {name!r}, and files do not contain code: pass it to "
+            f"mlp.load(path, custom={{{name!r}: mlp.custom_{kind_name}({name!r}, ...)}}). ({suggestion})"
         )
 
     hidden = config.get("activation")
     if not isinstance(hidden, list):
-        raise _damaged(where, "its configuration names no activations")
+        raise _damaged(where, "its configuration has no list of activations")
     return config | {
-        "activation": [named(name, Activation, formulas.ACTIVATIONS) for name in hidden],
-        "output_activation": named(config.get("output_activation"), Activation, formulas.ACTIVATIONS),
-        "loss": named(config.get("loss"), formulas.Loss, formulas.LOSSES),
+        "activation": [replace_name(name, Activation, formulas.ACTIVATIONS) for name in hidden],
+        "output_activation": replace_name(config.get("output_activation"), Activation, formulas.ACTIVATIONS),
+        "loss": replace_name(config.get("loss"), formulas.Loss, formulas.LOSSES),
     }

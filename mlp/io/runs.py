@@ -1,15 +1,14 @@
-"""Runs on disk: a folder for each training, with what it takes to repeat it, to use it, and to go on with it.
+"""Run folders: one folder per training, with everything needed to repeat, use and resume it.
 
-A run's folder holds
+The folder of a run contains
 
-- ``config.json``: the data, the network, how it is trained, the backend and why, the machine, the parent run;
-- ``metrics.csv``: a row for each epoch, written as soon as the epoch is done;
+- ``config.json``: data, network, training settings, backend and the reason for it, machine, parent run;
+- ``metrics.csv``: one row per epoch, written at the end of the epoch;
 - ``model.safetensors``: the network, see `mlp.load`;
-- ``training.safetensors``: the network with the memory of its training after the last whole epoch, for
-  `mlp.runs.resume`;
-- ``results.json``: what came of it, once it has ended.
+- ``training.safetensors``: the network with its training state after the last complete epoch, for `mlp.runs.resume`;
+- ``results.json``: the results, written at the end.
 
-It is never written to by another run: one that is resumed goes on in a folder of its own, which names its parent.
+No other run writes to this folder: a resumed run has a new folder, whose ``config.json`` names the parent run.
 """
 
 from __future__ import annotations
@@ -47,39 +46,39 @@ CONFIG, METRICS, MODEL, TRAINING, RESULTS = (
 )
 
 COLUMNS = ("epoch", "loss", "val_loss", "val_score", "learning_rate", "seconds", "samples_per_second")
-"""Of ``metrics.csv``; epochs count from 1."""
+"""Columns of ``metrics.csv``; epochs are counted from 1."""
 
 CHECKPOINT_SECONDS = 10.0
-"""At least this long from one checkpoint to the next: a kill costs this, or an epoch if that takes longer."""
+"""Minimum time between checkpoints: if the process is killed, this much training is lost, or one epoch if longer."""
 
 FORMAT_VERSION = 1
-_PARTS: dict[str, type] = {"data": dict, "data_sha256": str, "model": dict, "training": dict, "backend": dict}
+_TYPES: dict[str, type] = {"data": dict, "data_sha256": str, "model": dict, "training": dict, "backend": dict}
 
 
-# -- making ----------------------------------------------------------------------------------------------
+# -- writing ---------------------------------------------------------------------------------------------
 
 
 def require_new(folder: str | os.PathLike[str]) -> None:
-    """Raise `ConfigurationError` if there is something at `folder` already (an empty folder is nothing)."""
+    """Raise `ConfigurationError` if `folder` exists already, unless it is an empty folder."""
     path = Path(folder)
     if path.is_dir() and not any(path.iterdir()):
         return
     if path.exists() or path.is_symlink():
         raise ConfigurationError(
-            f"{str(path)!r} is there already, and a run never overwrites anything; choose another folder, or leave "
-            "--output-dir out for a new one under runs/"
+            f"{str(path)!r} exists already, and a run never overwrites files; choose another folder, or omit "
+            "--output-dir for a new folder under runs/"
         )
 
 
 def create_folder(name: str, output_dir: str | os.PathLike[str] | None = None) -> Path:
-    """Make a new folder for a run: `output_dir`, or else the next free ``runs/NAME-1``, ``runs/NAME-2``, ...
+    """Create a folder for a run: `output_dir`, or else the next free one of ``runs/NAME-1``, ``runs/NAME-2``, ...
 
     Raises
     ------
     ConfigurationError
-        If `output_dir` has something in it.
+        If `output_dir` is not empty.
     StorageError
-        If the folder cannot be made.
+        If the folder cannot be created.
     """
     if output_dir is not None:
         require_new(output_dir)
@@ -89,8 +88,8 @@ def create_folder(name: str, output_dir: str | os.PathLike[str] | None = None) -
     base = Path("runs")
     with storage_errors(base):
         base.mkdir(exist_ok=True)
-    taken = (path.name.rpartition("-") for path in base.iterdir())
-    number = 1 + max((int(count) for stem, _, count in taken if stem == name and count.isdecimal()), default=0)
+    existing = (path.name.rpartition("-") for path in base.iterdir())
+    number = 1 + max((int(suffix) for stem, _, suffix in existing if stem == name and suffix.isdecimal()), default=0)
     while True:
         folder = base / f"{name}-{number}"
         try:
@@ -99,7 +98,7 @@ def create_folder(name: str, output_dir: str | os.PathLike[str] | None = None) -
         except StorageError as error:
             if not folder.exists():
                 raise error
-            number += 1  # another process was quicker
+            number += 1  # another process has created it
             continue
         return folder
 
@@ -107,18 +106,18 @@ def create_folder(name: str, output_dir: str | os.PathLike[str] | None = None) -
 def configuration(
     dataset: Dataset, source: dict[str, Any], training: dict[str, Any], *, parent: str | os.PathLike[str] | None = None
 ) -> dict[str, Any]:
-    """What ``config.json`` says before training begins.
+    """The part of ``config.json`` that is known before training starts.
 
     Parameters
     ----------
     dataset : Dataset
     source : dict
-        The arguments of `mlp.data.load` that gave it.
+        The arguments of `mlp.data.load` for this data set.
     training : dict
-        ``epochs``, ``batch_size``, ``optimizer`` (as `Optimizer.to_dict` gives it), ``validation_fraction`` and
+        ``epochs``, ``batch_size``, ``optimizer`` (from `Optimizer.to_dict`), ``validation_fraction`` and
         ``early_stopping`` (the fields of `EarlyStopping`, or None).
     parent : path-like, optional
-        The run that this one goes on with.
+        The run that this one resumes.
     """
     return {
         "format_version": FORMAT_VERSION,
@@ -133,7 +132,7 @@ def configuration(
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """SHA-256 of a data set's training part, which tells whether it is still the same."""
+    """SHA-256 of the training part of a data set, to detect changes."""
     digest = hashlib.sha256()
     for array in (dataset.X, dataset.y):
         digest.update(f"{array.dtype.str} {array.shape} ".encode())
@@ -142,7 +141,7 @@ def fingerprint(dataset: Dataset) -> str:
 
 
 class Recorder(Callback):
-    """Keeps a run's folder while the network trains.
+    """Callback that writes the run folder during training.
 
     Parameters
     ----------
@@ -151,12 +150,12 @@ class Recorder(Callback):
     output_dir : path-like, optional
         As in `create_folder`.
     every : float
-        Seconds from one checkpoint to the next; the first is made after the first epoch.
+        Minimum seconds between checkpoints; the first is written after the first epoch.
 
     Attributes
     ----------
     folder : Path
-        Made when training begins, so that a run that cannot start leaves nothing behind.
+        Created when training starts, so that a run that cannot start leaves no folder.
     """
 
     folder: Path
@@ -177,8 +176,8 @@ class Recorder(Callback):
     def on_train_begin(self, run: Run) -> None:
         net = run.net
         self.folder = create_folder(Path(self.config["data"]["source"]).stem or "run", self.output_dir)
-        place = {"name": net.backend, "device": net.xp.device, "reason": net.backend_reason}
-        write_json(self.folder / CONFIG, self.config | {"model": net.get_config(), "backend": place})
+        backend = {"name": net.backend, "device": net.xp.device, "reason": net.backend_reason}
+        write_json(self.folder / CONFIG, self.config | {"model": net.get_config(), "backend": backend})
         self._append(COLUMNS, *(_row(run.history, epoch) for epoch in range(len(run.history))))
         self._last = Snapshot.of(net, run.state)
         self._last.save(self.folder / TRAINING)
@@ -186,7 +185,7 @@ class Recorder(Callback):
     def on_epoch_end(self, run: Run) -> None:
         self._append(_row(run.history, len(run.history) - 1))
         if not run.whole_epoch:
-            return  # to be resumed exactly, an epoch has to be seen whole
+            return  # an incomplete epoch cannot be resumed exactly
         self._last = Snapshot.of(run.net, run.state)
         if time.monotonic() - self._saved_at >= self.every:
             self._last.save_model(self.folder / MODEL)
@@ -206,94 +205,97 @@ class Recorder(Callback):
 
 
 def _row(history: History, epoch: int) -> list[object]:
-    def figure(values: list[float]) -> float | None:
+    def value(values: list[float]) -> float | None:
         return values[epoch] if epoch < len(values) else None
 
-    return [epoch + 1, *(figure(getattr(history, name)) for name in COLUMNS[1:])]
+    return [epoch + 1, *(value(getattr(history, name)) for name in COLUMNS[1:])]
 
 
 # -- reading ---------------------------------------------------------------------------------------------
 
 
 def model_path(model_or_run: str | os.PathLike[str]) -> Path:
-    """The model's file: a run's folder stands for the model in it."""
+    """The path of a model file; for the folder of a run, the path of its model."""
     path = Path(model_or_run)
     if not path.is_dir():
         return path
     if not (path / MODEL).is_file():
-        what = "has no model yet: its training did not finish an epoch" if (path / CONFIG).is_file() else "is no run"
-        raise FileFormatError(f"the folder {str(path)!r} {what}; a run's folder holds {CONFIG} and {MODEL}")
+        is_run = (path / CONFIG).is_file()
+        reason = "has no model yet: its training did not complete an epoch" if is_run else "is not a run"
+        raise FileFormatError(f"the folder {str(path)!r} {reason}; the folder of a run contains {CONFIG} and {MODEL}")
     return path / MODEL
 
 
 def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """The ``config.json`` of a run.
+    """Read the ``config.json`` of a run.
 
     Raises
     ------
     FileFormatError
-        If there is none, or it is damaged.
+        If it is missing or damaged.
     """
     path = Path(folder) / CONFIG
     if Path(folder).is_dir() and not path.exists():
-        raise FileFormatError(f"the folder {str(folder)!r} is no run: it has no {CONFIG}")
+        raise FileFormatError(f"the folder {str(folder)!r} is not a run: it has no {CONFIG}")
     with open_checked(path, "JSON") as (handle, _):
         config = json.load(handle)
     version = config.get("format_version") if isinstance(config, dict) else None
     if version != FORMAT_VERSION:
-        raise FileFormatError(f"{str(path)!r} has format version {version!r}; this mlp reads {FORMAT_VERSION}")
-    for part, kind in _PARTS.items():
-        if not isinstance(config.get(part), kind):
-            raise FileFormatError(f"{str(path)!r} is damaged: its {part!r} is {config.get(part)!r:.80}")
+        raise FileFormatError(
+            f"{str(path)!r} has format version {version!r}; this version of mlp reads {FORMAT_VERSION}"
+        )
+    for key, kind in _TYPES.items():
+        if not isinstance(config.get(key), kind):
+            raise FileFormatError(f"{str(path)!r} is damaged: its {key!r} is {config.get(key)!r:.80}")
     checked: dict[str, Any] = config
     return checked
 
 
 def read_dataset(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
-    """The data of a run, as they were when it was trained.
+    """Load the data of a run, and check that they have not changed.
 
     Raises
     ------
     FileFormatError, StorageError, ConfigurationError
         If the run or its data cannot be read.
     DataError
-        If the data are no longer the same.
+        If the data have changed since the run was trained.
     """
     config = read_config(folder)
-    source = source_of(config, data_dir)
+    source = load_arguments(config, data_dir)
     dataset = data.load(**source)
     if fingerprint(dataset) != config["data_sha256"]:
         raise DataError(
-            f"the data in {source['source']!r} have changed since the run {str(folder)!r} was trained on them; bring "
-            "the old data back, or start a new run"
+            f"the data in {source['source']!r} have changed since the run {str(folder)!r} was trained on them; restore "
+            "the old data, or start a new run"
         )
     return dataset
 
 
 def read_history(folder: str | os.PathLike[str]) -> History:
-    """What each epoch came to, from the run's ``metrics.csv``; a last row that was cut short is left out.
+    """Read the metrics of each epoch from ``metrics.csv``; an incomplete last row is ignored.
 
     Raises
     ------
     FileFormatError
-        If there is no such file, or it is damaged.
+        If the file is missing or damaged.
     """
     path = Path(folder) / METRICS
     with open_checked(path, "CSV") as (handle, _):
-        whole = handle.read().decode().rpartition("\n")[0]
-        header, *rows = csv.reader(whole.splitlines() or [""])
+        complete_lines = handle.read().decode().rpartition("\n")[0]
+        header, *rows = csv.reader(complete_lines.splitlines() or [""])
         if tuple(header) != COLUMNS:
             raise FileFormatError(f"{str(path)!r} is damaged: its columns are {', '.join(header)!r:.80}")
-        figures = np.array([[float(cell or "nan") for cell in row] for row in rows]).reshape(-1, len(COLUMNS))
-    return History(**{name: column.tolist() for name, column in zip(COLUMNS[1:], figures.T[1:], strict=True)})
+        table = np.array([[float(cell or "nan") for cell in row] for row in rows]).reshape(-1, len(COLUMNS))
+    return History(**{name: column.tolist() for name, column in zip(COLUMNS[1:], table.T[1:], strict=True)})
 
 
-def source_of(config: dict[str, Any], data_dir: str | os.PathLike[str] | None) -> dict[str, Any]:
-    """The arguments of `mlp.data.load`."""
+def load_arguments(config: dict[str, Any], data_dir: str | os.PathLike[str] | None) -> dict[str, Any]:
+    """The arguments of `mlp.data.load` for the data of a run; `data_dir` replaces the configured one if given."""
     source: dict[str, Any] = config["data"] | ({} if data_dir is None else {"data_dir": os.path.abspath(data_dir)})
     return source
 
 
-def place_of(config: dict[str, Any]) -> tuple[str, str]:
-    """Backend and device that a run was on."""
+def backend_and_device(config: dict[str, Any]) -> tuple[str, str]:
+    """Backend and device of a run."""
     return config["backend"].get("name", "auto"), config["backend"].get("device", "auto")

@@ -1,4 +1,4 @@
-"""Networks from scikit-learn: the same predictions, and training goes on."""
+"""Convert networks from scikit-learn, with the same predictions; training can continue."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OUR_NAMES = {"logistic": "sigmoid"}
 
 
 def from_sklearn(estimator: Any, *, backend: str = "auto", device: str = "auto") -> FeedForward:
-    """The network of a fitted estimator; see `mlp.from_sklearn`."""
+    """Convert a fitted estimator; see `mlp.from_sklearn`."""
     _check_estimator(estimator)
     output = _our_name(estimator.out_activation_)
     hidden = estimator.activation
@@ -42,25 +42,26 @@ def _our_name(activation: Any) -> Any:
 def _check_estimator(estimator: Any) -> None:
     kind = type(estimator).__name__
     if hasattr(estimator, "best_estimator_") or hasattr(estimator, "steps"):
-        part = "best_estimator_" if hasattr(estimator, "best_estimator_") else "steps[-1][1]"
+        attribute = "best_estimator_" if hasattr(estimator, "best_estimator_") else "steps[-1][1]"
         raise ConfigurationError(
-            f"a {kind} is more than a network: hand over its estimator.{part}, and pass the network what that one is "
-            "passed (of a pipeline: estimator[:-1].transform(X))."
+            f"a {kind} contains more than a network: pass its estimator.{attribute}, and give the network the inputs "
+            "of that estimator (in a pipeline: estimator[:-1].transform(X))."
         )
     if not hasattr(estimator, "hidden_layer_sizes"):
-        raise ConfigurationError(f"a fitted MLPClassifier or MLPRegressor makes a network, not {estimator!r:.80}.")
+        raise ConfigurationError(f"from_sklearn takes a fitted MLPClassifier or MLPRegressor, not {estimator!r:.80}.")
     if not hasattr(estimator, "coefs_"):
-        raise ConfigurationError(f"this {kind} is not fitted, so it has no weights yet: call its fit(X, y) first.")
+        raise ConfigurationError(f"this {kind} is not fitted, so it has no weights: call its fit(X, y) first.")
     if len(getattr(estimator, "classes_", (0, 1))) < 2:
         raise ConfigurationError(
-            f"this {kind} has seen the class {estimator.classes_.tolist()[0]!r} alone; fit it with two classes or more."
+            f"this {kind} was fitted to the single class {estimator.classes_.tolist()[0]!r}; fit it to two classes or "
+            "more."
         )
 
 
 def _penalty(estimator: Any) -> float:
-    """Its `alpha` as our `l2`: scikit-learn divides it by the rows of each batch."""
+    """`l2` for the `alpha` of the estimator: scikit-learn divides it by the rows of each batch."""
     if not estimator.t_:
-        logger.info("alpha=%g was divided by a number of rows that is not known: l2 is 0", estimator.alpha)
+        logger.info("alpha=%g was divided by an unknown number of rows: l2 is 0", estimator.alpha)
         return 0.0
     rows = estimator.t_ / estimator.n_iter_
     if isinstance(estimator.solver, GradientDescent):

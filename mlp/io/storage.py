@@ -1,4 +1,4 @@
-"""Writing files so that nothing is lost: a file is replaced complete or not at all."""
+"""Atomic writing of files: a file is replaced completely or not changed."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mlp._backends import StorageError
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write `data` to the file `path`, in place of what it held.
+    """Write `data` to the file `path` atomically.
 
-    Whatever happens on the way (a full disk, a kill, a power cut), `path` holds either its old content or all of
-    the new: the bytes go to a temporary file in the same folder, are flushed to the disk, and only then get the name.
+    After any failure (full disk, killed process, power cut), `path` has either its old content or all of the new: the
+    bytes are written to a temporary file in the same folder and flushed to disk, then the file is renamed.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     Raises
     ------
     StorageError
-        If the file cannot be written; the old one is whole, and the temporary one is gone.
+        If the file cannot be written; the old file is not changed, and the temporary file is deleted.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
 
 @contextlib.contextmanager
 def storage_errors(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn the system's refusals to write `path` into a `StorageError` that names it.
+    """Convert an `OSError` from writing `path` to a `StorageError` that names the path.
 
     Examples
     --------
@@ -65,19 +65,19 @@ def storage_errors(path: str | os.PathLike[str]) -> Iterator[None]:
     Traceback (most recent call last):
         ...
     backends.errors.StorageError: '/no/such/folder/model.safetensors' cannot be written: No such file or directory; \
-check that its folder is there, may be written to, and has space left
+check that its folder exists, is writable, and has space left
     """
     try:
         yield
     except StorageError:
         raise
     except OSError as error:
-        told = StorageError(
-            f"{os.fspath(path)!r} cannot be written: {error.strerror or error}; check that its folder is there, may be "
-            "written to, and has space left"
+        storage_error = StorageError(
+            f"{os.fspath(path)!r} cannot be written: {error.strerror or error}; check that its folder exists, is "
+            "writable, and has space left"
         )
-        told.errno = error.errno
-        raise told from error
+        storage_error.errno = error.errno
+        raise storage_error from error
 
 
 def _write_new(path: Path, data: bytes) -> None:
@@ -89,10 +89,10 @@ def _write_new(path: Path, data: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name itself survive a power cut, on systems that can open a folder."""
+    """Write the directory entry to disk, so that it survives a power cut; Windows cannot do this."""
     if os.name == "nt":
         return
-    with contextlib.suppress(OSError):  # some network file systems refuse; the file is in place all the same
+    with contextlib.suppress(OSError):  # some network file systems do not support this; the file is written anyway
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

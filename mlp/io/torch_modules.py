@@ -1,6 +1,6 @@
-"""What a network of ours has and torch.nn lacks, as modules.
+"""PyTorch modules for parts of a network that torch.nn does not have.
 
-They stand in a file of their own so that they can be pickled; without PyTorch they are there, and of no use.
+They are defined at module level so that they can be pickled; without PyTorch they exist but cannot be used.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ except ImportError:
     Module = object
 
 
-class Exp(Module):  # type: ignore[misc]  # type checkers are not shown PyTorch, which is optional
-    """The exponential function: the rates of a Poisson loss."""
+class Exp(Module):  # type: ignore[misc]  # PyTorch is optional, so mypy does not read it
+    """The exponential function, the output activation for the Poisson loss."""
 
     def forward(self, z: Any) -> Any:
         return z.exp()
 
 
 class Step(Module):  # type: ignore[misc]
-    """1 where z >= 0, else 0; its slope is 0."""
+    """1 where z >= 0, else 0; its derivative is 0."""
 
     def forward(self, z: Any) -> Any:
         return torch.heaviside(z, z.new_ones(()))
 
 
 class ScaleBytes(Module):  # type: ignore[misc]
-    """Turns inputs of dtype uint8 into `dtype` and multiplies them by `scale`; passes others on as they are.
+    """Converts inputs of dtype uint8 to `dtype` and multiplies them by `scale`; does not change other inputs.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Training: the loop over epochs, with history, validation, early stopping, callbacks and resumption."""
+"""Training: the loop over epochs, history, validation, early stopping, callbacks, and resuming."""
 
 from mlp.network import CHUNK, Examples
 from mlp.training.callbacks import Callback, Run, check_callbacks

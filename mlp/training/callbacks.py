@@ -1,4 +1,4 @@
-"""`Run`, a training under way, and `Callback`, code of a user's own that follows it."""
+"""`Run`, the current training, and `Callback`, user-defined code that is called during training."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from mlp.training.state import TrainingState
 
 @dataclass
 class Run:
-    """A training under way, as callbacks see it.
+    """The current training, as passed to callbacks.
 
     Attributes
     ----------
     net : FeedForward
-        The network that is trained; in `MLP.fit` the `MLP` itself.
+        The network in training; in `MLP.fit` the `MLP` itself.
     state : TrainingState
     epochs : int
-        How many there are to be in all.
+        Total number of epochs.
     whole_epoch : bool
-        Whether the last epoch saw all of its batches; False where training was stopped within it.
+        Whether all batches of the last epoch were processed; False if training was stopped within the epoch.
     """
 
     net: FeedForward
@@ -42,15 +42,15 @@ class Run:
         return self.state.epoch
 
     def stop(self, reason: str = "a callback asked for it") -> None:
-        """End training after the batch at hand."""
+        """Stop training after the current batch."""
         self.history.stop_reason = reason
         self.control.request_stop()
 
 
 class Callback:
-    """Base for code of your own that runs while a network trains; override what you need.
+    """Base class of callbacks, which run user-defined code during training; override the methods you need.
 
-    A plain function given as a callback is called as `on_epoch_end`.
+    A function passed as a callback is called in place of `on_epoch_end`.
 
     Examples
     --------
@@ -62,16 +62,16 @@ class Callback:
     """
 
     def on_train_begin(self, run: Run) -> None:
-        """Before the first epoch."""
+        """Called before the first epoch."""
 
     def on_batch_end(self, run: Run, batch: int, loss: float) -> None:
-        """After each update."""
+        """Called after each update."""
 
     def on_epoch_end(self, run: Run) -> None:
-        """After each epoch, when `Run.history` has its figures."""
+        """Called after each epoch, when `Run.history` contains its values."""
 
     def on_train_end(self, run: Run) -> None:
-        """At the end, with the weights as they will stay."""
+        """Called at the end, with the final weights."""
 
 
 class _EpochFunction(Callback):
@@ -83,9 +83,11 @@ class _EpochFunction(Callback):
 
 
 def check_callbacks(callbacks: Iterable[Callback | Callable[[Run], object]]) -> tuple[Callback, ...]:
-    """Callbacks as `Callback` objects: a function becomes one that is called after each epoch."""
-    hooks = tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,)
-    for hook in hooks:
-        if isinstance(hook, type) or not (isinstance(hook, Callback) or callable(hook)):
-            raise ConfigurationError(f"a callback is a mlp.Callback object or a function of the run, not {hook!r}.")
-    return tuple(hook if isinstance(hook, Callback) else _EpochFunction(hook) for hook in hooks)
+    """Return `Callback` objects; a function becomes a callback that is called after each epoch."""
+    given = tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,)
+    for callback in given:
+        if isinstance(callback, type) or not (isinstance(callback, Callback) or callable(callback)):
+            raise ConfigurationError(
+                f"a callback must be a mlp.Callback object or a function of the run, not {callback!r}."
+            )
+    return tuple(callback if isinstance(callback, Callback) else _EpochFunction(callback) for callback in given)

@@ -1,4 +1,4 @@
-"""The cause when numbers stop being finite: the epoch is replayed to find the layer."""
+"""Find the layer in which training diverged, by repeating the epoch."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from mlp.training.state import TrainingState
 
 
 def all_finite(xp: Backend, array: Any) -> bool:
-    """Whether an array of the device holds neither NaN nor infinity."""
+    """Whether a device array contains neither NaN nor infinity."""
     with np.errstate(all="ignore"):
-        total = float(xp.sum(array))  # one cheap pass is enough in nearly every case
+        total = float(xp.sum(array))  # one pass is enough for nearly all arrays
     return math.isfinite(total) or bool(np.isfinite(xp.to_numpy(array)).all())
 
 
-def divergence(
+def divergence_error(
     net: FeedForward, plan: EpochPlan, trainer: Trainer, state: TrainingState, batch: int
 ) -> DivergenceError:
-    """Replay the epoch through `batch`, where it failed, and name the first layer whose numbers are not finite."""
+    """Repeat the epoch up to `batch`, where it failed, to find the first layer with values that are not finite."""
     xp = net.xp
     params, slots = net.parameters.copy(), state.slots.copy()
-    # the replay stops before the update of a loss that is not finite; otherwise the update itself failed
+    # this stops before the update if the loss is not finite; otherwise the update made the weights not finite
     xp.train_epoch(replace(plan, n_batches=batch + 1), trainer.X, trainer.target, trainer.weight, params, slots)
     rows = xp.asarray(plan.row_numbers()[plan.batch_rows(batch)])
     x = net.as_floats(xp.take_rows(trainer.X, rows))
-    layer, what = net.plan.layout.n_layers, "its outputs are finite, but the loss is not"
+    layer, cause = net.plan.layout.n_layers, "its outputs are finite, but the loss is not"
     with np.errstate(all="ignore"):
         for number, ((W, b), activation) in enumerate(
             zip(net.plan.layout.layers(params), net.plan.activations, strict=True), start=1
@@ -38,13 +38,13 @@ def divergence(
             x = xp.dense(x, W, b, activation)
             weights_ok = all_finite(xp, W) and all_finite(xp, b)
             if not weights_ok or not all_finite(xp, x):
-                layer, what = number, "its outputs are not finite" if weights_ok else "its weights are not finite"
+                layer, cause = number, "its outputs are not finite" if weights_ok else "its weights are not finite"
                 break
     rate = float(plan.learning_rates[batch])
     return DivergenceError(
         f"training diverged in epoch {state.epoch}, batch {batch} (both counted from 0), at layer {layer} of "
-        f"{net.plan.layout.n_layers}: {what}. The learning rate was {rate:g}: lower it, scale the inputs, or clip the "
-        "gradient (clip_norm=1.0). The network has the weights with which this epoch began.",
+        f"{net.plan.layout.n_layers}: {cause}. The learning rate was {rate:g}: lower it, scale the inputs, or clip the "
+        "gradient (clip_norm=1.0). The network has the weights from the start of this epoch.",
         epoch=state.epoch,
         batch=batch,
         layer=layer,

@@ -1,4 +1,4 @@
-"""Stopping early: when a figure no longer improves, training ends and goes back to the best weights."""
+"""Early stopping: stop when a metric no longer improves, and restore the best weights."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from mlp.validation import require_count, require_nonnegative
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """Stop when a figure has not improved for a while, and go back to the best weights.
+    """Stop when a metric has not improved for `patience` epochs, and restore the best weights.
 
     Attributes
     ----------
     monitor : {"val_loss", "val_score", "loss"}
+        The metric.
     patience : int
-        Epochs without improvement to wait for.
+        Number of epochs without improvement after which training stops.
     min_delta : float
-        What counts as an improvement.
+        Minimum change that counts as an improvement.
     """
 
     monitor: str = "val_loss"
@@ -28,33 +29,40 @@ class EarlyStopping:
 
     def __post_init__(self) -> None:
         if self.monitor not in ("val_loss", "val_score", "loss"):
-            raise UnknownNameError.among("figure to monitor", self.monitor, ("val_loss", "val_score", "loss"))
+            raise UnknownNameError.among("metric to monitor", self.monitor, ("val_loss", "val_score", "loss"))
         require_count("patience", self.patience)
         require_nonnegative("min_delta", self.min_delta)
 
 
-def check_early_stopping(choice: EarlyStopping | bool, *, validated: bool) -> EarlyStopping | None:
-    """What `fit` was told, as a rule or None; `validated` says whether there is a validation set."""
+def check_early_stopping(choice: EarlyStopping | bool, *, has_validation: bool) -> EarlyStopping | None:
+    """Return the early stopping rule for the argument of `fit`, or None.
+
+    Raises
+    ------
+    ConfigurationError
+        If `choice` is not valid, or monitors a validation metric without a validation set.
+    """
     if not isinstance(choice, (bool, EarlyStopping)):
         raise ConfigurationError(f"early_stopping must be True, False or an EarlyStopping(...), not {choice!r}.")
     if not choice:
         return None
     rule = EarlyStopping() if choice is True else choice
-    if rule.monitor != "loss" and not validated:
+    if rule.monitor != "loss" and not has_validation:
         raise ConfigurationError(
-            f"early stopping watches {rule.monitor!r}, and there is no validation set. Give validation_data "
+            f"early stopping monitors {rule.monitor!r}, but there is no validation set. Give validation_data "
             "or validation_fraction, or use EarlyStopping(monitor='loss')."
         )
     return rule
 
 
-def watch(run: Run, rule: EarlyStopping) -> None:
-    """Compare the last epoch with the best so far: keep its weights, or stop where patience ends."""
+def update_early_stopping(run: Run, rule: EarlyStopping) -> None:
+    """Compare the last epoch with the best one: store its weights if it is better, or stop after `rule.patience`."""
     state, history = run.state, run.history
     value = getattr(history, rule.monitor)[-1]
-    cost = -value if rule.monitor == "val_score" else value
-    if cost < state.best - rule.min_delta:
-        state.best, state.waited = cost, 0
+    if rule.monitor == "val_score":
+        value = -value  # so that lower is better for all metrics
+    if value < state.best - rule.min_delta:
+        state.best, state.waited = value, 0
         state.other_weights = run.net.parameters.copy()
         history.best_epoch = state.epoch - 1
         return

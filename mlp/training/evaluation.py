@@ -11,19 +11,20 @@ from mlp.network import CHUNK, Examples, FeedForward
 
 
 def evaluate(net: FeedForward, examples: Examples, task: str | None = None) -> tuple[float, float]:
-    """Mean loss (without penalties) and score: accuracy for classes, R^2 for numbers; `task` is the network's."""
+    """Mean loss (without penalties) and score: accuracy for classes, R^2 for numbers; `task` defaults to `net.task`."""
     xp, outputs = net.xp, []
-    total, mass = 0.0, 0.0
+    total_loss, total_weight = 0.0, 0.0
     for first in range(0, examples.rows, CHUNK):
         chunk = slice(first, first + CHUNK)
         z = net.logits(examples.X[chunk])
         weight = None if examples.weight is None else examples.weight[chunk]
-        share = float(z.shape[0]) if weight is None else float(xp.sum(weight))
-        total += share * float(xp.loss_and_delta(net.kind, z, examples.target[chunk], weight)[0])
-        mass += share
+        chunk_weight = float(z.shape[0]) if weight is None else float(xp.sum(weight))
+        total_loss += chunk_weight * float(xp.loss_and_delta(net.kind, z, examples.target[chunk], weight)[0])
+        total_weight += chunk_weight
         outputs.append(xp.to_numpy(xp.activate(z, net.kind.output)))
     weight = None if examples.weight is None else xp.to_numpy(examples.weight)
-    return total / mass, score(task or net.task, np.concatenate(outputs), xp.to_numpy(examples.target), weight)
+    accuracy = score(task or net.task, np.concatenate(outputs), xp.to_numpy(examples.target), weight)
+    return total_loss / total_weight, accuracy
 
 
 def evaluate_rows(net: FeedForward, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, float]:
@@ -33,16 +34,21 @@ def evaluate_rows(net: FeedForward, X: Any, y: Any, sample_weight: Any = None) -
 
 
 def score(task: str, y: NDArray[Any], target: NDArray[Any], weight: NDArray[Any] | None = None) -> float:
-    """Share of the rows that are right, or for numbers the coefficient of determination, mean over the outputs.
+    """Accuracy, or for numbers the coefficient of determination R^2, mean over the outputs.
 
     Parameters
     ----------
     task : {"classes", "labels", "numbers"}
         As `MLP.task`.
     y : ndarray, shape (n, n_out)
-        What the network gave.
+        Outputs of the network.
     target : ndarray, shape (n,) of class numbers or (n, n_out)
     weight : ndarray, shape (n,), optional
+        Sample weights.
+
+    Returns
+    -------
+    float
 
     Examples
     --------
@@ -50,14 +56,14 @@ def score(task: str, y: NDArray[Any], target: NDArray[Any], weight: NDArray[Any]
     0.5
     """
     if task == "classes":
-        truth = target if target.ndim == 1 else target.argmax(axis=1)
-        return float(np.average(y.argmax(axis=1) == truth, weights=weight))
+        classes = target if target.ndim == 1 else target.argmax(axis=1)
+        return float(np.average(y.argmax(axis=1) == classes, weights=weight))
     if task == "labels":
         return float(np.average(((y > 0.5) == (target > 0.5)).all(axis=1), weights=weight))
     y, target = y.astype(np.float64), target.astype(np.float64)
     residual = np.average(np.square(y - target), axis=0, weights=weight)
     variance = np.average(np.square(target - np.average(target, axis=0, weights=weight)), axis=0, weights=weight)
-    # a constant target leaves nothing to explain: 1 for getting it right, else 0, as scikit-learn has it
+    # R^2 is undefined for a constant target: 1 if the prediction is exact, else 0, as in scikit-learn
     varies = np.ptp(target if weight is None else target[weight > 0], axis=0) > 0
     r2 = np.where(varies, 1 - residual / np.where(varies, variance, 1), np.where(residual > 0, 0.0, 1.0))
     return float(r2.mean())

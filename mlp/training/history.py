@@ -1,4 +1,4 @@
-"""`History`: what each epoch came to."""
+"""`History`: the metrics of each epoch."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from dataclasses import dataclass, field
 
 @dataclass
 class History:
-    """What each epoch came to: lists with one value an epoch, and how training ended.
+    """The metrics of each epoch, as lists with one value per epoch, and why training stopped.
 
     Attributes
     ----------
     loss : list of float
-        Mean over the epoch's rows of the loss as it was when they were visited, penalties included.
+        Mean loss over the rows of the epoch, including penalties, each computed before the update of its batch.
     val_loss, val_score : list of float
-        Loss (without penalties) and score on the validation set after the epoch; empty without one, and NaN for the
-        epochs that had none.
+        Loss (without penalties) and score on the validation set after the epoch; empty without a validation set, and
+        NaN for epochs without one.
     learning_rate : list of float
-        Of the epoch's last update.
+        Learning rate of the last update of the epoch.
     samples_per_second : list of float
-        Rows over wall time of the epoch's training, validation not counted.
+        Rows divided by the wall time of training, without validation.
     seconds : list of float
-        Wall time of the epoch's training.
+        Wall time of training, without validation.
     best_epoch : int or None
-        The epoch, from 0, whose weights early stopping restored.
+        The epoch, counted from 0, whose weights early stopping restored.
     stop_reason : str
-        Why training ended.
+        Why training stopped.
     backend, backend_reason : str
-        Where it ran, and why there.
+        The backend, and why it was chosen.
     error : str
-        Why `mlp.fit_many` could not finish the training; empty if it did.
+        Message of the error that stopped this training in `mlp.fit_many`; empty if there was none.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -49,7 +49,7 @@ class History:
         return len(self.loss)
 
     def append_validation(self, loss: float, score: float) -> None:
-        """Add the figures of the epoch that `loss` was last told of; epochs without any have NaN."""
+        """Append the metrics of the last epoch; earlier epochs without validation get NaN."""
         missing = [math.nan] * (len(self.loss) - 1 - len(self.val_loss))
         self.val_loss += [*missing, loss]
         self.val_score += [*missing, score]

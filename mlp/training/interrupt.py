@@ -1,4 +1,4 @@
-"""Ctrl-C while a network trains."""
+"""Ctrl-C during training."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mlp.training.callbacks import Run
 
 @contextlib.contextmanager
 def stop_on_ctrl_c(run: Run) -> Iterator[None]:
-    """Turn the first Ctrl-C into a request to stop after the batch; a second one interrupts as usual."""
-    mine = threading.current_thread() is threading.main_thread()
-    if not mine or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield  # another thread cannot, and somebody else's handler is not ours to replace
+    """Stop after the current batch on the first Ctrl-C; a second one raises KeyboardInterrupt as usual."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # only the main thread can set signal handlers, and a handler of the program must not be replaced
         return
 
     def request(signum: int, frame: object) -> None:

@@ -1,4 +1,4 @@
-"""The loop over epochs; what happens within an epoch is `backends.loop`."""
+"""The loop over epochs; the loop over the batches of an epoch is `backends.loop`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from mlp._backends import EpochPlan, Shuffle, Trainer
 from mlp.network import Examples, FeedForward
 from mlp.training.callbacks import Callback, Run
-from mlp.training.divergence import divergence
-from mlp.training.early_stopping import EarlyStopping, watch
+from mlp.training.divergence import divergence_error
+from mlp.training.early_stopping import EarlyStopping, update_early_stopping
 from mlp.training.evaluation import evaluate
 from mlp.training.history import History
 from mlp.training.interrupt import stop_on_ctrl_c
@@ -35,29 +35,29 @@ def train(
     progress: bool = False,
     catch_interrupt: bool = True,
 ) -> History:
-    """Train `net` until `state` has seen `epochs` epochs.
+    """Train `net` until `epochs` epochs are done in total.
 
     Raises
     ------
     DivergenceError
-        If a loss or a weight is not finite.  The network keeps the weights it had when that epoch began.
+        If a loss or a weight is not finite.  The network has the weights from the start of that epoch.
     """
     run = Run(net, state, epochs)
-    each_batch = [hook for hook in callbacks if type(hook).on_batch_end is not Callback.on_batch_end]
+    batch_callbacks = [callback for callback in callbacks if type(callback).on_batch_end is not Callback.on_batch_end]
 
     def on_batch(batch: int, loss: float) -> None:
-        for hook in each_batch:
-            hook.on_batch_end(run, batch, loss)
+        for callback in batch_callbacks:
+            callback.on_batch_end(run, batch, loss)
 
     state.history.stop_reason = ""
     if state.restored:
-        state.exchange(net)
+        state.swap_weights(net)
     monitor = early_stopping.monitor if early_stopping else ""
-    if monitor != state.monitor:  # the best of one figure says nothing of another
-        state.forget_best()
+    if monitor != state.monitor:  # the best values of different metrics cannot be compared
+        state.reset_best()
         state.monitor = monitor
-    for hook in callbacks:
-        hook.on_train_begin(run)
+    for callback in callbacks:
+        callback.on_train_begin(run)
     interrupts = stop_on_ctrl_c(run) if catch_interrupt else contextlib.nullcontext()
     trainer = _make_trainer(run, examples, batch_size)
     with interrupts, progress_bar(run, examples.rows, batch_size, shown=progress):
@@ -67,24 +67,24 @@ def train(
             elif callbacks:
                 trainer.refresh()  # a callback may have assigned weights
             plan = _plan_epoch(net, state, examples.rows, batch_size, shuffle)
-            if not _train_epoch(run, trainer, plan, on_batch if each_batch else None):
+            if not _train_epoch(run, trainer, plan, on_batch if batch_callbacks else None):
                 break
-            watched = state.history.loss[-1]
+            loss = state.history.loss[-1]
             if validation is not None:
-                watched, score = evaluate(net, validation)
-                state.history.append_validation(watched, score)
+                loss, score = evaluate(net, validation)
+                state.history.append_validation(loss, score)
             elif state.history.val_loss:
                 state.history.append_validation(math.nan, math.nan)
-            state.optimizer.schedule.observe(watched)
+            state.optimizer.schedule.observe(loss)
             if early_stopping:
-                watch(run, early_stopping)
-            for hook in callbacks:
-                hook.on_epoch_end(run)
+                update_early_stopping(run, early_stopping)
+            for callback in callbacks:
+                callback.on_epoch_end(run)
     state.history.stop_reason = state.history.stop_reason or f"all {epochs} epochs done"
     if early_stopping and state.other_weights is not None:
-        state.exchange(net)
-    for hook in callbacks:
-        hook.on_train_end(run)
+        state.swap_weights(net)
+    for callback in callbacks:
+        callback.on_train_end(run)
     return state.history
 
 
@@ -114,20 +114,20 @@ def _plan_epoch(net: FeedForward, state: TrainingState, n: int, batch_size: int,
 
 
 def _train_epoch(run: Run, trainer: Trainer, plan: EpochPlan, on_batch: Callable[[int, float], None] | None) -> bool:
-    """Train for one epoch and record its result; False if it was stopped before its first batch."""
+    """Train for one epoch and record its result; return False if it was stopped before its first batch."""
     net, state, xp = run.net, run.state, run.net.xp
     run.control.batches_done = 0
     xp.synchronize()
     start = time.perf_counter()
     try:
         (result,) = trainer.epochs([plan], run.control, on_batch)
-    except BaseException:  # of a callback, or a second Ctrl-C: a part of an epoch cannot be resumed exactly
+    except BaseException:  # from a callback, or a second Ctrl-C: an incomplete epoch cannot be resumed exactly
         trainer.roll_back()
         raise
     done = len(result.losses)
     if result.failed is not None or not result.finite:
         trainer.roll_back()
-        raise divergence(net, plan, trainer, state, done - 1)
+        raise divergence_error(net, plan, trainer, state, done - 1)
     trainer.read_back()
     xp.synchronize()
     seconds = time.perf_counter() - start

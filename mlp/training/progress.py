@@ -1,4 +1,4 @@
-"""The progress bar of a training run: on stderr, and only when that is a terminal."""
+"""The progress bar of a training, on stderr if that is a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlp.training.callbacks import Run
 
 @contextlib.contextmanager
 def progress_bar(run: Run, n: int, batch_size: int, *, shown: bool) -> Iterator[None]:
-    """Show `run` while the block runs: epochs, the batches of the epoch at hand, the last loss and speed."""
+    """Show the progress of `run` within a ``with`` block: epochs, batches of the current epoch, last loss and speed."""
     if not shown or not sys.stderr.isatty():
         yield
         return
@@ -21,27 +21,27 @@ def progress_bar(run: Run, n: int, batch_size: int, *, shown: bool) -> Iterator[
     n_batches = -(-n // batch_size)
 
     class Bar(Progress):
-        """Asks the run how far it is each time it draws itself, so training is never held up by it."""
+        """Reads the progress of the run whenever it is drawn, so training never waits for it."""
 
         def get_renderables(self) -> Iterator[RenderableType]:
             done = run.epoch + (run.control.batches_done % n_batches) / n_batches
             history = run.history
-            figures = f"loss {history.loss[-1]:.4f}" if history.loss else ""
+            metrics = f"loss {history.loss[-1]:.4f}" if history.loss else ""
             if history.val_score:
-                figures += f"  val_score {history.val_score[-1]:.4f}"
+                metrics += f"  val_score {history.val_score[-1]:.4f}"
             if history.samples_per_second:
-                figures += f"  {history.samples_per_second[-1]:,.0f} samples/s"
+                metrics += f"  {history.samples_per_second[-1]:,.0f} samples/s"
             for task in self.tasks:
-                self.update(task.id, completed=done, figures=figures)
+                self.update(task.id, completed=done, metrics=metrics)
             yield from super().get_renderables()
 
     columns = (
         TextColumn("epoch"),
         MofNCompleteColumn(),
         BarColumn(),
-        TextColumn("{task.fields[figures]}"),
+        TextColumn("{task.fields[metrics]}"),
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=Console(stderr=True), refresh_per_second=5) as bar:
-        bar.add_task("training", total=run.epochs, completed=run.epoch, figures="")
+        bar.add_task("training", total=run.epochs, completed=run.epoch, metrics="")
         yield

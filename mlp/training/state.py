@@ -1,4 +1,4 @@
-"""`TrainingState`: what training remembers between two epochs beside the weights."""
+"""`TrainingState`: everything besides the weights that training needs to resume."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ from mlp.training.history import History
 
 @dataclass
 class TrainingState:
-    """All that training remembers between two epochs beside the weights; it makes resumption exact.
+    """Everything besides the weights that training needs to resume exactly after an epoch.
 
     Attributes
     ----------
     optimizer : Optimizer
-        Its schedule's memory included.
-    slots : array, shape (number of state arrays of the rule, n_parameters)
-        On the network's device.
+        With the state of its schedule.
+    slots : array, shape (number of state arrays of the update rule, n_parameters)
+        Optimizer state, on the network's device.
     epoch, step : int
-        Epochs and updates done.
+        Number of epochs and updates done.
     history : History
     monitor, best, waited : str, float, int
-        Memory of early stopping: what it watches, the best of it so far, and for how long.
+        State of early stopping: the metric, its best value (negated for ``val_score``), and the number of epochs since
+        then.
     other_weights : array or None
-        The best weights while early stopping watches; the last ones once the network has the best (`restored`).
+        The best weights during training with early stopping; the last weights if the network has the best (`restored`).
     restored : bool
+        Whether the network has the best weights.
     """
 
     optimizer: Optimizer
@@ -48,12 +50,12 @@ class TrainingState:
     @classmethod
     def begin(cls, net: FeedForward, optimizer: Optimizer) -> TrainingState:
         """The state before the first update of `net`."""
-        optimizer = copy.deepcopy(optimizer)  # schedules have a memory, which is this run's
+        optimizer = copy.deepcopy(optimizer)  # training changes the state of its schedule
         slots = net.xp.zeros((len(optimizer.rule.row.state), net.plan.layout.n_parameters), net.dtype)
         return cls(optimizer, slots)
 
     def to_dict(self) -> dict[str, Any]:
-        """The numbers, as plain data; the arrays are `slots` and `other_weights`."""
+        """The state as plain data, except the arrays `slots` and `other_weights`."""
         return {
             "optimizer": self.optimizer.to_dict(),
             "epoch": self.epoch,
@@ -67,7 +69,7 @@ class TrainingState:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], slots: Any, other_weights: Any) -> TrainingState:
-        """Read back what `to_dict` gave, with its arrays."""
+        """Make a state from the result of `to_dict` and the arrays."""
         return cls(
             optimizers.from_dict(data["optimizer"]),
             slots,
@@ -82,35 +84,35 @@ class TrainingState:
         )
 
     def on_host(self, xp: Backend) -> TrainingState:
-        """The same state with its arrays, which are on `xp`, as host arrays."""
-        best = None if self.other_weights is None else xp.to_numpy(self.other_weights)
-        return replace(self, slots=xp.to_numpy(self.slots), other_weights=best)
+        """A copy of the state with its arrays, which are on `xp`, as host arrays."""
+        weights = None if self.other_weights is None else xp.to_numpy(self.other_weights)
+        return replace(self, slots=xp.to_numpy(self.slots), other_weights=weights)
 
     def move(self, source: Backend, target: Backend) -> None:
-        """Bring the arrays from one backend to another."""
+        """Move the arrays from one backend to another."""
         self.slots = target.asarray(source.to_numpy(self.slots))
         if self.other_weights is not None:
             self.other_weights = target.asarray(source.to_numpy(self.other_weights))
 
-    def exchange(self, net: FeedForward) -> None:
-        """Give the network the other weights, and keep those it had."""
-        mine, self.other_weights = self.other_weights, net.parameters.copy()
-        net.parameters[...] = mine
+    def swap_weights(self, net: FeedForward) -> None:
+        """Exchange the weights of the network and `other_weights`."""
+        stored, self.other_weights = self.other_weights, net.parameters.copy()
+        net.parameters[...] = stored
         self.restored = not self.restored
 
-    def forget_best(self) -> None:
-        """Let early stopping begin anew, from weights that did not come out of this training."""
+    def reset_best(self) -> None:
+        """Reset the state of early stopping."""
         self.best, self.waited, self.other_weights, self.restored = math.inf, 0, None, False
         self.history.best_epoch = None
 
 
 def require_resumable(state: TrainingState | None, epochs: int) -> TrainingState:
-    """The state of the training to resume, if there is one that `epochs` epochs in all go beyond."""
+    """Return `state` if it can be resumed up to `epochs` epochs in total, else raise `ConfigurationError`."""
     if state is None:
         raise ConfigurationError("there is no training to resume: this network has not been trained yet.")
     if epochs <= state.epoch:
         raise ConfigurationError(
-            f"the training to resume has {state.epoch} epochs behind it; epochs={epochs} counts them "
-            "in, so ask for more."
+            f"the training to resume has done {state.epoch} epochs, and epochs={epochs} is the total: it must be "
+            f"greater than {state.epoch}."
         )
     return state

@@ -64,7 +64,9 @@ def predictions(net: FeedForward, X: Any, y: Any) -> Figure:
 def predictions_and_targets(net: FeedForward, X: Any, y: Any) -> tuple[NDArray[Any], NDArray[Any]]:
     """Predictions of a regression network, and their targets, both of shape (n, n_out)."""
     predicted = net.feedforward(X)
-    target, class_numbers = check_targets(y, len(predicted), net.kind, net.sizes[-1], net.dtype, net.xp, whole=False)
+    target, class_numbers = check_targets(
+        y, len(predicted), net.kind, net.sizes[-1], net.dtype, net.xp, require_two_classes=False
+    )
     if class_numbers or net.task != "numbers":
         raise ConfigurationError("this network predicts classes, not numbers; use mlp.plots.confusion.")
     return predicted, net.xp.to_numpy(target)
