@@ -162,7 +162,7 @@ def test_ten_epochs_are_five_and_five_more() -> None:
     whole, more = mlp.load("whole/model.safetensors"), mlp.load("more/model.safetensors")
     np.testing.assert_array_equal(more.parameters, whole.parameters)
     assert json.loads(Path("more/config.json").read_text())["parent"] == str(Path("half").resolve())
-    assert "5 epochs behind it" in fails("train", "--resume", "half")
+    assert "has done 5 epochs" in fails("train", "--resume", "half")
 
 
 def test_a_cosine_schedule_that_is_over_is_told_of() -> None:
@@ -173,7 +173,7 @@ def test_a_cosine_schedule_that_is_over_is_told_of() -> None:
 def test_a_run_is_never_overwritten() -> None:
     run("train", "moons", "--output-dir", "mine", *QUICK)
     before = {path: path.read_bytes() for path in Path("mine").iterdir()}
-    assert "'mine' is there already" in fails("train", "moons", "--output-dir", "mine", *QUICK)
+    assert "'mine' exists already" in fails("train", "moons", "--output-dir", "mine", *QUICK)
     assert {path: path.read_bytes() for path in Path("mine").iterdir()} == before
 
 
@@ -250,7 +250,7 @@ def test_wrong_usage_is_status_2(arguments: tuple[str, ...], message: str) -> No
         (("train", "digits", "--batch-size", "5000"), "is larger than the 1438 rows"),
         (("train", "digits", "--lr", "-1"), "learning_rate must be a positive number"),
         (("evaluate", "nowhere", "digits"), "there is no file 'nowhere'"),
-        (("evaluate", ".", "digits"), "is no run"),
+        (("evaluate", ".", "digits"), "is not a run"),
         (("train", "--resume", "nowhere"), "there is no file"),
     ],
 )

@@ -623,7 +623,7 @@ def test_weights_can_be_assigned(backend):
         ),
         ({"restore_best": True}, mlp.ConfigurationError, "there is no validation set"),
         ({"hidden_layer_sizes": (10, 0)}, ValueError, "hidden_layer_sizes must be > 0, got"),
-        ({"callbacks": [3]}, mlp.ConfigurationError, "a callback is a mlp.Callback"),
+        ({"callbacks": [3]}, mlp.ConfigurationError, "a callback must be a mlp.Callback"),
         ({"class_weight": "heavy"}, ValueError, "The 'class_weight' parameter"),
         ({"progress": 3}, ValueError, "The 'progress' parameter"),
         ({"alpha": -1}, ValueError, "The 'alpha' parameter of MLPClassifier must be"),

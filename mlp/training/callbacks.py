@@ -84,10 +84,10 @@ class _EpochFunction(Callback):
 
 def check_callbacks(callbacks: Iterable[Callback | Callable[[Run], object]]) -> tuple[Callback, ...]:
     """Return `Callback` objects; a function becomes a callback that is called after each epoch."""
-    given = tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,)
-    for callback in given:
+    items = tuple(callbacks) if isinstance(callbacks, Iterable) else (callbacks,)
+    for callback in items:
         if isinstance(callback, type) or not (isinstance(callback, Callback) or callable(callback)):
             raise ConfigurationError(
                 f"a callback must be a mlp.Callback object or a function of the run, not {callback!r}."
             )
-    return tuple(callback if isinstance(callback, Callback) else _EpochFunction(callback) for callback in given)
+    return tuple(callback if isinstance(callback, Callback) else _EpochFunction(callback) for callback in items)
