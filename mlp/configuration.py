@@ -11,8 +11,7 @@ import numpy as np
 
 from mlp import custom
 from mlp._backends import Activation, ConfigurationError, Layout, NetworkPlan, formulas, random
-from mlp.initializers import initializer_for
-from mlp.validation import (
+from mlp.checks import (
     check_classes,
     check_dtype,
     check_sizes,
@@ -22,6 +21,7 @@ from mlp.validation import (
     require_nonnegative,
     require_positive,
 )
+from mlp.initializers import initializer_for
 
 if TYPE_CHECKING:
     from mlp.data import Preprocessing

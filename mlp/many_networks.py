@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError, DataError, DivergenceError, ShapeError
+from mlp.checks import as_array
 from mlp.model import MLP
 from mlp.optimizers import Optimizer
 from mlp.training import EarlyStopping, History
-from mlp.validation import as_array
 
 
 def fit_many(

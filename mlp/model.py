@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mlp import optimizers, training
 from mlp._backends import Activation, ConfigurationError, formulas
+from mlp.checks import check_batch_size, require_count
 from mlp.configuration import configure
 from mlp.network import FeedForward
 from mlp.optimizers import Optimizer
 from mlp.training import Callback, EarlyStopping, History, Run, TrainingState
-from mlp.validation import check_batch_size, require_count
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -489,9 +489,9 @@ class MLP(FeedForward):
         StorageError
             If the file cannot be written; then an existing file is not changed.
         """
-        from mlp.io import persistence
+        from mlp.io import model_files
 
-        persistence.save(self, path)
+        model_files.save(self, path)
 
     def to_torch(self, *, logits: bool = False) -> Any:
         """Convert the network to a torch.nn.Sequential; `mlp.from_torch` converts it back.

@@ -24,9 +24,9 @@ from mlp._backends import (
     loop,
     resolve,
 )
+from mlp.checks import as_array, cast, check_dtype, check_inputs, check_targets, check_weight, require_finite
 from mlp.configuration import Configuration
 from mlp.initializers import draw_layer
-from mlp.validation import as_array, cast, check_dtype, check_inputs, check_targets, check_weight, require_finite
 
 if TYPE_CHECKING:
     from mlp.data import Preprocessing

@@ -12,8 +12,8 @@ from typing import Any
 
 from mlp import schedules
 from mlp._backends import ConfigurationError, UnknownNameError, formulas
+from mlp.checks import require_fraction, require_nonnegative, require_positive
 from mlp.schedules import Constant, Schedule
-from mlp.validation import require_fraction, require_nonnegative, require_positive
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Save and load networks, with or without their training state.
 
-The file format is described in `mlp.io.persistence`.
+The file format is described in `mlp.io.model_files`.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 
 from mlp._backends import ConfigurationError
-from mlp.io import persistence
-from mlp.io.persistence import Custom, save
+from mlp.io import model_files
+from mlp.io.model_files import Custom, save
 from mlp.model import MLP
 
 __all__ = ["load", "load_training_state", "save", "save_training_state"]
@@ -49,7 +49,7 @@ def load(
     <MLP 2-3-1, relu, identity+mse, 13 parameters of float32, numpy on cpu>
     >>> folder.cleanup()
     """
-    return MLP.of(*persistence.read(path, backend=backend, device=device, custom=custom))
+    return MLP.of(*model_files.read(path, backend=backend, device=device, custom=custom))
 
 
 def save_training_state(net: MLP, path: str | os.PathLike[str]) -> None:
@@ -84,7 +84,7 @@ def save_training_state(net: MLP, path: str | os.PathLike[str]) -> None:
     """
     if net.training_state is None:
         raise ConfigurationError("this network has not been trained, so there is no training state to save.")
-    persistence.Snapshot.of(net, net.training_state).save(path)
+    model_files.Snapshot.of(net, net.training_state).save(path)
 
 
 def load_training_state(net: MLP, path: str | os.PathLike[str]) -> None:
@@ -116,4 +116,4 @@ def load_training_state(net: MLP, path: str | os.PathLike[str]) -> None:
     (True, 3)
     >>> folder.cleanup()
     """
-    net.training_state = persistence.read_training_state(net, path)
+    net.training_state = model_files.read_training_state(net, path)

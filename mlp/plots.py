@@ -11,7 +11,7 @@ They need the extra `plot`; matplotlib is imported when the first figure is draw
 >>> mlp.plots.save(figure, "confusion.png")  # doctest: +SKIP
 """
 
-from mlp.classic.pictures import descent, sine
+from mlp.classic.plots import descent, sine
 from mlp.inspection.plots import (
     LayerRecord,
     LayerRecorder,

@@ -1,6 +1,6 @@
 """Runs, which are trainings recorded in a folder: start, resume and repeat them.
 
-The files in the folder of a run are described in `mlp.io.runs`.
+The files in the folder of a run are described in `mlp.io.run_folders`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from mlp import optimizers
 from mlp.data import Dataset
-from mlp.io.runs import (
+from mlp.io.run_folders import (
     COLUMNS,
     CONFIG,
     METRICS,

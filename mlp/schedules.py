@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError, UnknownNameError
-from mlp.validation import require_nonnegative, require_positive
+from mlp.checks import require_nonnegative, require_positive
 
 
 @dataclass

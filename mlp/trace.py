@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlp.checks import require_count
 from mlp.inspection.trace import Quantity, Step, Trace
 from mlp.model import MLP
-from mlp.validation import require_count
 
 __all__ = ["Quantity", "Step", "Trace", "exercise", "mazur"]
 

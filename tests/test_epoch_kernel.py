@@ -1,4 +1,4 @@
-"""The Numba backend's epoch kernel: the numbers of the readable loop, for every plan and any number of threads."""
+"""The Numba backend's epoch kernel: the numbers of the readable_loop loop, for every plan and any number of threads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-import readable
+import readable_loop
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -78,7 +78,7 @@ class Case:
 
 
 def numba_loop(*arguments):
-    return readable.train_epoch(NUMBA, *arguments)
+    return readable_loop.train_epoch(NUMBA, *arguments)
 
 
 def make(

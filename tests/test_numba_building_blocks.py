@@ -22,7 +22,7 @@ special = pytest.importorskip("scipy.special")
 from backends import formulas  # noqa: E402
 from backends.errors import ConfigurationError  # noqa: E402
 from backends.numba_backend import gemm, threads, tiles, vector_math  # noqa: E402
-from backends.numba_backend.cache import kernel, target_cpu  # noqa: E402
+from backends.numba_backend.kernel_cache import kernel, target_cpu  # noqa: E402
 from backends.numba_backend.specialize import specialize  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -494,11 +494,11 @@ def test_bad_numbers_set(bad):
 COMPILE = """
     import logging
     import numpy as np
-    from backends.numba_backend import cache
+    from backends.numba_backend import kernel_cache
     from backends.numba_backend.specialize import specialize
 
     def make(function):
-        @cache.kernel
+        @kernel_cache.kernel
         def apply(x):
             for i in range(x.size):
                 x[i] = function(x[i])
@@ -511,7 +511,7 @@ COMPILE = """
     apply = make(specialize(twice, np.float32))
     assert apply(np.ones(3, np.float32)).tolist() == [2, 2, 2]
     print("hits", sum(apply.stats.cache_hits.values()), "misses", sum(apply.stats.cache_misses.values()))
-    print("folder", cache.cache_dir())
+    print("folder", kernel_cache.cache_dir())
 """
 
 
@@ -548,7 +548,7 @@ def test_a_changed_source_or_processor_opens_another_folder(tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(ROOT / "backends", copy / "backends", ignore=shutil.ignore_patterns("__pycache__"))
     cache = {"MLP_CACHE_DIR": str(tmp_path / "cache")}
-    show = "from backends.numba_backend import cache; print(cache.cache_dir())"
+    show = "from backends.numba_backend import kernel_cache; print(kernel_cache.cache_dir())"
     here = {**cache, "PYTHONPATH": str(copy)}
 
     def folder(environment):
@@ -679,7 +679,10 @@ def test_ctrl_c_stops_running_kernels_and_leaves_the_pool_usable():
 
 
 def test_importing_compiles_and_writes_nothing(tmp_path):
-    program = "from backends.numba_backend import cache, gemm, threads, vector_math; assert not gemm.gemm.signatures"
+    program = """
+        from backends.numba_backend import gemm, kernel_cache, threads, vector_math
+        assert not gemm.gemm.signatures
+    """
     result = python(program, {"MLP_CACHE_DIR": str(tmp_path / "cache")})
     assert result.stderr == ""
     assert not (tmp_path / "cache").exists()

@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 import mlp
 from mlp import persistence
 from mlp.data import Preprocessing
-from mlp.io import persistence as files
-from mlp.io import storage
+from mlp.io import atomic_write
+from mlp.io import model_files as files
 
 ROOT = Path(__file__).parent.parent
 RNG = np.random.default_rng(0)
@@ -330,7 +330,7 @@ def test_places_that_cannot_be_written_are_named(tmp_path: Path) -> None:
 def test_a_link_stays_one(tmp_path: Path, path: Path) -> None:
     link = tmp_path / "latest"
     link.symlink_to(path)
-    storage.write_atomically(link, b"new")
+    atomic_write.write_atomically(link, b"new")
     assert link.is_symlink()
     assert path.read_bytes() == b"new"
 

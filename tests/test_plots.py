@@ -20,7 +20,7 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 import mlp
 from mlp import classic, plots, runs
 from mlp.cli import cli
-from mlp.inspection.predictions import ClassPredictions
+from mlp.inspection.class_predictions import ClassPredictions
 
 pytest.importorskip("matplotlib", reason="pictures need the extra plot")
 

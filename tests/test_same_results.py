@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import oracle
 import pytest
-import readable
+import readable_loop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -222,7 +222,7 @@ def test_an_epoch_is_what_the_readable_loop_makes_it(xp, case):
     """On the same backend, `train_epoch` must give the results of the loop over the backend's operations."""
 
     def by_loop(*arguments):
-        return readable.train_epoch(xp, *arguments)
+        return readable_loop.train_epoch(xp, *arguments)
 
     for dtype, tolerance in (("float64", 1e-12), ("float32", 1e-5)):
         for actual, desired in zip(case.run(xp, dtype), case.run(xp, dtype, by_loop), strict=True):

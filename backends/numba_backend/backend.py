@@ -13,7 +13,7 @@ from backends.checks import FLOATS
 from backends.formulas import Activation, OutputLoss, Rule
 from backends.loop import Trainer
 from backends.numba_backend import threads
-from backends.numba_backend.kernels import (
+from backends.numba_backend.operation_kernels import (
     ACTIVATION_CODE,
     IDENTITY,
     LOSS_CODE,

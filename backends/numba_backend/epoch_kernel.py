@@ -24,7 +24,7 @@ import numba
 import numpy as np
 from numba.core import types
 
-from backends.numba_backend.cache import kernel
+from backends.numba_backend.kernel_cache import kernel
 from backends.numba_backend.panels import BLOCK, CHUNK, CHUNKS, FIELDS, FIRST_CHUNK, N_IN, PANELS
 from backends.numba_backend.step_kernels import L2, UPDATES, WHOLE_GRADIENT, divide, step_functions
 from backends.numba_backend.threads import atomic_load, atomic_store, end_phase, is_last_share, next_share, take_share

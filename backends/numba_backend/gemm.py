@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from backends.numba_backend.cache import kernel
+from backends.numba_backend.kernel_cache import kernel
 from backends.numba_backend.subroutine import subroutine
 from backends.numba_backend.tiles import lanes, multiply, noinline, offset, pointer, transpose
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends import random
-from backends.numba_backend.kernels import ACTIVATION_CODE
+from backends.numba_backend.operation_kernels import ACTIVATION_CODE
 from backends.numba_backend.tiles import VECTOR_BYTES
 from backends.plan import NetworkPlan
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from backends.numba_backend.kernels import row_functions
+from backends.numba_backend.operation_kernels import row_functions
 
 from backends.numba_backend.panels import (  # isort: skip
     ACTIVATION, BLOCK, CHUNK, CHUNKS, DELTA, FIELDS, FIRST_CHUNK, INPUT, INPUT_ROW, N_IN, N_OUT, NUMBER, PADDED,

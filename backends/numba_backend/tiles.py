@@ -19,7 +19,7 @@ from llvmlite import ir as llvm
 from numba.core import types
 from numba.extending import intrinsic
 
-from backends.numba_backend.cache import target_cpu
+from backends.numba_backend.kernel_cache import target_cpu
 from backends.numba_backend.subroutine import subroutine
 from backends.numba_backend.vector_math import emit_fma
 

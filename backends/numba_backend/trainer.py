@@ -12,7 +12,7 @@ from backends.formulas import OutputLoss
 from backends.loop import Trainer
 from backends.numba_backend import threads as thread_pool
 from backends.numba_backend.epoch_kernel import epoch_kernel
-from backends.numba_backend.kernels import LOSS_CODE, RULE_CODE
+from backends.numba_backend.operation_kernels import LOSS_CODE, RULE_CODE
 from backends.numba_backend.panels import Panels, is_shared
 from backends.numba_backend.step_kernels import (
     BY_CHUNK,

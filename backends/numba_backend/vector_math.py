@@ -38,8 +38,8 @@ from llvmlite import ir as llvm
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from backends.numba_backend.cache import target_cpu
 from backends.numba_backend.formula_compiler import formula
+from backends.numba_backend.kernel_cache import target_cpu
 
 Scalar = Any
 """A float32 or float64 in compiled code, which mypy does not check."""

@@ -18,7 +18,7 @@ from mlp.bench.cases import Case
 from mlp.bench.implementations import Implementation, Selection
 from mlp.bench.peers import Epoch
 from mlp.bench.results import Entry, Report, Result, Roof
-from mlp.io import machine
+from mlp.io import machine_info
 
 CHECKED_EPOCHS = 3
 """Number of epochs whose losses are compared with ours."""
@@ -133,8 +133,8 @@ class _Runner:
         entry.startup = max(first - self.epoch_seconds, 0.0)
         if implementation.limit_threads:
             one_thread = self._time(1)
-            all_threads = self._time(machine.usable_processors())
-            entry.threads = 1 if one_thread < all_threads else machine.usable_processors()
+            all_threads = self._time(machine_info.usable_processors())
+            entry.threads = 1 if one_thread < all_threads else machine_info.usable_processors()
 
     def check(self, reference: Sequence[float]) -> None:
         """Set the note of the entry if its losses differ from the reference."""
@@ -188,7 +188,7 @@ def _roof(device: str, side: int) -> Roof | None:
     # larger than any cache; each processor copies a part, because one processor cannot use the full bandwidth
     source, target = xp.empty((1 << 26,), np.float32), xp.empty((1 << 26,), np.float32)
     source[...] = 1  # the system allocates pages at the first write
-    parts = machine.usable_processors() if device == "cpu" else 1
+    parts = machine_info.usable_processors() if device == "cpu" else 1
     cuts = np.linspace(0, 1 << 26, parts + 1).astype(int)
 
     def copy(part: int) -> None:
@@ -217,14 +217,14 @@ def _max_roof(a: Roof, b: Roof | None) -> Roof:
 
 
 def _about() -> dict[str, Any]:
-    versions = machine.versions()
+    versions = machine_info.versions()
     for name in ("torch", "jax", "jaxlib", "scikit-learn"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     return {
         "recorded": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": machine.describe() | {"gpus": _gpus()},
-        "threads": machine.threads(),
+        "machine": machine_info.describe() | {"gpus": _gpus()},
+        "threads": machine_info.threads(),
         "versions": versions,
     }
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from mlp._backends import FileFormatError
 from mlp.bench.cases import Case
-from mlp.io.documents import to_json
-from mlp.io.storage import write_atomically
+from mlp.io.atomic_write import write_atomically
+from mlp.io.json_documents import to_json
 
 FORMAT = "mlp-bench-1"
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import formulas, get_backend
+from mlp.checks import check_batch_size, require_count
 from mlp.model import MLP
 from mlp.optimizers import SGD
 from mlp.training import Callback, Run
-from mlp.validation import check_batch_size, require_count
 
 Array = NDArray[Any]
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from mlp import data
 from mlp._backends import ConfigurationError
+from mlp.checks import require_count
 from mlp.model import MLP
 from mlp.optimizers import SGD, Adam
 from mlp.schedules import Cosine
-from mlp.validation import require_count
 
 Array = NDArray[Any]
 

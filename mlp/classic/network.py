@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError, DataError, EpochPlan, MLPError, ShapeError, formulas
+from mlp.checks import as_array, require_count, require_nonnegative
 from mlp.model import MLP
-from mlp.validation import as_array, require_count, require_nonnegative
 
 Array = NDArray[Any]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import DataError, ShapeError, get_backend
-from mlp.validation import as_array, require_count
+from mlp.checks import as_array, require_count
 
 Array = NDArray[Any]
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import DataError, ShapeError, UnknownNameError, formulas, get_backend
+from mlp.checks import as_array, check_inputs, require_count, require_positive
 from mlp.model import MLP
 from mlp.optimizers import SGD
-from mlp.validation import as_array, check_inputs, require_count, require_positive
 
 Array = NDArray[Any]
 logger = logging.getLogger("mlp")

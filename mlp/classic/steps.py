@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import ShapeError, get_backend
-from mlp.validation import as_array, check_inputs, require_count, require_positive
+from mlp.checks import as_array, check_inputs, require_count, require_positive
 
 Array = NDArray[Any]
 

@@ -18,13 +18,13 @@ from mlp.cli.bench import bench
 from mlp.cli.evaluate import evaluate
 from mlp.cli.gradcheck import gradcheck
 from mlp.cli.info import info
-from mlp.cli.output import print_message
 from mlp.cli.plot import plot
 from mlp.cli.predict import predict
+from mlp.cli.printing import print_message
 from mlp.cli.report import report
 from mlp.cli.trace import trace
 from mlp.cli.train import train
-from mlp.io.machine import VARIABLES
+from mlp.io.machine_info import VARIABLES
 
 INTERRUPTED = 130  # the exit status of shells for a program that Ctrl-C ended
 

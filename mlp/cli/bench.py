@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlp.cli.options import SectionedCommand, names, option
-from mlp.cli.output import print_json, print_line, print_message
+from mlp.cli.printing import print_json, print_line, print_message
 
 if TYPE_CHECKING:
     from mlp.bench import Report

@@ -7,7 +7,15 @@ from typing import Any
 import click
 
 from mlp.cli.options import SectionedCommand, data_options, device_options, json_option
-from mlp.cli.output import describe_network, format_score, print_field, print_json, print_line, print_table, score_name
+from mlp.cli.printing import (
+    describe_network,
+    format_score,
+    print_field,
+    print_json,
+    print_line,
+    print_table,
+    score_name,
+)
 
 MAX_MATRIX_CLASSES = 20
 """The confusion matrix is printed for at most this many classes; ``--json`` always has it."""
@@ -30,11 +38,11 @@ def evaluate(model: str, data: str, **options: Any) -> None:
     mlp evaluate runs/houses-1 houses_2024.csv --json
     """
     from mlp import persistence
-    from mlp.cli.rows import load_rows
-    from mlp.inspection.predictions import ClassPredictions
-    from mlp.io import runs
+    from mlp.cli.input_rows import load_rows
+    from mlp.inspection.class_predictions import ClassPredictions
+    from mlp.io import run_folders
 
-    path = runs.model_path(model)
+    path = run_folders.model_path(model)
     net = persistence.load(path, backend=options["backend"], device=options["device"])
     rows = load_rows(net, model, data, options, with_targets=True)
     assert rows.y is not None

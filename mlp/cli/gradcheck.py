@@ -9,7 +9,7 @@ import click
 
 from mlp.cli.networks import load_network_and_rows, network_options
 from mlp.cli.options import SectionedCommand, json_option, option
-from mlp.cli.output import describe_network, print_field, print_json, print_line, print_table
+from mlp.cli.printing import describe_network, print_field, print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from mlp.inspection.gradcheck import GradientCheck

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from mlp.cli.options import SectionedCommand, json_option
-from mlp.cli.output import print_field, print_json, print_line
+from mlp.cli.printing import print_field, print_json, print_line
 
 
 @click.command(cls=SectionedCommand, short_help="List backends, devices, threads and versions.")
@@ -52,15 +52,16 @@ def info(as_json: bool) -> None:
 
 def _gather() -> dict[str, Any]:
     from mlp._backends import status
-    from mlp.io import machine
+    from mlp.io import machine_info
 
     return {
         "backends": {name: asdict(backend) for name, backend in status().items()},
-        "machine": machine.describe(),
-        "threads": machine.threads(),
-        "cache": machine.cache_folder(),
-        "versions": machine.versions(),
+        "machine": machine_info.describe(),
+        "threads": machine_info.threads(),
+        "cache": machine_info.cache_folder(),
+        "versions": machine_info.versions(),
         "variables": {
-            name: {"value": os.environ.get(name), "meaning": meaning} for name, meaning in machine.VARIABLES.items()
+            name: {"value": os.environ.get(name), "meaning": meaning}
+            for name, meaning in machine_info.VARIABLES.items()
         },
     }

@@ -102,10 +102,10 @@ def load_network_and_rows(
         raise click.UsageError(f"{model!r} needs rows: give DATA too.", ctx)
     reject_options(ctx, RANDOM_NETWORK_OPTIONS, f"{model!r} has its own network")
     from mlp import persistence
-    from mlp.cli.rows import load_rows
-    from mlp.io import runs
+    from mlp.cli.input_rows import load_rows
+    from mlp.io import run_folders
 
-    net = persistence.load(runs.model_path(model), **device_settings)
+    net = persistence.load(run_folders.model_path(model), **device_settings)
     rows = load_rows(net, model, data, options, with_targets=True)
     assert rows.y is not None
     return net, rows.X[: options["rows"]], rows.y[: options["rows"]]

@@ -9,7 +9,7 @@ import click
 
 from mlp._backends import ConfigurationError, UnknownNameError
 from mlp.cli.options import SectionedCommand, data_options, device_options, option
-from mlp.cli.output import print_message, score_name
+from mlp.cli.printing import print_message, score_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -92,9 +92,9 @@ def _parse_shape(text: str | None) -> tuple[int, int] | None:
 
 def _load_net(model: str, options: dict[str, Any]) -> Any:
     from mlp import persistence
-    from mlp.io import runs
+    from mlp.io import run_folders
 
-    return persistence.load(runs.model_path(model), backend=options["backend"], device=options["device"])
+    return persistence.load(run_folders.model_path(model), backend=options["backend"], device=options["device"])
 
 
 def _plot_run(kind: str, model: str, options: dict[str, Any]) -> Figure:
@@ -115,7 +115,7 @@ def _plot_predictions(
     kind: str, model: str, data: str | None, shape: tuple[int, int] | None, options: dict[str, Any]
 ) -> Figure:
     from mlp import plots, runs
-    from mlp.cli.rows import load_rows
+    from mlp.cli.input_rows import load_rows
 
     net, is_run = _load_net(model, options), Path(model).is_dir()
     if data is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlp.cli.options import SectionedCommand, data_options, device_options, json_option, option
-from mlp.cli.output import print_json, print_line, print_message
+from mlp.cli.printing import print_json, print_line, print_message
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,16 +42,16 @@ def predict(model: str, data: str, **options: Any) -> None:
     mlp predict runs/digits-1 digits --proba --json
     """
     from mlp import persistence
-    from mlp.cli.rows import load_rows
-    from mlp.io import runs
+    from mlp.cli.input_rows import load_rows
+    from mlp.io import run_folders
 
     suffix = _check_output(options["output"])
-    net = persistence.load(runs.model_path(model), backend=options["backend"], device=options["device"])
+    net = persistence.load(run_folders.model_path(model), backend=options["backend"], device=options["device"])
     rows = load_rows(net, model, data, options, with_targets=False)
     predictions = _class_names(net, net.predict(rows.X))
     probabilities = net.predict_proba(rows.X) if options["proba"] else None
     if options["output"]:
-        from mlp.io.storage import write_atomically
+        from mlp.io.atomic_write import write_atomically
 
         content = (
             _to_npy(predictions if probabilities is None else probabilities)

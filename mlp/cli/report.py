@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mlp.cli.options import SectionedCommand, data_dir_option, option
-from mlp.cli.output import print_message
+from mlp.cli.printing import print_message
 
 
 @click.command(cls=SectionedCommand, short_help="Write an HTML page about a run.")
@@ -29,7 +29,7 @@ def report(run: str, output: str | None, data_dir: str | None) -> None:
         raise click.BadParameter(f"{output!r} must end in .html.", param_hint="--output")
 
     from mlp.inspection import report as reports
-    from mlp.io.storage import write_atomically
+    from mlp.io.atomic_write import write_atomically
 
     page = reports.report(run, data_dir=data_dir)
     path = Path(run) / "report.html" if output is None else Path(output)

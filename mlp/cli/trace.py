@@ -9,7 +9,7 @@ import click
 
 from mlp.cli.networks import RANDOM_NETWORK_OPTIONS, load_network_and_rows, network_options, reject_options
 from mlp.cli.options import SectionedCommand, option
-from mlp.cli.output import print_line, print_message
+from mlp.cli.printing import print_line, print_message
 from mlp.optimizers import OPTIMIZERS, SGD, Optimizer, optimizer
 
 FORMATS = {"text": ".txt", "markdown": ".md", "html": ".html", "json": ".json", "python": ".py"}
@@ -90,7 +90,7 @@ def trace(ctx: click.Context, /, model: str | None, data: str | None, **options:
     if options["output"] is None:
         print_line(text.removesuffix("\n"))
         return
-    from mlp.io.storage import write_atomically
+    from mlp.io.atomic_write import write_atomically
 
     write_atomically(options["output"], text.encode())
     print_message(f"written: {options['output']}")

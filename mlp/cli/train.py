@@ -23,7 +23,7 @@ from mlp.cli.options import (
     option,
     widths,
 )
-from mlp.cli.output import print_json, print_line, print_message
+from mlp.cli.printing import print_json, print_line, print_message
 from mlp.initializers import INITIALIZERS
 from mlp.optimizers import OPTIMIZERS, Optimizer
 from mlp.schedules import SCHEDULES, Schedule
@@ -183,8 +183,8 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
     started = time.perf_counter()
 
     from mlp import runs
-    from mlp.cli.reporter import Reporter
-    from mlp.io.documents import write_json
+    from mlp.cli.training_output import Reporter
+    from mlp.io.json_documents import write_json
 
     if options["output_dir"] is not None:
         runs.require_new(options["output_dir"])

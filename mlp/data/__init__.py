@@ -10,7 +10,7 @@ from mlp.data.idx import read_idx
 from mlp.data.preprocessing import CategoricalColumn, NumericColumn, Preprocessing
 from mlp.data.sources import SOURCE_NAMES, load
 from mlp.data.tables import MissingExtraError, read_table
-from mlp.data.toys import toy
+from mlp.data.toy_sets import toy
 
 __all__ = [
     "SOURCE_NAMES",

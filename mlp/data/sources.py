@@ -19,7 +19,7 @@ from mlp.data.preprocessing import SCALES, Preprocessing, Scale
 from mlp.data.splitting import split_rows
 from mlp.data.tables import TABLE_SUFFIXES, check_column, read_table
 from mlp.data.targets import encode_targets
-from mlp.data.toys import TOY_NAMES, toy
+from mlp.data.toy_sets import TOY_NAMES, toy
 
 SOURCE_NAMES = ("digits", "mnist", *TOY_NAMES)
 """The names of built-in data sets; `load` treats any other name as a path."""

@@ -28,6 +28,7 @@ from mlp._backends import (
     get_backend,
     resolve,
 )
+from mlp.checks import check_dtype
 from mlp.estimators.batches import Batches, BatchTraining
 from mlp.estimators.callbacks import CallbackList, CallbackSupportMixin, with_callbacks
 from mlp.estimators.inputs import Data, dense, to_host
@@ -38,7 +39,6 @@ from mlp.network import FeedForward
 from mlp.optimizers import GradientDescent, Optimizer
 from mlp.schedules import Schedule
 from mlp.training import Examples, History, Run, TrainingState
-from mlp.validation import check_dtype
 
 logger = logging.getLogger("mlp")
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError, loop, random
+from mlp.checks import require_count, require_positive
 from mlp.network import Examples, FeedForward
-from mlp.validation import require_count, require_positive
 
 MAX_SHOWN = 10
 _KINKED = ("relu", "leaky_relu", "elu", "selu")  # at z = 0 the derivative jumps, or (elu) the second derivative

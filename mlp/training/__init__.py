@@ -3,10 +3,10 @@
 from mlp.network import CHUNK, Examples
 from mlp.training.callbacks import Callback, Run, check_callbacks
 from mlp.training.early_stopping import EarlyStopping, check_early_stopping
+from mlp.training.epochs import train
 from mlp.training.evaluation import evaluate, evaluate_rows, score
 from mlp.training.history import History
 from mlp.training.interrupt import stop_on_ctrl_c
-from mlp.training.loop import train
 from mlp.training.progress import progress_bar
 from mlp.training.state import TrainingState, require_resumable
 from mlp.training.validation_split import split_validation

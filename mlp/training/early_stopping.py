@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mlp._backends import ConfigurationError, UnknownNameError
+from mlp.checks import require_count, require_nonnegative
 from mlp.training.callbacks import Run
-from mlp.validation import require_count, require_nonnegative
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mlp._backends import ConfigurationError, DataError, random
+from mlp.checks import require_fraction, require_positive
 from mlp.network import Examples, FeedForward
-from mlp.validation import require_fraction, require_positive
 
 
 def split_validation(

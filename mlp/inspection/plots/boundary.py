@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError
+from mlp.inspection.class_predictions import ClassPredictions, class_names
 from mlp.inspection.plots.style import COLOURS, MARKERS, ON_DARK, ON_LIGHT, WIDTH, label_outer, new_panels, plain_text
 from mlp.inspection.plots.weights import feature_names
-from mlp.inspection.predictions import ClassPredictions, class_names
 from mlp.training import evaluate_rows
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlp.inspection.class_predictions import ClassPredictions
 from mlp.inspection.plots.images import image_shape
 from mlp.inspection.plots.style import (
     BLUE,
@@ -20,7 +21,6 @@ from mlp.inspection.plots.style import (
     plain_text,
     remove_clutter,
 )
-from mlp.inspection.predictions import ClassPredictions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

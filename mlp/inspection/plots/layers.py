@@ -13,7 +13,7 @@ from mlp.inspection.plots.style import COLOURS, MARKERS, new_figure, plain_text,
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from mlp.inspection.plots.recorders import LayerRecorder
+    from mlp.inspection.plots.callbacks import LayerRecorder
 
 
 def layers(recorder: LayerRecorder) -> Figure:

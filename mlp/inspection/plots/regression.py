@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError
+from mlp.checks import check_targets
 from mlp.inspection.plots.style import BLUE, DARK_GREY, new_figure, remove_clutter
-from mlp.validation import check_targets
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlp._backends import ConfigurationError
-from mlp.io.storage import write_atomically
+from mlp.io.atomic_write import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

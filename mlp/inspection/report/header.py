@@ -7,9 +7,9 @@ import statistics
 
 from mlp._backends import Layout
 from mlp.inspection.report.formatting import duration, finite, short_number
-from mlp.inspection.report.parts import Note, Part
+from mlp.inspection.report.html_elements import Note, Part
 from mlp.inspection.report.run_data import RunData
-from mlp.io import runs
+from mlp.io import run_folders
 
 
 def lead(run: RunData) -> str:
@@ -29,7 +29,7 @@ def status(run: RunData) -> list[Part]:
         done, planned = len(run.history), run.config["training"]["epochs"]
         parts.append(
             Note(
-                f"This run did not finish: there is no valid {runs.RESULTS}. It failed, was killed, or is still "
+                f"This run did not finish: there is no valid {run_folders.RESULTS}. It failed, was killed, or is still "
                 f"running. {done} of {planned} epochs are recorded.",
                 warning=True,
             )

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp.inspection import plots
+from mlp.inspection.class_predictions import ClassPredictions
 from mlp.inspection.plots.regression import predictions_and_targets
 from mlp.inspection.plots.style import COLOURS
-from mlp.inspection.predictions import ClassPredictions
-from mlp.inspection.report.parts import Note, Section, Table, picture
+from mlp.inspection.report.html_elements import Note, Section, Table, picture
 from mlp.inspection.report.run_data import RunData
 
 if TYPE_CHECKING:

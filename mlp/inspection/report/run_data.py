@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from mlp._backends import FileFormatError, MLPError
 from mlp.data.files import open_checked
-from mlp.inspection.report.command import train_command
-from mlp.io import runs
+from mlp.inspection.report.reproduce_command import train_command
+from mlp.io import run_folders
 from mlp.persistence import load
 from mlp.training import History
 
@@ -93,13 +93,13 @@ def read_run(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str]
     FileFormatError
         If `folder` is not a run, or its configuration is damaged.
     """
-    config, problems = runs.read_config(folder), dict[str, str]()
+    config, problems = run_folders.read_config(folder), dict[str, str]()
     try:
         command = train_command(config)
     except (LookupError, TypeError, AttributeError) as error:
         cause = f"{type(error).__name__}: {error}"
         raise FileFormatError(
-            f"{str(Path(folder) / runs.CONFIG)!r} is damaged: it does not describe a run ({cause})"
+            f"{str(Path(folder) / run_folders.CONFIG)!r} is damaged: it does not describe a run ({cause})"
         ) from error
 
     def attempt(name: str, read: Callable[[], Value]) -> Value | None:
@@ -113,16 +113,16 @@ def read_run(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str]
         Path(folder),
         config,
         command,
-        attempt("history", lambda: runs.read_history(folder)) or History(),
+        attempt("history", lambda: run_folders.read_history(folder)) or History(),
         attempt("results", lambda: _results(folder)),
-        attempt("model", lambda: load(runs.model_path(folder), backend="numpy")),
-        attempt("data", lambda: runs.read_dataset(folder, data_dir=data_dir)),
+        attempt("model", lambda: load(run_folders.model_path(folder), backend="numpy")),
+        attempt("data", lambda: run_folders.read_dataset(folder, data_dir=data_dir)),
         problems,
     )
 
 
 def _results(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    path = Path(folder) / runs.RESULTS
+    path = Path(folder) / run_folders.RESULTS
     with open_checked(path, "JSON") as (handle, _):
         results = json.load(handle)
     if not isinstance(results, dict):

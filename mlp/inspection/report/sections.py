@@ -13,11 +13,11 @@ from mlp.inspection import plots
 from mlp.inspection.plots.weights import feature_names
 from mlp.inspection.report.formatting import duration, finite
 from mlp.inspection.report.header import key_figures, lead, status
-from mlp.inspection.report.parts import Note, Section, Table, name_value_table, picture
+from mlp.inspection.report.html_elements import Note, Section, Table, name_value_table, picture
 from mlp.inspection.report.predictions import predictions
 from mlp.inspection.report.run_data import RunData, read_run
-from mlp.inspection.report.setup import configuration, environment, reproduction
-from mlp.io import runs
+from mlp.inspection.report.training_setup import configuration, environment, reproduction
+from mlp.io import run_folders
 
 MAX_EPOCHS = 12
 """Maximum number of epochs in the table."""
@@ -79,7 +79,7 @@ def _epochs(run: RunData) -> Table:
         for epoch in shown
     ]
     caption = f"{len(shown)} of {len(history)} epochs" if len(shown) < len(history) else "All epochs"
-    caption += f"; {runs.METRICS} contains all values"
+    caption += f"; {run_folders.METRICS} contains all values"
     return Table(caption, rows, ["epoch", *columns, *([score] if validated else [])])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlp.inspection.trace.quantities import Quantity, Recording, Step
-from mlp.io.documents import to_json as dump
+from mlp.io.json_documents import to_json as dump
 
 
 def to_json(trace: Recording) -> str:

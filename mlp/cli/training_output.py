@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlp.cli.output import describe_network, format_score, print_field, print_line, score_name
-from mlp.io import runs
+from mlp.cli.printing import describe_network, format_score, print_field, print_line, score_name
+from mlp.io import run_folders
 from mlp.training import Callback, History, Run
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Reporter(Callback):
         return {
             "run": str(folder),
             "parent": self.config["parent"],
-            "model": str(folder / runs.MODEL),
+            "model": str(folder / run_folders.MODEL),
             "data": data.name,
             "task": net.task,
             "sizes": list(net.sizes),
@@ -126,7 +126,7 @@ class Reporter(Callback):
             "training_seconds": training_seconds,
             # the median, because the first epoch may compile and the last one may be interrupted
             "samples_per_second": statistics.median(history.samples_per_second[self.first :] or [0.0]),
-            "history": {name: getattr(history, name) for name in runs.COLUMNS[1:]},
+            "history": {name: getattr(history, name) for name in run_folders.COLUMNS[1:]},
         }
 
     def _columns(self) -> list[str]:

@@ -26,7 +26,7 @@ def print_message(text: str) -> None:
 
 def print_json(document: dict[str, Any]) -> None:
     """Print a JSON document to stdout."""
-    from mlp.io.documents import to_json
+    from mlp.io.json_documents import to_json
 
     print_line(to_json(document))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlp.inspection.report.parts import Command, Note, Part, Section, name_value_table
+from mlp.inspection.report.html_elements import Command, Note, Part, Section, name_value_table
 from mlp.inspection.report.run_data import RunData
 
 MAX_ENTRIES = 20

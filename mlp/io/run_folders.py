@@ -31,10 +31,10 @@ from mlp import data
 from mlp._backends import ConfigurationError, DataError, FileFormatError, StorageError
 from mlp.data import Dataset
 from mlp.data.files import open_checked
-from mlp.io import machine, persistence
-from mlp.io.documents import write_json
-from mlp.io.persistence import Snapshot
-from mlp.io.storage import storage_errors
+from mlp.io import machine_info, model_files
+from mlp.io.atomic_write import storage_errors
+from mlp.io.json_documents import write_json
+from mlp.io.model_files import Snapshot
 from mlp.training import Callback, History, Run
 
 CONFIG, METRICS, MODEL, TRAINING, RESULTS = (
@@ -126,8 +126,8 @@ def configuration(
         "data": source,
         "data_sha256": fingerprint(dataset),
         "training": training,
-        "versions": machine.versions(),
-        "machine": machine.describe(),
+        "versions": machine_info.versions(),
+        "machine": machine_info.describe(),
     }
 
 
@@ -193,7 +193,7 @@ class Recorder(Callback):
             self._saved_at = time.monotonic()
 
     def on_train_end(self, run: Run) -> None:
-        persistence.save(run.net, self.folder / MODEL)
+        model_files.save(run.net, self.folder / MODEL)
         self._last.save(self.folder / TRAINING)
 
     def _append(self, *rows: Sequence[object]) -> None:

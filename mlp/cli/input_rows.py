@@ -16,7 +16,7 @@ from mlp._backends import ConfigurationError, DataError, ShapeError, UnknownName
 from mlp.data.columns import as_float64
 from mlp.data.splitting import split_rows
 from mlp.data.tables import TABLE_SUFFIXES, check_column
-from mlp.io import runs
+from mlp.io import run_folders
 
 if TYPE_CHECKING:
     from mlp.model import MLP
@@ -99,8 +99,8 @@ def _has_class_targets(net: MLP) -> bool:
 def _run_data(model: Path) -> dict[str, Any]:
     """Return the data settings of a run, from its folder or the model file in it; empty for any other model file."""
     folder = model if model.is_dir() else model.parent
-    if folder == model or (folder / runs.CONFIG).is_file():
-        settings: dict[str, Any] = runs.read_config(folder)["data"]
+    if folder == model or (folder / run_folders.CONFIG).is_file():
+        settings: dict[str, Any] = run_folders.read_config(folder)["data"]
         return settings
     return {}
 

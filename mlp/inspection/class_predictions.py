@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError
-from mlp.validation import check_targets
+from mlp.checks import check_targets
 
 if TYPE_CHECKING:
     from mlp.network import FeedForward

@@ -11,12 +11,12 @@ from typing import Any, cast
 
 from mlp import optimizers, training
 from mlp._backends import Backend, ConfigurationError, NetworkPlan
+from mlp.checks import check_batch_size, require_count
 from mlp.inspection.trace.recorder import Recorder
 from mlp.inspection.trace.trace import Trace
 from mlp.network import FeedForward
 from mlp.optimizers import Optimizer
 from mlp.training import Callback, History, Run, TrainingState
-from mlp.validation import check_batch_size, require_count
 
 MAX_NUMBERS = 2**26
 """Maximum size of a trace: half a gigabyte in float64."""

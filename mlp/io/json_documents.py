@@ -7,7 +7,7 @@ import math
 import os
 from typing import Any
 
-from mlp.io.storage import write_atomically
+from mlp.io.atomic_write import write_atomically
 
 
 def write_json(path: str | os.PathLike[str], document: dict[str, Any]) -> None:

@@ -24,8 +24,8 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from backends import formulas
-from backends.numba_backend.cache import kernel
 from backends.numba_backend.gemm import gemm
+from backends.numba_backend.kernel_cache import kernel
 from backends.numba_backend.specialize import specialize
 from backends.numba_backend.subroutine import subroutine
 from backends.numba_backend.tiles import leading, offset, pointer

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import readable
+import readable_loop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -431,5 +431,7 @@ def test_every_backend_agrees_with_the_reference(xp, case):
 @settings(max_examples=50)
 @given(case=extended_cases())
 def test_every_backend_agrees_with_its_own_loop(xp, case):
-    for actual, desired in zip(case.run(xp), case.run(xp, train=lambda *a: readable.train_epoch(xp, *a)), strict=True):
+    for actual, desired in zip(
+        case.run(xp), case.run(xp, train=lambda *a: readable_loop.train_epoch(xp, *a)), strict=True
+    ):
         assert_close(actual, desired, 1e-12)

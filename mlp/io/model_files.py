@@ -31,7 +31,7 @@ from mlp._version import __version__
 from mlp.configuration import Configuration, configure
 from mlp.data import Preprocessing
 from mlp.data.files import open_checked
-from mlp.io.storage import write_atomically
+from mlp.io.atomic_write import write_atomically
 from mlp.network import FeedForward
 from mlp.training import TrainingState
 
