@@ -607,7 +607,7 @@ def test_weights_can_be_assigned(backend):
         ({"dropout": 0.5, "solver": "lbfgs"}, mlp.ConfigurationError, "without dropout"),
         ({"activation": ["relu", "tanh"]}, mlp.ConfigurationError, "activation has 2 entries"),
         ({"activation": ["rleu"]}, mlp.UnknownNameError, "did you mean 'relu'"),
-        ({"activation": ["step"]}, mlp.NotDifferentiableError, "nothing can be learnt through it"),
+        ({"activation": ["step"]}, mlp.NotDifferentiableError, "cannot be used for training"),
         ({"activation": "softmax"}, ValueError, "The 'activation' parameter of MLPClassifier must be"),
         ({"solver": "adm"}, ValueError, "The 'solver' parameter of MLPClassifier must be"),
         ({"solver": "adamw", "learning_rate": "adaptive"}, mlp.ConfigurationError, "works only with solver='sgd'"),

@@ -206,7 +206,7 @@ def test_a_flipped_byte_gives_a_network_or_a_typed_error(path: Path, position: i
         ({"config": {"dropout": 7}}, "its configuration is invalid .*dropout must be"),
         ({"config": {"colour": "red"}}, "its configuration is invalid"),
         ({"config": {"activation": None}}, "has no list of activations"),
-        ({"preprocessing": {"scale": "other"}}, "preprocessing is"),
+        ({"preprocessing": {"scale": "other"}}, "preprocessing has the keys"),
     ],
 )
 def test_a_damaged_file_is_refused_with_what_is_wrong(path: Path, change: dict[str, Any], message: str) -> None:
