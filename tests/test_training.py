@@ -423,6 +423,34 @@ def test_callbacks_are_called_in_order_with_the_run():
     assert calls == [("begin", 0), (0, 0), (1, 0), ("epoch", 1, 1), (0, 1), (1, 1), ("epoch", 2, 2), ("end", 2)]
 
 
+def test_weights_that_a_callback_assigns_are_trained(backend):
+    """Whatever a backend keeps from one epoch to the next."""
+
+    def halve(run):
+        if run.epoch == 2:
+            run.net.weights = [W / 2 for W in run.net.weights]
+
+    net, resumed = make(backend=backend), make(backend=backend)
+    net.fit(X, Y, epochs=4, batch_size=5, callbacks=[halve])
+    resumed.fit(X, Y, epochs=2, batch_size=5)
+    resumed.weights = [W / 2 for W in resumed.weights]
+    resumed.fit(X, Y, epochs=4, batch_size=5, resume=True)
+    assert same_parameters(net, resumed)
+
+
+def test_a_callback_can_move_the_network(backend):
+    def move(run):
+        if run.epoch == 2:
+            run.net.to("numpy")
+
+    net, resumed = make(backend=backend), make(backend=backend)
+    net.fit(X, Y, epochs=4, batch_size=5, callbacks=[move])
+    resumed.fit(X, Y, epochs=2, batch_size=5)
+    resumed.to("numpy").fit(X, Y, epochs=4, batch_size=5, resume=True)
+    assert net.backend == "numpy"
+    assert same_parameters(net, resumed)
+
+
 def test_callbacks_do_not_change_the_run(backend):
     class Watch(mlp.Callback):
         def on_batch_end(self, run, batch, loss):

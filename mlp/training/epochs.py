@@ -62,8 +62,8 @@ def train(
     trainer = _make_trainer(run, examples, batch_size)
     with interrupts, progress_bar(run, examples.rows, batch_size, shown=progress):
         while state.epoch < epochs and not run.control.stop_requested:
-            if trainer.params is not net.parameters or trainer.state is not state.slots:  # a callback moved the network
-                trainer = _make_trainer(run, net.on_device(examples), batch_size)
+            if trainer.xp is not net.xp or trainer.params is not net.parameters or trainer.state is not state.slots:
+                trainer = _make_trainer(run, net.on_device(examples), batch_size)  # a callback moved the network
             elif callbacks:
                 trainer.refresh()  # a callback may have assigned weights
             plan = _plan_epoch(net, state, examples.rows, batch_size, shuffle)
