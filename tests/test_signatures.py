@@ -45,6 +45,8 @@ def python(code, *, cwd=ROOT, path=(ROOT,)):
 def test_the_shared_tests_run_on(name):
     """Report which backends the `backend` fixture excludes, and why."""
     status = backends.probe(name)
+    required = name in os.environ.get("MLP_REQUIRE_BACKENDS", "").split(",")
+    assert status.usable or not required, status.reason
     if not status.usable:
         pytest.skip(f"backend {name}: {status.reason}")
     assert name in backends.available()

@@ -1,0 +1,279 @@
+"""Everything to run where a CUDA GPU is: its description, the test suite, training against NumPy, and the benchmark.
+
+    python benchmarks/on_gpu.py OUT                        # ten minutes at most; needs no network
+    python benchmarks/on_gpu.py OUT --backend numba        # the same without a GPU, to try the script itself
+    python benchmarks/on_gpu.py OUT --only device,training
+    python benchmarks/on_gpu.py OUT --then "COMMAND"       # one more stage, at the end
+
+Each stage is a process of its own with a time limit, so that one which fails or hangs does not stop the others.  The
+folder OUT receives ``results.json``, ``log.txt`` and the plots, and all of it again as ``on_gpu.tar.gz``.  The exit
+status is 0 if every stage passed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import math
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+NETS = "784-30-10,784-128-10,784-512-512-10"
+BATCH_SIZES = "16,128,1024"
+TOLERANCE = {"float64": 1e-10, "float32": 1e-4}  # after 60 steps, relative to the largest parameter
+
+
+@dataclass
+class Stage:
+    """A command with a time limit, and what came of it."""
+
+    name: str
+    seconds: float
+    command: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    status: str = "not run"
+    took: float = 0.0
+
+    def run(self, log: Any, deadline: float) -> None:
+        limit = min(self.seconds, deadline - time.monotonic())
+        if limit < 5:
+            self.status = "no time left"
+            return
+        log.write(f"\n===== {self.name}: {shlex.join(self.command)}\n")
+        log.flush()
+        start = time.monotonic()
+        try:
+            done = subprocess.run(
+                self.command,
+                cwd=ROOT,
+                env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                timeout=limit,
+                check=False,
+            )
+            self.status = "passed" if done.returncode == 0 else f"failed with status {done.returncode}"
+        except subprocess.TimeoutExpired:
+            self.status = f"stopped after {limit:.0f} s"
+        except OSError as error:
+            self.status = f"could not start: {error}"
+        self.took = time.monotonic() - start
+
+
+# -- the parts that run in processes of their own --------------------------------------------------------
+
+
+def describe_device(backend: str) -> dict[str, Any]:
+    """The GPU's attributes, and the versions of everything between it and this project."""
+    import backends
+
+    status = backends.probe(backend)
+    found: dict[str, Any] = {
+        "backend": backend,
+        "usable": status.usable,
+        "reason": status.reason,
+        "devices": status.devices,
+        "python": platform.python_version(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "versions": {name: _version(name) for name in ("numpy", "numba", "cupy", "torch", "jax", "sklearn")},
+    }
+    if not status.usable:
+        raise RuntimeError(f"backend {backend!r} cannot be used: {status.reason}")
+    if backend == "cupy":
+        import cupy
+
+        runtime = cupy.cuda.runtime
+        properties = runtime.getDeviceProperties(0)
+        names = ("name", "multiProcessorCount", "sharedMemPerBlockOptin", "l2CacheSize", "major", "minor", "clockRate")
+        found |= {
+            "gpu": {name: _plain(properties.get(name)) for name in names},
+            "memory": dict(zip(("free", "total"), runtime.memGetInfo(), strict=True)),
+            "driver": runtime.driverGetVersion(),
+            "runtime": runtime.runtimeGetVersion(),
+        }
+    return found
+
+
+def _version(name: str) -> str:
+    if importlib.util.find_spec(name) is None:
+        return ""
+    module = importlib.import_module(name)
+    return str(getattr(module, "__version__", "?"))
+
+
+def _plain(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def training_cases() -> Iterator[tuple[str, dict[str, Any], Callable[[Any], Any]]]:
+    """Name, arguments of `mlp.MLP`, and optimizer; from the simplest to those with everything."""
+    import mlp
+
+    yield "sgd", {"activation": "relu"}, lambda: mlp.SGD(0.05)
+    yield "momentum, tanh, l2", {"activation": "tanh", "l2": 1e-3}, lambda: mlp.SGD(0.05, momentum=0.9)
+    yield "adam, gelu, dropout", {"activation": "gelu", "dropout": 0.3, "input_dropout": 0.1}, lambda: mlp.Adam(0.002)
+    yield "adamw, clip_norm", {"activation": "silu"}, lambda: mlp.AdamW(0.002, clip_norm=0.5)
+    yield "rmsprop, l1, clip_value", {"activation": "elu", "l1": 1e-4}, lambda: mlp.RMSprop(0.001, clip_value=0.1)
+    yield "two layers", {"sizes": [20, 32, 16, 4], "activation": "sigmoid"}, lambda: mlp.Adam(0.002)
+
+
+def check_training(backend: str) -> dict[str, Any]:
+    """Train on the backend and on NumPy: the same weights within rounding, and the same bits in a second run."""
+    import mlp
+
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(480, 20)), rng.integers(0, 4, 480)
+    weight = rng.uniform(0.5, 2, 480)
+    results, failures = [], []
+    for name, arguments, optimizer in training_cases():
+        for dtype, tolerance in TOLERANCE.items():
+            settings = {"sizes": [20, 32, 4], "seed": 1} | arguments | {"dtype": dtype}
+
+            def trained(where: str, settings: dict[str, Any] = settings, optimizer: Any = optimizer) -> Any:
+                net = mlp.MLP(**settings, backend=where)
+                start = time.perf_counter()
+                net.fit(X, y, epochs=2, batch_size=16, optimizer=optimizer(), sample_weight=weight)
+                return np.concatenate([p.ravel() for p in (*net.weights, *net.biases)]), time.perf_counter() - start
+
+            (found, seconds), (again, warm), (expected, _) = trained(backend), trained(backend), trained("numpy")
+            error = float(np.abs(found - expected).max() / np.abs(expected).max())
+            repeats = bool(np.array_equal(found, again))
+            passed = error <= tolerance and repeats and math.isfinite(error)
+            results.append({
+                "case": name, "dtype": dtype, "error": error, "same bits": repeats, "passed": passed,
+                "first seconds": seconds, "microseconds a step": 1e6 * warm / 60,
+            })  # fmt: skip
+            print(json.dumps(results[-1]))
+            if not passed:
+                failures.append(f"{name}, {dtype}")
+    if failures:
+        raise AssertionError(f"{len(failures)} of {len(results)} cases failed: {'; '.join(failures)}")
+    return {"cases": results}
+
+
+def small_training(backend: str) -> dict[str, Any]:
+    """A few steps, for a tool that checks every access to memory."""
+    import mlp
+
+    X, y = np.random.default_rng(0).normal(size=(24, 5)), np.arange(24) % 3
+    net = mlp.MLP([5, 7, 3], dropout=0.2, backend=backend)
+    net.fit(X, y, epochs=1, batch_size=5, optimizer="adam")
+    return {"loss": net.history.loss[-1]}
+
+
+PARTS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "device": describe_device,
+    "training": check_training,
+    "small": small_training,
+}
+
+
+# -- the whole -------------------------------------------------------------------------------------------
+
+
+def plan_stages(folder: Path, backend: str, then: str | None) -> list[Stage]:
+    """In the order of what one wants to know first."""
+    python, this = sys.executable, str(Path(__file__).resolve())
+
+    def part(name: str) -> list[str]:
+        return [python, this, str(folder), "--backend", backend, "--part", name]
+
+    parallel = ["-n", "8"] if importlib.util.find_spec("xdist") else []
+    tests = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={folder / 'tests.xml'}", *parallel]
+    bench = [python, "-m", "mlp", "bench", "--nets", NETS, "--batch-sizes", BATCH_SIZES, "--rounds", "3",
+             "--json", str(folder / "bench.json")]  # fmt: skip
+    if importlib.util.find_spec("matplotlib"):
+        bench += ["--plot", str(folder / "bench.png")]
+    stages = [
+        Stage("device", 60, part("device")),
+        Stage("training", 90, part("training")),
+        Stage("tests", 300, tests, {"MLP_REQUIRE_BACKENDS": backend}),
+        Stage("benchmark", 200, bench),
+    ]
+    if shutil.which("compute-sanitizer") and backend == "cupy":
+        stages.append(Stage("sanitizer", 60, ["compute-sanitizer", "--error-exitcode", "9", *part("small")]))
+    if then:
+        stages.append(Stage("then", 300, shlex.split(then)))
+    return stages
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """What the stages left in the folder."""
+    found: dict[str, Any] = {}
+    for name in (*PARTS, "bench"):
+        path = folder / f"{name}.json"
+        if path.is_file():
+            found[name] = json.loads(path.read_text(encoding="utf-8"))
+    if (folder / "tests.xml").is_file():
+        suites = list(ET.parse(folder / "tests.xml").getroot().iter("testsuite"))
+        counts = {
+            key: sum(int(suite.get(key, 0)) for suite in suites) for key in ("tests", "failures", "errors", "skipped")
+        }
+        failed = [
+            f"{case.get('classname')}::{case.get('name')}"
+            for suite in suites
+            for case in suite.iter("testcase")
+            if case.find("failure") is not None or case.find("error") is not None
+        ]
+        found["tests"] = counts | {"failed": failed}
+    return found
+
+
+def main() -> int:
+    """Run the stages, and pack what they wrote."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, metavar="OUT")
+    parser.add_argument("--backend", default="cupy")
+    parser.add_argument("--only", metavar="STAGES", help="names of stages, separated by commas")
+    parser.add_argument("--then", metavar="COMMAND", help="one more stage, at the end")
+    parser.add_argument("--seconds", type=float, default=570, help="for all stages together; default %(default)g")
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    folder = options.folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    if options.part:
+        result = PARTS[options.part](options.backend)
+        print(json.dumps(result, indent=2, default=str))
+        (folder / f"{options.part}.json").write_text(json.dumps(result, default=str), encoding="utf-8")
+        return 0
+
+    deadline = time.monotonic() + options.seconds
+    stages = plan_stages(folder, options.backend, options.then)
+    if options.only:
+        stages = [stage for stage in stages if stage.name in options.only.split(",")]
+    with (folder / "log.txt").open("w", encoding="utf-8") as log:
+        for stage in stages:
+            stage.run(log, deadline)
+            print(f"{stage.name:<10} {stage.status:<28} {stage.took:6.1f} s", flush=True)
+            outcome = {each.name: {"status": each.status, "seconds": round(each.took, 1)} for each in stages}
+            # after every stage, so that a machine that goes away leaves what there is
+            document = {"stages": outcome} | read_results(folder)
+            (folder / "results.json").write_text(json.dumps(document, indent=1, default=str), encoding="utf-8")
+    with tarfile.open(folder / "on_gpu.tar.gz", "w:gz") as archive:
+        for path in sorted(folder.iterdir()):
+            if path.name != "on_gpu.tar.gz":
+                archive.add(path, path.name)
+    print(f"written: {folder / 'on_gpu.tar.gz'}")
+    return 0 if all(stage.status == "passed" for stage in stages) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
