@@ -20,6 +20,7 @@ import re
 import shlex
 import subprocess
 import sys
+import unittest.mock
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -85,20 +86,22 @@ def run(
 ) -> list[str]:
     """Run blocks in order, with `folder` as the current folder; return the reasons for skipped blocks."""
     namespace, skipped = {"__name__": "__main__"} if namespace is None else namespace, []
-    for block in page_blocks:
-        if block.needs_mnist and mnist is None:
-            skipped.append(f"line {block.line}: no MNIST files; set MLP_DATA to the folder that has them")
-        elif block.runs and block.missing:
-            skipped.append(f"line {block.line}: {block.missing} is not installed")
-        elif block.language == "python":
-            code = "\n" * (block.line - 1) + block.text
-            exec(compile(code, block.page, "exec"), namespace)
-        elif block.language == "pycon":
-            run_session(block, namespace)
-        elif block.language == "console" and block.runs:
-            run_commands(block, folder, mnist)
-        else:
-            check_commands(block)
+    variables = {} if mnist is None else {"MLP_DATA": str(mnist)}
+    with unittest.mock.patch.dict(os.environ, variables):
+        for block in page_blocks:
+            if block.needs_mnist and mnist is None:
+                skipped.append(f"line {block.line}: no MNIST files; set MLP_DATA to the folder that has them")
+            elif block.runs and block.missing:
+                skipped.append(f"line {block.line}: {block.missing} is not installed")
+            elif block.language == "python":
+                code = "\n" * (block.line - 1) + block.text
+                exec(compile(code, block.page, "exec"), namespace)
+            elif block.language == "pycon":
+                run_session(block, namespace)
+            elif block.language == "console" and block.runs:
+                run_commands(block, folder)
+            else:
+                check_commands(block)
     return skipped
 
 
@@ -111,11 +114,9 @@ def run_session(block: Block, namespace: dict[str, Any]) -> None:
     assert not results.failed, "".join(report)
 
 
-def run_commands(block: Block, folder: Path, mnist: Path | None) -> None:
+def run_commands(block: Block, folder: Path) -> None:
     """Run the commands of a block, and compare their output."""
     environment = os.environ | {"PYTHONIOENCODING": "utf-8", "COLUMNS": "120", "PYTHONPATH": str(ROOT)}
-    if mnist is not None:
-        environment["MLP_DATA"] = str(mnist)
     for part in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
         command, _, shown = part.partition("\n")
         words = shlex.split(command, comments=True)

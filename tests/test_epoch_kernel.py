@@ -449,6 +449,11 @@ def test_wrong_arrays_meet_the_loops_errors(wrong):
 # -- the layout ------------------------------------------------------------------------------------------
 
 
+def copy_back(panels, params, state):
+    for flat, panel in panels.views(params, state):
+        flat[...] = panel
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_panels_keep_everything(dtype):
     for sizes, slots in itertools.product([[3, 2], [33, 17, 40, 9], [5, 64, 65, 1]], [0, 2]):
@@ -456,9 +461,10 @@ def test_panels_keep_everything(dtype):
         params = case.params.astype(dtype)
         state = np.random.default_rng(1).random((slots, params.size)).astype(dtype)
         panels = Panels(case.plan.network, np.dtype(dtype), 16, 2, slots, False)
-        panels.pack(params, state)
+        for flat, panel in panels.views(params, state):
+            panel[...] = flat
         copies = np.zeros_like(params), np.zeros_like(state)
-        panels.unpack(*copies)
+        copy_back(panels, *copies)
         assert_array_equal(copies[0], params)
         assert_array_equal(copies[1], state)
         assert panels.space.ctypes.data % 16 == 0
@@ -473,5 +479,5 @@ def test_padding_stays_zero(monkeypatch, rule):
     panels = kept[0]
     total = np.abs(panels.space[: (1 + len(case.state)) * panels.packed]).sum()
     params, state = np.zeros_like(case.params), np.zeros_like(case.state)
-    panels.unpack(params, state)
+    copy_back(panels, params, state)
     assert_allclose(total, np.abs(params).sum() + np.abs(state).sum(), rtol=1e-12)

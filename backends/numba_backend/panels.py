@@ -70,8 +70,6 @@ class Panels:
         rule's state, and those of the gradient if it is stored whole.  All other arrays follow.
     packed : int
         Size of a segment.
-    positions : ndarray of intp, shape (n_parameters,)
-        Position in a segment of each entry of the flat buffer.
     chunks : int
         Number of chunks in all layers.
     shared : int
@@ -107,7 +105,6 @@ class Panels:
         )
 
         self.table = np.array([[layer[name] for name in FIELDS] for layer in layers], np.int64)
-        self.positions = self._find_positions()
         self.space = _aligned_zeros(self._size, dtype)
         for layer, rate in zip(layers, network.dropout, strict=True):
             self.space[layer["scale"]] = 1 / (1 - rate)
@@ -115,31 +112,25 @@ class Panels:
             for start in {layer["input"], layer["input"] + layer["second"]}:
                 self.space[start : start + batch_size * layer["input_row"]][layer["n_in"] :: layer["input_row"]] = 1
 
-    def pack(self, params: NDArray[Any], state: NDArray[Any]) -> None:
-        """Copy parameters and state into their panels."""
-        for segment, flat in zip(self._segments(), [params, *state], strict=True):
-            segment[self.positions] = flat
+    def views(self, params: NDArray[Any], state: NDArray[Any]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+        """Pairs of views: a part of `params` or `state`, and where the panels have it.
 
-    def unpack(self, params: NDArray[Any], state: NDArray[Any]) -> None:
-        """Copy the panels back to parameters and state."""
-        for segment, flat in zip(self._segments(), [params, *state], strict=True):
-            segment.take(self.positions, out=flat, mode="clip")  # the default mode needs a temporary array
-
-    def _segments(self) -> NDArray[Any]:
-        """The panels of the parameters, and those of each row of the state; shape (1 + slots, packed)."""
-        return self.space[: (1 + self.slots) * self.packed].reshape(1 + self.slots, self.packed)
-
-    def _find_positions(self) -> NDArray[np.intp]:
-        """Position in its segment of each entry of the flat buffer."""
-        positions = np.empty(self.layout.n_parameters, np.intp)
-        for layer, (W, b) in zip(self.table, self.layout.layers(positions), strict=True):
-            column = np.arange(layer[N_OUT])
-            first = column // layer[WIDTH] * layer[WIDTH]  # column of its panel
-            width = np.minimum(layer[WIDTH], layer[PADDED] - first)
-            row = np.arange(layer[N_IN] + 1)[:, None]
-            position = layer[WEIGHTS] + first * (layer[N_IN] + 1) + row * width + (column - first)
-            W[...], b[...] = position[:-1], position[-1]
-        return positions
+        ``panel[...] = flat`` for all pairs copies parameters and state into the panels, and ``flat[...] = panel`` back.
+        """
+        segments = self.space[: (1 + self.slots) * self.packed].reshape(1 + self.slots, self.packed)
+        pairs = []
+        for segment, flat in zip(segments, [params, *state], strict=True):
+            for layer, (W, b) in zip(self.table, self.layout.layers(flat), strict=True):
+                width, height, (n_in, n_out) = int(layer[WIDTH]), int(layer[N_IN]) + 1, W.shape
+                count = n_out // width  # panels without padding; they have one shape
+                full, start = count * width, int(layer[WEIGHTS])
+                panels = segment[start : start + full * height].reshape(count, height, width)
+                pairs.append((W[:, :full].reshape(n_in, count, width).transpose(1, 0, 2), panels[:, :-1]))
+                pairs.append((b[:full].reshape(count, width), panels[:, -1]))
+                rest = min(width, int(layer[PADDED]) - full)
+                last = segment[start + full * height :][: height * rest].reshape(height, rest)[:, : n_out - full]
+                pairs += [(W[:, full:], last[:-1]), (b[full:], last[-1])]
+        return [(flat, panel) for flat, panel in pairs if flat.size]
 
     def _layer_panels(self, l: int, network: NetworkPlan, batch_size: int) -> dict[str, int]:
         n_in, n_out = network.layout.sizes[l : l + 2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ class FusedTrainer(Trainer):
 
     _panels: Panels | None = None
     _panels_key: Any = None
+    _views: Sequence[tuple[Array, Array]] = ()
     _packed = False  # whether the panels contain the current parameters and state
     _outdated = False  # whether params and state are older than the panels
     _smoothed: tuple[float, Array] | None = None
@@ -42,8 +44,7 @@ class FusedTrainer(Trainer):
     def read_back(self) -> None:
         super().read_back()
         if self._outdated:
-            assert self._panels is not None
-            self._panels.unpack(self.params, self.state)
+            self._copy_back()
             self._outdated = False
 
     def roll_back(self) -> None:
@@ -89,9 +90,8 @@ class FusedTrainer(Trainer):
     def _unpack(self) -> None:
         """Copy the panels to `params` and `state`, on which the loop works."""
         if self._outdated:
-            assert self._panels is not None
             self._save()
-            self._panels.unpack(self.params, self.state)
+            self._copy_back()
         self._packed = self._outdated = False
 
     # -- the kernel ---------------------------------------------------------------------------------
@@ -142,7 +142,8 @@ class FusedTrainer(Trainer):
             )  # fmt: skip
 
         if not self._packed:
-            panels.pack(self.params, self.state)
+            for flat, panel in self._views:
+                panel[...] = flat
             self._packed = True
         self._outdated = True
         thread_pool.run(work, threads, on_interrupt=control.request_stop)
@@ -163,7 +164,12 @@ class FusedTrainer(Trainer):
                 self.network, self.params.dtype, batch_size, threads, len(self.state), mode == WHOLE_GRADIENT
             )
             self._panels_key = key
+            self._views = self._panels.views(self.params, self.state)
         return self._panels
+
+    def _copy_back(self) -> None:
+        for flat, panel in self._views:
+            flat[...] = panel
 
     def _target_for(self, plan: EpochPlan) -> Array:
         if not plan.label_smoothing:
