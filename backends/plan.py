@@ -126,7 +126,7 @@ class Shuffle:
         return random.permutation(self.seed, self.epoch, self.n_rows)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single truth value
 class EpochPlan:
     """One epoch of training, or a part of one.
 
@@ -248,12 +248,16 @@ class EpochPlan:
 
         `weight` has one entry for each row of `order`, in that order.
         """
-        first, stop = self.batches.start * self.batch_size, self.batches.stop * self.batch_size
-        stop = min(stop, len(self.order))
-        starts = np.arange(first, stop, self.batch_size)
-        if weight is None or not len(starts):
-            return np.diff(starts, append=stop).astype(np.float64)
-        return np.add.reduceat(weight[:stop], starts, dtype=np.float64)
+        batches = self.batches
+        if not batches:
+            return np.empty(0)
+        stop = min(batches.stop * self.batch_size, len(self.order))
+        if weight is not None:
+            starts = np.arange(batches.start, batches.stop) * self.batch_size
+            return np.add.reduceat(weight[:stop], starts, dtype=np.float64)
+        counts = np.full(len(batches), float(self.batch_size))
+        counts[-1] = stop - (batches.stop - 1) * self.batch_size
+        return counts
 
     def segments(self) -> list[tuple[int, int, float]]:
         """Slices ``(start, stop, factor)`` that cover all parameters, each with its factor of the learning rate."""
@@ -298,7 +302,7 @@ class Control:
         self.words[1] = count
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single truth value
 class EpochResult:
     """Result of an epoch, or of the part of it that ran.
 
