@@ -79,9 +79,12 @@ class ArgumentChecks:
         if out is not None:
             self._check_out(out, shape, a.dtype)
 
-    def _check_class_numbers(self, z: Array, target: Array) -> None:
+    def _check_integers(self, operation: str, target: Array) -> None:
         if target.dtype.kind not in "iu":
-            raise DtypeError(f"loss_and_delta: class numbers must be integers, not {target.dtype}.")
+            raise DtypeError(f"{operation}: class numbers must be integers, not {target.dtype}.")
+
+    def _check_class_numbers(self, z: Array, target: Array) -> None:
+        self._check_integers("loss_and_delta", target)
         if target.shape != z.shape[:1]:
             raise ShapeError(
                 f"loss_and_delta: target {target.shape} must be ({z.shape[0]},), one class number for each row of z."

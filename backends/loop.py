@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backends.errors import ConfigurationError, ShapeError
 from backends.formulas import Rule
 from backends.operations import Operations
-from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, NetworkPlan
+from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, NetworkPlan, Shuffle
 
 
 class Workspace:
@@ -164,9 +165,11 @@ class Trainer:
         self.xp, self.network, self.rule, self.batch_size = xp, network, rule, batch_size
         self.X, self.target, self.weight = X, target, weight
         self.params, self.state = params, state
+        self._check_arrays()
         self._read_weight()
         self._workspace: Workspace | None = None
         self._saved: tuple[Array, Array] | None = None
+        self._order: tuple[Any, NDArray[np.int64]] = (None, np.empty(0, np.int64))
 
     # -- training -----------------------------------------------------------------------------------
 
@@ -178,7 +181,7 @@ class Trainer:
         Parameters
         ----------
         plans : sequence of EpochPlan
-            With this trainer's network and rule, and its batch size or a smaller one.
+            With this trainer's network and rule.
         control : Control, optional
             Can request a stop, and receives the number of batches done.
         on_batch : callable, optional
@@ -188,10 +191,18 @@ class Trainer:
         -------
         list of EpochResult
             One for each plan, or fewer if a loss that is not finite or a request to stop ends the training early.
+
+        Raises
+        ------
+        ConfigurationError
+            If a plan is for another network or rule.
+        ShapeError
+            If an order has rows that X does not have.
         """
         control, results = control or Control(), []
         with np.errstate(all="ignore"):  # an overflow makes the loss infinite or NaN, which is reported
             for plan in plans:
+                self._check_plan(plan)
                 results.append(self._epoch(plan, control, on_batch))
                 halted = results[-1].failed is not None and plan.halt
                 if halted or control.stop_requested:
@@ -199,10 +210,9 @@ class Trainer:
         return results
 
     def _epoch(self, plan: EpochPlan, control: Control, on_batch: BatchHook | None) -> EpochResult:
-        self._save()
-        rows = plan.row_numbers()
+        rows = self._rows(plan)
         order, weights = self.xp.asarray(rows), plan.batch_weights(self._weight_of(rows))
-        losses, failed = np.empty(len(weights)), None
+        normalizers, losses, failed = plan.normalizers(weights), np.empty(len(weights)), None
         for done, batch in enumerate(plan.batches):
             if control.stop_requested:
                 return self._result(losses[:done], weights[:done], failed)
@@ -213,8 +223,7 @@ class Trainer:
                 failed = batch
                 if plan.halt:
                     return self._result(losses[: done + 1], weights[: done + 1], failed)
-            batch_weight = weights[done] if plan.batch_weight is None else plan.batch_weight[batch]
-            if batch_weight > 0:  # a batch with weight zero changes neither parameters nor state
+            if normalizers[done] > 0:  # a batch with weight zero changes neither parameters nor state
                 self.update(plan, batch, gradient)
             control.batches_done = batch + 1
             if on_batch is not None:
@@ -230,7 +239,7 @@ class Trainer:
         """Contribution of rows `first` to `last` of a batch to its loss and gradient, without the penalties.
 
         The contributions of all rows of a batch add up to its loss and gradient.  Data-parallel training sums them
-        over processes, and then calls `add_penalty` and `update`.  This method first calls `read_back`.
+        over processes, and then calls `add_penalty` and `update`.
 
         Parameters
         ----------
@@ -245,9 +254,20 @@ class Trainer:
         loss : float
         gradient : array, shape (n_parameters,)
             An array of the trainer: the next call overwrites it.
+
+        Raises
+        ------
+        ConfigurationError
+            If the plan has no such batch, or the batch no such rows.
         """
-        self.read_back()
-        rows = plan.row_numbers()[plan.batch_rows(batch)]
+        self._check_plan(plan)
+        rows = self._rows(plan)[plan.batch_rows(batch)]
+        last = len(rows) if last is None else last
+        if batch < 0 or not len(rows) or not 0 <= first <= last <= len(rows):
+            raise ConfigurationError(
+                f"batch {batch} has {len(rows) if batch >= 0 else 0} rows; rows {first} to {last} are not among them."
+            )
+        self._use_arrays()
         weight = self._weight_of(rows)
         batch_weight = float(len(rows) if weight is None else weight.sum())
         with np.errstate(all="ignore"):
@@ -278,11 +298,13 @@ class Trainer:
 
     def add_penalty(self, plan: EpochPlan, batch: int, gradient: Array) -> float:
         """Add the gradient of the l2 and l1 penalties to `gradient`, in place; return the value of the penalties."""
+        self._use_arrays()
         l2, n = float(plan.l2[batch]), self.network.layout.n_weights
         return self.xp.add_penalty(self.params[:n], gradient[:n], l2=l2, l1=plan.l1) if l2 or plan.l1 else 0.0
 
     def update(self, plan: EpochPlan, batch: int, gradient: Array) -> None:
         """Clip `gradient` in place, then apply the weight decay and the update rule to `params` and `state`."""
+        self._use_arrays()
         xp, n_weights = self.xp, self.network.layout.n_weights
         xp.clip(gradient, by_value=plan.clip_value, by_norm=plan.clip_norm)
         step = plan.first_step + batch + 1
@@ -291,7 +313,7 @@ class Trainer:
             if plan.weight_decay and start < n_weights:
                 xp.multiply(self.params[start : min(stop, n_weights)], 1 - rate * plan.weight_decay)
             part = slice(start, stop)
-            xp.update(plan.rule, self.params[part], gradient[part], self.state[:, part], step, rate)
+            xp.update(self.rule, self.params[part], gradient[part], self.state[:, part], step, rate)
 
     def _workspace_for(self, rows: int) -> Workspace:
         if self._workspace is None or self._workspace.rows < rows:
@@ -313,16 +335,50 @@ class Trainer:
     def refresh(self) -> None:
         """Use the present values of all arrays, after the caller changed them; call `read_back` before the change."""
         self._saved = None
+        self._check_arrays()
         self._read_weight()
 
     def _read_weight(self) -> None:
         weight = self.weight
         self._host_weight = None if weight is None else np.asarray(self.xp.to_numpy(weight), np.float64)
 
-    def _save(self) -> None:
-        """Copy `params` and `state` for `roll_back`, because the loop modifies them in place."""
+    def _use_arrays(self) -> None:
+        """Bring `params` and `state` up to date, to change them in place, and copy them for `roll_back`."""
         if self._saved is None:
             self._saved = self.params.copy(), self.state.copy()
+
+    # -- checks -------------------------------------------------------------------------------------
+
+    def _check_arrays(self) -> None:
+        sizes, n = self.network.layout.sizes, self.X.shape[0]
+        if self.X.ndim != 2 or self.X.shape[1] != sizes[0]:
+            raise ShapeError(f"X {self.X.shape} must have shape (n, {sizes[0]}), one column for each input.")
+        for name, array in (("target", self.target), ("weight", self.weight)):
+            if array is not None and array.shape[:1] != (n,):
+                raise ShapeError(f"{name} {array.shape} must have {n} rows, as many as X.")
+        shape = (self.network.layout.n_parameters,)
+        if self.params.shape != shape or self.state.shape != (len(self.rule.row.state), *shape):
+            raise ShapeError(
+                f"params {self.params.shape} and state {self.state.shape} must have the shapes {shape} and "
+                f"{(len(self.rule.row.state), *shape)} for this network and the rule {self.rule.name!r}."
+            )
+
+    def _check_plan(self, plan: EpochPlan) -> None:
+        for name, mine, its in (("network", self.network, plan.network), ("rule", self.rule, plan.rule)):
+            if its is not mine and its != mine:
+                raise ConfigurationError(f"the plan is for another {name} than this trainer's; make a trainer for it.")
+
+    def _rows(self, plan: EpochPlan) -> NDArray[np.int64]:
+        """The plan's order as checked host rows; computed once for plans that share it."""
+        order, rows = self._order
+        if order is not plan.order and not (isinstance(plan.order, Shuffle) and order == plan.order):
+            rows = plan.row_numbers()
+            self._order = plan.order, rows
+        n = self.X.shape[0]
+        if len(rows) and not 0 <= rows.min() <= rows.max() < n:
+            wrong = rows.min() if rows.min() < 0 else rows.max()
+            raise ShapeError(f"the order has row {wrong}, and X has {n} rows.")
+        return rows
 
 
 def all_finite(xp: Operations, array: Array) -> bool:

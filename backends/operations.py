@@ -344,8 +344,12 @@ class Operations(ArgumentChecks):
         """
         kind = formulas.output_loss(kind)
         self._check_device("smooth_labels", target)
-        if target.ndim == 1:
+        if target.ndim == 1 and kind.loss.name == "cross_entropy":
+            self._check_integers("smooth_labels", target)
             target = (target[:, None] == self.namespace.arange(n_outputs)).astype(dtype)
+        if target.shape[1:] != (n_outputs,):
+            numbers = " or (n,) of class numbers" if kind.loss.name == "cross_entropy" else ""
+            raise ShapeError(f"smooth_labels: target {target.shape} must have shape (n, {n_outputs}){numbers}.")
         k = n_outputs if kind.loss.name == "cross_entropy" else 2
         return target * (1 - smoothing) + smoothing / k
 

@@ -205,6 +205,8 @@ class EpochPlan:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
+        self._check_counts()
+        self._check_arrays()
         total = self._total_batches
         if not 0 <= self.first_batch <= total or not 0 <= (self.n_batches or 0) <= total - self.first_batch:
             raise ConfigurationError(
@@ -224,6 +226,30 @@ class EpochPlan:
                 "label_smoothing requires targets that are probabilities, but those of the loss "
                 f"{self.network.kind.loss.name!r} are not. Use the loss {' or '.join(SMOOTHED_LOSSES)}."
             )
+
+    def _check_counts(self) -> None:
+        if self.batch_size < 1:
+            raise ConfigurationError(f"batch_size={self.batch_size!r} must be 1 or more.")
+        random.check_seed(self.seed)
+        for name in ("epoch", "first_step", "batches_before", "row_offset"):
+            if getattr(self, name) < 0:
+                raise ConfigurationError(f"{name}={getattr(self, name)!r} must not be negative.")
+
+    def _check_arrays(self) -> None:
+        order = self.order
+        if not isinstance(order, Shuffle) and not (
+            isinstance(order, np.ndarray) and order.ndim == 1 and order.dtype.kind in "iu"
+        ):
+            raise ConfigurationError(
+                f"order must be a 1-d NumPy array of row numbers or a Shuffle, not {type(order).__name__}."
+            )
+        expected = (self._total_batches,)
+        for name in ("learning_rates", "l2", "batch_weight"):
+            array = getattr(self, name)
+            if (array is not None or name != "batch_weight") and np.shape(array) != expected:
+                raise ConfigurationError(
+                    f"{name} has shape {np.shape(array)} and must have {expected}: a value for each batch of the order."
+                )
 
     @property
     def _total_batches(self) -> int:
@@ -259,6 +285,10 @@ class EpochPlan:
         counts[-1] = stop - (batches.stop - 1) * self.batch_size
         return counts
 
+    def normalizers(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What loss and gradient of each batch that runs are divided by; `weights` are its `batch_weights`."""
+        return weights if self.batch_weight is None else self.batch_weight[self.batches.start : self.batches.stop]
+
     def segments(self) -> list[tuple[int, int, float]]:
         """Slices ``(start, stop, factor)`` that cover all parameters, each with its factor of the learning rate."""
         slices, position = [], 0
@@ -284,6 +314,10 @@ class Control:
     """
 
     words: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2, np.int64))
+
+    def __post_init__(self) -> None:
+        if self.words.shape != (2,) or self.words.dtype != np.int64:
+            raise ConfigurationError(f"words must be an int64 array of shape (2,), not {self.words!r}.")
 
     @property
     def stop_requested(self) -> bool:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlp import optimizers
 from mlp._backends import ConfigurationError, DataError, DivergenceError, ShapeError
 from mlp.checks import as_array
 from mlp.model import MLP
 from mlp.optimizers import Optimizer
-from mlp.training import EarlyStopping, History
+from mlp.training import EarlyStopping, Examples, History, split_validation
 
 
 def fit_many(
@@ -22,11 +23,11 @@ def fit_many(
     y: Any,
     *,
     rows: Sequence[Any] | None = None,
-    validation_data: tuple[Any, ...] | Sequence[tuple[Any, ...]] | None = None,
+    validation_data: tuple[Any, ...] | list[tuple[Any, ...]] | None = None,
     early_stopping: EarlyStopping | bool = False,
     epochs: int = 10,
     batch_size: int | None = 32,
-    optimizer: str | Optimizer | Sequence[str | Optimizer] | None = None,
+    optimizer: str | Optimizer | list[str | Optimizer] | None = None,
     progress: bool = False,
 ) -> list[History]:
     """Train several networks of one architecture, such as the folds of a cross-validation or a parameter search.
@@ -62,6 +63,8 @@ def fit_many(
     DivergenceError
         At the end, if a network has diverged: the first such error, with a note on the others.  The other networks
         are trained.  `History.error` is the error message of each network, empty if there is none.
+    KeyboardInterrupt
+        After Ctrl-C, with a note on how many networks are trained; they keep their weights.
     ConfigurationError, DataError, ShapeError, DtypeError
         Before any training, except for errors in the rows of a single network.
 
@@ -82,8 +85,10 @@ def fit_many(
     [True, True]
     """
     nets = _check_networks(nets)
-    optimizers = _one_per_network("optimizer", optimizer, len(nets))
+    chosen = [optimizers.optimizer(one or "adam") for one in _one_per_network("optimizer", optimizer, len(nets))]
     validation_sets = _one_per_network("validation_data", validation_data, len(nets))
+    for validation_set in {id(one): one for one in validation_sets if one is not None}.values():
+        split_validation(nets[0], Examples(None, None, None), validation_set, None)  # checks it
     X, y = (as_array(name, value, nets[0].xp) for name, value in (("X", X), ("y", y)))
     if X.shape[:1] != y.shape[:1]:
         raise ShapeError(f"X {X.shape} and y {y.shape} must have the same number of rows.")
@@ -97,7 +102,7 @@ def fit_many(
                 y[selection],
                 epochs=epochs,
                 batch_size=batch_size,
-                optimizer=optimizers[i],
+                optimizer=chosen[i],
                 validation_data=validation_sets[i],
                 early_stopping=early_stopping,
             )
@@ -105,6 +110,12 @@ def fit_many(
             errors[i] = error
             assert net.history is not None
             net.history.error = str(error)
+        if net.history is not None and net.history.interrupted:
+            interrupt = KeyboardInterrupt("fit_many was interrupted by Ctrl-C")
+            interrupt.add_note(
+                f"{i} of {len(nets)} networks are trained, and network {i} up to the batch at that time."
+            )
+            raise interrupt
     if errors:
         first, first_error = next(iter(errors.items()))
         first_error.add_note(
@@ -116,7 +127,7 @@ def fit_many(
 
 
 def _check_networks(nets: Iterable[MLP]) -> list[MLP]:
-    nets = list(nets)
+    nets = list(nets) if isinstance(nets, Iterable) else []
     if not nets or not all(isinstance(net, MLP) for net in nets):
         raise ConfigurationError("fit_many needs a sequence of one or more mlp.MLP networks.")
     if len({id(net) for net in nets}) < len(nets):
@@ -149,6 +160,7 @@ def _one_per_network(name: str, value: Any, count: int) -> list[Any]:
 
 
 def _check_rows(rows: Sequence[Any], count: int, n: int) -> list[NDArray[Any]]:
+    rows = list(rows)
     if len(rows) != count:
         raise ConfigurationError(f"rows has {len(rows)} entries, but there are {count} networks: give one for each.")
     checked = []
@@ -158,7 +170,7 @@ def _check_rows(rows: Sequence[Any], count: int, n: int) -> list[NDArray[Any]]:
             if indices.shape != (n,):
                 raise ShapeError(f"rows[{i}] is a mask of shape {indices.shape}; for {n} rows of X it must be ({n},).")
             indices = np.flatnonzero(indices)
-        if indices.dtype.kind not in "iu" or indices.ndim != 1:
+        if indices.size and (indices.dtype.kind not in "iu" or indices.ndim != 1):
             raise DataError(f"rows[{i}] must be 1-d integers or a boolean mask, not {indices.ndim}-d {indices.dtype}.")
         if indices.size and not 0 <= indices.min() <= indices.max() < n:
             wrong = indices.min() if indices.min() < 0 else indices.max()

@@ -14,7 +14,7 @@ from test_same_results import RULES, Case, assert_close, cases
 
 import backends
 from backends import formulas, loop, random
-from backends.errors import ConfigurationError
+from backends.errors import ConfigurationError, DtypeError, ShapeError
 from backends.plan import Control, EpochPlan, Layout, NetworkPlan, Shuffle
 
 SGD, MOMENTUM, ADAM = RULES[0], RULES[1], RULES[7]
@@ -165,6 +165,91 @@ def test_batches_report_their_weights(xp, weighted):
     assert_allclose(result.weights, expected, rtol=1e-14)
 
 
+@pytest.mark.parametrize("stopped", [False, True])
+def test_an_epoch_of_no_batches_reports_what_is_finite(xp, stopped):
+    case, control = make(), Control()
+    case.params[3] = np.nan
+    if stopped:
+        control.request_stop()
+    (result,) = Training(xp, case).epochs(replace(case.plan, n_batches=0), control=control)
+    assert not result.finite
+
+
+# -- what a trainer refuses ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", ["rule", "network"])
+def test_plans_are_those_of_the_trainer(xp, change):
+    case, other = make(rule=SGD), make(rule=ADAM, sizes=(6, 40, 4))
+    with pytest.raises(ConfigurationError, match=f"for another {change}"):
+        Training(xp, case).epochs(replace(case.plan, **{change: getattr(other.plan, change)}))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "text"),
+    [
+        ({"learning_rates": np.full(1, 0.05)}, ConfigurationError, "learning_rates has shape"),
+        ({"l2": np.zeros(8)}, ConfigurationError, "l2 has shape"),
+        ({"batch_weight": np.ones(1)}, ConfigurationError, "batch_weight has shape"),
+        ({"order": np.arange(50) + 0.5}, ConfigurationError, "row numbers"),
+        ({"order": np.ones(50, bool)}, ConfigurationError, "row numbers"),
+        ({"order": list(range(50))}, ConfigurationError, "not list"),
+        ({"order": np.arange(50)[:, None]}, ConfigurationError, "1-d"),
+        ({"batch_size": 0}, ConfigurationError, "1 or more"),
+        ({"row_offset": -1}, ConfigurationError, "row_offset=-1"),
+        ({"batches_before": -1}, ConfigurationError, "batches_before=-1"),
+        ({"epoch": -1}, ConfigurationError, "epoch=-1"),
+        ({"seed": 2**64}, ConfigurationError, "seed"),
+    ],
+)
+def test_plans_are_checked(change, error, text):
+    with pytest.raises(error, match=text):
+        replace(make().plan, **change)
+
+
+@pytest.mark.parametrize("rows", [[0, 57], [-1, 3]])
+def test_orders_have_rows_of_X(xp, rows):
+    case = make()
+    plan = replace(case.plan, order=np.array(rows), learning_rates=np.ones(1), l2=np.zeros(1))
+    with pytest.raises(ShapeError, match="and X has 50 rows"):
+        Training(xp, case).epochs(plan)
+    with pytest.raises(ShapeError, match="row 59"):
+        Training(xp, case).epochs(replace(plan, order=Shuffle(0, 0, 60), learning_rates=np.ones(8), l2=np.zeros(8)))
+
+
+def test_arrays_are_checked_at_the_start_and_at_each_refresh(xp):
+    case = make()
+    trainer = Training(xp, case).trainer
+    trainer.epochs([case.plan])
+    trainer.read_back()
+    trainer.target = trainer.target[:1]
+    with pytest.raises(ShapeError, match="must have 50 rows"):
+        trainer.refresh()
+    with pytest.raises(ShapeError, match="one column for each input"):
+        Training(xp, replace(case, X=case.X[:, :5]))
+    with pytest.raises(ShapeError, match="for this network and the rule"):
+        Training(xp, replace(case, params=np.zeros(200)))
+
+
+def test_refresh_follows_arrays_that_were_replaced(xp):
+    case = make()
+    training, (first, second) = Training(xp, case), following_plans(case.plan, 2)
+    training.epochs(first)
+    params, state = training.arrays()
+    training.params = training.trainer.params = xp.asarray(2 * params)
+    training.state = training.trainer.state = xp.asarray(state.copy())
+    training.trainer.refresh()
+    training.epochs(second)
+    fresh = Training(xp, replace(case, params=2 * params, state=state))
+    fresh.epochs(second)
+    assert_bitwise_equal(training.arrays(), fresh.arrays())
+
+
+def test_a_control_has_two_words():
+    with pytest.raises(ConfigurationError, match="shape"):
+        Control(np.zeros(1, np.int64))
+
+
 # -- the order of the rows ----------------------------------------------------------------------------------
 
 
@@ -216,6 +301,25 @@ def test_windows_of_a_stream_are_the_epoch(xp):
     assert_bitwise_equal(memory, (params, state))
 
 
+def test_a_last_window_shorter_than_a_batch_has_the_epochs_bits(xp):
+    case = make(sizes=(784, 16, 10), n=37, batch_size=32, rule=MOMENTUM, clip_norm=0.1)
+    losses, params, state = case.run(xp)
+    rows = case.plan.order[32:]
+    first = replace(case, plan=replace(case.plan, n_batches=1))
+    found, *memory = first.run(xp)
+    window = replace(
+        case.plan,
+        order=np.arange(5),
+        learning_rates=case.plan.learning_rates[1:],
+        l2=case.plan.l2[1:],
+        first_step=1,
+        batches_before=1,
+    )
+    last, *memory = Case(window, case.X[rows], case.target[rows], None, *memory).run(xp)
+    assert_array_equal([*found, *last], losses)
+    assert_bitwise_equal(memory, (params, state))
+
+
 def test_the_batch_that_fails_is_numbered_in_the_epoch(xp):
     rates = np.full(7, 0.05)
     rates[4] = 1e200
@@ -261,8 +365,10 @@ def test_steps_of_summed_gradients_are_an_epoch(xp):
     training, losses = Training(xp, case), []
     for batch in case.plan.batches:
         total, gradient = 0.0, 0.0
-        for first in (0, 3):
-            value, part = training.trainer.gradient(case.plan, batch, first, first + 3 if first == 0 else None)
+        rows = case.plan.batch_rows(batch)
+        half = (rows.stop - rows.start) // 2
+        for first, last in ((0, half), (half, None)):
+            value, part = training.trainer.gradient(case.plan, batch, first, last)
             total, gradient = total + value, gradient + part.copy()
         losses.append(total + training.trainer.add_penalty(case.plan, batch, gradient))
         training.trainer.update(case.plan, batch, gradient)
@@ -270,6 +376,39 @@ def test_steps_of_summed_gradients_are_an_epoch(xp):
     assert_close(np.array(losses), expected[0], 1e-12)
     for actual, desired in zip(training.current_arrays(), expected[1:], strict=True):
         assert_close(actual, desired, 1e-12)
+
+
+def test_steps_by_hand_between_epochs(xp):
+    """A step of summed gradients continues from the epochs before it, and the epochs after it from the step."""
+    case = make(rule=ADAM)
+    first, second = following_plans(case.plan, 2)
+    training = Training(xp, case)
+    training.epochs(first)
+    _, gradient = training.trainer.gradient(second, 0)
+    gradient = gradient.copy()
+    training.trainer.add_penalty(second, 0, gradient)
+    training.trainer.update(second, 0, gradient)
+    training.epochs(replace(second, first_batch=1))
+    expected = Training(xp, case)
+    expected.epochs(first, second)
+    for mine, its in zip(training.arrays(), expected.arrays(), strict=True):
+        assert_close(mine, its, 1e-13)
+
+
+def test_roll_back_undoes_a_step_by_hand(xp):
+    case = make(rule=ADAM)
+    training = Training(xp, case)
+    _, gradient = training.trainer.gradient(case.plan, 0)
+    training.trainer.update(case.plan, 0, gradient)
+    training.trainer.roll_back()
+    assert_bitwise_equal(training.current_arrays(), (case.params, case.state))
+
+
+@pytest.mark.parametrize("rows", [(7, 0, 1), (-1, 0, 1), (0, -1, 3), (0, 3, 2), (0, 0, 9)])
+def test_gradients_are_of_rows_that_exist(xp, rows):
+    case = make()
+    with pytest.raises(ConfigurationError, match="are not among them"):
+        Training(xp, case).trainer.gradient(case.plan, *rows)
 
 
 def test_processes_that_share_a_global_batch(xp):
@@ -341,6 +480,14 @@ def test_smoothing_is_that_of_pytorch(xp):
     z = np.tanh(case.X[order] @ W1 + b1) @ W2 + b2
     loss = torch.nn.functional.cross_entropy(torch.tensor(z), torch.tensor(case.target[order]), label_smoothing=0.3)
     assert_allclose(losses[0], float(loss), rtol=1e-12)
+
+
+def test_smoothing_does_not_take_numbers_for_classes(xp):
+    case = make(sizes=(6, 9, 1), kind="sigmoid+binary_cross_entropy", label_smoothing=0.1)
+    with pytest.raises(ShapeError, match=r"smooth_labels: target .* must have shape \(n, 1\)"):
+        replace(case, target=(case.target[:, 0] > 0.5).astype(float)).run(xp)
+    with pytest.raises(DtypeError, match="class numbers must be integers"):
+        replace(make(label_smoothing=0.1), target=np.zeros(50)).run(xp)
 
 
 def test_smoothing_needs_probabilities():

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -77,6 +81,9 @@ def test_one_that_diverges_does_not_stop_the_others(backend):
         ({"nets": [mlp.MLP([5, 8, 3]), mlp.MLP([5, 9, 3])]}, mlp.ConfigurationError, "sizes of network 1"),
         ({"nets": [mlp.MLP([5, 3]), mlp.MLP([5, 3], loss="mse")]}, mlp.ConfigurationError, "network 1"),
         ({"nets": [mlp.MLP([5, 3])] * 2}, mlp.ConfigurationError, "the same network twice"),
+        ({"nets": mlp.MLP([5, 3])}, mlp.ConfigurationError, "one or more"),
+        ({"optimizer": ["adam", "adom"]}, mlp.UnknownNameError, "did you mean 'adam'"),
+        ({"validation_data": [(X, Y), (X, Y[:3])]}, mlp.ShapeError, "y"),
         ({"optimizer": ["adam"]}, mlp.ConfigurationError, "optimizer has 1 entries, but there are 2"),
         ({"rows": [[0, 1]]}, mlp.ConfigurationError, "rows has 1 entries"),
         ({"rows": [[0, 1], [0, 60]]}, mlp.DataError, "contains row 60"),
@@ -101,3 +108,24 @@ def test_a_history_with_an_error_is_saved(backend, tmp_path):
     net.history.error = "text"
     mlp.persistence.save_training_state(net, tmp_path / "state.safetensors")
     assert mlp.load(tmp_path / "state.safetensors").history.error == "text"
+
+
+def test_ctrl_c_ends_the_whole_call(backend):
+    nets = networks(backend)
+    started = threading.Event()
+
+    def interrupt():
+        started.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    class Started(mlp.schedules.Constant):
+        def rates(self, step, epoch, n_batches):
+            started.set()
+            return super().rates(step, epoch, n_batches)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        mlp.fit_many(nets, X, Y, epochs=100_000, optimizer=mlp.SGD(Started(0.001)))
+    assert "0 of 3 networks are trained" in caught.value.__notes__[0]
+    assert nets[0].history.interrupted
+    assert [net.history for net in nets[1:]] == [None, None]

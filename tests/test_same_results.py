@@ -429,7 +429,7 @@ def epoch(xp, case, control=None, on_batch=None):
 
 
 def first_batches(case, count):
-    return replace(case, plan=replace(case.plan, order=case.plan.order[: count * case.plan.batch_size]))
+    return replace(case, plan=replace(case.plan, n_batches=count))
 
 
 def test_the_hook_hears_of_each_batch_after_its_update(xp):

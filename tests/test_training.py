@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -449,6 +450,26 @@ def test_a_callback_can_move_the_network(backend):
     resumed.to("numpy").fit(X, Y, epochs=4, batch_size=5, resume=True)
     assert net.backend == "numpy"
     assert same_parameters(net, resumed)
+
+
+def test_an_optimizer_that_a_callback_exchanges_must_fit_the_state(backend):
+    def exchange(run):
+        run.state.optimizer = mlp.Adam(0.01)
+
+    with pytest.raises(mlp.ShapeError, match="the rule 'adam'"):
+        make(backend=backend).fit(X, Y, epochs=3, batch_size=5, optimizer=mlp.SGD(0.01), callbacks=[exchange])
+
+
+def test_dropout_that_a_callback_changes_is_used(backend):
+    def drop(run):
+        if run.epoch == 1:
+            run.net.plan = replace(run.net.plan, dropout=(0.5, 0.5))
+
+    net, plain = make(backend=backend), make(backend=backend)
+    net.fit(X, Y, epochs=3, batch_size=5, callbacks=[drop])
+    plain.fit(X, Y, epochs=3, batch_size=5)
+    assert net.history.loss[0] == plain.history.loss[0]
+    assert net.history.loss[1] != plain.history.loss[1]
 
 
 def test_callbacks_do_not_change_the_run(backend):

@@ -1,4 +1,4 @@
-"""The CuPy backend: the portable implementation on an NVIDIA or AMD GPU.
+"""The CuPy backend: the portable implementation on an NVIDIA GPU.
 
 The class is in `backend`.  Importing this package does not import CuPy; `probe` does, and never raises.
 """

@@ -80,8 +80,17 @@ class Panels:
     """
 
     def __init__(
-        self, network: NetworkPlan, dtype: np.dtype[Any], batch_size: int, threads: int, slots: int, keep_gradient: bool
+        self,
+        network: NetworkPlan,
+        dtype: np.dtype[Any],
+        rows: int,
+        threads: int,
+        slots: int,
+        keep_gradient: bool,
+        batch_size: int | None = None,
     ) -> None:
+        # the order of the sums follows from the batch size, also in an epoch of fewer rows than one batch
+        batch_size = rows if batch_size is None else batch_size
         self.layout, self.slots, self.lanes = network.layout, slots, VECTOR_BYTES // dtype.itemsize
         self._size = self.chunks = 0
         layers = [self._layer_panels(l, network, batch_size) for l in range(self.layout.n_layers)]
@@ -90,9 +99,9 @@ class Panels:
         # division by panels transfers inputs between cores, division by rows transfers weights
         wide = [l["n_in"] * l["padded"] >= SHARED_WEIGHTS and l["padded"] >= batch_size for l in layers]
         self.shared = max((l + 1 for l, is_wide in enumerate(wide) if is_wide), default=0)
-        self._place_rows(layers, network, batch_size)
+        self._place_rows(layers, network, rows)
         strip, longest = 2 * self.lanes, max(self.layout.sizes)
-        together = batch_size if self.shared else min(batch_size, BLOCK)
+        together = rows if self.shared else min(rows, BLOCK)
         self.scratch = np.array(
             [
                 [
@@ -110,7 +119,7 @@ class Panels:
             self.space[layer["scale"]] = 1 / (1 - rate)
         for layer in layers:  # the column of ones for the bias
             for start in {layer["input"], layer["input"] + layer["second"]}:
-                self.space[start : start + batch_size * layer["input_row"]][layer["n_in"] :: layer["input_row"]] = 1
+                self.space[start : start + rows * layer["input_row"]][layer["n_in"] :: layer["input_row"]] = 1
 
     def views(self, params: NDArray[Any], state: NDArray[Any]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
         """Pairs of views: a part of `params` or `state`, and where the panels have it.
@@ -149,22 +158,22 @@ class Panels:
         self.chunks += panels * chunks
         return layer
 
-    def _place_rows(self, layers: list[dict[str, int]], network: NetworkPlan, batch_size: int) -> None:
-        rows = [self._row(n) for n in self.layout.sizes]
+    def _place_rows(self, layers: list[dict[str, int]], network: NetworkPlan, count: int) -> None:
+        strides = [self._row(n) for n in self.layout.sizes]
         for l, layer in enumerate(layers):
-            layer["input_row"], layer["row"] = rows[l : l + 2]
+            layer["input_row"], layer["row"] = strides[l : l + 2]
             layer["scale"] = self._reserve(1)
             # two buffers: the first input is gathered while the input of the previous batch is still in use
             doubled = l == 0 and self.shared > 0
-            layer["input"] = self._reserve(batch_size * rows[l] * (1 + doubled))
-            layer["second"] = batch_size * rows[l] if doubled else 0
-            layer["delta"] = self._reserve(batch_size * rows[l + 1])
+            layer["input"] = self._reserve(count * strides[l] * (1 + doubled))
+            layer["second"] = count * strides[l] if doubled else 0
+            layer["delta"] = self._reserve(count * strides[l + 1])
         for layer, next_layer in zip(layers, [*layers[1:], None], strict=True):
             # y is stored directly as the next layer's input, unless the backward pass needs z or dropout follows
             if next_layer and not next_layer["threshold"] and not layer["saves_z"]:
                 layer["saved"] = next_layer["input"]
             else:
-                layer["saved"] = self._reserve(batch_size * layer["row"])
+                layer["saved"] = self._reserve(count * layer["row"])
 
     def _row(self, units: int) -> int:
         """Stride of rows of `units` + 1 elements: an odd number of vectors if long, so columns use all cache sets."""

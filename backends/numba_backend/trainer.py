@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from backends.formulas import OutputLoss
-from backends.loop import Trainer
+from backends.loop import Trainer, all_finite
 from backends.numba_backend import threads as thread_pool
 from backends.numba_backend.epoch_kernel import epoch_kernel
 from backends.numba_backend.operation_kernels import LOSS_CODE, RULE_CODE
@@ -25,7 +25,7 @@ from backends.numba_backend.step_kernels import (
     SOFTMAX,
     WHOLE_GRADIENT,
 )
-from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, NetworkPlan, Shuffle
+from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, NetworkPlan
 
 logger = logging.getLogger("mlp")
 
@@ -40,12 +40,14 @@ class FusedTrainer(Trainer):
     _outdated = False  # whether params and state are older than the panels
     _smoothed: tuple[float, Array] | None = None
     _data_reason: str | None = None
+    _adjacent_X: Array | None = None
+    _logged = False
 
     def read_back(self) -> None:
-        super().read_back()
         if self._outdated:
             self._copy_back()
             self._outdated = False
+        super().read_back()
 
     def roll_back(self) -> None:
         super().roll_back()
@@ -54,7 +56,13 @@ class FusedTrainer(Trainer):
     def refresh(self) -> None:
         super().refresh()
         self._packed = self._outdated = False
-        self._smoothed = None
+        self._panels = self._panels_key = self._smoothed = self._data_reason = self._adjacent_X = None
+
+    def _use_arrays(self) -> None:
+        super()._use_arrays()
+        if self._outdated:
+            self._copy_back()
+        self._packed = self._outdated = False
 
     def unsupported_reason(self, plan: EpochPlan) -> str:
         """Why the kernel cannot run a plan; empty if it can.
@@ -71,57 +79,43 @@ class FusedTrainer(Trainer):
             return "a class number is outside the range of the outputs"
         if plan.rate_factors:
             return "parts of the parameters have different learning rates"
-        if not isinstance(plan.order, Shuffle):
-            if len(plan.order) and not 0 <= plan.order.min() <= plan.order.max() < len(self.X):
-                return "the order contains row numbers outside X"
-        elif len(plan.order) > len(self.X):
-            return "the order contains row numbers outside X"
         return ""
 
     def _epoch(self, plan: EpochPlan, control: Control, on_batch: BatchHook | None) -> EpochResult:
         reason = "a callback runs after each batch" if on_batch else self.unsupported_reason(plan)
         if reason:
-            if plan.first_step == 0:  # log once, not in each epoch
+            if not self._logged:
                 logger.info("training runs step by step, without the epoch kernel: %s", reason)
-            self._unpack()
+                self._logged = True
             return super()._epoch(plan, control, on_batch)
         return self._fused_epoch(plan, control)
-
-    def _unpack(self) -> None:
-        """Copy the panels to `params` and `state`, on which the loop works."""
-        if self._outdated:
-            self._save()
-            self._copy_back()
-        self._packed = self._outdated = False
 
     # -- the kernel ---------------------------------------------------------------------------------
 
     def _fused_epoch(self, plan: EpochPlan, control: Control) -> EpochResult:
         if not plan.batches or control.stop_requested:
-            return EpochResult(np.empty(0), np.empty(0))
-        network, rule, dtype = plan.network, plan.rule, self.params.dtype
+            return EpochResult(np.empty(0), np.empty(0), finite=self._is_finite())
+        network, rule, dtype = self.network, self.rule, self.params.dtype
         batch_size = min(plan.batch_size, len(plan.order))
         mode = _update_mode(plan)
-        threads = _threads_for(network, batch_size)
-        panels = self._panels_for(batch_size, threads, mode)
+        threads = _threads_for(network, plan.batch_size)
+        panels = self._panels_for(plan, batch_size, threads, mode)
         gradient_start, penalized = (1 + len(self.state)) * panels.packed, bool(plan.l1 or plan.l2.any())
         sizes = np.array([batch_size, panels.shared, panels.packed, gradient_start, panels.chunks, penalized])
         double_scratch = np.zeros(batch_size + 4 * (panels.chunks + threads * panels.lanes))
-        rows, running = (
-            plan.row_numbers(),
-            slice(plan.batches.start * plan.batch_size, plan.batches.stop * plan.batch_size),
-        )
+        rows = self._rows(plan)
+        running = slice(plan.batches.start * plan.batch_size, plan.batches.stop * plan.batch_size)
         order, row_weights = np.ascontiguousarray(rows[running], np.int64), self._weight_of(rows)
-        weights = plan.batch_weights(row_weights)
-        scalars, factors = _rule_scalars(plan, dtype), _batch_factors(plan, weights)
-        row_shares = _row_shares(
-            plan, weights, len(order), None if row_weights is None else row_weights[running], dtype
-        )
+        batch_weights = plan.batch_weights(row_weights)
+        totals = plan.normalizers(batch_weights)
+        scalars, factors = _rule_scalars(plan, dtype), _batch_factors(plan, totals)
+        row_weights = None if row_weights is None else row_weights[running]
+        row_shares = _row_shares(plan, totals, len(order), row_weights, dtype)
         target = self._target_for(plan)
         kind, loss_code = _kind(network.kind, target)
         loss_factor, delta_factor = map(dtype.type, network.kind.shares(network.layout.sizes[-1]))
         ceiling = dtype.type(network.kind.ceiling(dtype))
-        empty, X = np.empty((0, 0), dtype), _with_adjacent_entries(self.X)
+        empty, X = np.empty((0, 0), dtype), self._X_with_adjacent_entries()
         numbers, bytes_ = (empty, X) if X.dtype == np.uint8 else (X, np.empty((0, 0), np.uint8))
         classes = np.ascontiguousarray(target, np.int64) if kind == CLASS else np.empty(0, np.int64)
         targets = empty if kind == CLASS else np.ascontiguousarray(target)
@@ -150,22 +144,38 @@ class FusedTrainer(Trainer):
         done, failed = int(result[0]), int(result[1])
         return EpochResult(
             losses[:done],
-            weights[:done],
+            batch_weights[:done],
             plan.first_batch + failed if failed >= 0 else None,
-            bool(np.isfinite(panels.space[: panels.packed]).all()),
+            self._is_finite(),
         )
 
-    def _panels_for(self, batch_size: int, threads: int, mode: int) -> Panels:
+    def _is_finite(self) -> bool:
+        current = self._panels.space[: self._panels.packed] if self._outdated and self._panels else self.params
+        return all_finite(self.xp, current)
+
+    def _panels_for(self, plan: EpochPlan, batch_size: int, threads: int, mode: int) -> Panels:
         """The panels of the previous epoch, or new ones if this epoch needs another layout."""
-        key = batch_size, threads, mode == WHOLE_GRADIENT
+        key = batch_size, plan.batch_size, threads, mode == WHOLE_GRADIENT
         if self._panels is None or key != self._panels_key:
-            self._unpack()
+            if self._outdated:
+                self._use_arrays()
+            self._packed = False
+            self._panels_key = None  # until views and panels belong together
             self._panels = Panels(
-                self.network, self.params.dtype, batch_size, threads, len(self.state), mode == WHOLE_GRADIENT
-            )
-            self._panels_key = key
+                self.network, self.params.dtype, batch_size, threads, len(self.state), mode == WHOLE_GRADIENT,
+                plan.batch_size,
+            )  # fmt: skip
             self._views = self._panels.views(self.params, self.state)
+            self._panels_key = key
         return self._panels
+
+    def _X_with_adjacent_entries(self) -> Array:
+        """X, or a copy in which the entries of each row are adjacent, as the kernel requires."""
+        if self._adjacent_X is None:
+            X = self.X
+            adjacent = X.strides[1] == X.itemsize and X.strides[0] % X.itemsize == 0
+            self._adjacent_X = X if adjacent else np.ascontiguousarray(X)
+        return self._adjacent_X
 
     def _copy_back(self) -> None:
         for flat, panel in self._views:
@@ -185,7 +195,7 @@ class FusedTrainer(Trainer):
 def _unsupported_data(trainer: Trainer) -> str:
     """Why the kernel cannot train this network on these data; empty if it can."""
     network, X, target, weight = trainer.network, trainer.X, trainer.target, trainer.weight
-    params, state, rule = trainer.params, trainer.state, trainer.rule.row
+    params, state = trainer.params, trainer.state
     sizes, n, dtype = network.layout.sizes, len(X), params.dtype
     if network.kind.loss.custom or any(row.custom for row in (network.kind.output, *network.activations)):
         return "an activation or the loss is user-defined"
@@ -199,17 +209,11 @@ def _unsupported_data(trainer: Trainer) -> str:
         return f"X has dtype {X.dtype} and the parameters {dtype}"
     classes = network.kind.loss.name == "cross_entropy" and target.ndim == 1
     fits = (
-        X.shape == (n, sizes[0])
-        and params.shape == (network.layout.n_parameters,)
-        and state.shape == (len(rule.state), params.size)
-        and state.dtype == dtype
-        and (weight is None or (weight.shape == (n,) and weight.dtype == dtype))
-        and (target.shape == (n,) and target.dtype.kind in "iu" if classes else target.shape == (n, sizes[-1]))
-        and (classes or target.dtype == dtype)
+        state.dtype == dtype
+        and (weight is None or (weight.ndim == 1 and weight.dtype == dtype))
+        and (target.dtype.kind in "iu" if classes else target.shape == (n, sizes[-1]) and target.dtype == dtype)
     )
-    if not fits:
-        return "the shapes or dtypes of the arrays do not match the network"
-    return ""
+    return "" if fits else "the shapes or dtypes of the arrays do not match the network"
 
 
 def _threads_for(network: NetworkPlan, batch_size: int) -> int:
@@ -235,19 +239,18 @@ def _rule_scalars(plan: EpochPlan, dtype: np.dtype[Any]) -> Array:
     return scalars
 
 
-def _batch_factors(plan: EpochPlan, weights: Array) -> Array:
+def _batch_factors(plan: EpochPlan, totals: Array) -> Array:
     """For each batch the kernel's columns SHRINK, DECAY, L2 and UPDATES."""
     batches = slice(plan.batches.start, plan.batches.stop)
     rates, l2 = plan.learning_rates[batches], plan.l2[batches]
-    decay, totals = rates * plan.weight_decay, weights if plan.batch_weight is None else plan.batch_weight[batches]
+    decay = rates * plan.weight_decay
     return np.stack([1 - decay - rates * l2, 1 - decay, l2, totals > 0], axis=1).astype(np.float64)
 
 
-def _row_shares(plan: EpochPlan, weights: Array, n_rows: int, row_weights: Array | None, dtype: np.dtype[Any]) -> Array:
+def _row_shares(plan: EpochPlan, totals: Array, n_rows: int, row_weights: Array | None, dtype: np.dtype[Any]) -> Array:
     """Factor of each of the rows that run in the mean over its batch; empty if all are equal."""
     if row_weights is None and plan.batch_weight is None:
         return np.empty(0, dtype)
-    totals = weights if plan.batch_weight is None else plan.batch_weight[plan.batches.start : plan.batches.stop]
     row_totals = np.repeat(np.where(totals > 0, totals, 1), plan.batch_size)[:n_rows]
     if row_weights is None:
         row_weights = np.repeat(totals > 0, plan.batch_size)[:n_rows]
@@ -262,9 +265,3 @@ def _kind(kind: OutputLoss, target: Array) -> tuple[int, int]:
         return FUSED, LOSS_CODE[kind.fused]
     assert kind.loss.formula is not None
     return (SOFTMAX if kind.rowwise else ENTRIES), LOSS_CODE[kind.loss.formula]
-
-
-def _with_adjacent_entries(X: Array) -> Array:
-    """X itself if the entries of each row are adjacent, as the kernel requires; else a copy."""
-    adjacent = X.strides[1] == X.itemsize and X.strides[0] % X.itemsize == 0
-    return X if adjacent else np.ascontiguousarray(X)

@@ -364,7 +364,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
         try:
             with training.stop_on_ctrl_c(run):  # after the current batch, so that no kernel is interrupted
                 trainer.train(epochs)
-            if run.history.stop_reason == "interrupted by Ctrl-C":
+            if run.history.interrupted:
                 raise KeyboardInterrupt
             if self.n_iter_ == self.max_iter and not incremental and not run.control.stop_requested:
                 warnings.warn(

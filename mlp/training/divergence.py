@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from mlp._backends import Backend, DivergenceError, EpochPlan, Trainer
+from mlp._backends import DivergenceError, EpochPlan, Trainer, loop
 from mlp.network import FeedForward
 from mlp.training.state import TrainingState
-
-
-def all_finite(xp: Backend, array: Any) -> bool:
-    """Whether a device array contains neither NaN nor infinity."""
-    with np.errstate(all="ignore"):
-        total = float(xp.sum(array))  # one pass is enough for nearly all arrays
-    return math.isfinite(total) or bool(np.isfinite(xp.to_numpy(array)).all())
 
 
 def divergence_error(
@@ -36,8 +27,8 @@ def divergence_error(
             zip(net.plan.layout.layers(params), net.plan.activations, strict=True), start=1
         ):
             x = xp.dense(x, W, b, activation)
-            weights_ok = all_finite(xp, W) and all_finite(xp, b)
-            if not weights_ok or not all_finite(xp, x):
+            weights_ok = loop.all_finite(xp, W) and loop.all_finite(xp, b)
+            if not weights_ok or not loop.all_finite(xp, x):
                 layer, cause = number, "its outputs are not finite" if weights_ok else "its weights are not finite"
                 break
     rate = float(plan.learning_rates[batch])

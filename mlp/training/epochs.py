@@ -62,10 +62,8 @@ def train(
     trainer = _make_trainer(run, examples, batch_size)
     with interrupts, progress_bar(run, examples.rows, batch_size, shown=progress):
         while state.epoch < epochs and not run.control.stop_requested:
-            if trainer.xp is not net.xp or trainer.params is not net.parameters or trainer.state is not state.slots:
-                trainer = _make_trainer(run, net.on_device(examples), batch_size)  # a callback moved the network
-            elif callbacks:
-                trainer.refresh()  # a callback may have assigned weights
+            if callbacks:  # one of them may have moved the network, changed its optimizer, or assigned weights
+                trainer = _follow(trainer, run, examples, batch_size)
             plan = _plan_epoch(net, state, examples.rows, batch_size, shuffle)
             if not _train_epoch(run, trainer, plan, on_batch if batch_callbacks else None):
                 break
@@ -91,6 +89,16 @@ def train(
 def _make_trainer(run: Run, examples: Examples, batch_size: int) -> Trainer:
     net, state = run.net, run.state
     return net.xp.trainer(net.plan, state.optimizer.rule, *examples, net.parameters, state.slots, batch_size)
+
+
+def _follow(trainer: Trainer, run: Run, examples: Examples, batch_size: int) -> Trainer:
+    """The trainer for the network as it is now: the same one with the arrays' present values, or a new one."""
+    net, state = run.net, run.state
+    same_arrays = trainer.params is net.parameters and trainer.state is state.slots
+    if trainer.xp is net.xp and same_arrays and trainer.network == net.plan and trainer.rule == state.optimizer.rule:
+        trainer.refresh()
+        return trainer
+    return _make_trainer(run, net.on_device(examples), batch_size)
 
 
 def _plan_epoch(net: FeedForward, state: TrainingState, n: int, batch_size: int, shuffle: bool) -> EpochPlan:

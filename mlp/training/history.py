@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+INTERRUPTED = "interrupted by Ctrl-C"
+"""The beginning of `History.stop_reason` after Ctrl-C."""
+
 
 @dataclass
 class History:
@@ -44,6 +47,11 @@ class History:
     backend: str = ""
     backend_reason: str = ""
     error: str = ""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the training."""
+        return self.stop_reason.startswith(INTERRUPTED)
 
     def __len__(self) -> int:
         return len(self.loss)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 
 from mlp.training.callbacks import Run
+from mlp.training.history import INTERRUPTED
 
 
 @contextlib.contextmanager
@@ -20,7 +21,7 @@ def stop_on_ctrl_c(run: Run) -> Iterator[None]:
 
     def request(signum: int, frame: object) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        run.stop("interrupted by Ctrl-C")
+        run.stop(INTERRUPTED)
 
     signal.signal(signal.SIGINT, request)
     try:
