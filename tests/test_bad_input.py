@@ -342,6 +342,29 @@ def test_class_names_can_be_assigned():
     assert net.classes is None
 
 
+SINGULAR = {
+    "columns and inputs": (lambda net: net.predict(X[:, :2]), "its 2 columns must equal the network's 1 input."),
+    "a column": (lambda net: make().predict(X[:, :1]), "its 1 column must equal the network's 4 inputs."),
+    "rows": (lambda net: net.fit(X[:, :1], [0.5]), "y (1,) has 1 row and X has 12"),
+    "outputs": (lambda net: net.fit(X[:, :1], X[:, :2]), "does not fit the last layer's 1 output: it must be"),
+    "layers": (lambda net: setattr(net, "weights", []), "weights of 1 layer must be 1 array, not 0."),
+    "target_scaling": (
+        lambda net: make((4, 1), loss="mse", target_scaling=([], [])),
+        "target_scaling needs 1 shift and 1 scale, one for each output.",
+    ),
+    "preprocessing": (
+        lambda net: make((4, 1), loss="mse", preprocessing=mlp.data.Preprocessing.fit(X[:, :1])),
+        "preprocessing gives 1 column, but the network has 4 inputs: they must be equal.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "phrase"), SINGULAR.values(), ids=SINGULAR)
+def test_one_is_not_in_the_plural(call, phrase):
+    with pytest.raises(mlp.MLPError, match=re.escape(phrase)):
+        call(make((1, 1), loss="mse"))
+
+
 @pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
 def test_integers_for_several_outputs_are_classes(loss):
     remedy = "; for regression give y of shape (n, 2), or use one output."
