@@ -6,6 +6,7 @@ Checked arrays have matching shapes and finite values.  Errors name the argument
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from numbers import Integral, Real
@@ -128,9 +129,8 @@ def check_inputs(X: Any, n_inputs: int, dtype: Any, xp: Backend) -> Any:
             hint = "flatten each sample with X.reshape(len(X), -1)"
         raise ShapeError(f"X must have two dimensions, (samples, features), not {X.shape}: {hint}.")
     if X.shape[1] != n_inputs:
-        raise ShapeError(
-            f"X {X.shape} does not fit layer 1: its {X.shape[1]} columns must equal the network's {n_inputs} inputs."
-        )
+        columns, inputs = counted(X.shape[1], "column"), counted(n_inputs, "input")
+        raise ShapeError(f"X {X.shape} does not fit layer 1: its {columns} must equal the network's {inputs}.")
     if not X.shape[0]:
         raise DataError(f"X is empty, {X.shape}: it must have at least one row.")
     require_finite("X", X, "Remove these rows or replace the values first (sklearn.impute.SimpleImputer).")
@@ -195,7 +195,7 @@ def check_targets(
     """
     y = as_array("y", y, xp)
     if not y.ndim or y.shape[0] != n:
-        length = "no rows" if not y.ndim else f"{y.shape[0]} rows"
+        length = "no rows" if not y.ndim else counted(y.shape[0], "row")
         raise ShapeError(f"y {y.shape} has {length} and X has {n}: the numbers must be equal.")
     require_finite("y", y, "Remove the rows without a target.")
     if y.ndim == 2 and y.shape[1] == 1 and n_outputs > 1:
@@ -206,7 +206,8 @@ def check_targets(
         y = y.reshape(-1, 1)
     if y.ndim != 2 or y.shape[1] != n_outputs:
         expected = f"({n}, {n_outputs})" + (f" or ({n},) of class numbers" if n_outputs > 1 else f" or ({n},)")
-        raise ShapeError(f"y {y.shape} does not fit the last layer's {n_outputs} outputs: it must be {expected}.")
+        outputs = counted(n_outputs, "output")
+        raise ShapeError(f"y {y.shape} does not fit the last layer's {outputs}: it must be {expected}.")
     target = cast("y", y, dtype, xp)
     _require_in_range(target, kind)
     return target, False
@@ -224,9 +225,12 @@ def _class_numbers(
         )
     if lowest < 0 or highest >= n_outputs:
         wrong = int(((y < 0) | (y >= n_outputs)).argmax())
+        regression = f"; for regression give y of shape (n, {n_outputs}), or use one output"
+        if kind.loss.name in ("cross_entropy", "binary_cross_entropy"):
+            regression = ""
         raise DataError(
             f"y[{wrong}] = {int(y[wrong])} is out of range: {n_outputs} outputs are the classes 0 to {n_outputs - 1}. "
-            "Number the classes from 0 (numpy.unique(y, return_inverse=True)), or widen the last layer."
+            f"Number the classes from 0 (numpy.unique(y, return_inverse=True)), or widen the last layer{regression}."
         )
     if require_two_classes and lowest == highest:
         raise DataError(f"y contains only the class {int(lowest)}: a classifier needs two classes or more.")
@@ -301,9 +305,20 @@ def check_classes(classes: Sequence[Any] | None, n_outputs: int) -> tuple[Any, .
     """Return class names as plain Python values, one for each output, or raise `ConfigurationError`."""
     if classes is None:
         return None
+    if isinstance(classes, (str, bytes)) or not isinstance(classes, Iterable):
+        raise ConfigurationError(f"classes must be a list of names, one for each output, not {classes!r}.")
     names = tuple(item.item() if isinstance(item, np.generic) else item for item in classes)
     if len(names) != n_outputs and not (len(names) == 2 and n_outputs == 1):
-        raise ConfigurationError(f"classes has {len(names)} names, but the network has {n_outputs} outputs.")
+        raise ConfigurationError(
+            f"classes has {counted(len(names), 'name')}, but the network has {counted(n_outputs, 'output')}."
+        )
+    try:
+        counts = Counter(names)
+    except TypeError:
+        raise ConfigurationError("every name in classes must be a string, a number or a boolean.") from None
+    for name, count in counts.items():
+        if count > 1:
+            raise ConfigurationError(f"classes has the name {name!r} {count} times: the names must be different.")
     return names
 
 
@@ -315,12 +330,31 @@ def check_target_scaling(
         return None
     if kind.output.name != "identity":
         raise ConfigurationError(f"target_scaling needs output_activation='identity', not {kind.output.name!r}.")
-    shift, scale = (tuple(float(value) for value in values) for values in scaling)
+    try:
+        shift, scale = (tuple(float(value) for value in values) for values in scaling)
+    except (TypeError, ValueError):
+        raise ConfigurationError(
+            "target_scaling must be a pair of sequences ([shift], [scale]), one number for each output, "
+            f"not {scaling!r}."
+        ) from None
     if len(shift) != n_outputs or len(scale) != n_outputs:
-        raise ConfigurationError(f"target_scaling needs {n_outputs} shifts and scales, one for each output.")
+        needed = f"{counted(n_outputs, 'shift')} and {counted(n_outputs, 'scale')}"
+        raise ConfigurationError(f"target_scaling needs {needed}, one for each output.")
     for value in scale:
         require_positive("every scale in target_scaling", value)
     return shift, scale
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, in the plural unless the number is 1.
+
+    Examples
+    --------
+    >>> counted(1, "entry"), counted(2, "entry")
+    ('1 entry', '2 entries')
+    """
+    plural = f"{noun[:-1]}ies" if noun.endswith("ry") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
 
 
 def one_per_layer(name: str, value: Any, count: int) -> list[Any]:
@@ -329,6 +363,6 @@ def one_per_layer(name: str, value: Any, count: int) -> list[Any]:
         return [value] * count
     values = list(value)
     if len(values) != count:
-        layers = "hidden layers" if name != "init" else "layers"
-        raise ConfigurationError(f"{name} has {len(values)} entries, but the network has {count} {layers}.")
+        layers = counted(count, "hidden layer" if name != "init" else "layer")
+        raise ConfigurationError(f"{name} has {counted(len(values), 'entry')}, but the network has {layers}.")
     return values

@@ -16,6 +16,7 @@ from mlp.checks import (
     check_dtype,
     check_sizes,
     check_target_scaling,
+    counted,
     one_per_layer,
     require_fraction,
     require_nonnegative,
@@ -122,11 +123,8 @@ def configure(
     if input_scale is not None:
         require_positive("input_scale", input_scale)
     plan = _make_plan(sizes, activation, output_activation, loss, (input_dropout, dropout), input_scale)
-    if preprocessing is not None and preprocessing.n_outputs != sizes[0]:
-        raise ConfigurationError(
-            f"preprocessing gives {preprocessing.n_outputs} columns, but the network has {sizes[0]} inputs: "
-            "they must be equal."
-        )
+    if preprocessing is not None:
+        _check_preprocessing(preprocessing, sizes[0])
     names = one_per_layer("init", init, plan.layout.n_layers)
     return Configuration(
         plan,
@@ -140,6 +138,21 @@ def configure(
         preprocessing=preprocessing,
         target_scaling=check_target_scaling(target_scaling, plan.kind, sizes[-1]),
     )
+
+
+def _check_preprocessing(preprocessing: Any, n_inputs: int) -> None:
+    from mlp.data.preprocessing import Preprocessing  # only networks with a preprocessing need the package
+
+    if not isinstance(preprocessing, Preprocessing):
+        raise ConfigurationError(
+            "preprocessing must be a mlp.data.Preprocessing object, such as mlp.data.load(...).preprocessing, "
+            f"not {preprocessing!r:.80}."
+        )
+    if preprocessing.n_outputs != n_inputs:
+        raise ConfigurationError(
+            f"preprocessing gives {counted(preprocessing.n_outputs, 'column')}, but the network has "
+            f"{counted(n_inputs, 'input')}: they must be equal."
+        )
 
 
 def _make_plan(

@@ -24,7 +24,17 @@ from mlp._backends import (
     loop,
     resolve,
 )
-from mlp.checks import as_array, cast, check_dtype, check_inputs, check_targets, check_weight, require_finite
+from mlp.checks import (
+    as_array,
+    cast,
+    check_classes,
+    check_dtype,
+    check_inputs,
+    check_targets,
+    check_weight,
+    counted,
+    require_finite,
+)
 from mlp.configuration import Configuration
 from mlp.initializers import draw_layer
 
@@ -79,7 +89,6 @@ class FeedForward:
     l2: float
     l1: float
     input_scale: float | None
-    classes: tuple[Any, ...] | None
     preprocessing: Preprocessing | None
     target_scaling: tuple[tuple[float, ...], tuple[float, ...]] | None
     class_numbers: bool
@@ -111,6 +120,16 @@ class FeedForward:
     def get_config(self) -> dict[str, Any]:
         """The arguments of `MLP` for this network, as plain data; custom functions by name."""
         return self.configuration.to_dict()
+
+    @property
+    def classes(self) -> tuple[Any, ...] | None:
+        """Names of the classes, one for each output, or None."""
+        names: tuple[Any, ...] | None = self.__dict__["classes"]
+        return names
+
+    @classes.setter
+    def classes(self, names: Sequence[Any] | None) -> None:
+        self.__dict__["classes"] = check_classes(names, self.sizes[-1])
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -174,7 +193,9 @@ class FeedForward:
         values = list(values)
         views = [layer[part] for layer in self.plan.layout.layers(self.parameters)]
         if len(values) != len(views):
-            raise ShapeError(f"{name} of {len(views)} layers must be {len(views)} arrays, not {len(values)}.")
+            raise ShapeError(
+                f"{name} of {counted(len(views), 'layer')} must be {counted(len(views), 'array')}, not {len(values)}."
+            )
         arrays = []
         for number, (view, value) in enumerate(zip(views, values, strict=True), start=1):
             array = as_array(f"{name}[{number - 1}]", value, self.xp)

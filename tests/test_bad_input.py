@@ -236,7 +236,7 @@ NETWORKS = {
     "scales of others": (
         {"loss": "mse", "target_scaling": ([0], [1])},
         mlp.ConfigurationError,
-        "needs 3 shifts and scales",
+        "needs 3 shifts and 3 scales",
     ),
     "backend": ({"backend": "nunba"}, mlp.UnknownNameError, "unknown backend 'nunba'; did you mean 'numba'?"),
     "device": ({"device": "cudda"}, mlp.UnknownNameError, "unknown device 'cudda'; did you mean 'cuda'?"),
@@ -256,7 +256,7 @@ NETWORKS = {
     "softmax within": ({"activation": "softmax"}, mlp.ConfigurationError, "'softmax' is for the output layer only"),
     "too many activations": ({"activation": ["relu"] * 3}, mlp.ConfigurationError, "3 entries, but the network has 1"),
     "too many rates": ({"dropout": [0.1, 0.1]}, mlp.ConfigurationError, "dropout has 2 entries"),
-    "too few inits": ({"init": ["zeros"]}, mlp.ConfigurationError, "init has 1 entries, but the network has 2 layers"),
+    "too few inits": ({"init": ["zeros"]}, mlp.ConfigurationError, "init has 1 entry, but the network has 2 layers"),
     "tanh with cross-entropy": (
         {"output_activation": "tanh"},
         mlp.ConfigurationError,
@@ -275,6 +275,31 @@ NETWORKS = {
     "seed 2**64": ({"seed": 2**64}, mlp.ConfigurationError, "seed must be an integer"),
     "seed 1.0": ({"seed": 1.0}, mlp.ConfigurationError, "seed must be an integer"),
     "input_scale 0": ({"input_scale": 0}, mlp.ConfigurationError, "input_scale must be a positive number"),
+    "scaling by numbers": (
+        {"loss": "mse", "target_scaling": (2.0, 3.0)},
+        mlp.ConfigurationError,
+        "target_scaling must be a pair of sequences ([shift], [scale]), one number for each output",
+    ),
+    "scaling by three": (
+        {"loss": "mse", "target_scaling": ([0] * 3, [1] * 3, [2] * 3)},
+        mlp.ConfigurationError,
+        "target_scaling must be a pair of sequences",
+    ),
+    "preprocessing by its name": (
+        {"preprocessing": "standard"},
+        mlp.ConfigurationError,
+        "preprocessing must be a mlp.data.Preprocessing object, such as mlp.data.load(...).preprocessing, not 'sta",
+    ),
+    "too few activations": (
+        {"sizes": [4, 5, 3], "activation": ["relu", "relu"]},
+        mlp.ConfigurationError,
+        "activation has 2 entries, but the network has 1 hidden layer.",
+    ),
+    "one class name": (
+        {"sizes": [4, 1], "loss": "binary_cross_entropy", "classes": ["a", "b", "c"]},
+        mlp.ConfigurationError,
+        "classes has 3 names, but the network has 1 output.",
+    ),
     "too few class names": (
         {"classes": ["a", "b"]},
         mlp.ConfigurationError,
@@ -287,6 +312,65 @@ NETWORKS = {
 def test_networks_that_cannot_be(options, error, phrase):
     with pytest.raises(error, match=re.escape(phrase)):
         mlp.MLP(**{"sizes": [4, 5, 3]} | options)
+
+
+CLASSES = {
+    "too few": (["a"], "classes has 1 name, but the network has 3 outputs."),
+    "a string": ("abc", "classes must be a list of names, one for each output, not 'abc'"),
+    "a number": (3, "classes must be a list of names, one for each output, not 3"),
+    "the same twice": (["a", "b", "a"], "classes has the name 'a' 2 times: the names must be different."),
+    "lists": ([[1], [2], [3]], "every name in classes must be a string, a number or a boolean."),
+}
+
+
+@pytest.mark.parametrize(("classes", "phrase"), CLASSES.values(), ids=CLASSES)
+def test_class_names_are_checked_when_they_are_given_and_when_they_are_assigned(classes, phrase):
+    with pytest.raises(mlp.ConfigurationError, match=re.escape(phrase)):
+        make(classes=classes)
+    net = make(classes=["x", "y", "z"])
+    with pytest.raises(mlp.ConfigurationError, match=re.escape(phrase)):
+        net.classes = classes
+    assert net.classes == ("x", "y", "z")
+
+
+def test_class_names_can_be_assigned():
+    net = make()
+    net.classes = np.array(["a", "b", "c"])
+    assert net.classes == ("a", "b", "c")
+    assert net.copy().classes == pickle.loads(pickle.dumps(net)).classes == net.classes
+    net.classes = None
+    assert net.classes is None
+
+
+SINGULAR = {
+    "columns and inputs": (lambda net: net.predict(X[:, :2]), "its 2 columns must equal the network's 1 input."),
+    "a column": (lambda net: make().predict(X[:, :1]), "its 1 column must equal the network's 4 inputs."),
+    "rows": (lambda net: net.fit(X[:, :1], [0.5]), "y (1,) has 1 row and X has 12"),
+    "outputs": (lambda net: net.fit(X[:, :1], X[:, :2]), "does not fit the last layer's 1 output: it must be"),
+    "layers": (lambda net: setattr(net, "weights", []), "weights of 1 layer must be 1 array, not 0."),
+    "target_scaling": (
+        lambda net: make((4, 1), loss="mse", target_scaling=([], [])),
+        "target_scaling needs 1 shift and 1 scale, one for each output.",
+    ),
+    "preprocessing": (
+        lambda net: make((4, 1), loss="mse", preprocessing=mlp.data.Preprocessing.fit(X[:, :1])),
+        "preprocessing gives 1 column, but the network has 4 inputs: they must be equal.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("call", "phrase"), SINGULAR.values(), ids=SINGULAR)
+def test_one_is_not_in_the_plural(call, phrase):
+    with pytest.raises(mlp.MLPError, match=re.escape(phrase)):
+        call(make((1, 1), loss="mse"))
+
+
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy"])
+def test_integers_for_several_outputs_are_classes(loss):
+    remedy = "; for regression give y of shape (n, 2), or use one output."
+    with pytest.raises(mlp.DataError, match=r"y\[2\] = 2 is out of range") as caught:
+        regressor(loss=loss).fit(X, Y)
+    assert str(caught.value).endswith(remedy) == (loss == "mse")
 
 
 # -- optimizers and schedules --------------------------------------------------------------------------
@@ -328,6 +412,21 @@ def test_optimizers_and_schedules_that_cannot_be(recipe, phrase):
 
 
 # -- other errors --------------------------------------------------------------------------------------
+
+
+def test_custom_functions_are_given_by_name(tmp_path):
+    bent = mlp.custom_activation(
+        "bent", lambda xp, z: (xp.sqrt(z * z + 1) - 1) / 2 + z, lambda xp, z: z / (2 * xp.sqrt(z * z + 1)) + 1
+    )
+    path = tmp_path / "bent.safetensors"
+    make(activation=bent).save(path)
+    with pytest.raises(mlp.ConfigurationError, match="custom must be a dict of the custom functions by name"):
+        mlp.load(path, custom=[bent])
+
+
+def test_curves_are_drawn_from_a_history():
+    with pytest.raises(mlp.ConfigurationError, match=r"curves needs a History.*not <MLP 4-5-3"):
+        mlp.plots.curves(make())
 
 
 def test_there_must_be_something_to_resume():

@@ -274,7 +274,7 @@ def test_compare_fails_with_the_names_of_what_got_slower(tmp_path):
         (["--backends", "nump"], 1, "did you mean 'numpy'"),
         (["--plot", "speed.txt"], 2, ".png"),
         (["--json", "-", "--markdown"], 2, "stdout"),
-        (["--compare", "no-such-file.json"], 1, "no-such-file.json"),
+        (["--compare", "no-such-file.json"], 1, "there is no file 'no-such-file.json'"),
     ],
 )
 def test_mistakes_are_told_before_the_work(arguments, status, told, tmp_path, monkeypatch):

@@ -85,6 +85,12 @@ def test_digits_are_learnt_by_default() -> None:
     assert json.loads(Path(results["run"], "results.json").read_text()) == results
 
 
+def test_one_epoch_is_not_in_the_plural() -> None:
+    report = run("train", "xor", "--backend", "numpy", "--epochs", "1", "--output-dir", "one").stdout
+    assert ", 1 epoch, seed 0" in report
+    assert "resumes   one, after 1 epoch\n" in run("train", "--resume", "one", "--epochs", "2").stdout
+
+
 def test_the_report_says_what_is_trained_and_what_came_of_it() -> None:
     lines = run("train", "digits", "--validation", "0.1", *QUICK).stdout.splitlines()
     assert lines[0] == (

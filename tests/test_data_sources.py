@@ -137,8 +137,13 @@ def test_mnist_without_a_folder_says_what_to_do(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("MLP_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match=r"no folder '.*nowhere', given by the environment variable MLP_DATA"):
         load("mnist")
-    with pytest.raises(DataError, match=f"the folder '{tmp_path}' has no train-images-idx3-ubyte"):
+    with pytest.raises(DataError, match=f"the folder '{tmp_path}', given by data_dir, has no train-images-idx3-ubyte"):
         load("mnist", data_dir=tmp_path)
+    monkeypatch.setenv("MLP_DATA", str(tmp_path))
+    with pytest.raises(
+        DataError, match=r", given by the environment variable MLP_DATA, has no train-images-idx3-ubyte"
+    ):
+        load("mnist")
 
 
 def test_mnist_files_must_match(small_mnist: Path) -> None:
@@ -346,13 +351,23 @@ def test_unknown_sources_are_explained(tmp_path: Path) -> None:
     [
         ("digits", {"target": "y"}, ConfigurationError, "target names a column"),
         ("digits", {"data_dir": "."}, ConfigurationError, "data_dir is the folder of MNIST"),
-        ("digits", {"task": "regression"}, ConfigurationError, "is a set for classification"),
+        (
+            "digits",
+            {"task": "regression"},
+            ConfigurationError,
+            "'digits' is a classification data set; task='regression' does not apply",
+        ),
         ("digits", {"scale": "minmaks"}, UnknownNameError, "did you mean 'minmax'"),
     ],
 )
 def test_arguments_without_a_meaning(source: str, arguments: Any, error: type[MLPError], message: str) -> None:
     with pytest.raises(error, match=message):
         load(source, **arguments)
+
+
+def test_a_single_input_and_output_are_not_in_the_plural() -> None:
+    data = Dataset("line", np.zeros((3, 1)), np.zeros(3), task="regression")
+    assert repr(data).endswith("1 input, 1 output>")
 
 
 def test_an_unknown_task_suggests_the_nearest(tmp_path: Path) -> None:

@@ -254,7 +254,7 @@ def test_classes_are_plain_python_values(tmp_path: Path) -> None:
     ("content", "target", "error", "message"),
     [
         ("a,b\n1,2\n", None, DataError, "no target column is given.*: a, b"),
-        ("price,b\n1,2\n", "prize", UnknownNameError, "did you mean 'price'"),
+        ("price,b\n1,2\n", "prize", UnknownNameError, "has no column 'prize'; did you mean 'price'"),
         ("a,y\n1,u\n2,u\n", "y", DataError, "one class only, 'u'"),
         ("a,y\n1,u\n2,\n3,v\n4,NA\n", "y", DataError, r"column 'y' is missing in rows 1, 3 \(counted from 0\)"),
         ("a,y\n1,1.5\n2,\n", "y", DataError, r"missing or infinite in row 1"),

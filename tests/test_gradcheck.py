@@ -299,8 +299,9 @@ def test_the_exit_status_tells_of_failure(run):
     ("arguments", "message"),
     [
         ((), "--sizes"),
-        (("model.safetensors",), "give DATA too"),
-        (("--sizes", "2,2", "--parameters", "few"), "neither a whole number nor all"),
+        (("model.safetensors",), "MODEL needs DATA: name the data set or file to take rows from."),
+        (("--sizes", "2,2", "--parameters", "few"), "'few' must be a positive whole number, or all."),
+        (("--sizes", "2,2", "--parameters", "0"), "'0' must be a positive whole number, or all."),
         (("model.safetensors", "digits", "--loss", "mse"), "remove --loss"),
     ],
 )

@@ -328,7 +328,9 @@ def every_plot() -> dict[str, Any]:
     deep = mlp.MLP([2, *[6] * 8, 5], "sigmoid", backend="numpy")
     history = deep.fit(X, y, epochs=30, validation_fraction=0.2, callbacks=[recorder, snapshots])
     digits = mlp.data.load("digits")
-    on_images = mlp.MLP([64, 40, 10], input_scale=1 / 16, backend="numpy", classes=[*HOSTILE, *HOSTILE])
+    on_images = mlp.MLP(
+        [64, 40, 10], input_scale=1 / 16, backend="numpy", classes=[*HOSTILE, *(f"{name}!" for name in HOSTILE)]
+    )
     regression = mlp.MLP([2, 8, 3], loss="mse", backend="numpy")
     return {
         "curves": plots.curves(history, loss="binary_cross_entropy", score="accuracy"),

@@ -341,6 +341,18 @@ def test_the_command_on_the_page_trains_the_same_network(arguments: str, trained
 # -- the command --------------------------------------------------------------------------------------------
 
 
+def test_the_python_on_the_page_says_where_it_works(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(trained.parent)
+    page = Page(report(f"{trained.name}/moons")).text
+    assert f"In Python, in the folder that contains {trained.name}/:" in page
+    assert f"runs.repeat('{trained.name}/moons')" in page
+    monkeypatch.chdir(trained / "moons")
+    for folder in (".", "../moons", trained / "moons"):
+        page = Page(report(folder)).text
+        assert "In Python: " in page
+        assert f"runs.repeat({str(trained / 'moons')!r})" in page
+
+
 def test_the_command_writes_the_page_into_the_folder(copied: Any, tmp_path: Path) -> None:
     folder = copied("moons")
     assert f"written: {folder / 'report.html'}" in run("report", folder)

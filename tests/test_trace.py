@@ -560,7 +560,7 @@ def test_a_saved_model_on_its_data(run, tmp_path):
     ("arguments", "message"),
     [
         ((), "--sizes"),
-        (("model.safetensors",), "give DATA too"),
+        (("model.safetensors",), "MODEL needs DATA: name the data set or file to take rows from."),
         (("model.safetensors", "digits", "--seed", 1), "has its own network; remove --seed"),
         (("--example", "mazur", "--sizes", "2,2"), "has its own network and data; remove --sizes"),
         (("--sizes", "2,2", "--blank"), "--format markdown"),

@@ -40,7 +40,7 @@ PHASES = (
         "Each thread takes half of the rows:", "forward through layer 3, loss,", "back through layer 3.",
     ), "last thread: sum of the loss, is it finite?"),
     ("4  back, layer 2 (shared)", "rows", "W₂", (
-        "Each thread takes half of the inputs:", "slopes of these inputs, then the", "update of their rows of W₂.",
+        "Each thread takes half of the inputs:", "gradients of these inputs, then the", "update of their rows of W₂.",
     ), ""),
     ("5  update", "columns", "W₁", (
         "The other weights: W₁ by columns,", "W₃ by inputs. Also: gather the", "rows of the next batch.",

@@ -213,13 +213,17 @@ class Report:
         Raises
         ------
         FileFormatError
-            If the file has another format.
+            If the file is missing or has another format.
         """
         try:
             document = json.loads(Path(path).read_bytes())
             if document["format"] != FORMAT:
                 raise FileFormatError(f"{str(path)!r} has format {document['format']!r}; this version reads {FORMAT}.")
             return cls.from_dict(document)
+        except FileNotFoundError:
+            raise FileFormatError(
+                f"there is no file {str(path)!r}; check the spelling and the current folder"
+            ) from None
         except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise FileFormatError(
                 f"{str(path)!r} was not written by `mlp bench --json FILE` ({type(error).__name__}: {error})."

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def _count(text: str) -> int | str:
     """Parse a whole number, or ``all``."""
     if text != "all" and (not text.isdecimal() or not int(text)):
-        raise click.BadParameter(f"{text!r} is neither a whole number nor all.")
+        raise click.BadParameter(f"{text!r} must be a positive whole number, or all.")
     return text if text == "all" else int(text)
 
 

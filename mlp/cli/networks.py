@@ -99,7 +99,7 @@ def load_network_and_rows(
             **device_settings,
         )
     if data is None:
-        raise click.UsageError(f"{model!r} needs rows: give DATA too.", ctx)
+        raise click.UsageError("MODEL needs DATA: name the data set or file to take rows from.", ctx)
     reject_options(ctx, RANDOM_NETWORK_OPTIONS, f"{model!r} has its own network")
     from mlp import persistence
     from mlp.cli.input_rows import load_rows

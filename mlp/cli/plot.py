@@ -30,7 +30,13 @@ RECORDED_ROWS = 500
 @click.argument("data", required=False)
 @data_options
 @device_options
-@option("Output", "--output", "-o", metavar="FILE", help="A .png, .svg or .pdf file.  Default: KIND.png.")
+@option(
+    "Output",
+    "--output",
+    "-o",
+    metavar="FILE",
+    help="A .png, .svg or .pdf file; an existing one is replaced.  Default: KIND.png.",
+)
 @option("Output", "--shape", metavar="HxW", help="Image size in pixels, such as 24x32.  Default: square, if possible.")
 def plot(kind: str, model: str | None, data: str | None, **options: Any) -> None:
     """Plot MODEL, a run folder or a .safetensors file.

@@ -13,7 +13,13 @@ from mlp.cli.printing import print_message
 @click.command(cls=SectionedCommand, short_help="Write an HTML page about a run.")
 @click.argument("run")
 @data_dir_option
-@option("Output", "--output", "-o", metavar="FILE", help="The .html file.  Default: report.html in the run folder.")
+@option(
+    "Output",
+    "--output",
+    "-o",
+    metavar="FILE",
+    help="The .html file; an existing one is replaced.  Default: report.html in the run folder.",
+)
 def report(run: str, output: str | None, data_dir: str | None) -> None:
     """Write an HTML page about RUN, a run folder.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mlp.checks import counted
 from mlp.cli.printing import describe_network, format_score, print_field, print_line, score_name
 from mlp.io import run_folders
 from mlp.training import Callback, History, Run
@@ -63,9 +64,9 @@ class Reporter(Callback):
             rate = f"{rate['name']} from {rate['learning_rate']:g}"
         batch = "full batch" if optimizer["name"] == "gd" else f"batches of {training['batch_size'] or 32}"
         name = optimizer["name"]
-        print_field("training", f"{name} {rate}, {batch}, {run.epochs} epochs, seed {net.seed}")
+        print_field("training", f"{name} {rate}, {batch}, {counted(run.epochs, 'epoch')}, seed {net.seed}")
         if self.config["parent"]:
-            print_field("resumes", f"{os.path.relpath(self.config['parent'])}, after {run.epoch} epochs")
+            print_field("resumes", f"{os.path.relpath(self.config['parent'])}, after {counted(run.epoch, 'epoch')}")
         print_field("backend", f"{net.backend} on {net.xp.device} ({net.backend_reason})")
         if self.live:
             self._header()

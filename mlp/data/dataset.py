@@ -117,5 +117,5 @@ class Dataset:
         test = "no" if self.X_test is None else str(len(self.X_test))
         return (
             f"<Dataset {self.name!r}: {self.task}, {len(self.X)} training rows, {test} test rows, "
-            f"{self.n_inputs} inputs, {self.n_outputs} outputs>"
+            f"{self.n_inputs} input{'s' * (self.n_inputs != 1)}, {self.n_outputs} output{'s' * (self.n_outputs != 1)}>"
         )

@@ -66,8 +66,8 @@ def mnist(data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     FileFormatError
         If a file is damaged.
     """
-    folder = _folder(data_dir)
-    paths = [_find(folder, name) for name in _MNIST_FILES]
+    folder, source = _folder(data_dir)
+    paths = [_find(folder, source, name) for name in _MNIST_FILES]
     X, y = _read_part(*paths[:2])
     X_test, y_test = _read_part(*paths[2:])
     if X.shape[1:] != X_test.shape[1:]:
@@ -86,7 +86,8 @@ def mnist(data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     )
 
 
-def _folder(data_dir: str | os.PathLike[str] | None) -> Path:
+def _folder(data_dir: str | os.PathLike[str] | None) -> tuple[Path, str]:
+    """Return the folder of the files, and what named it, for an error message."""
     path = data_dir if data_dir is not None else os.environ.get(DATA_DIR_VARIABLE)
     if not path:
         raise ConfigurationError(
@@ -94,19 +95,21 @@ def _folder(data_dir: str | os.PathLike[str] | None) -> Path:
             f"variable {DATA_DIR_VARIABLE}; {_expected_files()}"
         )
     folder = Path(path)
+    source = "data_dir" if data_dir is not None else f"the environment variable {DATA_DIR_VARIABLE}"
     if not folder.is_dir():
-        source = "data_dir" if data_dir is not None else f"the environment variable {DATA_DIR_VARIABLE}"
         raise DataError(f"there is no folder '{folder.absolute()}', given by {source}; {_expected_files()}")
-    return folder
+    return folder, source
 
 
-def _find(folder: Path, name: str) -> Path:
+def _find(folder: Path, source: str, name: str) -> Path:
     for spelling in (name, name.replace("-idx", ".idx")):
         for suffix in ("", ".gz"):
             path = folder / (spelling + suffix)
             if path.exists():
                 return path
-    raise DataError(f"the folder '{folder.absolute()}' has no {name} or {name}.gz; {_expected_files()}")
+    raise DataError(
+        f"the folder '{folder.absolute()}', given by {source}, has no {name} or {name}.gz; {_expected_files()}"
+    )
 
 
 def _expected_files() -> str:

@@ -112,7 +112,7 @@ circles, spirals, sine, or a path that ends in .csv .tsv .parquet .npy .npz
         case _:
             dataset = toy(name, seed=seed)
     if task not in (None, dataset.task):
-        raise ConfigurationError(f"{name!r} is a set for {dataset.task}; task={task!r} does not apply to it")
+        raise ConfigurationError(f"{name!r} is a {dataset.task} data set; task={task!r} does not apply to it")
     # before the split, so that errors have the row numbers of the file
     _check_finite(dataset.X, f"{name!r}, training part", nan_is_missing=scale is not None)
     if dataset.X_test is not None:

@@ -262,10 +262,11 @@ def check_column(name: str | int | None, columns: Collection[str], where: str) -
     >>> check_column("prize", ["price", "size"], "'houses.csv'")
     Traceback (most recent call last):
         ...
-    backends.errors.UnknownNameError: unknown column of 'houses.csv' 'prize'; did you mean 'price'? Valid: price, size
+    backends.errors.UnknownNameError: 'houses.csv' has no column 'prize'; did you mean 'price'? Valid: price, size
     """
     if name is None:
         raise DataError(f"{where}: no target column is given; choose one (target=..., --target): {', '.join(columns)}")
     if name not in columns:
-        raise UnknownNameError.among(f"column of {where}", name, columns)
+        remedy = str(UnknownNameError.among("column", name, columns)).removeprefix(f"unknown column {name!r}")
+        raise UnknownNameError(f"{where} has no column {name!r}{remedy}")
     return str(name)

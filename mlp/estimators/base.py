@@ -379,7 +379,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
             trainer.restore_best()
         self.coefs_, self.intercepts_ = self._host_layers(net)
         state.slots = net.xp.to_numpy(state.slots)
-        state.history.stop_reason = state.history.stop_reason or f"all {epochs} epochs done"
+        state.history.stop_reason = state.history.stop_reason or (
+            f"all {epochs} epochs done" if epochs != 1 else "1 epoch done"
+        )
         self._state = state
         callbacks.on_train_end()
 

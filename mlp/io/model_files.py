@@ -286,6 +286,11 @@ def _configuration(description: dict[str, Any], custom: Custom, where: str) -> C
 
 def _with_custom(config: dict[str, Any], custom: Custom, where: str) -> dict[str, Any]:
     """The configuration with custom functions in place of their names."""
+    if not isinstance(custom, Mapping):
+        raise ConfigurationError(
+            "custom must be a dict of the custom functions by name, such as "
+            f"{{'bent': mlp.custom_activation('bent', ...)}}, not {custom!r:.80}."
+        )
     for name, function in custom.items():
         if not isinstance(function, Activation | formulas.Loss) or function.name != name:
             raise ConfigurationError(

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError, DtypeError, ShapeError, formulas
+from mlp.checks import counted
 from mlp.configuration import LOSS_FOR, configure
 from mlp.network import FeedForward
 
@@ -293,8 +294,9 @@ def _chained_sizes(layers: list[_Layer]) -> list[int]:
     for number, (layer, following) in enumerate(pairwise(layers), start=1):
         if layer.W.shape[1] != following.W.shape[0]:
             raise ShapeError(
-                f"layer {number} has {layer.W.shape[1]} outputs, but layer {number + 1} has {following.W.shape[0]} "
-                "inputs: they must be equal. Check that the layers are in the order in which they run."
+                f"layer {number} has {counted(layer.W.shape[1], 'output')}, but layer {number + 1} has "
+                f"{counted(following.W.shape[0], 'input')}: they must be equal. "
+                "Check that the layers are in the order in which they run."
             )
     return [layers[0].W.shape[0], *(layer.W.shape[1] for layer in layers)]
 

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlp._backends import DataError
+from mlp._backends import ConfigurationError, DataError
 from mlp.inspection.plots.style import BLUE, DARK_GREY, VERMILION, new_figure, remove_clutter, set_epoch_axis
+from mlp.training import History
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from mlp.training import History
 
 
 def curves(history: History, *, loss: str = "loss", score: str = "score") -> Figure:
@@ -31,6 +30,8 @@ def curves(history: History, *, loss: str = "loss", score: str = "score") -> Fig
 
     Raises
     ------
+    ConfigurationError
+        If `history` is no `History`.
     DataError
         If the history is empty.
 
@@ -43,6 +44,10 @@ def curves(history: History, *, loss: str = "loss", score: str = "score") -> Fig
     >>> [axes.get_ylabel() for axes in figure.axes]
     ['mean loss', 'accuracy, %']
     """
+    if not isinstance(history, History):
+        raise ConfigurationError(
+            f"curves needs a History, which net.fit returns and net.history contains, not {history!r:.80}."
+        )
     if not len(history):
         raise DataError("the history has no epoch yet, so there are no curves to draw; train first.")
     validated = np.isfinite(history.val_score).any()

@@ -33,7 +33,9 @@ def image_shape(net: FeedForward, shape: tuple[int, int] | None = None) -> tuple
     n = net.sizes[0]
     if shape is not None:
         if len(shape) != 2 or shape[0] * shape[1] != n:
-            raise ShapeError(f"images of {'x'.join(map(str, shape))} pixels do not fit a network of {n} inputs.")
+            raise ShapeError(
+                f"images of {'x'.join(map(str, shape))} pixels do not fit a network of {n} input{'s' * (n != 1)}."
+            )
         return shape
     side = math.isqrt(n)
     return (side, side) if net.input_scale is not None and side * side == n else None

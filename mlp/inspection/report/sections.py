@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlp._version import __version__
+from mlp.checks import counted
 from mlp.inspection import plots
 from mlp.inspection.plots.weights import feature_names
 from mlp.inspection.report.formatting import duration, finite
@@ -53,7 +54,8 @@ def _training(run: RunData) -> Section:
     best = run.result("best_epoch")
     history.best_epoch = None if best is None else int(best) - 1
     loss, score = run.config["model"]["loss"], run.score_name
-    alt = f"Curves over {len(history)} epochs. Training loss: from {history.loss[0]:.3g} to {history.loss[-1]:.3g}."
+    epochs = counted(len(history), "epoch")
+    alt = f"Curves over {epochs}. Training loss: from {history.loss[0]:.3g} to {history.loss[-1]:.3g}."
     if finite(history.val_score):
         low, high = (extreme(finite(history.val_score)) for extreme in (min, max))
         alt += f" Validation {score}: minimum {run.score_text(low)}, maximum {run.score_text(high)}."

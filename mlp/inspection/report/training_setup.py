@@ -61,7 +61,8 @@ def environment(run: RunData) -> Section:
 
 def reproduction(run: RunData) -> Section:
     """Commands that train the same network again."""
-    config, folder = run.config, str(run.folder)
+    config, folder = run.config, run.folder
+    movable = not folder.is_absolute() and folder.parts[:1] not in ((), ("..",))
     arguments, without_option = run.train_command
     versions = config.get("versions") or {}
     parts: list[Part] = [
@@ -75,9 +76,9 @@ def reproduction(run: RunData) -> Section:
         text = f"The command leaves out these settings, which have no option: {', '.join(without_option)}."
         parts.append(Note(text, warning=True))
     parts += [
-        Note("In Python, from the run's folder:"),
+        Note(f"In Python, in the folder that contains {folder.parts[0]}/:" if movable else "In Python:"),
         Command(
-            ["from mlp import runs\n", f"net, dataset = runs.repeat({folder!r})"],
+            ["from mlp import runs\n", f"net, dataset = runs.repeat({str(folder if movable else folder.resolve())!r})"],
             "The same in Python",
             continuation="",
         ),
