@@ -78,7 +78,9 @@ def train(
                 update_early_stopping(run, early_stopping)
             for callback in callbacks:
                 callback.on_epoch_end(run)
-    state.history.stop_reason = state.history.stop_reason or f"all {epochs} epochs done"
+    state.history.stop_reason = state.history.stop_reason or (
+        "1 epoch done" if epochs == 1 else f"all {epochs} epochs done"
+    )
     if early_stopping and state.other_weights is not None:
         state.swap_weights(net)
     for callback in callbacks:
