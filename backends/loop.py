@@ -210,6 +210,7 @@ class Trainer:
         return results
 
     def _epoch(self, plan: EpochPlan, control: Control, on_batch: BatchHook | None) -> EpochResult:
+        self._use_arrays()
         rows = self._rows(plan)
         order, weights = self.xp.asarray(rows), plan.batch_weights(self._weight_of(rows))
         normalizers, losses, failed = plan.normalizers(weights), np.empty(len(weights)), None

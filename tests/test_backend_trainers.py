@@ -106,6 +106,19 @@ def test_roll_back_undoes_what_was_not_read_back(xp):
     assert_bitwise_equal(training.arrays(), again.arrays())
 
 
+def test_epochs_with_and_without_a_report_of_each_batch_follow_each_other(xp):
+    """Numba changes between the kernel and the loop, without a `read_back` in between."""
+    case = make(rule=ADAM)
+    plans = following_plans(case.plan, 4)
+    training = Training(xp, case)
+    for i, plan in enumerate(plans):
+        training.epochs(plan, on_batch=(lambda *_: None) if i % 2 else None)
+    expected = Training(xp, case)
+    expected.epochs(*plans)
+    for mine, its in zip(training.arrays(), expected.arrays(), strict=True):
+        assert_close(mine, its, 1e-12)
+
+
 def test_refresh_takes_over_what_the_caller_changed(xp):
     case = make()
     training, (first, second) = Training(xp, case), following_plans(case.plan, 2)

@@ -371,8 +371,11 @@ def test_stop_before_the_first_batch():
 
 @pytest.mark.skipif(os.name == "nt", reason="signals work otherwise there")
 def test_ctrl_c(any_work_is_shared):
-    # about two seconds of work, so that the signal comes before its end on a busy machine, too
-    case, control = make([64, 200, 160, 3], n=8 * 20000, batch_size=8, rate=1e-4), Control()
+    # the same rows a hundred times: many seconds of work, so that the signal comes in time on a busy machine, too
+    case, control = make([64, 200, 160, 3], n=8 * 2000, batch_size=8, rate=1e-4), Control()
+    plan = case.plan
+    repeated = {name: np.tile(getattr(plan, name), 100) for name in ("order", "learning_rates", "l2")}
+    case = replace(case, plan=replace(plan, **repeated))
     params, state = case.params.copy(), case.state.copy()
 
     def interrupt_soon():
@@ -385,7 +388,7 @@ def test_ctrl_c(any_work_is_shared):
     with pytest.raises(KeyboardInterrupt):
         NUMBA.train_epoch(case.plan, case.X, case.target, None, params, state, control)
     watcher.join()
-    assert 50 <= control.batches_done < 20000
+    assert 50 <= control.batches_done < 200_000
     assert_array_equal(params, after(case, control.batches_done))
 
 
