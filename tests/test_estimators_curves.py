@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import sklearn.neural_network as reference
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_digits, make_multilabel_classification, make_regression
 
@@ -180,6 +180,8 @@ def test_any_parameters_give_scikit_learns_run(problem, parameters, weighted):
     theirs, ours, X, y = make_both(problem, "numba", **parameters | {"max_iter": 3})
     weight = {"sample_weight": np.random.RandomState(1).uniform(0.5, 2, len(X))} if weighted else {}
     if fit_both(theirs, ours, X, y, **weight):
+        losses = getattr(theirs, "loss_curve_", [1.0])
+        assume(losses[-1] < 1.5 * losses[0])  # a training that diverges amplifies rounding errors without bound
         assert_same(theirs, ours)
 
 
