@@ -65,10 +65,7 @@ class FusedTrainer(Trainer):
         self._packed = self._outdated = False
 
     def unsupported_reason(self, plan: EpochPlan) -> str:
-        """Why the kernel cannot run a plan; empty if it can.
-
-        `backends.loop` then runs the plan, or raises the error of an invalid one.
-        """
+        """Why the kernel cannot run a plan, so that `backends.loop` runs it; empty if it can."""
         if self._data_reason is None:
             self._data_reason = _unsupported_data(self)
         if self._data_reason:
