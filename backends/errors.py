@@ -67,6 +67,10 @@ class BackendUnavailableError(MLPError, RuntimeError):
     """The requested backend cannot run on this machine; the message says what to install."""
 
 
+class DeviceMemoryError(MLPError, MemoryError):
+    """The memory of a GPU does not suffice; the message says what was needed, what is free, and what to lower."""
+
+
 class NotDifferentiableError(MLPError, ValueError):
     """Training needs the derivative of a function that has no useful one, such as ``step``."""
 

@@ -70,6 +70,14 @@ class Layout:
             weight, bias = weight + n_in * n_out, bias + n_out
         return views
 
+    def weights(self, flat: Array) -> list[Array]:
+        """Views W (n_in, n_out) of each layer into `flat`, shape (n_weights,) or longer."""
+        views, start = [], 0
+        for n_in, n_out in pairwise(self.sizes):
+            views.append(flat[start : start + n_in * n_out].reshape(n_in, n_out))
+            start += n_in * n_out
+        return views
+
     def scaling(self, flat: Array) -> Array | None:
         """View of the scaling layer's factors in `flat`, shape (n_in,); None without such a layer."""
         return flat[self.n_parameters - self.sizes[0] :] if self.scaling_layer else None

@@ -1,0 +1,148 @@
+"""The arrays on the device that belong to a trainer: data, scratch buffers, and tables with one entry for each batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backends.cupy_backend.kernel_source import KernelOptions, n_scalars
+from backends.plan import Array, EpochPlan, Shuffle
+
+GROUP = 8
+"""Entries of a row that one thread has; rows of matrices begin at multiples of it."""
+
+WORDS = ("next_batch", "batch", "failed", "finite", "halt", "seed", "epoch", "batches_before", "row_offset")
+"""Entries of `EpochTables.words`, in the order of the enumeration in ``step.cuh``."""
+
+
+def padded(width: int) -> int:
+    """Entries from the beginning of one row of a matrix to that of the next."""
+    return -(-width // GROUP) * GROUP
+
+
+def matrix(cupy: Any, rows: int, width: int, dtype: Any) -> Array:
+    """Zeros, shape (rows, width), a view of an array whose rows begin at multiples of `GROUP`."""
+    return cupy.zeros((rows, padded(width)), dtype=dtype)[:, :width]
+
+
+def padded_rows(cupy: Any, X: Array) -> Array:
+    """X, or a copy of it whose rows begin at multiples of `GROUP`."""
+    if X.flags.c_contiguous and X.shape[1] % GROUP == 0:
+        return X
+    copy = matrix(cupy, *X.shape, X.dtype)
+    copy[...] = X
+    return copy
+
+
+class Buffers:
+    """Scratch arrays of a step, for batches of up to `rows` rows.
+
+    Attributes
+    ----------
+    products : list of array
+        For each layer x @ W; then what the backward pass needs, and for the last layer the logits without the bias.
+    inputs : list of array
+        For each layer its input; in bfloat16 (as uint16) if the products need it.
+    deltas : list of array
+        For each layer the gradient with respect to its z.
+    delta_operands : list of array
+        The same in the precision of the products.
+    weights : array, shape (n_weights,)
+        The weights in the precision of the products.
+    gradient : array, shape (n_parameters,)
+    unscaled, input_delta : array or None
+        For a scaling layer: its input, and the gradient with respect to its output.
+    """
+
+    def __init__(self, cupy: Any, options: KernelOptions, params: Array, rows: int) -> None:
+        network, dtype = options.network, options.dtype
+        layout = network.layout
+        sizes, operand = layout.sizes, np.dtype(np.uint16) if options.rounded else dtype
+        self.products = [matrix(cupy, rows, n, dtype) for n in sizes[1:]]
+        self.inputs = [matrix(cupy, rows, sizes[0], operand)]
+        for layer in range(1, layout.n_layers):
+            separate = options.separate_input(layer)
+            self.inputs.append(matrix(cupy, rows, sizes[layer], operand) if separate else self.products[layer - 1])
+        self.deltas = [matrix(cupy, rows, n, dtype) for n in sizes[1:]]
+        rounded = options.rounded
+        self.delta_operands = [matrix(cupy, rows, n, operand) for n in sizes[1:]] if rounded else self.deltas
+        self.weights = cupy.zeros(layout.n_weights, dtype=operand) if rounded else params[: layout.n_weights]
+        self.gradient = cupy.zeros(layout.n_parameters, dtype=dtype)
+        scaled = layout.scaling_layer
+        self.unscaled = matrix(cupy, rows, sizes[0], dtype) if scaled else None
+        self.input_delta = matrix(cupy, rows, sizes[0], dtype) if scaled else None
+
+    @staticmethod
+    def n_bytes(options: KernelOptions, rows: int) -> int:
+        """Bytes of all buffers, to within a few percent."""
+        sizes, item = options.network.layout.sizes, options.dtype.itemsize
+        entries = sum(map(padded, sizes[1:])) * 3 + padded(sizes[0])
+        return rows * entries * item + options.network.layout.n_parameters * item
+
+
+class EpochTables:
+    """What changes from batch to batch or from epoch to epoch; the kernels look it up by the number of the batch.
+
+    Attributes
+    ----------
+    words : array of int64, shape (len(WORDS),)
+        Numbers of the epoch, and the position in it.
+    losses, normalizers : array of float64, shape (n_batches,)
+    l2 : array of float64, shape (n_batches,)
+    scalars : array, shape (n_batches, n_segments, 1 + number of the rule's scalars)
+        The factor of the weight decay, then the scalars of the update rule.
+    segment_stops : array of int32, shape (n_segments,)
+    order : array of int64, shape (n_rows,)
+    keys : array of uint64, shape (n_rows,)
+        Scratch for the order.
+    """
+
+    def __init__(self, cupy: Any, options: KernelOptions, n_batches: int, n_rows: int, n_segments: int) -> None:
+        # one array for all that the host reads after an epoch
+        self.results = cupy.zeros(len(WORDS) + 2 * n_batches, dtype=np.float64)
+        self.words = self.results[: len(WORDS)].view(np.int64)
+        self.losses = self.results[len(WORDS) : len(WORDS) + n_batches]
+        self.normalizers = self.results[len(WORDS) + n_batches :]
+        self.l2 = cupy.zeros(n_batches, dtype=np.float64)
+        self.scalars = cupy.zeros((n_batches, n_segments, 1 + n_scalars(options.rule)), dtype=options.dtype)
+        self.segment_stops = cupy.zeros(n_segments, dtype=np.int32)
+        self.order = cupy.zeros(n_rows, dtype=np.int64)
+        self.keys = cupy.zeros(n_rows, dtype=np.uint64)
+
+    def fill(self, plan: EpochPlan, stream: Any) -> None:
+        """Copy to the device what the host knows of an epoch, except the order of the rows."""
+        batches, rule = slice(plan.batches.start, plan.batches.stop), plan.rule
+        words = {
+            "next_batch": plan.batches.start, "failed": -1, "finite": 1, "halt": plan.halt,
+            "seed": plan.seed - (plan.seed >> 63 << 64), "epoch": plan.epoch,  # the same 64 bits as a signed number "batches_before": plan.batches_before, "row_offset": plan.row_offset,
+        }  # fmt: skip
+        self.words.set(np.array([words.get(name, 0) for name in WORDS], np.int64), stream)
+        segments = plan.segments()
+        rates = plan.learning_rates[:, None] * [factor for _, _, factor in segments]
+        steps = plan.first_step + 1 + np.arange(len(rates))[:, None]
+        scalars = np.empty(self.scalars.shape, self.scalars.dtype)
+        scalars[:, :, 0] = 1 - rates * plan.weight_decay
+        for column, value in enumerate(rule.row.scalars(steps, rates, **rule.hyper), start=1):
+            scalars[:, :, column] = value
+        self.scalars[batches].set(scalars[batches], stream)
+        self.l2[batches].set(plan.l2[batches], stream)
+        self.segment_stops.set(np.array([stop for _, stop, _ in segments], np.int32), stream)
+
+
+def fits(tables: EpochTables, plan: EpochPlan) -> bool:
+    """Whether the tables have the lengths that a plan needs."""
+    return tables.l2.shape == plan.l2.shape and len(tables.order) == len(plan.order) and (
+        len(tables.segment_stops) == len(plan.segments())
+    )  # fmt: skip
+
+
+def shuffle_shift(order: Shuffle) -> int:
+    """Bits of the row number in the sort keys of `backends.random.permutation`."""
+    return max(order.n_rows - 1, 1).bit_length()
+
+
+def host_words(results: NDArray[np.float64]) -> dict[str, int]:
+    """The words at the beginning of `EpochTables.results`, after they were copied to the host."""
+    return dict(zip(WORDS, map(int, results[: len(WORDS)].view(np.int64)), strict=True))
