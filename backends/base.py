@@ -63,6 +63,13 @@ class Backend(Operations):
         -------
         Trainer
             Runs the portable loop; a backend may return a faster subclass.  The results must be the same.
+
+        Raises
+        ------
+        ConfigurationError
+            If the network's precision is not among `precisions`.
+        ShapeError
+            If the shapes of the arrays do not fit the network, the rule or each other.
         """
         return Trainer(self, network, rule, X, target, weight, params, state, batch_size)
 

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from backends.errors import DtypeError, ShapeError, WrongDeviceError
+from backends.errors import ConfigurationError, DtypeError, ShapeError, WrongDeviceError
 from backends.formulas import OutputLoss, Rule
-from backends.plan import Array
+from backends.plan import Array, NetworkPlan
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -19,6 +19,7 @@ class ArgumentChecks:
 
     name: ClassVar[str]
     device: str
+    precisions: ClassVar[tuple[str, ...]]
     namespace: ModuleType
 
     def _check_device(self, operation: str, *arrays: Array) -> None:
@@ -122,3 +123,12 @@ class ArgumentChecks:
             raise ShapeError(
                 f"{operation}: factors {factors.shape} must have one entry for each column of x {x.shape}."
             )
+
+
+def require_precision(xp: ArgumentChecks, network: NetworkPlan) -> None:
+    """Raise `ConfigurationError` if the backend `xp` cannot train a network with its precision."""
+    if network.precision not in xp.precisions:
+        raise ConfigurationError(
+            f"backend {xp.name!r} on {xp.device} cannot train with precision={network.precision!r}; it has "
+            f"{', '.join(xp.precisions)}. Use a GPU, with device='cuda', or use precision='float32'."
+        )

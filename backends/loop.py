@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from backends.checks import require_precision
 from backends.errors import ConfigurationError, ShapeError
 from backends.formulas import Rule
 from backends.operations import Operations
@@ -128,6 +130,22 @@ def loss_and_gradient(
     return total, workspace.gradient
 
 
+@dataclass(frozen=True)
+class Execution:
+    """How a trainer runs the epochs of a plan.
+
+    Attributes
+    ----------
+    method : str
+        Such as ``"step by step"`` or ``"epoch kernel, 2 threads"``.
+    reason : str
+        Why not by a faster method of the same backend; empty if there is none.
+    """
+
+    method: str
+    reason: str = ""
+
+
 class Trainer:
     """Trains one network on one data set, for any number of epochs; made by `Backend.trainer`.
 
@@ -148,6 +166,13 @@ class Trainer:
     state : array, shape (len(rule.row.state), n_parameters)
     batch_size : int
         The largest batch.
+
+    Raises
+    ------
+    ConfigurationError
+        If the backend does not have the network's precision.
+    ShapeError
+        If the shapes of the arrays do not fit the network, the rule or each other.
     """
 
     def __init__(
@@ -162,6 +187,7 @@ class Trainer:
         state: Array,
         batch_size: int,
     ) -> None:
+        require_precision(xp, network)
         self.xp, self.network, self.rule, self.batch_size = xp, network, rule, batch_size
         self.X, self.target, self.weight = X, target, weight
         self.params, self.state = params, state
@@ -208,6 +234,26 @@ class Trainer:
                 if halted or control.stop_requested:
                     break
         return results
+
+    def execution(self, plan: EpochPlan, on_batch: bool = False) -> Execution:
+        """How this trainer runs the epochs of `plan`; nothing is trained or compiled.
+
+        The row numbers of the plan are not read.  So a trainer on a few rows can answer for a plan with many.
+
+        Parameters
+        ----------
+        plan : EpochPlan
+            With this trainer's network and rule.
+        on_batch : bool
+            Whether a function is called after each batch.
+
+        Raises
+        ------
+        ConfigurationError
+            If the plan is for another network or rule.
+        """
+        self._check_plan(plan)
+        return Execution("step by step")
 
     def _epoch(self, plan: EpochPlan, control: Control, on_batch: BatchHook | None) -> EpochResult:
         self._use_arrays()

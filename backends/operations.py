@@ -46,6 +46,8 @@ class Operations(ArgumentChecks):
         Argument of `backends.get_backend`.
     device : str
         Device of its arrays: ``"cpu"``, ``"cuda:0"``, ...
+    precisions : tuple of str
+        The values of `NetworkPlan.precision` with which it can train.
     exp, log, where, ... : callable
         The elementary functions that formulas, also user-defined ones, may use: `formulas.NAMES` and
         `formulas.ROW_NAMES`.
@@ -53,6 +55,7 @@ class Operations(ArgumentChecks):
 
     name: ClassVar[str]
     device: str = "cpu"
+    precisions: ClassVar[tuple[str, ...]] = ("float32",)
 
     def __init__(self, namespace: ModuleType, erfc: Callable[[Array], Array]) -> None:
         self.namespace = namespace

@@ -16,11 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends import random
-from backends.errors import ConfigurationError
+from backends.errors import ConfigurationError, UnknownNameError
 from backends.formulas import Activation, OutputLoss, Rule
 
 Array = Any
 """An array of the backend in use: `numpy.ndarray` or `cupy.ndarray`, which have no common base class."""
+
+PRECISIONS = ("float32", "tf32", "bf16")
+"""Values of `NetworkPlan.precision`."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,11 @@ class Layout:
     def n_parameters(self) -> int:
         return self.n_weights + sum(self.sizes[1:]) + self.scaling_layer * self.sizes[0]
 
+    @property
+    def flops_per_row(self) -> float:
+        """Floating-point operations of a training step for each row of its batch, in the matrix products."""
+        return 6.0 * self.n_weights  # one product and one sum for each weight, once forward and twice backward
+
     def layers(self, flat: Array) -> list[tuple[Array, Array]]:
         """Views (W, b) into `flat`, shape (n_parameters,): W (n_in, n_out) and b (n_out,) of each layer."""
         views, weight, bias = [], 0, self.n_weights
@@ -98,6 +106,24 @@ class NetworkPlan:
         Dropout rate on the input of each layer: ``dropout[0]`` applies to the network's input.
     input_scale : float
         Factor applied to integer inputs.
+    precision : {"float32", "tf32", "bf16"}
+        Precision of the matrix products in training.  ``float32``: that of the parameters, float32 or float64.
+        ``tf32`` and ``bf16``: the factors are rounded to TF32 (10 bits of mantissa) or bfloat16 (7 bits); sums,
+        parameters and state are float32.  A backend that cannot do this raises an error, see `Backend.precisions`.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such precision.
+
+    Examples
+    --------
+    >>> from backends import formulas
+    >>> kind = formulas.pair("identity", "mse")
+    >>> NetworkPlan(Layout((2, 1)), (kind.output,), kind, (0.0,), precision="tf23")
+    Traceback (most recent call last):
+        ...
+    backends.errors.UnknownNameError: unknown precision 'tf23'; did you mean 'tf32'? Valid: float32, tf32, bf16
     """
 
     layout: Layout
@@ -105,6 +131,11 @@ class NetworkPlan:
     kind: OutputLoss
     dropout: tuple[float, ...]
     input_scale: float = 1.0
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise UnknownNameError.among("precision", self.precision, PRECISIONS)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ if getattr(backends, "DISTRIBUTION", None) != "mlp":
     )
 
 from backends import Backend, Status, available, formulas, get_backend, loop, random, resolve, status
+from backends.checks import require_precision
 from backends.errors import (
     BackendUnavailableError,
     ConfigurationError,
@@ -29,10 +30,11 @@ from backends.errors import (
     WrongDeviceError,
 )
 from backends.formulas import Activation
-from backends.loop import Trainer
-from backends.plan import Control, EpochPlan, EpochResult, Layout, NetworkPlan, Shuffle
+from backends.loop import Execution, Trainer
+from backends.plan import PRECISIONS, Control, EpochPlan, EpochResult, Layout, NetworkPlan, Shuffle
 
 __all__ = [
+    "PRECISIONS",
     "Activation",
     "Backend",
     "BackendUnavailableError",
@@ -43,6 +45,7 @@ __all__ = [
     "DtypeError",
     "EpochPlan",
     "EpochResult",
+    "Execution",
     "FileFormatError",
     "GradientError",
     "Layout",
@@ -61,6 +64,7 @@ __all__ = [
     "get_backend",
     "loop",
     "random",
+    "require_precision",
     "resolve",
     "status",
 ]

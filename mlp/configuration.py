@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,7 +41,7 @@ class Configuration:
     Attributes
     ----------
     plan : NetworkPlan
-        Widths, activations, loss and dropout.
+        Widths, activations, loss, dropout and precision.
     init : tuple of str
         Initializer of each layer.
     seed : int
@@ -84,6 +84,7 @@ class Configuration:
             "init": list(self.init),
             "seed": self.seed,
             "dtype": str(self.dtype),
+            "precision": self.plan.precision,
             "input_scale": self.input_scale,
             "classes": None if self.classes is None else list(self.classes),
             "target_scaling": None if self.target_scaling is None else [list(values) for values in self.target_scaling],
@@ -103,6 +104,7 @@ def configure(
     init: str | Sequence[str] = "auto",
     seed: int | None = 0,
     dtype: Any = "float32",
+    precision: str = "float32",
     input_scale: float | None = None,
     classes: Sequence[Any] | None = None,
     preprocessing: Preprocessing | None = None,
@@ -122,7 +124,9 @@ def configure(
         require_nonnegative(name, penalty)
     if input_scale is not None:
         require_positive("input_scale", input_scale)
+    dtype = check_dtype(dtype)
     plan = _make_plan(sizes, activation, output_activation, loss, (input_dropout, dropout), input_scale)
+    plan = with_precision(plan, precision, dtype)
     if preprocessing is not None:
         _check_preprocessing(preprocessing, sizes[0])
     names = one_per_layer("init", init, plan.layout.n_layers)
@@ -130,7 +134,7 @@ def configure(
         plan,
         init=tuple(initializer_for(name, following) for name, following in zip(names, plan.activations, strict=True)),
         seed=secrets.randbits(64) if seed is None else random.check_seed(seed),
-        dtype=check_dtype(dtype),
+        dtype=dtype,
         l2=float(l2),
         l1=float(l1),
         input_scale=None if input_scale is None else float(input_scale),
@@ -138,6 +142,17 @@ def configure(
         preprocessing=preprocessing,
         target_scaling=check_target_scaling(target_scaling, plan.kind, sizes[-1]),
     )
+
+
+def with_precision(plan: NetworkPlan, precision: str, dtype: np.dtype[Any]) -> NetworkPlan:
+    """The plan of a network of `dtype` with another precision; raise `ConfigurationError` if they do not fit."""
+    plan = replace(plan, precision=precision)
+    if precision != "float32" and dtype != np.float32:
+        raise ConfigurationError(
+            f"precision={precision!r} rounds the float32 factors of matrix products, but this network has "
+            f"dtype={str(dtype)!r}, whose digits it would discard. Use dtype='float32', or omit the precision."
+        )
+    return plan
 
 
 def _check_preprocessing(preprocessing: Any, n_inputs: int) -> None:

@@ -35,7 +35,8 @@ def fit_many(
     Parameters
     ----------
     nets : sequence of MLP
-        Networks with the same sizes, activations, loss, dtype and backend.  Seeds, dropout and penalties may differ.
+        Networks with the same sizes, activations, loss, dtype, precision and backend.  Seeds, dropout and penalties may
+        differ.
     X : array_like, shape (n, n_in)
     y : array_like, shape (n,) or (n, n_out)
         As in `MLP.fit`.
@@ -132,7 +133,7 @@ def _check_networks(nets: Iterable[MLP]) -> list[MLP]:
         raise ConfigurationError("fit_many needs a sequence of one or more mlp.MLP networks.")
     if len({id(net) for net in nets}) < len(nets):
         raise ConfigurationError("fit_many was given the same network twice: pass a copy, net.copy(), instead.")
-    for name in ("sizes", "activations", "loss", "dtype", "backend"):
+    for name in ("sizes", "activations", "loss", "dtype", "precision", "backend"):
         first, *others = (_property(net, name) for net in nets)
         for i, other in enumerate(others, start=1):
             if other != first:

@@ -48,6 +48,11 @@ class MLP(FeedForward):
     seed : int or None
         Seed of weights, shuffles and dropout.  None draws a random seed; the attribute `seed` contains it.
     dtype : {"float32", "float64"}
+    precision : {"float32", "tf32", "bf16"}
+        Precision of the matrix products in training, on a GPU.  ``"float32"``: that of `dtype`.  ``"tf32"`` and
+        ``"bf16"`` are faster and less exact: tensor cores round the factors to TF32 (10 bits of mantissa) or
+        bfloat16 (7 bits).  Sums, weights and optimizer state stay float32.  Only training is affected; `predict`,
+        `evaluate` and the other methods compute in float32.  Training with them on a CPU is an error.
     backend : str
         ``"numpy"``, ``"numba"``, ``"cupy"``, or ``"auto"``: chosen by the amount of work when training starts.
     device : str
@@ -69,6 +74,8 @@ class MLP(FeedForward):
         What `predict` returns.
     class_numbers : bool
         Whether it was trained on class numbers; then its outputs are classes for any loss.
+    precision : str
+        It can be assigned: ``"float32"`` lets a network that was trained on a GPU continue on a CPU.
     backend, backend_reason : str
         The current backend, and the reason for it.
     history : History or None
@@ -98,6 +105,7 @@ class MLP(FeedForward):
         init: str | Sequence[str] = "auto",
         seed: int | None = 0,
         dtype: Any = "float32",
+        precision: str = "float32",
         backend: str = "auto",
         device: str = "auto",
         input_scale: float | None = None,
@@ -117,6 +125,7 @@ class MLP(FeedForward):
             init=init,
             seed=seed,
             dtype=dtype,
+            precision=precision,
             input_scale=input_scale,
             classes=classes,
             preprocessing=preprocessing,
@@ -147,6 +156,8 @@ class MLP(FeedForward):
 
     def copy(self, dtype: Any = None) -> Self:
         """An independent copy with the same parameters, converted to `dtype` if given, without the history.
+
+        A copy in float64 has the precision ``"float32"``, which means no rounding of the factors.
 
         Examples
         --------
@@ -229,7 +240,8 @@ class MLP(FeedForward):
         DivergenceError
             If a loss is not finite; the network has the weights from the start of that epoch.
         DataError, ShapeError, DtypeError, ConfigurationError
-            If an argument is invalid; then the network is not changed.
+            If an argument is invalid, or the backend does not have the network's precision; then the network is not
+            changed.
 
         Notes
         -----
@@ -246,13 +258,7 @@ class MLP(FeedForward):
         examples, class_numbers = self.check_examples(X, y, sample_weight, require_two_classes=True)
         examples, validation = training.split_validation(self, examples, validation_data, validation_fraction)
         n = examples.rows
-        if isinstance(optimizer, optimizers.GradientDescent):
-            if batch_size not in (None, n):
-                raise ConfigurationError(
-                    f"GradientDescent uses all {n} rows in each update: omit batch_size={batch_size}, or use SGD."
-                )
-            batch_size = n
-        batch_size = check_batch_size(batch_size, n)
+        batch_size = training.batch_size_for(optimizer, batch_size, n)
         stopping_rule = training.check_early_stopping(early_stopping, has_validation=validation is not None)
         callbacks = training.check_callbacks(callbacks)
         self.choose_backend(n, epochs, batch_size)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -22,6 +22,7 @@ from mlp._backends import (
     formulas,
     get_backend,
     loop,
+    require_precision,
     resolve,
 )
 from mlp.checks import (
@@ -35,7 +36,7 @@ from mlp.checks import (
     counted,
     require_finite,
 )
-from mlp.configuration import Configuration
+from mlp.configuration import Configuration, with_precision
 from mlp.initializers import draw_layer
 
 if TYPE_CHECKING:
@@ -104,9 +105,10 @@ class FeedForward:
 
     def __repr__(self) -> str:
         hidden = ", ".join(activation.name for activation in self.plan.activations[:-1])
+        precision = "" if self.precision == "float32" else f"products in {self.precision}, "
         return (
             f"<{type(self).__name__} {'-'.join(map(str, self.sizes))}, {hidden or 'no hidden layer'}, "
-            f"{self.kind.name}, {self.plan.layout.n_parameters} parameters of {self.dtype}, "
+            f"{self.kind.name}, {self.plan.layout.n_parameters} parameters of {self.dtype}, {precision}"
             f"{self.backend} on {self.xp.device}>"
         )
 
@@ -140,6 +142,15 @@ class FeedForward:
     def kind(self) -> formulas.OutputLoss:
         """The pair of output activation and loss."""
         return self.plan.kind
+
+    @property
+    def precision(self) -> str:
+        """Precision of the matrix products in training; assign ``"float32"`` to train a network on a CPU again."""
+        return self.plan.precision
+
+    @precision.setter
+    def precision(self, name: str) -> None:
+        self.plan = with_precision(self.plan, name, self.dtype)
 
     @property
     def task(self) -> str:
@@ -236,22 +247,39 @@ class FeedForward:
             self.parameters = target.asarray(source.to_numpy(self.parameters))
 
     def choose_backend(self, n: int, epochs: int, batch_size: int) -> None:
-        """Choose the backend for ``backend="auto"`` by the amount of work: `epochs` over `n` rows."""
+        """Choose the backend for ``backend="auto"`` by the amount of work: `epochs` over `n` rows.
+
+        Raises
+        ------
+        ConfigurationError
+            If the backend does not have the network's precision; then the network does not move.
+        """
+        name, device, reason = self.backend_for(n, epochs, batch_size)
+        require_precision(get_backend(name, device), self.plan)
+        if self._requested[0] == "auto":
+            self.move(name, device, reason)
+            logger.info("backend %s on %s: %s", name, device, reason)
+
+    def backend_for(self, n: int, epochs: int, batch_size: int) -> tuple[str, str, str]:
+        """Backend, device and reason that `choose_backend` would choose."""
         if self._requested[0] != "auto":
-            return
-        flops = 6.0 * self.plan.layout.n_weights  # per row: one product and one sum, once forward and twice backward
-        name, device, reason = resolve(*self._requested, step_flops=flops * batch_size, run_flops=flops * n * epochs)
-        self.move(name, device, reason)
-        logger.info("backend %s on %s: %s", name, device, reason)
+            return self.backend, self.xp.device, self.backend_reason
+        flops = self.plan.layout.flops_per_row
+        return resolve(*self._requested, step_flops=flops * batch_size, run_flops=flops * n * epochs)
 
     def copy(self, dtype: Any = None) -> Self:
-        """An independent copy on the same backend with the same parameters, converted to `dtype` if given."""
+        """An independent copy on the same backend with the same parameters, converted to `dtype` if given.
+
+        A copy in float64 has the precision ``"float32"``, which means no rounding of the factors.
+        """
         net = object.__new__(type(self))
         vars(net).update(vars(self))
         if dtype is None:
             net.parameters = self.parameters.copy()
         else:
             net.dtype = check_dtype(dtype)
+            if net.dtype != np.float32:
+                net.plan = replace(net.plan, precision="float32")
             net.parameters = self.xp.asarray(self.xp.to_numpy(self.parameters).astype(net.dtype))
         return net
 

@@ -441,7 +441,8 @@ def test_the_kernel_refuses_what_it_cannot_read(wrong):
     if wrong == "class":
         arrays["target"] = arrays.pop("class")
     trainer_ = NUMBA.trainer(plan.network, plan.rule, *arrays.values(), case.params, case.state, 16)
-    assert trainer_.unsupported_reason(plan)
+    assert trainer_.execution(plan).method == "step by step"
+    assert trainer_.execution(plan).reason
 
 
 # -- the layout ------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ class CupyBackend(Backend):
     """The portable implementation with `cupy` as its namespace, on one GPU."""
 
     name = "cupy"
+    precisions = ("float32", "tf32", "bf16")
 
     def __init__(self, device: str) -> None:
         cupy: Any = importlib.import_module("cupy")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from backends.formulas import OutputLoss
-from backends.loop import Trainer, all_finite
+from backends.loop import Execution, Trainer, all_finite
 from backends.numba_backend import threads as thread_pool
 from backends.numba_backend.epoch_kernel import epoch_kernel
 from backends.numba_backend.operation_kernels import LOSS_CODE, RULE_CODE
@@ -64,7 +65,15 @@ class FusedTrainer(Trainer):
             self._copy_back()
         self._packed = self._outdated = False
 
-    def unsupported_reason(self, plan: EpochPlan) -> str:
+    def execution(self, plan: EpochPlan, on_batch: bool = False) -> Execution:
+        step_by_step = super().execution(plan, on_batch)
+        reason = "a callback runs after each batch" if on_batch else self._unsupported_reason(plan)
+        if reason:
+            return replace(step_by_step, reason=reason)
+        threads = _threads_for(self.network, plan.batch_size)
+        return Execution(f"epoch kernel, {threads} {'thread' if threads == 1 else 'threads'}")
+
+    def _unsupported_reason(self, plan: EpochPlan) -> str:
         """Why the kernel cannot run a plan, so that `backends.loop` runs it; empty if it can."""
         if self._data_reason is None:
             self._data_reason = _unsupported_data(self)
@@ -79,7 +88,7 @@ class FusedTrainer(Trainer):
         return ""
 
     def _epoch(self, plan: EpochPlan, control: Control, on_batch: BatchHook | None) -> EpochResult:
-        reason = "a callback runs after each batch" if on_batch else self.unsupported_reason(plan)
+        reason = self.execution(plan, on_batch is not None).reason
         if reason:
             if not self._logged:
                 logger.info("training runs step by step, without the epoch kernel: %s", reason)

@@ -58,11 +58,12 @@ def describe_network(net: Any) -> str:
     """Describe a network in one line."""
     hidden = [row.name for row in net.plan.activations[:-1]]
     names = hidden[:1] if len(set(hidden)) == 1 else hidden
+    precision = "" if net.precision == "float32" else f", products in {net.precision}"
     return ", ".join(
         (
             "-".join(map(str, net.sizes)),
             *names,
             f"{net.kind.output.name} + {net.kind.loss.name}",
-            f"{net.plan.layout.n_parameters:,} {net.dtype} parameters",
+            f"{net.plan.layout.n_parameters:,} {net.dtype} parameters{precision}",
         )
     )

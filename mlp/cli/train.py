@@ -11,21 +11,32 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from mlp._backends import UnknownNameError, formulas, resolve
+from mlp._backends import UnknownNameError, resolve
 from mlp.cli.options import (
     SectionedCommand,
     data_dir_option,
     device_options,
     json_option,
     names,
-    numbers,
     one_or_list,
     option,
     widths,
 )
 from mlp.cli.printing import print_json, print_line, print_message
+from mlp.cli.training_options import (
+    activation_option,
+    batch_size_option,
+    default_epochs,
+    dtype_option,
+    epochs_option,
+    loss_option,
+    optimizer_option,
+    optimizer_settings,
+    precision_option,
+    regularization_options,
+)
 from mlp.initializers import INITIALIZERS
-from mlp.optimizers import OPTIMIZERS, Optimizer
+from mlp.optimizers import Optimizer
 from mlp.schedules import SCHEDULES, Schedule
 
 if TYPE_CHECKING:
@@ -33,10 +44,6 @@ if TYPE_CHECKING:
     from mlp.model import MLP
 
 INTERRUPTED = 130
-MIN_UPDATES = 3000
-"""The default number of epochs makes at least this many updates."""
-
-_HIDDEN = [name for name, row in formulas.ACTIVATIONS.items() if row.role != "output"]
 _RESUME_OPTIONS = {"resume", "epochs", "output_dir", "data_dir", "backend", "device", "as_json", "quiet"}
 
 
@@ -68,22 +75,9 @@ _RESUME_OPTIONS = {"resume", "epochs", "output_dir", "data_dir", "backend", "dev
     help="Widths of the hidden layers, such as 128,64, or none.  Default: one layer, as wide as the input, but at "
     "least 32 and at most 128.",
 )
-@option(
-    "Network",
-    "--activation",
-    type=names,
-    default="relu",
-    show_default=True,
-    metavar="NAME",
-    help=f"Activation of the hidden layers: one, or one per layer (relu,tanh).  {', '.join(_HIDDEN)}.",
-)
+@activation_option
 @option("Network", "--output-activation", default="auto", metavar="NAME", help="Default: depends on the loss.")
-@option(
-    "Network",
-    "--loss",
-    metavar="NAME",
-    help=f"{', '.join(formulas.LOSSES)}.  Default: cross_entropy for classes, mse for regression.",
-)
+@loss_option
 @option(
     "Network",
     "--init",
@@ -92,25 +86,11 @@ _RESUME_OPTIONS = {"resume", "epochs", "output_dir", "data_dir", "backend", "dev
     metavar="NAME",
     help=f"Initial weights: {', '.join(INITIALIZERS)}.  Default: depends on the activation.",
 )
-@option("Network", "--dtype", default="float32", show_default=True, metavar="NAME", help="float32 or float64.")
-@option(
-    "Training",
-    "--epochs",
-    type=click.IntRange(1),
-    metavar="N",
-    help=f"Default: 10, or as many as are needed for {MIN_UPDATES} updates.  With --resume: the total number.",
-)
-@option(
-    "Training", "--batch-size", type=click.IntRange(1), metavar="N", help="Default: 32, or all rows if there are fewer."
-)
-@option(
-    "Training",
-    "--optimizer",
-    default="adam",
-    show_default=True,
-    metavar="NAME",
-    help=f"{', '.join(OPTIMIZERS)}.",
-)
+@dtype_option
+@precision_option
+@epochs_option
+@batch_size_option
+@optimizer_option
 @option("Training", "--lr", type=float, metavar="RATE", help="Learning rate.  Default: depends on the optimizer.")
 @option("Training", "--momentum", type=float, metavar="M", help="Momentum of sgd; 0.9 is usual.")
 @option("Training", "--nesterov", is_flag=True, help="Use Nesterov momentum.")
@@ -139,23 +119,10 @@ _RESUME_OPTIONS = {"resume", "epochs", "output_dir", "data_dir", "backend", "dev
     metavar="N",
     help="Seed of the split, the initial weights, the row order and dropout.",
 )
-@option("Regularization", "--weight-decay", type=float, metavar="X", help="Decoupled weight decay, as in AdamW.")
-@option("Regularization", "--l2", type=float, default=0.0, metavar="X", help="Adds X/2 * sum(w**2).")
-@option("Regularization", "--l1", type=float, default=0.0, metavar="X", help="Adds X * sum(|w|).")
-@option(
-    "Regularization",
-    "--dropout",
-    type=numbers,
-    default="0",
-    metavar="P",
-    help="Dropout of hidden units: one, or one per layer.",
-)
-@option("Regularization", "--input-dropout", type=float, default=0.0, metavar="P", help="Dropout of the inputs.")
-@option("Regularization", "--clip-norm", type=float, metavar="X", help="Limit on the norm of the gradient.")
-@option("Regularization", "--clip-value", type=float, metavar="X", help="Limit on each element of the gradient.")
+@regularization_options
 @device_options
 @option("Output", "--output-dir", metavar="DIR", help="The run folder, new or empty.  Default: runs/NAME-1, -2, ...")
-@option("Output", "--resume", metavar="RUN", help="Continue a run, in a new folder.")
+@option("Output", "--resume", metavar="RUN", help="Continue a run, in a new folder; --epochs is the total number.")
 @json_option
 @option("Output", "--quiet", is_flag=True, help="Print only the run folder.")
 @click.pass_context
@@ -281,6 +248,7 @@ def _new_run(source: str, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[s
         init=one_or_list(options["init"]),
         seed=options["seed"],
         dtype=options["dtype"],
+        precision=options["precision"],
         backend=options["backend"],
         device=options["device"],
         input_scale=dataset.input_scale,
@@ -289,8 +257,10 @@ def _new_run(source: str, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[s
         target_scaling=_target_scaling(dataset, loss, options["output_activation"]),
     )
     patience = options["early_stopping"]
+    n = len(dataset.X)
+    n -= round(n * (options["validation"] or 0))
     training: dict[str, Any] = {
-        "epochs": options["epochs"] or _default_epochs(len(dataset.X), options),
+        "epochs": options["epochs"] or default_epochs(n, options),
         "batch_size": options["batch_size"],
         "validation_fraction": options["validation"],
         "early_stopping": {"patience": patience} if patience else None,
@@ -299,29 +269,11 @@ def _new_run(source: str, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[s
     return net, dataset, runs.configuration(dataset, arguments, training)
 
 
-def _default_epochs(n: int, options: dict[str, Any]) -> int:
-    n -= round(n * (options["validation"] or 0))
-    size = n if options["optimizer"] == "gd" else options["batch_size"] or 32
-    updates = max(-(-n // size), 1)
-    return max(10, -(-MIN_UPDATES // updates))
-
-
 def _optimizer(options: dict[str, Any], epochs: int) -> Optimizer:
-    name = options["optimizer"]
-    if name not in OPTIMIZERS:
-        raise UnknownNameError.among("optimizer", name, OPTIMIZERS)
-    optimizer_class = OPTIMIZERS[name]
-    known = {entry.name: entry.default for entry in dataclasses.fields(optimizer_class)}
-    settings = {
-        key: options[key]
-        for key in ("momentum", "nesterov", "weight_decay", "clip_norm", "clip_value")
-        if options[key] not in (None, False)
-    }
-    for key in settings:
-        if key not in known:
-            raise click.UsageError(f"--{key} does not apply to --optimizer {name}; use it with sgd.")
-    rate: Any = known["learning_rate"] if options["lr"] is None else options["lr"]
-    return optimizer_class(_schedule(options["schedule"], rate, options["warmup"], epochs), **settings)
+    optimizer_class, settings = optimizer_settings(options)
+    rate = settings["learning_rate"] if options["lr"] is None else options["lr"]
+    schedule = _schedule(options["schedule"], rate, options["warmup"], epochs)
+    return optimizer_class(**settings | {"learning_rate": schedule})
 
 
 def _schedule(text: str, rate: float, warmup: float | None, epochs: int) -> float | Schedule:

@@ -184,10 +184,13 @@ def _layer_tensors(layout: Layout, flat: NDArray[Any]) -> Tensors:
 
 
 def _describe(net: FeedForward) -> dict[str, Any]:
+    config = net.get_config()
+    if net.precision == "float32":
+        del config["precision"]  # so that older versions, which do not know it, read the file
     return {
         "format_version": FORMAT_VERSION,
         "written_by": f"mlp {__version__}",
-        "config": net.get_config(),
+        "config": config,
         "class_numbers": net.class_numbers,
         "preprocessing": None if net.preprocessing is None else net.preprocessing.to_dict(),
     }
@@ -234,6 +237,7 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Tensors]:
             )
         if not {"class_numbers", "preprocessing"} <= set(description):
             raise _damaged(where, "its metadata is incomplete")
+        description["config"].setdefault("precision", "float32")
         return description, {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
 
 

@@ -3,7 +3,7 @@
 from mlp.network import CHUNK, Examples
 from mlp.training.callbacks import Callback, Run, check_callbacks
 from mlp.training.early_stopping import EarlyStopping, check_early_stopping
-from mlp.training.epochs import train
+from mlp.training.epochs import batch_size_for, execution, train
 from mlp.training.evaluation import evaluate, evaluate_rows, score
 from mlp.training.history import History
 from mlp.training.interrupt import stop_on_ctrl_c
@@ -19,10 +19,12 @@ __all__ = [
     "History",
     "Run",
     "TrainingState",
+    "batch_size_for",
     "check_callbacks",
     "check_early_stopping",
     "evaluate",
     "evaluate_rows",
+    "execution",
     "progress_bar",
     "require_resumable",
     "score",

@@ -6,11 +6,14 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from mlp._backends import EpochPlan, Shuffle, Trainer
+from mlp._backends import ConfigurationError, EpochPlan, Execution, Shuffle, Trainer
+from mlp.checks import check_batch_size
 from mlp.network import Examples, FeedForward
+from mlp.optimizers import GradientDescent, Optimizer
 from mlp.training.callbacks import Callback, Run
 from mlp.training.divergence import divergence_error
 from mlp.training.early_stopping import EarlyStopping, update_early_stopping
@@ -86,6 +89,39 @@ def train(
     for callback in callbacks:
         callback.on_train_end(run)
     return state.history
+
+
+def batch_size_for(optimizer: Optimizer, batch_size: Any, n: int) -> int:
+    """The checked number of rows in a batch of `n` rows; for None the default, and all rows for `GradientDescent`.
+
+    Raises
+    ------
+    ConfigurationError
+        If `batch_size` is not a positive integer, is larger than n, or is less than n for `GradientDescent`.
+    """
+    if isinstance(optimizer, GradientDescent):
+        if batch_size not in (None, n):
+            raise ConfigurationError(
+                f"GradientDescent uses all {n} rows in each update: omit batch_size={batch_size}, or use SGD."
+            )
+        batch_size = n
+    return check_batch_size(batch_size, n)
+
+
+def execution(net: FeedForward, optimizer: Optimizer, n: int, batch_size: int) -> Execution:
+    """How the backend of `net` would train it on `n` rows of its dtype; nothing is trained or compiled.
+
+    Raises
+    ------
+    ConfigurationError
+        If the backend does not have the network's precision.
+    """
+    state = TrainingState.begin(net, optimizer)
+    X = np.zeros((min(n, 2), net.sizes[0]), net.dtype)
+    y = np.zeros(len(X), np.int64) if net.kind.loss.name == "cross_entropy" else np.zeros((len(X), net.sizes[-1]))
+    examples, _ = net.check_examples(X, y)
+    trainer = _make_trainer(Run(net, state, 1), examples, batch_size)
+    return trainer.execution(_plan_epoch(net, state, n, batch_size, shuffle=True))
 
 
 def _make_trainer(run: Run, examples: Examples, batch_size: int) -> Trainer:

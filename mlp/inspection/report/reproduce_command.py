@@ -33,6 +33,7 @@ def train_command(config: dict[str, Any]) -> tuple[list[str], list[str]]:
         "--l2": model["l2"] or None,
         "--l1": model["l1"] or None,
         "--dtype": model["dtype"],
+        "--precision": model.get("precision"),
         "--epochs": training["epochs"],
         "--batch-size": training.get("batch_size"),
         "--seed": model["seed"],

@@ -47,6 +47,7 @@ def record(
     state.reset_best()
     _check_size(net.plan, batch_size, steps, len(state.slots))
     trained, recorder = net.copy(), Recorder(net.xp, net.plan)
+    trained.precision = "float32"  # the recorded operations are not those of a trainer with another precision
     trained.xp = cast(Backend, recorder)
     training.train(
         trained,
