@@ -1,4 +1,4 @@
-"""The arrays on the device that belong to a trainer: data, scratch buffers, and tables with one entry for each batch."""
+"""The arrays on the device that belong to a trainer: scratch buffers, and tables with one entry for each batch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends.cupy_backend.kernel_source import KernelOptions, n_scalars
-from backends.plan import Array, EpochPlan, Shuffle
+from backends.plan import Array, EpochPlan
 
 GROUP = 8
 """Entries of a row that one thread has; rows of matrices begin at multiples of it."""
@@ -31,7 +31,7 @@ def padded_rows(cupy: Any, X: Array) -> Array:
     """X, or a copy of it whose rows begin at multiples of `GROUP`."""
     if X.flags.c_contiguous and X.shape[1] % GROUP == 0:
         return X
-    copy = matrix(cupy, *X.shape, X.dtype)
+    copy = matrix(cupy, X.shape[0], X.shape[1], X.dtype)
     copy[...] = X
     return copy
 
@@ -89,8 +89,11 @@ class EpochTables:
     ----------
     words : array of int64, shape (len(WORDS),)
         Numbers of the epoch, and the position in it.
-    losses, normalizers : array of float64, shape (n_batches,)
-    l2 : array of float64, shape (n_batches,)
+    losses, weights : array of float64, shape (n_batches,)
+        Results: the loss of each batch, and its number of rows or the sum of their weights.
+    results : array of float64
+        `words`, `losses` and `weights` in one array, which the host reads after an epoch.
+    normalizers, l2 : array of float64, shape (n_batches,)
     scalars : array, shape (n_batches, n_segments, 1 + number of the rule's scalars)
         The factor of the weight decay, then the scalars of the update rule.
     segment_stops : array of int32, shape (n_segments,)
@@ -100,11 +103,11 @@ class EpochTables:
     """
 
     def __init__(self, cupy: Any, options: KernelOptions, n_batches: int, n_rows: int, n_segments: int) -> None:
-        # one array for all that the host reads after an epoch
         self.results = cupy.zeros(len(WORDS) + 2 * n_batches, dtype=np.float64)
         self.words = self.results[: len(WORDS)].view(np.int64)
         self.losses = self.results[len(WORDS) : len(WORDS) + n_batches]
-        self.normalizers = self.results[len(WORDS) + n_batches :]
+        self.weights = self.results[len(WORDS) + n_batches :]
+        self.normalizers = cupy.zeros(n_batches, dtype=np.float64)
         self.l2 = cupy.zeros(n_batches, dtype=np.float64)
         self.scalars = cupy.zeros((n_batches, n_segments, 1 + n_scalars(options.rule)), dtype=options.dtype)
         self.segment_stops = cupy.zeros(n_segments, dtype=np.int32)
@@ -114,9 +117,10 @@ class EpochTables:
     def fill(self, plan: EpochPlan, stream: Any) -> None:
         """Copy to the device what the host knows of an epoch, except the order of the rows."""
         batches, rule = slice(plan.batches.start, plan.batches.stop), plan.rule
+        signed_seed = plan.seed - (plan.seed >> 63 << 64)  # the same 64 bits
         words = {
-            "next_batch": plan.batches.start, "failed": -1, "finite": 1, "halt": plan.halt,
-            "seed": plan.seed - (plan.seed >> 63 << 64), "epoch": plan.epoch,  # the same 64 bits as a signed number "batches_before": plan.batches_before, "row_offset": plan.row_offset,
+            "next_batch": plan.batches.start, "failed": -1, "finite": 1, "halt": plan.halt, "seed": signed_seed,
+            "epoch": plan.epoch, "batches_before": plan.batches_before, "row_offset": plan.row_offset,
         }  # fmt: skip
         self.words.set(np.array([words.get(name, 0) for name in WORDS], np.int64), stream)
         segments = plan.segments()
@@ -130,19 +134,22 @@ class EpochTables:
         self.l2[batches].set(plan.l2[batches], stream)
         self.segment_stops.set(np.array([stop for _, stop, _ in segments], np.int32), stream)
 
-
-def fits(tables: EpochTables, plan: EpochPlan) -> bool:
-    """Whether the tables have the lengths that a plan needs."""
-    return tables.l2.shape == plan.l2.shape and len(tables.order) == len(plan.order) and (
-        len(tables.segment_stops) == len(plan.segments())
-    )  # fmt: skip
+    def serve(self, plan: EpochPlan) -> bool:
+        """Whether the tables have the lengths that a plan needs."""
+        lengths = len(self.l2), len(self.order), len(self.segment_stops)
+        return lengths == (len(plan.l2), len(plan.order), len(plan.segments()))
 
 
-def shuffle_shift(order: Shuffle) -> int:
-    """Bits of the row number in the sort keys of `backends.random.permutation`."""
-    return max(order.n_rows - 1, 1).bit_length()
+class HostResults:
+    """`EpochTables.results` on the host, after an epoch.
 
+    Attributes
+    ----------
+    words : dict of int
+        By name.
+    losses, weights : ndarray of float64, shape (n_batches,)
+    """
 
-def host_words(results: NDArray[np.float64]) -> dict[str, int]:
-    """The words at the beginning of `EpochTables.results`, after they were copied to the host."""
-    return dict(zip(WORDS, map(int, results[: len(WORDS)].view(np.int64)), strict=True))
+    def __init__(self, results: NDArray[np.float64]) -> None:
+        self.words = dict(zip(WORDS, map(int, results[: len(WORDS)].view(np.int64)), strict=True))
+        self.losses, self.weights = np.split(results[len(WORDS) :], 2)

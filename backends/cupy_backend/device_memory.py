@@ -42,10 +42,7 @@ def in_words(n_bytes: float) -> str:
     >>> in_words(300), in_words(5 * 2**20), in_words(150 * 2**30)
     ('300 bytes', '5.0 MiB', '150.0 GiB')
     """
-    if n_bytes < 1024:
+    if n_bytes < 2**10:
         return f"{n_bytes:.0f} bytes"
-    for unit in ("KiB", "MiB", "GiB"):
-        n_bytes /= 1024
-        if n_bytes < 1024:
-            break
-    return f"{n_bytes:.1f} {unit}"
+    power, unit = next((each for each in ((10, "KiB"), (20, "MiB")) if n_bytes < 2 ** (each[0] + 10)), (30, "GiB"))
+    return f"{n_bytes / 2**power:.1f} {unit}"

@@ -28,13 +28,6 @@ _ELEMENTARY |= {getattr(elementary, name): name for name in ROW_NAMES}
 _OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 _COMPARISONS = {ast.Gt: ">", ast.GtE: ">=", ast.Lt: "<", ast.LtE: "<=", ast.Eq: "==", ast.NotEq: "!="}
 _CONNECTIVES = {ast.BitAnd: "&&", ast.BitOr: "||"}
-_KEYWORDS = frozenset(
-    "alignas alignof and asm auto bool case catch char class const delete do double enum explicit export extern float "
-    "friend goto inline int long mutable namespace new not operator or private protected public register row short "
-    "signed sizeof static struct switch template this throw typedef typename union unsigned using virtual void "
-    "volatile T k np".split()
-)
-"""Names that an argument cannot have in C++."""
 
 
 class TranslationError(ValueError):
@@ -56,8 +49,8 @@ class Translator:
     'relu'
     >>> print(translator.text())
     template <class T>
-    DEVICE T relu(T z) {
-        return np::maximum<T>(z, T(0));
+    DEVICE T relu(T z_) {
+        return np::maximum<T>(z_, T(0));
     }
     <BLANKLINE>
     """
@@ -115,7 +108,7 @@ class _Formula:
         """Find the code and what its free names refer to; return the names of the arrays among the arguments."""
         receiver = []
         if not isinstance(function, types.FunctionType):
-            method = getattr(type(function), "__call__", None)
+            method = vars(type(function)).get("__call__")
             if not isinstance(method, types.FunctionType):
                 raise TranslationError(f"{self.where} is not a Python function")
             receiver, function = [function], method
@@ -129,7 +122,7 @@ class _Formula:
         if names and names[0] == "xp":
             self.known["xp"] = _Namespace()
             names = names[1:]
-        self.values |= {name: name + "_" * (name in _KEYWORDS) for name in names}
+        self.values |= {name: name + "_" for name in names}  # so that no name is a keyword of C++
         if self.rowwise:
             self.entries |= set(names)
         return [self.values[name] for name in names]
@@ -145,10 +138,10 @@ class _Formula:
         else:
             pairs = [(target, value)]
         new = []  # of all names, before any of them changes
-        for name, part in pairs:
-            if not isinstance(name, ast.Name):
+        for variable, part in pairs:
+            if not isinstance(variable, ast.Name):
                 raise self._not_understood(statement)
-            new.append((name.id, *self._define(name.id, part)))
+            new.append((variable.id, *self._define(variable.id, part)))
         for python_name, name, is_entry in new:
             self.values[python_name] = name
             (self.entries.add if is_entry else self.entries.discard)(python_name)
@@ -205,11 +198,12 @@ class _Formula:
         return f"T({float(value)!r})".replace(".0)", ")")
 
     def _are_conditions(self, *nodes: ast.expr) -> bool:
-        return all(
-            isinstance(node, ast.Compare)
-            or (isinstance(node, ast.BinOp) and type(node.op) in _CONNECTIVES and self._are_conditions(node.left, node.right))
-            for node in nodes
-        )  # fmt: skip
+        def is_condition(node: ast.expr) -> bool:
+            if isinstance(node, ast.BinOp) and type(node.op) in _CONNECTIVES:
+                return is_condition(node.left) and is_condition(node.right)
+            return isinstance(node, ast.Compare)
+
+        return all(map(is_condition, nodes))
 
     def _call(self, node: ast.Call) -> str:
         name = self._elementary(node.func)
@@ -218,7 +212,9 @@ class _Formula:
                 raise TranslationError(f"{self.where} uses {name}, but it is not declared row-wise")
             entry = self._expression(node.args[0])
             variable = f"{name}_{len(self.lines)}"
-            self.lines.append(f"const T {variable} = row.template {name[4:]}<T>([=](int k) -> T {{ return {entry}; }});")
+            self.lines.append(
+                f"const T {variable} = row.template {name[4:]}<T>([=](int k) -> T {{ return {entry}; }});"
+            )
             return variable
         arguments = [self._expression(argument) for argument in node.args]
         if name == "where":
@@ -238,7 +234,9 @@ class _Formula:
         """Name of the elementary function that an expression refers to, or None."""
         if isinstance(node, ast.Attribute) and isinstance(self._static(node.value), _Namespace):
             if node.attr not in NAMES + ROW_NAMES:
-                raise TranslationError(f"{self.where} uses xp.{node.attr}, which is not one of the elementary functions")
+                raise TranslationError(
+                    f"{self.where} uses xp.{node.attr}, which is not one of the elementary functions"
+                )
             return node.attr
         value = self._static(node)
         try:
@@ -295,7 +293,9 @@ def _source(code: types.CodeType) -> ast.FunctionDef | ast.Lambda:
     except (OSError, SyntaxError, IndexError, TypeError) as error:
         raise TranslationError(f"the source of {code.co_name} is not available ({error})") from error
     for node in ast.walk(tree):
-        if isinstance(node, ast.Lambda | ast.FunctionDef) and node.lineno <= code.co_firstlineno <= (node.end_lineno or 0):
+        if isinstance(node, ast.Lambda | ast.FunctionDef) and node.lineno <= code.co_firstlineno <= (
+            node.end_lineno or 0
+        ):
             for compiled in _code_objects(compile(_alone(node), "<formula>", "exec")):
                 same = compiled.co_code == code.co_code and compiled.co_varnames == code.co_varnames
                 if same and compiled.co_names == code.co_names and _numbers(compiled) == _numbers(code):

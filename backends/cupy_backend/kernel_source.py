@@ -54,7 +54,7 @@ class KernelOptions:
     @property
     def rounded(self) -> bool:
         """Whether operands of the products are separate arrays in bfloat16."""
-        return getattr(self.network, "precision", "float32") == "bf16"
+        return self.network.precision == "bf16"
 
     @property
     def lanes(self) -> int:
@@ -242,9 +242,9 @@ def _kernels(options: KernelOptions) -> list[str]:
         "const double* normalizers, int batch_size, int rows, int n, int stride, const REAL* product, "
         "const REAL* bias, REAL keep, REAL add, REAL delta_factor, REAL ceiling, REAL* delta, OPERAND* operand, "
         "double* block_losses",
-        f"loss_rows<REAL, {target}, OPERAND, Loss, {options.lanes}, {_flag(options.weighted)}, {rounded}>(words, order, target, weight, "
-        "normalizers, batch_size, rows, n, stride, product, bias, LossSettings<REAL>{keep, add, delta_factor, ceiling}, "
-        "delta, operand, block_losses)",
+        f"loss_rows<REAL, {target}, OPERAND, Loss, {options.lanes}, {_flag(options.weighted)}, {rounded}>(words, "
+        "order, target, weight, normalizers, batch_size, rows, n, stride, product, bias, "
+        "LossSettings<REAL>{keep, add, delta_factor, ceiling}, delta, operand, block_losses)",
     )
     add(
         "sum_columns",
@@ -254,7 +254,8 @@ def _kernels(options: KernelOptions) -> list[str]:
     if options.by_norm:
         add(
             "finish_gradient",
-            f"const long long* words, {gradient_arguments}, const REAL* params, const double* l2, double* block_squares",
+            f"const long long* words, {gradient_arguments}, const REAL* params, const double* l2, "
+            "double* block_squares",
             f"finish_gradient<REAL, {penalized}>(words, {gradient}, params, l2, block_squares)",
         )
     add(

@@ -108,25 +108,19 @@ class Step:
         layout, X = network.layout, arrays.X
         factors, unscaled = layout.scaling(arrays.params), buffers.unscaled
         self._rowwise(
-            "gather", layout.sizes[0],
-            lambda n, stride: (
+            "gather", 0,
+            (
                 arrays.tables.words, arrays.tables.order, X, np.int64(X.strides[0] // X.itemsize),
                 self._real(network.input_scale), arrays.params if factors is None else factors,
-                np.int32(self._plan.batch_size), np.int32(self._rows), n, stride, *self._dropout(0), buffers.inputs[0],
-                buffers.products[0] if unscaled is None else unscaled,
+                np.int32(self._plan.batch_size),
             ),
+            (buffers.inputs[0], buffers.products[0] if unscaled is None else unscaled),
         )  # fmt: skip
         for layer, ((_, bias), W) in enumerate(zip(layout.layers(arrays.params), self._weights(), strict=True)):
             self._product(buffers.inputs[layer][: self._rows], W, buffers.products[layer][: self._rows])
             if layer + 1 < layout.n_layers:
-                saved, following = buffers.products[layer], buffers.inputs[layer + 1]
-                self._rowwise(
-                    activate_name(arrays.options, layer + 1), layout.sizes[layer + 1],
-                    lambda n, stride, layer=layer, bias=bias, saved=saved, following=following: (
-                        arrays.tables.words, saved, bias, np.int32(self._rows), n, stride, *self._dropout(layer + 1),
-                        following,
-                    ),
-                )  # fmt: skip
+                before = arrays.tables.words, buffers.products[layer], bias
+                self._rowwise(activate_name(arrays.options, layer + 1), layer + 1, before, (buffers.inputs[layer + 1],))
 
     def _loss(self) -> None:
         arrays, plan, kind = self._arrays, self._plan, self._network.kind
@@ -163,20 +157,11 @@ class Step:
                 continue
             self._product(delta, weights[layer], below[:rows], trans_b=True)
             if layer:
-                saved, operand = buffers.products[layer - 1], buffers.delta_operands[layer - 1]
-                self._rowwise(
-                    activate_backward_name(arrays.options, layer), layout.sizes[layer],
-                    lambda n, stride, layer=layer, below=below, saved=saved, operand=operand: (
-                        arrays.tables.words, below, saved, np.int32(rows), n, stride, *self._dropout(layer), operand,
-                    ),
-                )  # fmt: skip
+                before = arrays.tables.words, below, buffers.products[layer - 1]
+                name = activate_backward_name(arrays.options, layer)
+                self._rowwise(name, layer, before, (buffers.delta_operands[layer - 1],))
             elif network.dropout[0]:
-                self._rowwise(
-                    "drop_rows", layout.sizes[0],
-                    lambda n, stride, below=below: (
-                        arrays.tables.words, below, np.int32(rows), n, stride, *self._dropout(0),
-                    ),
-                )  # fmt: skip
+                self._rowwise("drop_rows", 0, (arrays.tables.words, below), ())
 
     def _update(self) -> None:
         arrays, plan, tables = self._arrays, self._plan, self._arrays.tables
@@ -202,7 +187,8 @@ class Step:
     def _column_sums(self) -> Array:
         """The sources of the gradients that are sums over rows: biases, and factors of a scaling layer."""
         layout, buffers = self._network.layout, self._arrays.buffers
-        sources, columns = [], 0
+        sources: list[tuple[int, ...]] = []
+        columns = 0
         for n, delta in zip(layout.sizes[1:], buffers.deltas, strict=True):
             sources.append((delta.data.ptr, 0, columns, self._rows, padded(n)))
             columns += n
@@ -232,15 +218,14 @@ class Step:
         """The weights of each layer as operands of the products."""
         return self._network.layout.weights(self._arrays.buffers.weights)
 
-    def _dropout(self, layer: int) -> tuple[Any, ...]:
-        rate = self._network.dropout[layer]
-        return np.int32(layer), np.int64(dropout_threshold(rate)), self._real(1 / (1 - rate))
-
-    def _rowwise(self, name: str, width: int, arguments: Callable[[np.int32, np.int32], tuple[Any, ...]]) -> None:
-        """Launch an elementwise kernel, a thread for each group of entries of each row."""
+    def _rowwise(self, name: str, layer: int, before: tuple[Any, ...], after: tuple[Any, ...]) -> None:
+        """Launch an elementwise kernel on the input of a layer, a thread for each group of entries of each row."""
+        width, rate = self._network.layout.sizes[layer], self._network.dropout[layer]
         stride = padded(width)
         blocks = -(-self._rows * (stride // GROUP) // THREADS)
-        self._launch(name, (blocks,), *arguments(np.int32(width), np.int32(stride)))
+        dropout = np.int32(layer), np.int64(dropout_threshold(rate)), self._real(1 / (1 - rate))
+        shape = np.int32(self._rows), np.int32(width), np.int32(stride)
+        self._launch(name, (blocks,), *before, *shape, *dropout, *after)
 
     def _launch(self, name: str, grid: tuple[int, ...], *arguments: Any) -> None:
         self.launches.append(Launch(self._arrays.kernel(name), grid, arguments))

@@ -4,28 +4,296 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from backends.cupy_backend.cublas import WORKSPACE, Cublas
-from backends.cupy_backend.device_arrays import (
-    Buffers,
-    EpochTables,
-    fits,
-    host_words,
-    in_flight_limit,
-    padded_rows,
-    shuffle_shift,
-)
+from backends.cupy_backend.device_arrays import Buffers, EpochTables, HostResults, padded_rows
 from backends.cupy_backend.device_memory import explained
 from backends.cupy_backend.formula_translator import TranslationError
+from backends.cupy_backend.graphs import RepeatedStep, steps_of_graph
 from backends.cupy_backend.kernel_source import THREADS, KernelOptions, kernel_source
-from backends.cupy_backend.step import Step, StepArrays, settings_of
-from backends.loop import Trainer
+from backends.cupy_backend.step import LOSS_BLOCKS, Step, StepArrays, settings_of
+from backends.loop import Execution, Trainer, all_finite
 from backends.plan import BatchHook, Control, EpochPlan, EpochResult, Shuffle
 
 if TYPE_CHECKING:
     from backends.cupy_backend.backend import CupyBackend
 
 logger = logging.getLogger("mlp")
+
+IN_FLIGHT = 8
+"""Graphs that the host starts ahead of the device: enough that the device never waits, few enough to stop soon."""
+
+BLOCKS_PER_MULTIPROCESSOR = 4
+"""Blocks of the kernels that go through all parameters, for each multiprocessor: they hide each other's waits."""
+
+
+class GraphTrainer(Trainer):
+    """Starts all steps of an epoch without waiting for the device, and reads their losses at its end."""
+
+    xp: CupyBackend
+    _stream: Any = None
+    _cublas: Cublas | None = None
+    _data: tuple[Any, Any] | None = None
+    _data_changed = False
+    _arrays: StepArrays | None = None
+    _key: Any = None
+    _steps: dict[int, RepeatedStep]
+    _order_on_device: Any = None
+    _logged = False
+
+    # -- which plans --------------------------------------------------------------------------------
+
+    def execution(self, plan: EpochPlan, on_batch: bool = False) -> Execution:
+        reason = "a callback runs after each batch" if on_batch else self._unsupported_reason(plan)
+        if reason:
+            return replace(super().execution(plan, on_batch), reason=reason)
+        count = self._steps_of_graph(plan)
+        if not count:
+            return Execution("launches of single kernels")
+        return Execution(f"CUDA graphs of {count} {'step' if count == 1 else 'steps'}")
+
+    def _steps_of_graph(self, plan: EpochPlan) -> int:
+        """Steps of a graph; 0 without graphs."""
+        rows = min(plan.batch_size, len(plan.order))
+        return steps_of_graph(6.0 * self.network.layout.n_weights * rows) if self.xp.execution == "graphs" else 0
+
+    def _unsupported_reason(self, plan: EpochPlan) -> str:
+        """Why the kernels cannot run a plan, so that `backends.loop` runs it; empty if they can."""
+        if self.xp.execution == "loop":
+            return "the backend's execution is 'loop'"
+        if self.xp.is_hip:
+            return "the kernels are for NVIDIA GPUs, and this is an AMD GPU"
+        reason = _unsupported_data(self)
+        if reason:
+            return reason
+        try:
+            kernel_source(self._options(plan))
+        except TranslationError as error:
+            return f"a user-defined function cannot be compiled for the GPU: {error}"
+        return ""
+
+    def _options(self, plan: EpochPlan) -> KernelOptions:
+        return KernelOptions(
+            self.network,
+            self.rule.row,
+            np.dtype(self.params.dtype),
+            np.dtype(self.X.dtype),
+            class_numbers=_are_class_numbers(self),
+            weighted=self.weight is not None,
+            penalized=bool(plan.l1 or plan.l2.any()),
+            by_norm=plan.clip_norm is not None,
+        )
+
+    # -- an epoch -----------------------------------------------------------------------------------
+
+    def epochs(
+        self, plans: Sequence[EpochPlan], control: Control | None = None, on_batch: BatchHook | None = None
+    ) -> list[EpochResult]:
+        with self.xp.current_device():
+            return super().epochs(plans, control, on_batch)
+
+    def _epoch(self, plan: EpochPlan, control: Control, on_batch: BatchHook | None) -> EpochResult:
+        reason = self.execution(plan, on_batch is not None).reason
+        if reason:
+            if not self._logged:
+                logger.info("training runs step by step, without CUDA graphs: %s", reason)
+                self._logged = True
+            return super()._epoch(plan, control, on_batch)
+        if not plan.batches or control.stop_requested:
+            return EpochResult(np.empty(0), np.empty(0), finite=all_finite(self.xp, self.params))
+        if not isinstance(plan.order, Shuffle) or plan.order.n_rows > self.X.shape[0]:
+            self._rows(plan)  # raises an error for rows that X does not have
+        self._use_arrays()
+        cuda = self.xp.namespace.cuda
+        if self._stream is None:
+            self._stream = cuda.Stream(non_blocking=True)
+        self._stream.wait_event(cuda.get_current_stream().record())  # the caller's work on the arrays
+        with self._stream:
+            try:
+                self._prepare(plan)
+                self._run_batches(plan, control)
+                return self._result_of(plan, control)
+            except BaseException:
+                self._stream.synchronize()  # the caller may roll back, which must not run beside the training
+                raise
+
+    def _prepare(self, plan: EpochPlan) -> None:
+        """Bring everything that the steps read to the device."""
+        arrays = self._arrays_for(plan)
+        tables, params = arrays.tables, self.params
+        tables.fill(plan, self._stream)
+        self._prepare_order(plan, tables)
+        batches, n = plan.batches, self.network.layout.n_weights
+        own = slice(batches.start, batches.stop)
+        if self.weight is None:
+            tables.weights[own].set(plan.batch_weights(None), self._stream)
+        else:
+            warps = THREADS // 32
+            self._launch(
+                "weigh_batches", -(-len(batches) // warps), tables.order, self.weight, np.int64(len(plan.order)),
+                np.int32(plan.batch_size), np.int32(batches.start), np.int32(batches.stop), tables.weights,
+            )  # fmt: skip
+        if plan.batch_weight is None:
+            tables.normalizers[...] = tables.weights
+        else:
+            tables.normalizers.set(np.ascontiguousarray(plan.batch_weight, np.float64), self._stream)
+        if arrays.options.rounded:
+            self._launch("round_weights", arrays.update_blocks, params, np.int32(n), arrays.buffers.weights)
+        if arrays.options.penalized:
+            self._launch("sum_weights", arrays.update_blocks, tables.words, params, np.int32(n), arrays.block_sums)
+
+    def _prepare_order(self, plan: EpochPlan, tables: EpochTables) -> None:
+        order = plan.order
+        last = self._order_on_device
+        if last is order or (isinstance(order, Shuffle) and last == order):
+            return
+        if isinstance(order, Shuffle):
+            n, shift = order.n_rows, np.int32(max(order.n_rows - 1, 1).bit_length())
+            seed, epoch = np.uint64(order.seed), np.uint64(order.epoch)
+            self._launch("shuffle_keys", -(-n // (4 * THREADS)), seed, epoch, np.int64(n), shift, tables.keys)
+            tables.keys.sort()
+            self._launch("rows_of_keys", -(-n // THREADS), tables.keys, np.int64(n), shift, tables.order)
+        else:
+            tables.order.set(np.ascontiguousarray(order, np.int64), self._stream)
+        self._order_on_device = order
+
+    def _run_batches(self, plan: EpochPlan, control: Control) -> None:
+        """Start all steps; before each graph, see whether a stop was requested."""
+        started, in_flight = plan.batches.start, deque[tuple[Any, int]]()
+        while started < plan.batches.stop and not control.stop_requested:
+            rows = plan.batch_rows(started)
+            n = rows.stop - rows.start
+            same = plan.batches.stop - started  # batches of this number of rows that follow
+            if same > 1 and len(plan.order) % plan.batch_size and plan.batches.stop * plan.batch_size > len(plan.order):
+                same -= 1
+            started += self._step_of(plan, n).start(same)
+            in_flight.append((self._stream.record(), started))
+            if len(in_flight) > IN_FLIGHT:
+                event, control.batches_done = in_flight.popleft()
+                event.synchronize()
+
+    def _result_of(self, plan: EpochPlan, control: Control) -> EpochResult:
+        """Wait for the epoch, and read its results."""
+        arrays = self._arrays
+        assert arrays is not None
+        n = np.int32(self.network.layout.n_parameters)
+        self._launch("check_finite", arrays.update_blocks, arrays.tables.words, self.params, n)
+        results = HostResults(arrays.tables.results.get(stream=self._stream))
+        failed, stop = results.words["failed"], results.words["next_batch"]
+        if failed >= 0 and plan.halt:
+            stop = failed + 1
+        done = slice(plan.batches.start, stop)
+        control.batches_done = failed if failed >= 0 and plan.halt else stop
+        return EpochResult(
+            results.losses[done], results.weights[done], failed if failed >= 0 else None, bool(results.words["finite"])
+        )
+
+    # -- arrays and steps ---------------------------------------------------------------------------
+
+    def _arrays_for(self, plan: EpochPlan) -> StepArrays:
+        """The arrays of the previous epoch, or new ones if this plan needs others."""
+        options, rows = self._options(plan), min(plan.batch_size, len(plan.order))
+        key = options, rows, settings_of(plan), self.xp.execution
+        arrays = self._arrays
+        if arrays is None or key != self._key or not arrays.tables.serve(plan):
+            self._arrays = self._key = self._order_on_device = None  # first free the memory of the old ones
+            self._steps = {}
+            needed = Buffers.n_bytes(options, rows)
+            advice = "Use a smaller batch_size, float32 instead of float64, or narrower layers."
+            with explained(self.xp.namespace, self.xp.device, f"batches of {rows} rows", needed, advice):
+                self._arrays = self._make_arrays(options, plan, rows)
+            self._key = key
+        elif self._data_changed:
+            self._copy_data()
+        assert self._arrays is not None
+        return self._arrays
+
+    def _make_arrays(self, options: KernelOptions, plan: EpochPlan, rows: int) -> StepArrays:
+        cupy = self.xp.namespace
+        if self._cublas is None:
+            workspace = cupy.empty(WORKSPACE, dtype=np.uint8)
+            self._cublas = Cublas(self._stream.ptr, workspace)
+        if self._data is None:
+            self._copy_data()
+        assert self._data is not None
+        X, target = self._data
+        n_parameters = self.network.layout.n_parameters
+        blocks = min(-(-n_parameters // THREADS), BLOCKS_PER_MULTIPROCESSOR * self.xp.multiprocessors)
+        return StepArrays(
+            cupy, options, self.xp.module(kernel_source(options)).get_function, self._cublas,
+            X, target, self.weight, self.params, self.state,
+            Buffers(cupy, options, self.params, rows),
+            EpochTables(cupy, options, len(plan.l2), len(plan.order), len(plan.segments())),
+            block_losses=cupy.zeros(LOSS_BLOCKS, dtype=np.float64),
+            block_squares=cupy.zeros(blocks, dtype=np.float64),
+            block_sums=cupy.zeros(4 * blocks, dtype=np.float64),
+            update_blocks=blocks,
+        )  # fmt: skip
+
+    def _copy_data(self) -> None:
+        """The data as the kernels read them: the arrays themselves where possible, else copies."""
+        cupy, dtype = self.xp.namespace, np.int64 if _are_class_numbers(self) else self.params.dtype
+        fresh = padded_rows(cupy, self.X), cupy.ascontiguousarray(self.target, dtype=dtype)
+        if self._data is None:
+            self._data = fresh
+        for known, array in zip(self._data, fresh, strict=True):
+            if known is not array:  # the launches contain the address of the first copy
+                known[...] = array
+        self._data_changed = False
+
+    def _step_of(self, plan: EpochPlan, rows: int) -> RepeatedStep:
+        if rows not in self._steps:
+            assert self._arrays is not None
+            step = Step(self._arrays, plan, rows)
+            self._steps[rows] = RepeatedStep(step, self._stream, self._steps_of_graph(plan))
+        return self._steps[rows]
+
+    def _launch(self, name: str, blocks: int, *arguments: Any) -> None:
+        assert self._arrays is not None
+        self._arrays.kernel(name)((blocks,), (THREADS,), arguments)
+
+    # -- parameters and state -----------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        with self.xp.current_device():
+            super().refresh()
+        self._data_changed = True
+
+    def roll_back(self) -> None:
+        with self.xp.current_device():
+            super().roll_back()
+
+
+def _are_class_numbers(trainer: Trainer) -> bool:
+    return bool(trainer.network.kind.loss.name == "cross_entropy" and trainer.target.ndim == 1)
+
+
+def _unsupported_data(trainer: Trainer) -> str:
+    """Why the kernels cannot train this network on these data; empty if they can."""
+    network, X, target, weight = trainer.network, trainer.X, trainer.target, trainer.weight
+    params, state, sizes = trainer.params, trainer.state, network.layout.sizes
+    if any(row.backward is None or row.rowwise for row in network.activations[:-1]):
+        return "the activation of a hidden layer has no elementwise derivative"
+    if network.kind.output.backward is None:
+        return "the output activation has no derivative"
+    if params.dtype not in (np.float32, np.float64) or X.dtype not in (params.dtype, np.uint8):
+        return f"X has dtype {X.dtype} and the parameters {params.dtype}"
+    if network.layout.n_parameters >= 2**30:
+        return "the network has 2**30 parameters or more"
+    fits = (
+        state.dtype == params.dtype
+        and params.flags.c_contiguous
+        and state.flags.c_contiguous
+        and (weight is None or (weight.ndim == 1 and weight.dtype == params.dtype and weight.flags.c_contiguous))
+        and (
+            target.dtype.kind in "iu"
+            if _are_class_numbers(trainer)
+            else target.shape == (X.shape[0], sizes[-1]) and target.dtype == params.dtype
+        )
+    )
+    return "" if fits else "the shapes or dtypes of the arrays do not match the network"

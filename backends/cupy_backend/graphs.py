@@ -1,0 +1,64 @@
+"""`RepeatedStep`: runs a step many times, as graphs of several steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backends.cupy_backend.step import Step
+
+GRAPH_WORK = 2e9
+"""Floating-point operations of a graph: enough that launching it takes much less time than running it."""
+
+MOST_STEPS = 32
+"""Steps of a graph at most; each is about ten nodes, which take time to capture and to launch."""
+
+
+def steps_of_graph(step_flops: float) -> int:
+    """Steps in one graph, for steps of `step_flops` operations.
+
+    Examples
+    --------
+    >>> steps_of_graph(2e6), steps_of_graph(6e8), steps_of_graph(7e10)
+    (32, 3, 1)
+    """
+    return max(1, min(MOST_STEPS, int(GRAPH_WORK / max(step_flops, 1))))
+
+
+class RepeatedStep:
+    """A step, and graphs of it.
+
+    Parameters
+    ----------
+    step : Step
+    stream : cupy.cuda.Stream
+        The current stream whenever `start` is called.
+    largest : int
+        Steps of the larger graph; 0 runs the step without graphs.
+    """
+
+    def __init__(self, step: Step, stream: Any, largest: int) -> None:
+        self._step, self._stream, self._largest = step, stream, largest
+        self._graphs: dict[int, Any] = {}
+        self._ran = False
+
+    def start(self, most: int) -> int:
+        """Start up to `most` steps without waiting for them; return how many."""
+        if not self._ran or not self._largest:
+            # a first run outside any graph loads the kernels, which is not allowed during a capture
+            self._step.run()
+            self._ran = True
+            return 1
+        count = self._largest if most >= self._largest else 1
+        if count not in self._graphs:
+            self._graphs[count] = self._capture(count)
+        self._graphs[count].launch(self._stream)
+        return count
+
+    def _capture(self, count: int) -> Any:
+        self._stream.begin_capture()
+        try:
+            for _ in range(count):
+                self._step.run()
+        finally:
+            graph = self._stream.end_capture()
+        return graph
