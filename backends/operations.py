@@ -103,6 +103,21 @@ class Operations(ArgumentChecks):
             )
         return self.namespace.asarray(x, dtype=dtype)
 
+    def as_rows(self, x: Any, dtype: Any = None) -> Array:
+        """The rows of a data set: `asarray`, unless the backend can train on rows that do not fit on the device.
+
+        Parameters
+        ----------
+        x : array_like, shape (n, n_in)
+        dtype : dtype, optional
+
+        Returns
+        -------
+        array, shape (n, n_in)
+            Or an object in its place that trainers and `take_rows` accept as X, and whose slices are arrays.
+        """
+        return self.asarray(x, dtype)
+
     def to_numpy(self, x: Array) -> NDArray[Any]:
         """Copy x to a NumPy array on the host; a NumPy array is returned unchanged."""
         self._check_device("to_numpy", x)

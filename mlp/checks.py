@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any
@@ -134,13 +134,16 @@ def check_inputs(X: Any, n_inputs: int, dtype: Any, xp: Backend) -> Any:
     if not X.shape[0]:
         raise DataError(f"X is empty, {X.shape}: it must have at least one row.")
     require_finite("X", X, "Remove these rows or replace the values first (sklearn.impute.SimpleImputer).")
-    return xp.asarray(X) if X.dtype == np.uint8 else cast("X", X, dtype, xp)
+    return xp.as_rows(X) if X.dtype == np.uint8 else cast("X", X, dtype, xp, convert=xp.as_rows)
 
 
-def cast(name: str, array: Any, dtype: Any, xp: Backend) -> Any:
-    """Copy `array` to the device in `dtype`; raise `DataError` if a value is too large for `dtype`."""
+def cast(name: str, array: Any, dtype: Any, xp: Backend, convert: Callable[..., Any] | None = None) -> Any:
+    """Copy `array` to the device in `dtype`; raise `DataError` if a value is too large for `dtype`.
+
+    `convert` is ``xp.asarray`` or ``xp.as_rows``.
+    """
     with np.errstate(over="ignore"):
-        converted = xp.asarray(array, dtype=dtype)
+        converted = (convert or xp.asarray)(array, dtype=dtype)
     if array.dtype.kind == "f" and array.dtype.itemsize > np.dtype(dtype).itemsize:
         require_finite(name, converted, f"They are finite but too large for {np.dtype(dtype)}: scale the data down.")
     return converted

@@ -332,7 +332,8 @@ class FeedForward:
 
     def on_device(self, examples: Examples) -> Examples:
         """The examples on the current device; the network may have moved since they were checked."""
-        return Examples(*(None if array is None else self.xp.asarray(array) for array in examples))
+        target, weight = (None if array is None else self.xp.asarray(array) for array in examples[1:])
+        return Examples(self.xp.as_rows(examples.X), target, weight)
 
     def as_floats(self, x: Any) -> Any:
         """Convert checked inputs on the device to the network's dtype; uint8 is scaled by `input_scale`."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -13,95 +13,120 @@ from numpy.typing import NDArray
 
 from backends.base import Backend
 from backends.cupy_backend.cublas import Cublas, has_adjacent_rows
-from backends.cupy_backend.device_memory import explained
+from backends.cupy_backend.device import Device, in_words
+from backends.cupy_backend.device_arrays import GROUP, matrix, padded
+from backends.cupy_backend.host_rows import HostRows
 from backends.cupy_backend.trainer import GraphTrainer
 from backends.errors import WrongDeviceError
 from backends.formulas import Rule
 from backends.plan import Array, NetworkPlan
 
+logger = logging.getLogger("mlp")
+
+MOST_OF_MEMORY = 0.8
+"""Share of the free memory that a data set may take; the rest is for buffers and copies."""
+
+COPIED_ROWS = 65536
+"""Rows that are copied to the device at once, where a second copy of all of them might not fit."""
+
 _ON_DEVICE = (
     "dense", "activate", "activate_backward", "dense_backward", "loss_and_delta", "smooth_labels", "add_penalty",
-    "clip", "multiply", "update", "dropout", "scale_columns", "scale_columns_backward", "take_rows", "sum",
+    "clip", "multiply", "update", "dropout", "scale_columns", "scale_columns_backward", "sum",
 )  # fmt: skip
 """Operations of the portable implementation that start work, and therefore need the device of this backend."""
 
 
 class CupyBackend(Backend):
-    """Operations by `cupy` on one GPU.
-
-    Attributes
-    ----------
-    execution : {"graphs", "launches", "loop"}
-        How trainers run an epoch: as CUDA graphs of several steps, by launching the same kernels one by one, or by the
-        operations of the portable loop.  The first two have the same bits.
-    is_hip : bool
-        Whether this is an AMD GPU, for which there are only the operations of `cupy`.
-    multiprocessors : int
-        Of the device.
-    """
+    """Operations by `cupy` on one GPU."""
 
     name = "cupy"
     precisions = ("float32", "tf32", "bf16")
-    execution = "graphs"
 
     def __init__(self, device: str) -> None:
         cupy: Any = importlib.import_module("cupy")
         special: Any = importlib.import_module("cupyx.scipy.special")
         super().__init__(cupy, erfc=special.erfc)
         self.device = device
-        self._cuda = cupy.cuda.Device(int(device.partition(":")[2] or 0))
-        self.is_hip = bool(cupy.cuda.runtime.is_hip)
-        self.multiprocessors = int(self._cuda.attributes["MultiProcessorCount"])
+        self._device = Device(cupy, device)
         self._cublas: Cublas | None = None
-        self._modules: dict[str, Any] = {}
 
-    def current_device(self) -> contextlib.AbstractContextManager[Any]:
-        """A context in which this backend's device is the current one of CuPy."""
-        device: contextlib.AbstractContextManager[Any] = self._cuda
-        return device
+    @property
+    def execution(self) -> str:
+        """How trainers run an epoch.
+
+        ``"graphs"``: as CUDA graphs of several steps; ``"launches"``: by launching the same kernels one by one, with
+        the same bits; ``"loop"``: by the operations of the portable loop.
+        """
+        return self._device.execution
+
+    @execution.setter
+    def execution(self, value: str) -> None:
+        self._device.execution = value
+
+    # -- transfer and allocation --------------------------------------------------------------------
 
     def asarray(self, x: Any, dtype: Any = None) -> Array:
-        with self._cuda:
-            if isinstance(x, self.namespace.ndarray) and x.device != self._cuda:
-                raise WrongDeviceError(
-                    f"asarray of the backend on {self.device} got an array on cuda:{x.device.id}. "
-                    "Copy it to the host first, with to_numpy of the other backend."
-                )
-            size = int(getattr(x, "size", 0)) * np.dtype(dtype or getattr(x, "dtype", np.float64)).itemsize
-            advice = "Use fewer rows, images as uint8, or float32 instead of float64."
-            with explained(self.namespace, self.device, "an array", size, advice):
-                return self.namespace.asarray(x, dtype=dtype)
+        if isinstance(x, self.namespace.ndarray) and x.device != self._device.cuda:
+            raise WrongDeviceError(
+                f"asarray of the backend on {self.device} got an array on cuda:{x.device.id}. "
+                "Copy it to the host first, with to_numpy of the other backend."
+            )
+        size = int(getattr(x, "size", 0)) * np.dtype(dtype or getattr(x, "dtype", np.float64)).itemsize
+        with self._device.allocating("an array", size, "Use fewer rows, or float32 instead of float64."):
+            return self.namespace.asarray(x, dtype=dtype)
+
+    def as_rows(self, x: Any, dtype: Any = None) -> Array:
+        """Like `asarray`; a data set that does not fit in the free memory stays on the host, as `HostRows`."""
+        if isinstance(x, self.namespace.ndarray):
+            return self.asarray(x, dtype)
+        host = np.asarray(x.host if isinstance(x, HostRows) else x, dtype=dtype)
+        needed, free = len(host) * padded(host.shape[1]) * host.itemsize, self._device.free_bytes()
+        if needed > MOST_OF_MEMORY * free:
+            logger.info(
+                "X needs %s and %s has %s free: its rows stay on the host and are copied during training",
+                in_words(needed), self.device, in_words(free),
+            )  # fmt: skip
+            return HostRows(self.namespace, host)
+        if host.shape[1] % GROUP == 0:
+            return self.asarray(host)
+        with self._device.allocating("X", needed, "Use fewer rows."):
+            rows = matrix(self.namespace, host.shape[0], host.shape[1], host.dtype)  # as the kernels read them
+            for first in range(0, len(host), COPIED_ROWS):
+                part = slice(first, first + COPIED_ROWS)
+                rows[part] = self.namespace.asarray(host[part])
+            return rows
 
     def to_numpy(self, x: Array) -> NDArray[Any]:
         self._check_device("to_numpy", x)
-        with self._cuda:
+        with self._device.cuda:
             return np.asarray(self.namespace.asnumpy(x))
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        with self._cuda, self._explained(shape, dtype):
+        with self._allocating(shape, dtype):
             return super().empty(shape, dtype)
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        with self._cuda, self._explained(shape, dtype):
+        with self._allocating(shape, dtype):
             return super().zeros(shape, dtype)
 
-    def _explained(self, shape: tuple[int, ...], dtype: Any) -> contextlib.AbstractContextManager[None]:
+    def _allocating(self, shape: tuple[int, ...], dtype: Any) -> Any:
         size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
         advice = "Use a smaller batch_size, or float32 instead of float64."
-        return explained(self.namespace, self.device, f"an array of shape {shape}", size, advice)
+        return self._device.allocating(f"an array of shape {shape}", size, advice)
 
     def synchronize(self) -> None:
-        self._cuda.synchronize()
+        self._device.cuda.synchronize()
+
+    # -- batched dot products -----------------------------------------------------------------------
 
     def matmul(
         self, a: Array, b: Array, trans_a: bool = False, trans_b: bool = False, out: Array | None = None
     ) -> Array:
         self._check_floats("matmul", a=a, b=b)
         self._check_product(a, b, trans_a, trans_b, out)
-        if self.is_hip:
-            with self._cuda:
+        with self._device.cuda:
+            if self._device.is_hip:
                 return super().matmul(a, b, trans_a, trans_b, out)
-        with self._cuda:
             # in float32 at full precision, whatever CuPy's own products are set to
             if out is not None and out.dtype == a.dtype and has_adjacent_rows(out):
                 return self._product(a, b, trans_a, trans_b, out)
@@ -117,21 +142,23 @@ class CupyBackend(Backend):
             out[...] = 0
             return out
         x, y = (each if has_adjacent_rows(each) else self.namespace.ascontiguousarray(each) for each in (a, b))
-        self._blas().product(x, y, out, trans_a=trans_a, trans_b=trans_b).run()
-        return out
-
-    def _blas(self) -> Cublas:
         stream = self.namespace.cuda.get_current_stream().ptr
         if self._cublas is None:
             self._cublas = Cublas(stream)
         self._cublas.use_stream(stream)
-        return self._cublas
+        self._cublas.product(x, y, out, trans_a=trans_a, trans_b=trans_b).run()
+        return out
 
-    def module(self, source: str) -> Any:
-        """The compiled kernels of a CUDA C++ text; CuPy keeps them on disk."""
-        if source not in self._modules:
-            self._modules[source] = self.namespace.RawModule(code=source, options=("-std=c++17",))
-        return self._modules[source]
+    # -- rows ---------------------------------------------------------------------------------------
+
+    def take_rows(self, x: Array, rows: Array, out: Array | None = None, scale: float = 1.0) -> Array:
+        with self._device.cuda:
+            if isinstance(x, HostRows):
+                self._check_device("take_rows", rows)
+                x, rows = x.take(rows), self.namespace.arange(rows.shape[0])
+            return super().take_rows(x, rows, out, scale)
+
+    # -- training -----------------------------------------------------------------------------------
 
     def trainer(
         self,
@@ -144,14 +171,14 @@ class CupyBackend(Backend):
         state: Array,
         batch_size: int,
     ) -> GraphTrainer:
-        with self._cuda:
-            return GraphTrainer(self, network, rule, X, target, weight, params, state, batch_size)
+        with self._device.cuda:
+            return GraphTrainer(self._device, self, network, rule, X, target, weight, params, state, batch_size)
 
 
 def _on_device(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def run(self: CupyBackend, *arguments: Any, **keywords: Any) -> Any:
-        with self._cuda:
+        with self._device.cuda:
             return method(self, *arguments, **keywords)
 
     return run

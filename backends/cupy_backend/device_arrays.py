@@ -29,9 +29,11 @@ def matrix(cupy: Any, rows: int, width: int, dtype: Any) -> Array:
 
 def padded_rows(cupy: Any, X: Array) -> Array:
     """X, or a copy of it whose rows begin at multiples of `GROUP`."""
-    if X.flags.c_contiguous and X.shape[1] % GROUP == 0:
+    width, item = X.shape[1], X.itemsize
+    row, entry = X.strides
+    if entry == item and row % (GROUP * item) == 0 and row >= padded(width) * item:
         return X
-    copy = matrix(cupy, X.shape[0], X.shape[1], X.dtype)
+    copy = matrix(cupy, X.shape[0], width, X.dtype)
     copy[...] = X
     return copy
 

@@ -50,6 +50,8 @@ class StepArrays:
     ----------
     kernel : callable
         ``kernel(name)`` is a kernel of the compiled module.
+    X, X_order : array
+        The rows, and the row of `X` for each row of the epoch.
     update_blocks : int
         Blocks of the kernels that go through all parameters.
     """
@@ -59,6 +61,7 @@ class StepArrays:
     kernel: Callable[[str], Any]
     cublas: Cublas
     X: Array
+    X_order: Array
     target: Array
     weight: Array | None
     params: Array
@@ -110,7 +113,7 @@ class Step:
         self._rowwise(
             "gather", 0,
             (
-                arrays.tables.words, arrays.tables.order, X, np.int64(X.strides[0] // X.itemsize),
+                arrays.tables.words, arrays.X_order, X, np.int64(X.strides[0] // X.itemsize),
                 self._real(network.input_scale), arrays.params if factors is None else factors,
                 np.int32(self._plan.batch_size),
             ),

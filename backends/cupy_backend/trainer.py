@@ -6,22 +6,20 @@ import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from backends.cupy_backend.cublas import WORKSPACE, Cublas
+from backends.cupy_backend.device import Device
 from backends.cupy_backend.device_arrays import Buffers, EpochTables, HostResults, padded_rows
-from backends.cupy_backend.device_memory import explained
 from backends.cupy_backend.formula_translator import TranslationError
 from backends.cupy_backend.graphs import RepeatedStep, steps_of_graph
+from backends.cupy_backend.host_rows import HostRows, RowWindows
 from backends.cupy_backend.kernel_source import THREADS, KernelOptions, kernel_source
 from backends.cupy_backend.step import LOSS_BLOCKS, Step, StepArrays, settings_of
 from backends.loop import Execution, Trainer, all_finite
 from backends.plan import BatchHook, Control, EpochPlan, EpochResult, Shuffle
-
-if TYPE_CHECKING:
-    from backends.cupy_backend.backend import CupyBackend
 
 logger = logging.getLogger("mlp")
 
@@ -35,16 +33,20 @@ BLOCKS_PER_MULTIPROCESSOR = 4
 class GraphTrainer(Trainer):
     """Starts all steps of an epoch without waiting for the device, and reads their losses at its end."""
 
-    xp: CupyBackend
     _stream: Any = None
     _cublas: Cublas | None = None
     _data: tuple[Any, Any] | None = None
     _data_changed = False
+    _windows: RowWindows | None = None
     _arrays: StepArrays | None = None
     _key: Any = None
     _steps: dict[int, RepeatedStep]
     _order_on_device: Any = None
     _logged = False
+
+    def __init__(self, device: Device, *arguments: Any) -> None:
+        self._device = device
+        super().__init__(*arguments)
 
     # -- which plans --------------------------------------------------------------------------------
 
@@ -60,13 +62,13 @@ class GraphTrainer(Trainer):
     def _steps_of_graph(self, plan: EpochPlan) -> int:
         """Steps of a graph; 0 without graphs."""
         rows = min(plan.batch_size, len(plan.order))
-        return steps_of_graph(6.0 * self.network.layout.n_weights * rows) if self.xp.execution == "graphs" else 0
+        return steps_of_graph(6.0 * self.network.layout.n_weights * rows) if self._device.execution == "graphs" else 0
 
     def _unsupported_reason(self, plan: EpochPlan) -> str:
         """Why the kernels cannot run a plan, so that `backends.loop` runs it; empty if they can."""
-        if self.xp.execution == "loop":
+        if self._device.execution == "loop":
             return "the backend's execution is 'loop'"
-        if self.xp.is_hip:
+        if self._device.is_hip:
             return "the kernels are for NVIDIA GPUs, and this is an AMD GPU"
         reason = _unsupported_data(self)
         if reason:
@@ -94,7 +96,7 @@ class GraphTrainer(Trainer):
     def epochs(
         self, plans: Sequence[EpochPlan], control: Control | None = None, on_batch: BatchHook | None = None
     ) -> list[EpochResult]:
-        with self.xp.current_device():
+        with self._device.cuda:
             return super().epochs(plans, control, on_batch)
 
     def _epoch(self, plan: EpochPlan, control: Control, on_batch: BatchHook | None) -> EpochResult:
@@ -109,7 +111,7 @@ class GraphTrainer(Trainer):
         if not isinstance(plan.order, Shuffle) or plan.order.n_rows > self.X.shape[0]:
             self._rows(plan)  # raises an error for rows that X does not have
         self._use_arrays()
-        cuda = self.xp.namespace.cuda
+        cuda = self._device.cupy.cuda
         if self._stream is None:
             self._stream = cuda.Stream(non_blocking=True)
         self._stream.wait_event(cuda.get_current_stream().record())  # the caller's work on the arrays
@@ -165,12 +167,17 @@ class GraphTrainer(Trainer):
     def _run_batches(self, plan: EpochPlan, control: Control) -> None:
         """Start all steps; before each graph, see whether a stop was requested."""
         started, in_flight = plan.batches.start, deque[tuple[Any, int]]()
+        if self._windows is not None:
+            self._windows.begin(plan, self._rows(plan), self._stream)
         while started < plan.batches.stop and not control.stop_requested:
             rows = plan.batch_rows(started)
             n = rows.stop - rows.start
             same = plan.batches.stop - started  # batches of this number of rows that follow
             if same > 1 and len(plan.order) % plan.batch_size and plan.batches.stop * plan.batch_size > len(plan.order):
                 same -= 1
+            if self._windows is not None:
+                self._windows.before(started, self._stream)
+                same = min(same, self._windows.batches_left(started))
             started += self._step_of(plan, n).start(same)
             in_flight.append((self._stream.record(), started))
             if len(in_flight) > IN_FLIGHT:
@@ -198,14 +205,16 @@ class GraphTrainer(Trainer):
     def _arrays_for(self, plan: EpochPlan) -> StepArrays:
         """The arrays of the previous epoch, or new ones if this plan needs others."""
         options, rows = self._options(plan), min(plan.batch_size, len(plan.order))
-        key = options, rows, settings_of(plan), self.xp.execution
+        key = options, rows, settings_of(plan), self._device.execution
         arrays = self._arrays
         if arrays is None or key != self._key or not arrays.tables.serve(plan):
-            self._arrays = self._key = self._order_on_device = None  # first free the memory of the old ones
+            self._arrays = self._windows = self._key = self._order_on_device = (
+                None  # first free the memory of the old ones
+            )
             self._steps = {}
             needed = Buffers.n_bytes(options, rows)
             advice = "Use a smaller batch_size, float32 instead of float64, or narrower layers."
-            with explained(self.xp.namespace, self.xp.device, f"batches of {rows} rows", needed, advice):
+            with self._device.allocating(f"batches of {rows} rows", needed, advice):
                 self._arrays = self._make_arrays(options, plan, rows)
             self._key = key
         elif self._data_changed:
@@ -214,7 +223,7 @@ class GraphTrainer(Trainer):
         return self._arrays
 
     def _make_arrays(self, options: KernelOptions, plan: EpochPlan, rows: int) -> StepArrays:
-        cupy = self.xp.namespace
+        cupy = self._device.cupy
         if self._cublas is None:
             workspace = cupy.empty(WORKSPACE, dtype=np.uint8)
             self._cublas = Cublas(self._stream.ptr, workspace)
@@ -222,13 +231,18 @@ class GraphTrainer(Trainer):
             self._copy_data()
         assert self._data is not None
         X, target = self._data
+        tables = EpochTables(cupy, options, len(plan.l2), len(plan.order), len(plan.segments()))
+        order = tables.order
+        if isinstance(self.X, HostRows):
+            self._windows = RowWindows(cupy, self.X, plan.batch_size, len(plan.order))
+            X, order = self._windows.X, self._windows.order
         n_parameters = self.network.layout.n_parameters
-        blocks = min(-(-n_parameters // THREADS), BLOCKS_PER_MULTIPROCESSOR * self.xp.multiprocessors)
+        blocks = min(-(-n_parameters // THREADS), BLOCKS_PER_MULTIPROCESSOR * self._device.multiprocessors)
         return StepArrays(
-            cupy, options, self.xp.module(kernel_source(options)).get_function, self._cublas,
-            X, target, self.weight, self.params, self.state,
+            cupy, options, self._device.module(kernel_source(options)).get_function, self._cublas,
+            X, order, target, self.weight, self.params, self.state,
             Buffers(cupy, options, self.params, rows),
-            EpochTables(cupy, options, len(plan.l2), len(plan.order), len(plan.segments())),
+            tables,
             block_losses=cupy.zeros(LOSS_BLOCKS, dtype=np.float64),
             block_squares=cupy.zeros(blocks, dtype=np.float64),
             block_sums=cupy.zeros(4 * blocks, dtype=np.float64),
@@ -237,8 +251,9 @@ class GraphTrainer(Trainer):
 
     def _copy_data(self) -> None:
         """The data as the kernels read them: the arrays themselves where possible, else copies."""
-        cupy, dtype = self.xp.namespace, np.int64 if _are_class_numbers(self) else self.params.dtype
-        fresh = padded_rows(cupy, self.X), cupy.ascontiguousarray(self.target, dtype=dtype)
+        cupy, dtype = self._device.cupy, np.int64 if _are_class_numbers(self) else self.params.dtype
+        X = self.X if isinstance(self.X, HostRows) else padded_rows(cupy, self.X)
+        fresh = X, cupy.ascontiguousarray(self.target, dtype=dtype)
         if self._data is None:
             self._data = fresh
         for known, array in zip(self._data, fresh, strict=True):
@@ -260,12 +275,12 @@ class GraphTrainer(Trainer):
     # -- parameters and state -----------------------------------------------------------------------
 
     def refresh(self) -> None:
-        with self.xp.current_device():
+        with self._device.cuda:
             super().refresh()
         self._data_changed = True
 
     def roll_back(self) -> None:
-        with self.xp.current_device():
+        with self._device.cuda:
             super().roll_back()
 
 

@@ -405,7 +405,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
     def _on_device(self, net: MLP, data: Data) -> Examples:
         xp, dtype = net.xp, net.dtype
         return Examples(
-            xp.asarray(np.ascontiguousarray(data.X, dtype)),
+            xp.as_rows(np.ascontiguousarray(data.X, dtype)),
             xp.asarray(self._target(data.y, dtype)),
             None if data.weight is None else xp.asarray(np.ascontiguousarray(data.weight, dtype)),
         )

@@ -1,0 +1,98 @@
+"""`Device`: one GPU as CuPy presents it, and what the rest of this package asks of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from backends.errors import ConfigurationError, DeviceMemoryError
+
+EXECUTIONS = ("graphs", "launches", "loop")
+"""Values of `Device.execution`."""
+
+
+class Device:
+    """One GPU.
+
+    Parameters
+    ----------
+    cupy : module
+    name : str
+        ``"cuda:i"``.
+
+    Attributes
+    ----------
+    cuda : cupy.cuda.Device
+    is_hip : bool
+        Whether it is an AMD GPU.
+    multiprocessors : int
+    """
+
+    def __init__(self, cupy: Any, name: str) -> None:
+        self.cupy, self.name = cupy, name
+        self.cuda = cupy.cuda.Device(int(name.partition(":")[2] or 0))
+        self.is_hip = bool(cupy.cuda.runtime.is_hip)
+        self.multiprocessors = int(self.cuda.attributes["MultiProcessorCount"])
+        self._execution = EXECUTIONS[0]
+        self._modules: dict[str, Any] = {}
+
+    @property
+    def execution(self) -> str:
+        """How trainers run an epoch: one of `EXECUTIONS`."""
+        return self._execution
+
+    @execution.setter
+    def execution(self, value: str) -> None:
+        if value not in EXECUTIONS:
+            raise ConfigurationError(f"execution must be one of {', '.join(EXECUTIONS)}, not {value!r}.")
+        self._execution = value
+
+    def module(self, source: str) -> Any:
+        """The compiled kernels of a CUDA C++ text; CuPy keeps them on disk."""
+        if source not in self._modules:
+            self._modules[source] = self.cupy.RawModule(code=source, options=("-std=c++17",))
+        return self._modules[source]
+
+    def free_bytes(self) -> int:
+        """Memory that an allocation can get."""
+        with self.cuda:
+            free, _ = self.cupy.cuda.runtime.memGetInfo()
+            return int(free) + int(self.cupy.get_default_memory_pool().free_bytes())
+
+    @contextlib.contextmanager
+    def allocating(self, what: str, n_bytes: int, advice: str) -> Iterator[None]:
+        """Use this device, and raise `DeviceMemoryError` if its memory does not suffice.
+
+        Parameters
+        ----------
+        what : str
+            What the memory is for.
+        n_bytes : int
+            How much of it is needed.
+        advice : str
+            What to change if that is too much.
+        """
+        with self.cuda:
+            try:
+                yield
+            except self.cupy.cuda.memory.OutOfMemoryError as error:
+                _, total = self.cupy.cuda.runtime.memGetInfo()
+                raise DeviceMemoryError(
+                    f"{self.name} has no memory for {what}: {in_words(n_bytes)} needed, {in_words(self.free_bytes())} "
+                    f"of {in_words(total)} free. {advice}"
+                ) from error
+
+
+def in_words(n_bytes: float) -> str:
+    """A number of bytes as people write it.
+
+    Examples
+    --------
+    >>> in_words(300), in_words(5 * 2**20), in_words(150 * 2**30)
+    ('300 bytes', '5.0 MiB', '150.0 GiB')
+    """
+    if n_bytes < 2**10:
+        return f"{n_bytes:.0f} bytes"
+    power, unit = next((each for each in ((10, "KiB"), (20, "MiB")) if n_bytes < 2 ** (each[0] + 10)), (30, "GiB"))
+    return f"{n_bytes / 2**power:.1f} {unit}"
