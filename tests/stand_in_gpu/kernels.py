@@ -1,0 +1,190 @@
+"""`RawModule` and `RawKernel`: CUDA C++ compiled by g++ for the CPU, and launched with strictly checked arguments."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import math
+import os
+import re
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from stand_in_gpu.arrays import ndarray
+from stand_in_gpu.machine import CUDARuntimeError, machine
+
+HERE = Path(__file__).parent
+FLAGS = ("-O1", "-fPIC", "-w", "-ffp-contract=off", "-fno-strict-aliasing", "-U_FORTIFY_SOURCE", "-fvisibility=hidden")
+
+_KERNEL = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(")
+_DYNAMIC = re.compile(r"extern\s+__shared__\s+([\w\s:]*?[\w>])\s+(\w+)\s*\[\s*\]\s*;")
+_SHARED = re.compile(r"__shared__\s+(?:__align__\s*\(\w+\)\s*|alignas\s*\(\w+\)\s*)?([\w\s:<>,]*?[\w>])\s+(\w+)\s*((?:\[[^\]]*\]\s*)*);")
+# what <stdint.h> and the C++ library would give the kernels here, but NVRTC does not
+_NOT_IN_CUDA = re.compile(r"#\s*include|\bstd::|\bu?int(?:8|16|32|64)_t\b")
+
+
+class CompileException(Exception):
+    """As `cupy.cuda.compiler.CompileException`."""
+
+
+class Index(ctypes.Structure):
+    _fields_ = [(axis, ctypes.c_uint) for axis in "xyz"]
+
+
+class Launch(ctypes.Structure):
+    _fields_ = [
+        ("grid", Index),
+        ("block", Index),
+        ("dynamic_shared", ctypes.c_size_t),
+        ("seed", ctypes.c_uint64),
+        ("message", ctypes.c_char_p),
+        ("capacity", ctypes.c_int),
+    ]
+
+
+def without_comments(code):
+    """Comments as spaces; the lines keep their numbers."""
+    return re.sub(r"//[^\n]*|/\*.*?\*/", lambda found: re.sub(r"[^\n]", " ", found[0]), code, flags=re.DOTALL)
+
+
+def for_the_cpu(code):
+    """The code with its shared variables in the memory of the shim, and its kernels visible to the host."""
+    code = without_comments(code)
+    found = _NOT_IN_CUDA.search(code)
+    if found:
+        raise CompileException(f"{found[0]!r} is not available to code that NVRTC compiles without headers")
+    code = _DYNAMIC.sub(r"\1* const \2 = (\1*)shim::shared(&shim::dynamic_key, shim::dynamic_bytes);", code)
+    code = _SHARED.sub(r"auto& \2 = shim::shared_variable<\1\3>([] {});", code)
+    if "__shared__" in code:
+        raise CompileException("the stand-in cannot read this declaration: " + code[code.index("__shared__") :][:80])
+    names = _KERNEL.findall(code)
+    return '#line 1 "kernels"\n' + code + "\n" + "".join(f"SHIM_KERNEL({name})\n" for name in names)
+
+
+def _run_compiler(arguments, target, text=None):
+    # another process may compile the same at the same time; the last one to rename wins
+    partial = target.with_suffix(f".{os.getpid()}")
+    done = subprocess.run(
+        ["g++", *FLAGS, *arguments, "-o", str(partial)], input=text, text=True, capture_output=True, check=False
+    )
+    if done.returncode:
+        raise CompileException(done.stderr[:8000])
+    partial.rename(target)
+
+
+@cache
+def _library(code, options):
+    # options about speed and accuracy mean nothing to g++
+    options = [option.replace("-std=c++", "-std=gnu++") for option in options if option.startswith(("-D", "-std="))]
+    folder = Path(tempfile.gettempdir()) / f"mlp-stand-in-gpu-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    shim, scheduler = HERE / "shim.h", HERE / "scheduler.cpp"
+    runtime = hashlib.sha256(shim.read_bytes() + scheduler.read_bytes() + repr(FLAGS).encode()).hexdigest()[:16]
+    fibers = folder / f"scheduler-{runtime}.o"
+    if not fibers.exists():
+        _run_compiler(["-std=gnu++17", "-c", str(scheduler)], fibers)
+    text = for_the_cpu(code)
+    key = hashlib.sha256(repr((runtime, text, options)).encode()).hexdigest()[:24]
+    target = folder / f"{key}.so"
+    if not target.exists():
+        arguments = ["-std=gnu++17", *options, "-shared", "-Wl,-Bsymbolic", "-include", str(shim), "-x", "c++", "-"]
+        _run_compiler([*arguments, "-x", "none", str(fibers)], target, text)
+    # PyDLL keeps Python's lock, because the shim has one state for all threads
+    return ctypes.PyDLL(str(target))
+
+
+class RawModule:
+    """As `cupy.RawModule`."""
+
+    def __init__(self, *, code=None, path=None, options=(), backend="nvrtc", **unsupported):
+        if unsupported or path is not None or backend != "nvrtc":
+            raise NotImplementedError("the stand-in has the arguments code and options only")
+        if not isinstance(code, str):
+            raise TypeError(f"code must be str, not {type(code).__name__}")
+        if not isinstance(options, tuple):
+            raise TypeError(f"options must be tuple, not {type(options).__name__}")
+        self.code, self.options, self._functions = code, options, {}
+
+    def compile(self, log_stream=None):
+        return _library(self.code, self.options + machine.compile_options)
+
+    def get_function(self, name):
+        machine.refuse_while_capturing("loading a module")
+        library = self.compile()
+        if not hasattr(library, f"launch_{name}"):
+            raise CUDARuntimeError(f"CUDA_ERROR_NOT_FOUND: named symbol not found: {name}")
+        return RawFunction(library, name)
+
+
+class RawFunction:
+    """A kernel; called as ``kernel(grid, block, arguments, shared_mem=0)``."""
+
+    def __init__(self, library, name):
+        self.name = name
+        signature = getattr(library, f"signature_{name}")
+        signature.restype = ctypes.c_char_p
+        self.types = signature().decode().split(",")[:-1]
+        self._launch = getattr(library, f"launch_{name}")
+        self.max_dynamic_shared_size_bytes = 48 << 10
+
+    def __call__(self, grid, block, args, *, shared_mem=0):
+        grid, block = _three("grid", grid, (2**31 - 1, 65535, 65535)), _three("block", block, (1024, 1024, 64))
+        if math.prod(block) > 1024:
+            raise CUDARuntimeError(f"CUDA_ERROR_INVALID_VALUE: a block of {block} threads")
+        if not 0 <= shared_mem <= min(self.max_dynamic_shared_size_bytes, 227 << 10):
+            raise CUDARuntimeError(f"CUDA_ERROR_INVALID_VALUE: {shared_mem} bytes of dynamic shared memory")
+        if not isinstance(args, tuple | list) or len(args) != len(self.types):
+            raise TypeError(f"{self.name} has {len(self.types)} arguments: {', '.join(self.types)}; got {args!r:.200}")
+        values, memories = [], []
+        for number, (kind, value) in enumerate(zip(self.types, args, strict=True)):
+            where = f"argument {number} of {self.name}"
+            if not kind.endswith("*"):
+                if not isinstance(value, np.generic) or value.dtype.name != kind:
+                    raise TypeError(f"{where} must be a NumPy scalar {kind}, not {_describe(value)}")
+                values.append(np.array(value))
+                continue
+            if not isinstance(value, ndarray) or value.dtype.name != kind[:-1]:
+                raise TypeError(f"{where} must be a device array of {kind[:-1]}, not {_describe(value)}")
+            value._check_device()
+            values.append(np.array(value.data.ptr, np.uint64))
+            if value._owner.memory is not None:
+                memories.append(value._owner.memory)
+        machine.counters.launches += 1
+
+        def run():
+            machine.require(memories)
+            message = ctypes.create_string_buffer(500)
+            how = Launch(
+                Index(*grid), Index(*block), shared_mem, machine.random.getrandbits(63),
+                ctypes.cast(message, ctypes.c_char_p), len(message),
+            )  # fmt: skip
+            pointers = (ctypes.c_void_p * (len(values) + 1))(*(value.ctypes.data for value in values))
+            if self._launch(pointers, ctypes.byref(how)):
+                raise CUDARuntimeError(f"{self.name}: {message.value.decode()}")
+
+        machine.queue.launch(run, memories)
+
+
+def _describe(value):
+    return f"{type(value).__name__} {getattr(value, 'dtype', '')}".strip()
+
+
+def _three(name, sizes, limits):
+    if not isinstance(sizes, tuple) or not 1 <= len(sizes) <= 3:
+        raise TypeError(f"{name} must be a tuple of one to three integers, not {sizes!r}")
+    sizes = tuple(int(size) for size in sizes) + (1,) * (3 - len(sizes))
+    if not all(1 <= size <= limit for size, limit in zip(sizes, limits, strict=True)):
+        raise CUDARuntimeError(f"CUDA_ERROR_INVALID_VALUE: invalid {name} {sizes}")
+    return sizes
+
+
+class RawKernel(RawFunction):
+    """As `cupy.RawKernel`."""
+
+    def __init__(self, code, name, options=()):
+        function = RawModule(code=code, options=options).get_function(name)
+        self.__dict__.update(vars(function))
