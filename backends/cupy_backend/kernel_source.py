@@ -195,9 +195,9 @@ def _kernels(options: KernelOptions) -> list[str]:
     source = _TYPES[options.X_dtype]
     target = "long long" if options.class_numbers else real
     dropout_arguments = "int layer, long long threshold, REAL dropout_scale"
-    dropout = "Dropout<REAL>{layer, (unsigned int)threshold, dropout_scale}"
+    dropout = "step::Dropout<REAL>{layer, (unsigned int)threshold, dropout_scale}"
     gradient_arguments = "REAL* gradient, const long long* sources, int n_weights, int n, double l1, REAL clip_value"
-    gradient = "Gradient<REAL>{gradient, sources, n_weights, n, l1, clip_value}"
+    gradient = "step::Gradient<REAL>{gradient, sources, n_weights, n, l1, clip_value}"
     rounded, penalized = _flag(options.rounded), _flag(options.penalized)
     kernels = {}
 
@@ -210,7 +210,7 @@ def _kernels(options: KernelOptions) -> list[str]:
         f"long long* words, const long long* order, const {source}* X, long long X_stride, REAL input_scale, "
         f"const REAL* factors, int batch_size, int rows, int n, int stride, {dropout_arguments}, OPERAND* x, "
         "REAL* unscaled",
-        f"gather_rows<REAL, {source}, OPERAND, {_flag(network.layout.scaling_layer)}, {_flag(network.dropout[0] > 0)}>("
+        f"step::gather_rows<REAL, {source}, OPERAND, {_flag(network.layout.scaling_layer)}, {_flag(network.dropout[0] > 0)}>("
         f"words, order, X, X_stride, input_scale, factors, batch_size, rows, n, stride, {dropout}, x, unscaled)",
     )
     for layer in range(1, network.layout.n_layers):
@@ -219,21 +219,21 @@ def _kernels(options: KernelOptions) -> list[str]:
             activate_name(options, layer),
             "const long long* words, REAL* saved, const REAL* bias, int rows, int n, int stride, "
             f"{dropout_arguments}, OPERAND* input",
-            f"activate_rows<REAL, OPERAND, Activation{layer}, {_flag(options.separate_input(layer))}, {dropped}>("
+            f"step::activate_rows<REAL, OPERAND, Activation{layer}, {_flag(options.separate_input(layer))}, {dropped}>("
             f"words, saved, bias, rows, n, stride, {dropout}, input)",
         )
         add(
             activate_backward_name(options, layer),
             "const long long* words, REAL* delta, const REAL* saved, int rows, int n, int stride, "
             f"{dropout_arguments}, OPERAND* operand",
-            f"activate_backward_rows<REAL, OPERAND, Activation{layer}, {rounded}, {dropped}>("
+            f"step::activate_backward_rows<REAL, OPERAND, Activation{layer}, {rounded}, {dropped}>("
             f"words, delta, saved, rows, n, stride, {dropout}, operand)",
         )
     if network.layout.scaling_layer and network.dropout[0]:
         add(
             "drop_rows",
             f"const long long* words, REAL* delta, int rows, int n, int stride, {dropout_arguments}",
-            "activate_backward_rows<REAL, REAL, Identity, false, true>("
+            "step::activate_backward_rows<REAL, REAL, Identity, false, true>("
             f"words, delta, delta, rows, n, stride, {dropout}, nullptr)",
         )
     add(
@@ -242,21 +242,21 @@ def _kernels(options: KernelOptions) -> list[str]:
         "const double* normalizers, int batch_size, int rows, int n, int stride, const REAL* product, "
         "const REAL* bias, REAL keep, REAL add, REAL delta_factor, REAL ceiling, REAL* delta, OPERAND* operand, "
         "double* block_losses",
-        f"loss_rows<REAL, {target}, OPERAND, Loss, {options.lanes}, {_flag(options.weighted)}, {rounded}>(words, "
+        f"step::loss_rows<REAL, {target}, OPERAND, Loss, {options.lanes}, {_flag(options.weighted)}, {rounded}>(words, "
         "order, target, weight, normalizers, batch_size, rows, n, stride, product, bias, "
-        "LossSettings<REAL>{keep, add, delta_factor, ceiling}, delta, operand, block_losses)",
+        "step::LossSettings<REAL>{keep, add, delta_factor, ceiling}, delta, operand, block_losses)",
     )
     add(
         "sum_columns",
         "const long long* sources, int columns, int rows_of_block, REAL* sums",
-        "sum_columns<REAL>(sources, columns, rows_of_block, sums)",
+        "step::sum_columns<REAL>(sources, columns, rows_of_block, sums)",
     )
     if options.by_norm:
         add(
             "finish_gradient",
             f"const long long* words, {gradient_arguments}, const REAL* params, const double* l2, "
             "double* block_squares",
-            f"finish_gradient<REAL, {penalized}>(words, {gradient}, params, l2, block_squares)",
+            f"step::finish_gradient<REAL, {penalized}>(words, {gradient}, params, l2, block_squares)",
         )
     add(
         "update",
@@ -264,27 +264,27 @@ def _kernels(options: KernelOptions) -> list[str]:
         "const double* block_losses, const double* block_squares, double* block_sums, double* losses, "
         "int n_block_losses, double loss_factor, double clip_norm, const REAL* scalars, const int* segment_stops, "
         "int n_segments, REAL* params, REAL* state, OPERAND* operand",
-        f"update_parameters<REAL, OPERAND, Rule, {penalized}, {_flag(options.by_norm)}, {rounded}>(words, {gradient}, "
-        "UpdateSettings<REAL>{normalizers, l2, block_losses, block_squares, block_sums, losses, n_block_losses, "
+        f"step::update_parameters<REAL, OPERAND, Rule, {penalized}, {_flag(options.by_norm)}, {rounded}>(words, {gradient}, "
+        "step::UpdateSettings<REAL>{normalizers, l2, block_losses, block_squares, block_sums, losses, n_block_losses, "
         "loss_factor, clip_norm, scalars, segment_stops, n_segments}, params, state, operand)",
     )
     if options.penalized:
         add(
             "sum_weights",
             "const long long* words, const REAL* params, int n_weights, double* block_sums",
-            "sum_weights<REAL>(words, params, n_weights, block_sums)",
+            "step::sum_weights<REAL>(words, params, n_weights, block_sums)",
         )
     add(
         "weigh_batches",
         "const long long* order, const REAL* weight, long long n_rows, int batch_size, int first_batch, "
         "int last_batch, double* totals",
-        "weigh_batches<REAL>(order, weight, n_rows, batch_size, first_batch, last_batch, totals)",
+        "step::weigh_batches<REAL>(order, weight, n_rows, batch_size, first_batch, last_batch, totals)",
     )
     if options.rounded:
         add(
             "round_weights",
             "const REAL* params, int n_weights, OPERAND* operand",
-            "round_weights<REAL>(params, n_weights, operand)",
+            "step::round_weights<REAL>(params, n_weights, operand)",
         )
-    add("check_finite", "long long* words, const REAL* params, int n", "check_finite<REAL>(words, params, n)")
+    add("check_finite", "long long* words, const REAL* params, int n", "step::check_finite<REAL>(words, params, n)")
     return list(kernels.values())

@@ -18,7 +18,7 @@ from stand_in_gpu import machine as devices
 from stand_in_gpu.cublas import Cublas
 from stand_in_gpu.machine import machine
 
-CUBLAS = ("backends.cupy_backend.cublas", "library")
+CUBLAS = ("backends.cupy_backend.cublas", "open_library")
 """Module and function by which the product opens the library."""
 
 
@@ -101,6 +101,7 @@ def modules():
 
     class MemoryPool:
         used_bytes = total_bytes = staticmethod(lambda: machine.used[machine.device])
+        free_bytes = staticmethod(lambda: 0)
         free_all_blocks = staticmethod(lambda stream=None: None)
 
     pool = MemoryPool()

@@ -7,6 +7,8 @@
 // The number of the batch lives on the device, so the same sequence of launches runs every step.  `words[NEXT_BATCH]`
 // is read by the first kernel, which copies it to `words[BATCH]` for the others, and is increased by a later one.
 
+namespace step {
+
 // Entries of `words`.
 enum { NEXT_BATCH, BATCH, FAILED, FINITE, HALT, SEED, EPOCH, BATCHES_BEFORE, ROW_OFFSET };
 // Fields of a `Sources` entry: see `column_sum`.
@@ -379,3 +381,5 @@ DEVICE void check_finite(long long* words, const T* params, int n) {
     for (int i = blockIdx.x * THREADS + threadIdx.x; i < n; i += gridDim.x * THREADS)
         if (!is_finite((double)params[i])) words[FINITE] = 0;
 }
+
+}  // namespace step
