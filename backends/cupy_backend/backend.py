@@ -124,6 +124,8 @@ class CupyBackend(Backend):
     ) -> Array:
         self._check_floats("matmul", a=a, b=b)
         self._check_product(a, b, trans_a, trans_b, out)
+        if out is not None:
+            self._check_device("out", out)
         with self._device.cuda:
             if self._device.is_hip:
                 return super().matmul(a, b, trans_a, trans_b, out)

@@ -37,6 +37,7 @@ class GraphTrainer(Trainer):
     _cublas: Cublas | None = None
     _data: tuple[Any, Any] | None = None
     _data_changed = False
+    _own: tuple[Any, ...] = (None,) * 5
     _windows: RowWindows | None = None
     _arrays: StepArrays | None = None
     _key: Any = None
@@ -207,16 +208,18 @@ class GraphTrainer(Trainer):
         options, rows = self._options(plan), min(plan.batch_size, len(plan.order))
         key = options, rows, settings_of(plan), self._device.execution
         arrays = self._arrays
-        if arrays is None or key != self._key or not arrays.tables.serve(plan):
-            self._arrays = self._windows = self._key = self._order_on_device = (
-                None  # first free the memory of the old ones
-            )
-            self._steps = {}
+        own = self.X, self.target, self.weight, self.params, self.state
+        replaced = any(now is not before for now, before in zip(own, self._own, strict=True))
+        if replaced:
+            self._data = None
+        if arrays is None or replaced or key != self._key or not arrays.tables.serve(plan):
+            self._arrays = self._windows = self._key = self._order_on_device = None
+            self._steps = {}  # with the arrays, so that their memory is free for the new ones
             needed = Buffers.n_bytes(options, rows)
             advice = "Use a smaller batch_size, float32 instead of float64, or narrower layers."
             with self._device.allocating(f"batches of {rows} rows", needed, advice):
                 self._arrays = self._make_arrays(options, plan, rows)
-            self._key = key
+            self._key, self._own = key, own
         elif self._data_changed:
             self._copy_data()
         assert self._arrays is not None
