@@ -76,6 +76,34 @@ def following_plans(plan, count):
     return [replace(plan, epoch=plan.epoch + i, first_step=plan.first_step + i * n_batches) for i in range(count)]
 
 
+# -- how a plan runs ----------------------------------------------------------------------------------------
+
+
+def test_a_trainer_tells_how_it_runs_a_plan_and_trains_nothing(xp):
+    case = make(dropout=0.2)
+    training, before = Training(xp, case), (case.params.copy(), case.state.copy())
+    told = training.trainer.execution(case.plan)
+    assert told.method
+    assert isinstance(told.reason, str)
+    if xp.device == "cpu":
+        assert training.trainer.execution(case.plan, on_batch=True).method == "step by step"
+    assert_bitwise_equal(training.arrays(), before)
+    if xp.name == "numpy":
+        assert told == loop.Execution("step by step", "")
+
+
+def test_a_trainer_on_a_few_rows_answers_for_many(xp):
+    few, many = make(n=50), make(n=5000)
+    assert Training(xp, few).trainer.execution(many.plan) == Training(xp, many).trainer.execution(many.plan)
+
+
+def test_a_plan_for_another_network_has_no_execution(xp):
+    training = Training(xp, make())
+    for other in (make(sizes=(6, 8, 4)), make(rule=ADAM)):
+        with pytest.raises(ConfigurationError, match="make a trainer for it"):
+            training.trainer.execution(other.plan)
+
+
 # -- many epochs --------------------------------------------------------------------------------------------
 
 

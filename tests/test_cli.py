@@ -393,6 +393,97 @@ def test_info_names_every_backend_and_its_reason() -> None:
         assert name in report
 
 
+def plan(*arguments: object) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(run("info", "--plan", *arguments, "--json").stdout)
+    return document
+
+
+def test_a_plan_tells_how_each_backend_would_train() -> None:
+    document = plan("784-128-10")
+    assert set(document["backends"]) == set(mlp._backends.status())
+    for name, status in mlp._backends.status().items():
+        found = document["backends"][name]
+        assert found["usable"] == status.usable
+        assert found["method"] if status.usable else found["reason"] == status.reason
+    assert document["backends"]["numpy"] == {"usable": True, "method": "step by step", "reason": ""}
+    expected = {
+        "sizes": [784, 128, 10], "parameters": 101770, "rows": 60000, "batch_size": 32, "epochs": 10, "steps": 18750,
+        "operations_per_step": 6 * 32 * (784 * 128 + 128 * 10), "dtype": "float32", "precision": "float32",
+    }  # fmt: skip
+    assert document["plan"].items() >= expected.items()
+    shown = run("info", "--plan", "784-128-10").stdout
+    for part in ("784-128-10, relu, softmax + cross_entropy, 101,770 float32 parameters", "adam", "18,750 steps"):
+        assert part in shown
+    assert "numpy     step by step\n" in shown
+    assert document["choice"]["reason"] in shown
+
+
+@pytest.mark.skipif("numba" not in mlp._backends.available(), reason="needs the Numba backend")
+def test_a_plan_compiles_nothing_and_is_what_training_does(tmp_path: Path) -> None:
+    environment = {"MLP_CACHE_DIR": str(tmp_path / "cache"), "MLP_NUM_THREADS": "2"}
+    shown = mlp_process("info", "--plan", "784-128-10", env=environment).stdout
+    assert "numba     epoch kernel, 2 threads\n" in shown
+    assert not list((tmp_path / "cache").rglob("*.nb*"))
+    assert os.listdir(".") == []
+
+
+def test_the_choice_of_a_plan_is_that_of_training() -> None:
+    run("train", "moons", "--hidden", 8, "--epochs", 2, "--output-dir", "run", "--device", "cpu")
+    rows = json.loads(Path("run/results.json").read_text())["test"]["rows"] * 4
+    choice = plan("2-8-2", "--epochs", 2, "--rows", rows, "--device", "cpu")["choice"]
+    chosen = json.loads(Path("run/config.json").read_text())["backend"]
+    assert choice == {"backend": chosen["name"], "device": chosen["device"], "reason": chosen["reason"]}
+
+
+def test_the_options_of_training_reach_the_plan() -> None:
+    document = plan(
+        "64-12-6-10", "--activation", "tanh,elu", "--loss", "mse", "--epochs", 3, "--batch-size", 50, "--rows", 1000,
+        "--optimizer", "adamw", "--weight-decay", 0.02, "--clip-norm", 5, "--clip-value", 2, "--dropout", "0.1,0.2",
+        "--input-dropout", 0.1, "--l2", 0.1, "--l1", 0.1, "--dtype", "float64", "--backend", "numpy",
+    )  # fmt: skip
+    plan_, optimizer = document["plan"], document["plan"]["optimizer"]
+    assert (plan_["steps"], plan_["batch_size"], plan_["dtype"]) == (60, 50, "float64")
+    assert (optimizer["name"], optimizer["weight_decay"], optimizer["clip_norm"]) == ("adamw", 0.02, 5.0)
+    assert document["choice"] == {"backend": "numpy", "device": "cpu", "reason": "as asked"}
+    assert plan("3-1", "--rows", 20)["plan"]["batch_size"] == 20
+    assert plan("3-1", "--rows", 20, "--optimizer", "gd", "--epochs", 7)["plan"]["steps"] == 7
+    for loss in mlp._backends.formulas.LOSSES:
+        assert plan("3-4-2", "--rows", 100, "--loss", loss)["backends"]["numpy"]["method"]
+
+
+def test_a_plan_with_a_precision_says_which_backends_have_it() -> None:
+    document = plan("784-128-10", "--precision", "tf32", "--device", "cpu")
+    assert document["plan"]["precision"] == "tf32"
+    found = document["backends"][document["choice"]["backend"]]
+    assert found["usable"]
+    assert found["method"] is None
+    assert "cannot train with precision='tf32'" in found["reason"]
+    shown = run("info", "--plan", "784-128-10", "--precision", "tf32", "--device", "cpu").stdout
+    assert "mlp train would fail with these options" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--plan", "784"), "'784' is not a list of layer widths such as 784-128-10"),
+        (("--plan", "784-0-10"), "is not a list of layer widths"),
+        (("--batch-size", 32), "without --plan, mlp info describes no training; remove --batch-size"),
+        (("--plan", "3-2", "--rows", 0), "--rows"),
+    ],
+)
+def test_a_wrong_plan_is_wrong_usage(arguments: tuple[object, ...], message: str) -> None:
+    assert message in run("info", *arguments, status=2).stderr
+
+
+def test_a_plan_that_training_would_refuse_is_refused() -> None:
+    assert "batch_size=50 is larger than the 20 rows" in fails(
+        "info", "--plan", "3-2", "--rows", 20, "--batch-size", 50
+    )
+    assert "did you mean 'adam'" in fails("info", "--plan", "3-2", "--optimizer", "adan")
+    assert "derivative is zero" in fails("info", "--plan", "3-4-2", "--activation", "step")
+    assert "backend 'numpy' runs on the CPU" in fails("info", "--plan", "3-2", "--backend", "numpy", "--device", "cuda")
+
+
 # -- the terminal ---------------------------------------------------------------------------------------------
 
 

@@ -22,6 +22,7 @@ import backends
 from backends import formulas
 from backends.errors import ConfigurationError
 from backends.formulas import Rule
+from backends.loop import Execution
 from backends.plan import Control, EpochPlan, Layout, NetworkPlan
 
 pytest.importorskip("numba")
@@ -411,6 +412,40 @@ def test_progress():
     case, control = make([12, 10, 3]), Control()
     case.train(control=control)
     assert control.batches_done == len(case.plan.batches)
+
+
+# -- how a trainer runs a plan ---------------------------------------------------------------------------
+
+
+def trainer_of(case, network=None):
+    network = network or case.plan.network
+    return NUMBA.trainer(network, case.plan.rule, case.X, case.target, None, case.params, case.state, 4096)
+
+
+@pytest.mark.parametrize(("sizes", "expected"), [([12, 10, 3], 1), ([784, 128, 10], 3)])
+def test_the_number_of_threads_is_told(sizes, expected):
+    case = make(sizes, n=64, batch_size=64)
+    try:
+        threads.set_num_threads(3)
+        method, reason = f"epoch kernel, {expected} thread{'s' * (expected > 1)}", ""
+        assert trainer_of(case).execution(case.plan) == Execution(method, reason)
+    finally:
+        threads.set_num_threads(None)
+
+
+def test_the_reason_for_the_loop_is_told(monkeypatch):
+    case = make([12, 10, 3])
+    network = case.plan.network
+    twice = formulas.Activation("twice", lambda xp, z: 2 * z, lambda xp, dy, y: 2 * dy, custom=True)
+    custom = replace(network, activations=(twice, network.activations[-1]))
+    monkeypatch.setattr(trainer, "epoch_kernel", None)  # nothing is compiled
+    for told, reason in (
+        (trainer_of(case).execution(case.plan, on_batch=True), "callback runs after each batch"),
+        (trainer_of(case, custom).execution(replace(case.plan, network=custom)), "user-defined"),
+        (trainer_of(case).execution(replace(case.plan, rate_factors=((0, 5, 2.0),))), "different learning rates"),
+    ):
+        assert told.method == "step by step"
+        assert reason in told.reason
 
 
 # -- what is not for the kernel --------------------------------------------------------------------------

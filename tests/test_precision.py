@@ -62,7 +62,7 @@ def test_the_repr_names_it_only_if_it_is_not_float32():
 
 @pytest.mark.parametrize("wrong", ["tf23", "float64", "TF32", None, 32, ["tf32"]])
 def test_an_unknown_name_is_refused_with_the_valid_ones(wrong):
-    with pytest.raises(mlp.UnknownNameError, match="unknown precision .*Valid: float32, tf32, bf16"):
+    with pytest.raises(mlp.UnknownNameError, match=r"unknown precision .*Valid: float32, tf32, bf16"):
         make(wrong)
     kind = formulas.pair("identity", "mse")
     with pytest.raises(mlp.UnknownNameError, match="Valid: float32, tf32, bf16"):
@@ -168,9 +168,9 @@ def test_a_training_that_moves_to_a_cpu_stops(capable):
     net.fit(X, Y, epochs=1)
     if "numba" in CPU:
         net.to("numba")
-        with pytest.raises(mlp.ConfigurationError, match="'numba'.*precision='tf32'"):
+        with pytest.raises(mlp.ConfigurationError, match=r"'numba'.*precision='tf32'"):
             net.fit(X, Y, epochs=2, resume=True)
-        with pytest.raises(mlp.ConfigurationError, match="'numba'.*precision='tf32'"):
+        with pytest.raises(mlp.ConfigurationError, match=r"'numba'.*precision='tf32'"):
             net.partial_fit(X, Y)
         net.precision = "float32"
         assert len(net.fit(X, Y, epochs=2, resume=True).loss) == 2

@@ -1,4 +1,4 @@
-"""The command line: one module per command; `options`, `output`, `rows` and `networks` are shared.
+"""The command line: one module per command, and modules for what they share: options, printing, input rows, networks.
 
 Heavy libraries are imported only when a command runs, so that help and usage errors are fast.
 """

@@ -8,21 +8,74 @@ from typing import Any
 
 import click
 
-from mlp.cli.options import SectionedCommand, json_option
+from mlp.cli import training_plan
+from mlp.cli.networks import reject_options
+from mlp.cli.options import SectionedCommand, device_options, json_option, option
 from mlp.cli.printing import print_field, print_json, print_line
+from mlp.cli.training_options import (
+    activation_option,
+    batch_size_option,
+    dtype_option,
+    epochs_option,
+    loss_option,
+    optimizer_option,
+    precision_option,
+    regularization_options,
+)
 
 
-@click.command(cls=SectionedCommand, short_help="List backends, devices, threads and versions.")
+@click.command(cls=SectionedCommand, short_help="List backends, devices, threads and versions; plan a training.")
+@option(
+    "Plan",
+    "--plan",
+    "sizes",
+    type=training_plan.parse_sizes,
+    metavar="NET",
+    help="Print how each backend would train a network of these layer widths, such as 784-128-10.",
+)
+@option(
+    "Plan",
+    "--rows",
+    type=click.IntRange(1),
+    default=60000,
+    show_default=True,
+    metavar="N",
+    help="Number of training rows.",
+)
+@activation_option
+@loss_option
+@dtype_option
+@precision_option
+@epochs_option
+@batch_size_option
+@optimizer_option
+@regularization_options
+@device_options
 @json_option
-def info(as_json: bool) -> None:
+@click.pass_context
+def info(ctx: click.Context, /, sizes: list[int] | None, as_json: bool, **options: Any) -> None:
     """Print which backends can be used on this machine and, if not, what to install.
 
     Also devices, threads, library versions, the processor, the cache of compiled kernels, and environment variables.
 
+    With --plan, print instead how each backend would run a training, why not faster, and which backend is chosen.  The
+    options are those of mlp train.  A network with one output has the loss mse by default.  Nothing is trained or
+    compiled.
+
     \b
     mlp info
     mlp info --json
+    mlp info --plan 784-128-10
+    mlp info --plan 784-512-512-10 --batch-size 256 --dropout 0.2 --epochs 20
     """
+    if sizes is not None:
+        net, plan = training_plan.describe(sizes, options)
+        if as_json:
+            print_json(plan)
+        else:
+            training_plan.show(net, plan)
+        return
+    reject_options(ctx, tuple(options), "without --plan, mlp info describes no training")
     document = _gather()
     if as_json:
         print_json(document)
