@@ -216,7 +216,8 @@ class _Formula:
                 f"const T {variable} = row.template {name[4:]}<T>([=](int k) -> T {{ return {entry}; }});"
             )
             return variable
-        arguments = [self._expression(argument) for argument in node.args]
+        takes_namespace = bool(node.args) and isinstance(self._static(node.args[0]), _Namespace)
+        arguments = [self._expression(argument) for argument in node.args[takes_namespace:]]
         if name == "where":
             if len(node.args) != 3 or not self._are_conditions(node.args[0]):
                 raise self._not_understood(node)
@@ -226,8 +227,6 @@ class _Formula:
         function = self._static(node.func)
         if not callable(function):
             raise self._not_understood(node)
-        if node.args and isinstance(self._static(node.args[0]), _Namespace):
-            arguments = arguments[1:]
         return f"{self.translator.add(function)}<T>({', '.join(arguments)})"
 
     def _elementary(self, node: ast.expr) -> str | None:
@@ -286,34 +285,42 @@ def _identifier(function: Function) -> str:
 
 
 def _source(code: types.CodeType) -> ast.FunctionDef | ast.Lambda:
-    """The syntax tree of a function, found in its file by its line and compared with its compiled code."""
+    """The syntax tree of a function: the smallest function in its file that contains the positions of its code."""
     try:
         lines, _ = inspect.findsource(code)
-        tree = ast.parse("".join(lines))
+        text = "".join(lines)
+        tree = ast.parse(text)
     except (OSError, SyntaxError, IndexError, TypeError) as error:
         raise TranslationError(f"the source of {code.co_name} is not available ({error})") from error
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Lambda | ast.FunctionDef) and node.lineno <= code.co_firstlineno <= (
-            node.end_lineno or 0
-        ):
-            for compiled in _code_objects(compile(_alone(node), "<formula>", "exec")):
-                same = compiled.co_code == code.co_code and compiled.co_varnames == code.co_varnames
-                if same and compiled.co_names == code.co_names and _numbers(compiled) == _numbers(code):
-                    return node
-    raise TranslationError(f"the source of {code.co_name} has changed since it was imported, or cannot be found")
-
-
-def _alone(node: ast.FunctionDef | ast.Lambda) -> ast.Module:
-    """A module with nothing but this function, so that its names are global unless they are its own."""
-    statement: ast.stmt = node if isinstance(node, ast.FunctionDef) else ast.Expr(node)
-    return ast.Module([statement], [])
+    if not any(_same(compiled, code) for compiled in _code_objects(compile(text, "<formula>", "exec"))):
+        raise TranslationError(f"the source of {code.co_name} has changed since it was imported")
+    places = [place for place in code.co_positions() if None not in place and place[2:] != (0, 0)]
+    if not places:
+        raise TranslationError(f"the source of {code.co_name} cannot be found, since Python keeps no positions")
+    first, last = min((line, column) for line, _, column, _ in places), max((line, end) for _, line, _, end in places)
+    functions = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Lambda | ast.FunctionDef)
+        and (node.lineno, node.col_offset) <= first
+        and last <= (node.end_lineno, node.end_col_offset)
+    ]
+    if not functions:
+        raise TranslationError(f"the source of {code.co_name} cannot be found")
+    return max(functions, key=lambda node: (node.lineno, node.col_offset))
 
 
 def _code_objects(code: types.CodeType) -> Iterator[types.CodeType]:
+    """The code of all functions in a module or function."""
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield constant
+            yield from _code_objects(constant)
 
 
-def _numbers(code: types.CodeType) -> list[Any]:
-    return [constant for constant in code.co_consts if isinstance(constant, int | float)]
+def _same(a: types.CodeType, b: types.CodeType) -> bool:
+    def key(code: types.CodeType) -> tuple[Any, ...]:
+        numbers = [constant for constant in code.co_consts if isinstance(constant, int | float)]
+        return code.co_firstlineno, code.co_code, code.co_varnames, code.co_names, code.co_freevars, numbers
+
+    return key(a) == key(b)

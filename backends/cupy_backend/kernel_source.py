@@ -210,7 +210,8 @@ def _kernels(options: KernelOptions) -> list[str]:
         f"long long* words, const long long* order, const {source}* X, long long X_stride, REAL input_scale, "
         f"const REAL* factors, int batch_size, int rows, int n, int stride, {dropout_arguments}, OPERAND* x, "
         "REAL* unscaled",
-        f"step::gather_rows<REAL, {source}, OPERAND, {_flag(network.layout.scaling_layer)}, {_flag(network.dropout[0] > 0)}>("
+        f"step::gather_rows<REAL, {source}, OPERAND, {_flag(network.layout.scaling_layer)}, "
+        f"{_flag(network.dropout[0] > 0)}>("
         f"words, order, X, X_stride, input_scale, factors, batch_size, rows, n, stride, {dropout}, x, unscaled)",
     )
     for layer in range(1, network.layout.n_layers):
@@ -264,9 +265,9 @@ def _kernels(options: KernelOptions) -> list[str]:
         "const double* block_losses, const double* block_squares, double* block_sums, double* losses, "
         "int n_block_losses, double loss_factor, double clip_norm, const REAL* scalars, const int* segment_stops, "
         "int n_segments, REAL* params, REAL* state, OPERAND* operand",
-        f"step::update_parameters<REAL, OPERAND, Rule, {penalized}, {_flag(options.by_norm)}, {rounded}>(words, {gradient}, "
-        "step::UpdateSettings<REAL>{normalizers, l2, block_losses, block_squares, block_sums, losses, n_block_losses, "
-        "loss_factor, clip_norm, scalars, segment_stops, n_segments}, params, state, operand)",
+        f"step::update_parameters<REAL, OPERAND, Rule, {penalized}, {_flag(options.by_norm)}, {rounded}>("
+        f"words, {gradient}, step::UpdateSettings<REAL>{{normalizers, l2, block_losses, block_squares, block_sums, "
+        "losses, n_block_losses, loss_factor, clip_norm, scalars, segment_stops, n_segments}, params, state, operand)",
     )
     if options.penalized:
         add(

@@ -1,0 +1,208 @@
+"""The CUDA source: formulas translated to C++, and all kernels compiled for each architecture, without a GPU."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from nvrtc import compile_for
+
+import mlp
+from backends import formulas
+from backends.cupy_backend.formula_translator import TranslationError, Translator
+from backends.cupy_backend.kernel_source import KernelOptions, kernel_source
+from backends.errors import ConfigurationError
+from backends.plan import Layout, NetworkPlan
+
+ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
+HIDDEN = [row for row in formulas.ACTIVATIONS.values() if row.role == "any" and row.backward is not None]
+
+
+def options(
+    hidden=("relu",), kind="softmax+cross_entropy", rule="sgd", *, width=10, dropout=0.0, scaling=False, **others
+):
+    kind = formulas.output_loss(kind)
+    activations = (*map(formulas.activation, hidden), kind.output)
+    layout = Layout((20, *(16 for _ in hidden), width), scaling_layer=scaling)
+    network = NetworkPlan(
+        layout, activations, kind, (dropout,) * len(activations), precision=others.pop("precision", "float32")
+    )
+    settings = {"dtype": "float32", "X_dtype": "float32", "class_numbers": kind.loss.name == "cross_entropy"} | others
+    settings |= {name: np.dtype(settings[name]) for name in ("dtype", "X_dtype")}
+    return KernelOptions(network, formulas.RULES[rule], **settings)
+
+
+def all_kinds():
+    kinds = []
+    for output in formulas.ACTIVATIONS.values():
+        for loss in formulas.LOSSES.values():
+            try:
+                kinds.append(formulas.pair(output, loss))
+            except ConfigurationError:
+                continue
+    bounded = formulas.pair("sigmoid", "binary_cross_entropy")
+    bounded = replace(bounded, loss=replace(bounded.loss, bounded=True))
+    return [bounded, *(kind for kind in kinds if kind.output.backward is not None)]
+
+
+def compiled(architecture, source):
+    pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC is not installed: pip install 'mlp-xp[gpu-check]'")
+    resources = compile_for(architecture, source)
+    assert resources.spilled == 0
+    assert resources.registers <= 128  # so that two blocks of 256 threads fit
+    assert 0 < resources.shared <= 48 << 10
+    return resources
+
+
+# -- compilation --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_kernels_compile_for_every_architecture_without_spills(architecture, dtype):
+    every = options(
+        [row.name for row in HIDDEN], rule="adam", dropout=0.2, scaling=True, dtype=dtype, X_dtype="uint8",
+        weighted=True, penalized=True, by_norm=True,
+    )  # fmt: skip
+    resources = compiled(architecture, kernel_source(every))
+    assert resources.kernels >= 2 * len(HIDDEN)  # a forward and a backward kernel for each
+
+
+@pytest.mark.parametrize("kind", all_kinds(), ids=lambda kind: kind.name + "-bounded" * kind.loss.bounded)
+def test_every_loss_compiles(kind):
+    compiled("sm_90", kernel_source(options(kind=kind, width=3, class_numbers=False)))
+
+
+@pytest.mark.parametrize("rule", formulas.RULES)
+def test_every_rule_compiles(rule):
+    compiled("sm_90", kernel_source(options(rule=rule)))
+
+
+@pytest.mark.parametrize("width", [1, 2, 10, 33, 1000])
+def test_any_number_of_outputs_compiles(width):
+    kind = "softmax+cross_entropy" if width > 1 else "sigmoid+binary_cross_entropy"
+    compiled("sm_90", kernel_source(options(kind=kind, width=width)))
+
+
+def test_operands_in_bfloat16_compile():
+    assert "unsigned short* x" in kernel_source(options(precision="bf16"))
+    compiled("sm_80", kernel_source(options(precision="bf16", dropout=0.1)))
+
+
+def test_compiler_errors_are_reported():
+    pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC is not installed")
+    with pytest.raises(RuntimeError, match="expected"):
+        compile_for("sm_90", "__global__ void broken( {}")
+
+
+def test_a_spill_is_noticed():
+    pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC is not installed")
+    body = "".join(f"float a{i} = x[{i}] * x[{i + 1}];" for i in range(300))
+    total = " + ".join(f"a{i}" for i in range(300))
+    source = (
+        'extern "C" __global__ void __launch_bounds__(1024, 2) many(float* x) { '
+        f"{body} __syncthreads(); x[threadIdx.x] = {total}; __syncthreads(); x[1] = {total.replace('+', '*')}; }}"
+    )
+    assert compile_for("sm_90", source).spilled > 0
+
+
+# -- translation --------------------------------------------------------------------------------------------
+
+
+def translated(function, rowwise=False):
+    translator = Translator()
+    translator.add(function, rowwise)
+    return translator.text()
+
+
+def test_names_swapped_in_one_assignment_keep_their_old_values():
+    def swapped(z):
+        a, b = z, 2 * z
+        a, b = b, a
+        return a - b
+
+    text = translated(swapped)
+    assert "a_0 = z_" in text
+    assert "a_2 = b_1" in text
+    assert "b_3 = a_0" in text
+    assert "(a_2 - b_3)" in text
+
+
+def test_a_name_of_a_row_can_be_used_again():
+    def shifted(z):
+        z = z - formulas.row_max(z)
+        z = z * z
+        return z / formulas.row_sum(z)
+
+    text = translated(shifted, rowwise=True)
+    assert "z_1 = [=](int k) -> T { return (z_(k) - row_max_0); }" in text
+    assert "return (z_1(k) * z_1(k))" in text
+
+
+def test_user_functions_are_translated_with_their_constants():
+    scale = 1.5
+    bent = mlp.custom_activation(
+        "bent",
+        lambda xp, z: scale * (xp.sqrt(z**2 + 1) - 1) + np.pi * z,
+        lambda xp, z: scale * z / xp.sqrt(z**2 + 1) + np.pi,
+    )
+    text = translated(bent.forward)
+    assert "T(1.5) * (np::sqrt<T>(((z_ * z_) + T(1))) - T(1))" in text
+    assert f"T({np.pi!r})" in text
+    assert "(dy_ * " in translated(bent.backward)
+
+
+def helper_of_a_formula(z):
+    return 2 * z
+
+
+def test_functions_that_a_function_calls_are_translated_before_it():
+    text = translated(lambda xp, z: helper_of_a_formula(z) + xp.exp(z))
+    assert text.index("T helper_of_a_formula(") < text.index("helper_of_a_formula<T>(z_)")
+
+
+def with_a_loop(xp, z):
+    for _ in range(3):
+        z = xp.tanh(z)
+    return z
+
+
+def with_a_method(xp, z):
+    return z.clip(0, 1)
+
+
+def with_an_unknown_function(xp, z):
+    return xp.arctan(z)
+
+
+def with_a_branch(xp, z):
+    return z if z > 0 else 0
+
+
+def with_infinity(xp, z):
+    return z * float(np.inf)
+
+
+def of_the_row(xp, z):
+    return z - xp.row_max(z)
+
+
+@pytest.mark.parametrize(
+    ("function", "named"),
+    [
+        (with_a_loop, "for _ in range(3)"),
+        (with_a_method, "z.clip(0, 1)"),
+        (with_an_unknown_function, "xp.arctan"),
+        (with_a_branch, "if z > 0"),
+        (with_infinity, "the constant inf"),
+        (of_the_row, "row_max"),
+        (np.tanh, "tanh is not a Python function"),
+        (eval("lambda xp, z: z"), "source"),  # there is no file
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_what_cannot_be_translated_is_named(function, named):
+    with pytest.raises(TranslationError) as error:
+        translated(function)
+    assert named in str(error.value)
