@@ -12,10 +12,10 @@ from click.testing import CliRunner, Result
 import mlp
 from mlp.bench import Case, Entry, Implementation, Report, Selection, compare, find_implementations, measure
 from mlp.bench import Result as CaseResult
+from mlp.bench.entries import Figure, Roof
 from mlp.bench.implementations import PEERS
 from mlp.bench.measure import CHECKED_EPOCHS, progress_steps
 from mlp.bench.report import as_markdown, notes
-from mlp.bench.results import Figure, Roof
 from mlp.cli import cli
 
 TINY = Case("8-4-3", 512)
