@@ -20,7 +20,7 @@ STEPS, MIN_STEPS = 1024, 2
 WORK = 1.5e10
 """Approximate floating-point operations of an epoch: a tenth of a second on two processors."""
 
-GPU_WORK, GPU_ROWS = 2e11, 65536
+GPU_WORK, GPU_ROWS = 1e11, 65536
 """The same limits for a comparison with a GPU.  It does the work of a CPU's epoch in a few steps, and what an epoch
 costs beside its steps would hide them; 65536 rows are about those of MNIST."""
 

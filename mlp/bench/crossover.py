@@ -56,9 +56,9 @@ class Crossover:
                 last = f"at {sizes[-1]} it is {self._times(sizes[-1])}"
                 return f"{start} faster {than} at batch {_join(faster)} only; {last}."
             best = max(sizes, key=lambda size: self.ratios[size])
-            return f"{start} not faster {than} at batch {_join(sizes)}; at {best} it is {self._times(best)}."
+            return f"{start} not faster {than} at any measured batch size; at {best} it is {self._times(best)}."
         if self.batch_size == sizes[0]:
-            return f"{start} faster {than} at batch {_join(sizes)}; at {sizes[0]} it is {self._times(sizes[0])}."
+            return f"{start} faster {than} at every measured batch size; at {sizes[0]} it is {self._times(sizes[0])}."
         below = sizes[sizes.index(self.batch_size) - 1]
         return f"{start} faster {than} from batch {self.batch_size} on; at {below} it is {self._times(below)}."
 

@@ -107,11 +107,12 @@ def roofline(report: Report, path: str | PathLike[str]) -> None:
         results = sorted((r for r in report.results if _key(r.case) == key), key=lambda r: r.case.batch_size)
         intensities = [result.case.intensity for result in results]
         low, high = min(intensities) / 2, max(intensities) * 2
-        for number, (device, roof) in enumerate(report.roofs.items()):
+        for device, roof in report.roofs.items():
             ridge = roof.gflops / roof.gigabytes_per_second
             xs = sorted({low, min(max(ridge, low), high), high})
             ys = [min(roof.gflops, x * roof.gigabytes_per_second) for x in xs]
-            axis.plot(xs, ys, color="#000000", linewidth=2.5, alpha=0.35, linestyle=("-", "--", ":")[number % 3])
+            line = "--" if report.has_gpu and device == "cpu" else "-"  # as the implementations on it
+            axis.plot(xs, ys, color="#000000", linewidth=2.5, alpha=0.35, linestyle=line)
             axis.annotate(
                 f"{device}: {roof.gflops:,.0f} GFLOP/s, {roof.gigabytes_per_second:,.0f} GB/s",
                 (high, roof.gflops), (0, 4), textcoords="offset points", ha="right", fontsize="small",
@@ -124,7 +125,7 @@ def roofline(report: Report, path: str | PathLike[str]) -> None:
                 axis.plot(*zip(*points, strict=True), label=_label(report, first), **_style(report, first))
         axis.set(xlabel="operations per byte of memory traffic", ylabel="GFLOP/s", xscale="log", yscale="log")
         sizes = ", ".join(str(result.case.batch_size) for result in results)
-        axis.set(title=f"{', '.join(key)} (batch {sizes})", xlim=(low, high))
+        axis.set(title=f"{', '.join(key)}\nbatch {sizes}", xlim=(low, high))
         _format_ticks(axis.xaxis)
         _format_ticks(axis.yaxis)
     _finish(figure, axes, len(panels), report, path, "Roofline")
@@ -136,8 +137,11 @@ def _key(case: Any) -> tuple[str, str]:
 
 def _names(report: Report) -> list[str]:
     """Return the names of all implementations with results, ours first."""
-    entries = [entry for result in report.results for entry in result.entries if entry.counts]
-    return list(dict.fromkeys(entry.name for entry in sorted(entries, key=lambda entry: not entry.ours)))
+    return list(dict.fromkeys(entry.name for entry in sorted(_entries(report), key=lambda entry: not entry.ours)))
+
+
+def _entries(report: Report) -> list[Entry]:
+    return [entry for result in report.results for entry in result.entries if entry.counts]
 
 
 def _label(report: Report, entry: Entry) -> str:
@@ -157,9 +161,9 @@ def _style(report: Report, entry: Entry) -> dict[str, Any]:
 
 
 def _panels(report: Report) -> tuple[Any, list[Any], list[tuple[str, str]]]:
-    """Create a figure with one panel per net and optimizer, three per row."""
+    """Create a figure with one panel per net and optimizer, three per row, or two by two."""
     panels = list(dict.fromkeys(_key(result.case) for result in report.results))
-    columns = min(3, max(1, len(panels)))
+    columns = 2 if len(panels) == 4 else min(3, max(1, len(panels)))
     rows = max(1, -(-len(panels) // columns))
     figure = new_figure(4.2 * rows + 1.2, width=max(5.2 * columns, 7.5))
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat), panels
@@ -184,9 +188,14 @@ def _finish(figure: Any, axes: list[Any], used: int, report: Report, path: str |
     for axis in axes[:used]:
         remove_clutter(axis)
         handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
-    columns = int(figure.get_figwidth() // 2)
+    # the reference lines come last
+    labels = sorted(handles, key=lambda label: label not in {_label(report, entry) for entry in _entries(report)})
+    columns = int(figure.get_figwidth() // (3.2 if report.has_gpu else 2))  # inches of a label
     figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=max(1, min(len(handles), columns))
+        [handles[label] for label in labels],
+        labels,
+        loc="outside lower center",
+        ncols=max(1, min(len(handles), columns)),
     )
     machine = report.about.get("machine", {})
     hardware = [machine.get("cpu"), f"{machine.get('usable_processors')} processors", *machine.get("gpus", [])]
