@@ -115,7 +115,8 @@ def _capture(run: Callable[[int], None], count: int, device: str) -> Callable[[]
     import torch
 
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # the threads of other libraries in this process must not disturb the capture
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         run(count)
     replay: Callable[[], None] = graph.replay  # keeps the graph alive
     return replay
