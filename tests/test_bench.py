@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,6 +36,7 @@ from mlp.bench.implementations import PEERS
 from mlp.bench.measure import CHECKED_EPOCHS, progress_steps
 from mlp.bench.report import as_markdown, notes, sentences
 from mlp.cli import cli
+from mlp.io import machine_info
 
 TINY = Case("8-4-3", 512)
 SMALL = ("--nets", "8-4-3", "--batch-sizes", "512", "--backends", "numpy")
@@ -167,21 +169,39 @@ def test_other_work_and_failures_are_told_and_get_no_ratio():
         raise RuntimeError("no compiler\nin the path")
 
     ours = find_implementations(["numpy"], []).implementations
-    wide = Implementation("wide", broken, max_parameters=1)
+    wide, long = (Implementation("wide", broken, **limit) for limit in ({"max_parameters": 1}, {"max_rows": 1}))
     selection = Selection(
-        [*ours, _says(9.0, "off"), _says(float("nan"), "lost"), Implementation("broken", broken), wide]
+        [*ours, _says(9.0, "off"), _says(float("nan"), "lost"), Implementation("broken", broken), wide, long]
     )
     result = measure([TINY], selection, rounds=2, matrix=64).results[0]
-    _, off, lost, failed, skipped = result.entries
+    _, off, lost, failed, skipped, also_skipped = result.entries
     assert off.note.startswith("different loss: 9 in epoch 1, expected 1.")
     assert lost.note.startswith("different loss")
     assert failed.note == "failed: RuntimeError: no compiler in the path"
-    assert skipped.note.startswith("skipped")
+    assert skipped.note == "skipped: it takes minutes on more than 1 parameters"
+    assert also_skipped.note == "skipped: it takes minutes on more than 1 rows in an epoch"
     assert result.best_peer() is None
     assert result.ratio(off) is None
     assert not failed.seconds
     told = notes(Report([result]))
     assert any(line.startswith("broken: failed") for line in told)
+
+
+@pytest.mark.parametrize(("least_work", "tried"), [(1e9, True), (1.0, False)])
+def test_one_thread_is_tried_only_for_small_steps(least_work, tried, monkeypatch):
+    numbers = []
+
+    def limit(number):
+        numbers.append(number)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(importlib.import_module("mlp.bench.measure"), "ONE_THREAD_WORK", least_work)
+    monkeypatch.setattr(machine_info, "usable_processors", lambda: 7)
+    reference = find_implementations(["numpy"], []).implementations
+    peer = Implementation("peer", PEERS["NumPy by hand"].prepare, limit_threads=limit)
+    entry = measure([TINY], Selection([*reference, peer]), rounds=2, matrix=64).results[0].find("peer")
+    assert (1 in numbers[:2]) == tried
+    assert entry.threads == 7 or tried
 
 
 def test_a_failure_of_ours_is_an_error():
@@ -407,6 +427,17 @@ def test_the_table_and_the_notes_show_all_of_a_gpu(tmp_path):
     )
     assert any("12.3 s to the end of the first epoch with empty caches, of which 9.1 s" in line for line in lines)
     assert "no time was left for: 8-4-3, batch 64, sgd" in lines
+
+
+def test_the_notes_say_which_peak_is_in_tf32():
+    report = report_of_both()
+    assert not any("TF32" in line for line in notes(report))
+    result = report.results[0]
+    result.case = replace(result.case, precision="tf32")
+    cpu, gpu, *_ = notes(report)
+    assert cpu.startswith("cpu: peak 100 GFLOP/s (product of large matrices),")
+    assert gpu.startswith("cuda:0: peak 1,000 GFLOP/s (product of large matrices in TF32),")
+    assert str(report.crossovers()[0]).startswith("8-4-3, tf32: the GPU")
 
 
 def test_the_markdown_has_the_ratios_of_each_device(tmp_path):

@@ -40,7 +40,7 @@ class Implementation:
     device : str
     limit_threads : callable (number), optional
         Returns a context manager that sets the number of threads.  One thread and all threads are tried, and the
-        faster one is used.
+        faster one is used; large steps use all without a trial.
     max_parameters, max_rows : float
         Larger networks and epochs are skipped, because they would take minutes.
     takes_number : bool

@@ -36,8 +36,10 @@ def sentences(report: Report) -> list[str]:
 
 def notes(report: Report) -> list[str]:
     """Return notes for the table: rooflines, what is not part of the training times, and what is missing and why."""
+    in_tf32 = {result.case.precision for result in report.results} == {"tf32"}
     lines = [
-        f"{device}: peak {roof.gflops:,.0f} GFLOP/s (product of large matrices), "
+        f"{device}: peak {roof.gflops:,.0f} GFLOP/s (product of large matrices"
+        f"{' in TF32' if in_tf32 and device != 'cpu' else ''}), "
         f"memory {roof.gigabytes_per_second:.0f} GB/s (copy), measured in this run"
         for device, roof in report.roofs.items()
     ]
