@@ -260,7 +260,11 @@ def plan_stages(folder: Path, backend: str, then: str | None) -> list[Stage]:
         Stage("device", 60, part("device")),
         Stage("training", 90, part("training")),
         Stage("benchmark", 230, bench("bench", *grid, *cpu_and_gpu, *peers)),
-        Stage("first-use", 60, bench("first-use", *one, "--backends", backend, "--peers", "none", "--first-use")),
+        Stage(
+            "first-use",
+            60,
+            bench("first-use", *one, "--quick", "--backends", backend, "--peers", "none", "--first-use"),
+        ),
         Stage("tests", 220, tests, {"MLP_REQUIRE_BACKENDS": backend}),
         Stage("tf32", 70, bench("tf32", *large, *gpu, "--precision", "tf32")),
         Stage("compile", 90, bench("compile", *one, *cpu_and_gpu, *compiled)),

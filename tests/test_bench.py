@@ -6,9 +6,10 @@ import contextlib
 import importlib
 import json
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -631,6 +632,21 @@ def test_the_products_are_measured_between_events_behind_a_full_queue():
     calls = step_products(Case("8-6-3", 4), xp)
     assert len(calls) == 5
     assert gpu_costs._seconds_on_gpu(calls, xp) == pytest.approx(5 * 2e-6)
+
+
+@pytest.mark.parametrize(("precision", "kind"), [("float32", "default"), ("tf32", "tf32")])
+def test_products_alone_have_the_precision_of_the_case(precision, kind, monkeypatch):
+    kinds = {np.float32: "of the user"}
+    core = ModuleType("cupy._core")
+    core.get_compute_type, core.set_compute_type = kinds.get, kinds.__setitem__
+    core._routines_linalg = SimpleNamespace(COMPUTE_TYPE_TF32="tf32", COMPUTE_TYPE_DEFAULT="default")
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(_core=core))
+    monkeypatch.setitem(sys.modules, "cupy._core", core)
+    with gpu_costs.compute_type(SimpleNamespace(device="cuda:0"), precision):
+        assert kinds[np.float32] == kind
+    assert kinds[np.float32] == "of the user"
+    with gpu_costs.compute_type(get_backend("numpy"), precision):
+        assert kinds[np.float32] == "of the user"
 
 
 def test_the_copy_of_the_data_is_measured():

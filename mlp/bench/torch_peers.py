@@ -174,8 +174,8 @@ def _epoch(
         _set_precision(case, data.device.type)
         losses = torch.zeros((), device=data.device)
         for first in range(0, len(data), size):
-            before_step()
             optimizer.zero_grad(set_to_none=True)
+            before_step()
             loss = model(data[first : first + size], target[first : first + size])
             loss.backward()
             optimizer.step()
