@@ -1,8 +1,9 @@
-"""Everything to run where a CUDA GPU is: its description, the test suite, training against NumPy, and the benchmark.
+"""Everything to run where a CUDA GPU is: its description, training against NumPy, the benchmark, and the test suite.
 
     python benchmarks/on_gpu.py OUT                        # ten minutes at most; needs no network
     python benchmarks/on_gpu.py OUT --backend numba        # the same without a GPU, to try the script itself
     python benchmarks/on_gpu.py OUT --only device,training
+    python benchmarks/on_gpu.py OUT --only tf32,compile,adam,sanitizer    # what ten minutes may not suffice for
     python benchmarks/on_gpu.py OUT --then "COMMAND"       # one more stage, at the end
 
 Each stage is a process of its own with a time limit, so that one which fails or hangs does not stop the others.  The
@@ -13,6 +14,7 @@ status is 0 if every stage passed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import math
@@ -35,8 +37,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-NETS = "784-30-10,784-128-10,784-512-512-10"
-BATCH_SIZES = "16,128,1024"
+NETS = "784-128-10,784-512-512-10,784-2500-2000-1500-1000-500-10,784-30-10"  # the last ones may find no time left
+LARGE_NETS = "784-512-512-10,784-2500-2000-1500-1000-500-10"
+BATCH_SIZES = "16,64,256,1024,4096"
+GPU_PEERS = "PyTorch CUDA,PyTorch CUDA graph,JAX CUDA"
 TOLERANCE = {"float64": 1e-10, "float32": 1e-4}  # after 60 steps, relative to the largest parameter
 
 
@@ -135,10 +139,34 @@ def training_cases() -> Iterator[tuple[str, dict[str, Any], Callable[[Any], Any]
     yield "two layers", {"sizes": [20, 32, 16, 4], "activation": "sigmoid"}, lambda: mlp.Adam(0.002)
 
 
+EXECUTIONS = ("graphs", "launches", "loop")
+"""The ways in which a GPU backend runs an epoch: as CUDA graphs, as single launches of the same kernels, and as the
+portable loop over operations, which has other kernels and so other rounding errors."""
+
+
+@contextlib.contextmanager
+def execution_of(xp: Any, way: str) -> Iterator[None]:
+    """Set the way in which a backend runs an epoch; `way` is "" for a backend that has only one."""
+    if not way:
+        yield
+        return
+    before, xp.execution = xp.execution, way
+    try:
+        yield
+    finally:
+        xp.execution = before
+
+
 def check_training(backend: str) -> dict[str, Any]:
-    """Train on the backend and on NumPy: the same weights within rounding, and the same bits in a second run."""
+    """Train on the backend in each of its ways, and on NumPy.
+
+    The weights must be the same within rounding, and have the same bits in a second run, and as graphs and as launches.
+    """
+    import backends
     import mlp
 
+    xp = backends.get_backend(backend)
+    ways = EXECUTIONS if hasattr(xp, "execution") else ("",)
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(480, 20)), rng.integers(0, 4, 480)
     weight = rng.uniform(0.5, 2, 480)
@@ -153,20 +181,37 @@ def check_training(backend: str) -> dict[str, Any]:
                 net.fit(X, y, epochs=2, batch_size=16, optimizer=optimizer(), sample_weight=weight)
                 return np.concatenate([p.ravel() for p in (*net.weights, *net.biases)]), time.perf_counter() - start
 
-            (found, seconds), (again, warm), (expected, _) = trained(backend), trained(backend), trained("numpy")
-            error = float(np.abs(found - expected).max() / np.abs(expected).max())
-            repeats = bool(np.array_equal(found, again))
-            passed = error <= tolerance and repeats and math.isfinite(error)
-            results.append({
-                "case": name, "dtype": dtype, "error": error, "same bits": repeats, "passed": passed,
-                "first seconds": seconds, "microseconds a step": 1e6 * warm / 60,
-            })  # fmt: skip
-            print(json.dumps(results[-1]))
-            if not passed:
-                failures.append(f"{name}, {dtype}")
+            expected, _ = trained("numpy")
+            largest = np.abs(expected).max()
+            of_way: dict[str, Any] = {}
+            for way in ways:
+                label = f"{name}, {dtype}{', ' if way else ''}{way}"
+                try:
+                    with execution_of(xp, way):
+                        (found, seconds), (again, warm) = trained(backend), trained(backend)
+                except Exception as error:  # the other ways and cases are still worth knowing
+                    failures.append(f"{label}: {type(error).__name__}: {error}")
+                    continue
+                of_way[way] = found
+                error = float(np.abs(found - expected).max() / largest)
+                repeats = bool(np.array_equal(found, again))
+                passed = error <= tolerance and repeats and math.isfinite(error)
+                results.append({
+                    "case": name, "dtype": dtype, "execution": way, "error": error, "same bits": repeats,
+                    "passed": passed, "first seconds": seconds, "microseconds a step": 1e6 * warm / 60,
+                })  # fmt: skip
+                print(json.dumps(results[-1]), flush=True)
+                if not passed:
+                    failures.append(label)
+            if {"graphs", "launches"} <= set(of_way) and not np.array_equal(of_way["graphs"], of_way["launches"]):
+                failures.append(f"{name}, {dtype}: graphs and launches differ")
+            if {"graphs", "loop"} <= set(of_way):
+                error = float(np.abs(of_way["graphs"] - of_way["loop"]).max() / largest)
+                if not error <= tolerance:
+                    failures.append(f"{name}, {dtype}: graphs and loop differ by {error:.1e}")
     if failures:
-        raise AssertionError(f"{len(failures)} of {len(results)} cases failed: {'; '.join(failures)}")
-    return {"cases": results}
+        raise AssertionError(f"{len(failures)} of the comparisons failed: {'; '.join(failures)}")
+    return {"cases": results, "executions": list(ways)}
 
 
 def small_training(backend: str) -> dict[str, Any]:
@@ -179,6 +224,7 @@ def small_training(backend: str) -> dict[str, Any]:
     return {"loss": net.history.loss[-1]}
 
 
+BENCHMARKS = ("bench", "first-use", "tf32", "compile", "adam")
 PARTS: dict[str, Callable[[str], dict[str, Any]]] = {
     "device": describe_device,
     "training": check_training,
@@ -196,17 +242,33 @@ def plan_stages(folder: Path, backend: str, then: str | None) -> list[Stage]:
     def part(name: str) -> list[str]:
         return [python, this, str(folder), "--backend", backend, "--part", name]
 
+    def bench(name: str, *arguments: str) -> list[str]:
+        """The command of a benchmark that writes NAME.json after each case, and stops by itself before its limit."""
+        return [python, "-m", "mlp", "bench", "--json", str(folder / f"{name}.json"), *arguments]
+
+    plot = ["--plot", str(folder / "bench.png")] if importlib.util.find_spec("matplotlib") else []
     parallel = ["-n", "8"] if importlib.util.find_spec("xdist") else []
     tests = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={folder / 'tests.xml'}", *parallel]
-    bench = [python, "-m", "mlp", "bench", "--nets", NETS, "--batch-sizes", BATCH_SIZES, "--rounds", "3",
-             "--json", str(folder / "bench.json")]  # fmt: skip
-    if importlib.util.find_spec("matplotlib"):
-        bench += ["--plot", str(folder / "bench.png")]
+    one = ["--nets", "784-128-10", "--batch-sizes", "128", "--rounds", "3"]
+    cpu_and_gpu = ["--backends", "numba" if backend == "numba" else f"numba,{backend}"]
+    peers = ["--peers", f"PyTorch,JAX,{GPU_PEERS}"]
+    compiled = ["--peers", f"torch.compile,torch.compile CUDA,{GPU_PEERS}"]
+    gpu = ["--backends", backend, "--peers", GPU_PEERS]
+    grid = ["--nets", NETS, "--batch-sizes", BATCH_SIZES, "--rounds", "3", "--max-seconds", "160", *plot]
+    large = ["--nets", LARGE_NETS, "--batch-sizes", "1024,4096", "--rounds", "3", "--max-seconds", "40"]
     stages = [
         Stage("device", 60, part("device")),
         Stage("training", 90, part("training")),
-        Stage("tests", 300, tests, {"MLP_REQUIRE_BACKENDS": backend}),
-        Stage("benchmark", 200, bench),
+        Stage("benchmark", 230, bench("bench", *grid, *cpu_and_gpu, *peers)),
+        Stage(
+            "first-use",
+            60,
+            bench("first-use", *one, "--quick", "--backends", backend, "--peers", "none", "--first-use"),
+        ),
+        Stage("tests", 220, tests, {"MLP_REQUIRE_BACKENDS": backend}),
+        Stage("tf32", 70, bench("tf32", *large, *gpu, "--precision", "tf32")),
+        Stage("compile", 90, bench("compile", *one, *cpu_and_gpu, *compiled)),
+        Stage("adam", 60, bench("adam", *one, *cpu_and_gpu, *peers, "--optimizer", "adam")),
     ]
     if shutil.which("compute-sanitizer") and backend == "cupy":
         stages.append(Stage("sanitizer", 60, ["compute-sanitizer", "--error-exitcode", "9", *part("small")]))
@@ -218,7 +280,7 @@ def plan_stages(folder: Path, backend: str, then: str | None) -> list[Stage]:
 def read_results(folder: Path) -> dict[str, Any]:
     """What the stages left in the folder."""
     found: dict[str, Any] = {}
-    for name in (*PARTS, "bench"):
+    for name in (*PARTS, *BENCHMARKS):
         path = folder / f"{name}.json"
         if path.is_file():
             found[name] = json.loads(path.read_text(encoding="utf-8"))
@@ -235,6 +297,16 @@ def read_results(folder: Path) -> dict[str, Any]:
         ]
         found["tests"] = counts | {"failed": failed}
     return found
+
+
+def sentences(folder: Path) -> list[str]:
+    """From which batch size on the GPU is faster, for each benchmark."""
+    documents = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in (folder / f"{name}.json" for name in BENCHMARKS)
+        if path.is_file()
+    ]
+    return [each["sentence"] for document in documents for each in document["gpu_and_cpu"]]
 
 
 def main() -> int:
@@ -271,6 +343,8 @@ def main() -> int:
         for path in sorted(folder.iterdir()):
             if path.name != "on_gpu.tar.gz":
                 archive.add(path, path.name)
+    for sentence in sentences(folder):
+        print(sentence)
     print(f"written: {folder / 'on_gpu.tar.gz'}")
     return 0 if all(stage.status == "passed" for stage in stages) else 1
 

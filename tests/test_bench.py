@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
+import re
+import sys
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
 import mlp
-from mlp.bench import Case, Entry, Implementation, Report, Selection, compare, find_implementations, measure
+from mlp._backends import get_backend
+from mlp.bench import (
+    Case,
+    Entry,
+    Implementation,
+    Report,
+    Selection,
+    compare,
+    find_implementations,
+    first_use,
+    gpu_costs,
+    implementations,
+    measure,
+)
 from mlp.bench import Result as CaseResult
+from mlp.bench.entries import Figure, FirstUse, Roof, Start, Transfer
+from mlp.bench.gpu_costs import measure_products, step_products
 from mlp.bench.implementations import PEERS
 from mlp.bench.measure import CHECKED_EPOCHS, progress_steps
-from mlp.bench.report import as_markdown, notes
-from mlp.bench.results import Figure, Roof
+from mlp.bench.report import as_markdown, notes, sentences
 from mlp.cli import cli
+from mlp.io import machine_info
 
 TINY = Case("8-4-3", 512)
 SMALL = ("--nets", "8-4-3", "--batch-sizes", "512", "--backends", "numpy")
@@ -72,8 +93,8 @@ def test_every_contestant_does_the_same_work(optimizer, size):
     case = Case("20-16-8-5", size, optimizer, max_rows=10 * size)
     X, y = case.data()
     selection = find_implementations(
-        peers=[name for name in PEERS if name != "torch.compile"]
-    )  # which takes many seconds
+        peers=[name for name in PEERS if not name.startswith("torch.compile")]
+    )  # which take many seconds
     losses = {}
     for implementation in selection.implementations:
         epoch = implementation.prepare(case, X, y)
@@ -114,6 +135,20 @@ def _says(loss, name):
     return Implementation(name, lambda case, X, y: lambda: loss)
 
 
+def gpu_entry(name, seconds, **more):
+    return Entry(name, name.startswith("mlp"), "cuda:0", seconds=seconds, **more)
+
+
+def on_both(batch_size=16, net="8-4-3", products=None, **seconds):
+    """A result of a CPU and a GPU: names with CUDA or cupy are on the GPU."""
+    entries = [
+        Entry(name.replace("_", " "), name.startswith("mlp"), "cuda:0" if "cu" in name.lower() else "cpu", seconds=each)
+        for name, each in seconds.items()
+    ]
+    case = Case(net, batch_size, max_rows=16 * batch_size)
+    return CaseResult(case, entries, {}, {} if products is None else {"cuda:0": products})
+
+
 def test_contestants_take_turns_and_each_has_every_round():
     steps = []
     selection = find_implementations(["numpy"], ["NumPy by hand"])
@@ -135,21 +170,39 @@ def test_other_work_and_failures_are_told_and_get_no_ratio():
         raise RuntimeError("no compiler\nin the path")
 
     ours = find_implementations(["numpy"], []).implementations
-    wide = Implementation("wide", broken, max_parameters=1)
+    wide, long = (Implementation("wide", broken, **limit) for limit in ({"max_parameters": 1}, {"max_rows": 1}))
     selection = Selection(
-        [*ours, _says(9.0, "off"), _says(float("nan"), "lost"), Implementation("broken", broken), wide]
+        [*ours, _says(9.0, "off"), _says(float("nan"), "lost"), Implementation("broken", broken), wide, long]
     )
     result = measure([TINY], selection, rounds=2, matrix=64).results[0]
-    _, off, lost, failed, skipped = result.entries
+    _, off, lost, failed, skipped, also_skipped = result.entries
     assert off.note.startswith("different loss: 9 in epoch 1, expected 1.")
     assert lost.note.startswith("different loss")
     assert failed.note == "failed: RuntimeError: no compiler in the path"
-    assert skipped.note.startswith("skipped")
+    assert skipped.note == "skipped: it takes minutes on more than 1 parameters"
+    assert also_skipped.note == "skipped: it takes minutes on more than 1 rows in an epoch"
     assert result.best_peer() is None
     assert result.ratio(off) is None
     assert not failed.seconds
     told = notes(Report([result]))
     assert any(line.startswith("broken: failed") for line in told)
+
+
+@pytest.mark.parametrize(("least_work", "tried"), [(1e9, True), (1.0, False)])
+def test_one_thread_is_tried_only_for_small_steps(least_work, tried, monkeypatch):
+    numbers = []
+
+    def limit(number):
+        numbers.append(number)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(importlib.import_module("mlp.bench.measure"), "ONE_THREAD_WORK", least_work)
+    monkeypatch.setattr(machine_info, "usable_processors", lambda: 7)
+    reference = find_implementations(["numpy"], []).implementations
+    peer = Implementation("peer", PEERS["NumPy by hand"].prepare, limit_threads=limit)
+    entry = measure([TINY], Selection([*reference, peer]), rounds=2, matrix=64).results[0].find("peer")
+    assert (1 in numbers[:2]) == tried
+    assert entry.threads == 7 or tried
 
 
 def test_a_failure_of_ours_is_an_error():
@@ -233,6 +286,452 @@ def test_pictures_are_drawn(tmp_path):
         assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
+# -- a CPU and a GPU -------------------------------------------------------------------------------
+
+
+def test_ratios_to_the_peers_of_each_device_are_apart():
+    result = on_both(
+        mlp_numba=[2.0, 2.0, 4.0], mlp_cupy=[0.5, 0.5, 1.0], JAX=[6.0, 6.0, 12.0], PyTorch=[9.0] * 3,
+        PyTorch_CUDA=[2.0, 2.0, 4.0], JAX_CUDA=[1.0, 1.0, 2.0],
+    )  # fmt: skip
+    numba, cupy = result.find("mlp numba"), result.find("mlp cupy")
+    assert result.best_peer(place="CPU").name == "JAX"
+    assert result.best_peer(place="GPU").name == result.best_peer().name == "JAX CUDA"
+    assert result.ratio(numba, place="CPU") == Figure(3.0, 0.0)
+    assert result.ratio(numba, place="GPU") == Figure(0.5, 0.0)
+    assert result.ratio(cupy, place="CPU") == Figure(12.0, 0.0)
+    assert result.ratio(cupy, place="GPU") == Figure(2.0, 0.0)
+    assert result.ratio_to(cupy, numba) == Figure(0.25, 0.0)
+    assert result.gpu_to_cpu() == Figure(4.0, 0.0)
+
+
+def test_our_fastest_backend_on_the_cpu_is_compared_with_the_gpu():
+    result = on_both(mlp_numpy=[1.0] * 3, mlp_numba=[2.0] * 3, mlp_cupy=[0.5] * 3)
+    assert result.gpu_to_cpu() == Figure(2.0, 0.0)
+    result.find("mlp numpy").note = "different loss"
+    assert result.gpu_to_cpu() == Figure(4.0, 0.0)
+    assert on_both(mlp_numba=[2.0] * 3).gpu_to_cpu() is None
+    assert on_both(mlp_cupy=[2.0] * 3, JAX=[1.0] * 3).gpu_to_cpu() is None
+
+
+def test_a_step_is_compared_with_its_products_alone_on_the_same_device():
+    result = on_both(products=25e-6, mlp_numba=[16 * 1e-3], mlp_cupy=[16 * 50e-6])  # 16 steps an epoch
+    assert result.microseconds_per_step(result.find("mlp cupy")) == pytest.approx(50)
+    assert result.step_to_products(result.find("mlp cupy")) == pytest.approx(2)
+    assert result.step_to_products(result.find("mlp numba")) is None
+
+
+@pytest.mark.parametrize(
+    ("ratios", "size", "sentence"),
+    [
+        ({16: 0.6, 64: 1.5, 256: 4.2}, 64, "is faster than the CPU from batch 64 on; at 16 it is 0.6x."),
+        ({1: 0.04, 16: 0.2}, None, "is not faster than the CPU at any measured batch size; at 16 it is 0.2x."),
+        ({64: 12.4, 256: 99.0}, 64, "is faster than the CPU at every measured batch size; at 64 it is 12x."),
+        ({1: 2.0, 16: 0.5, 64: 3.0}, 64, "is faster than the CPU from batch 64 on; at 16 it is 0.5x."),
+        ({1: 2.0, 16: 1.2, 64: 0.98}, None, "is faster than the CPU at batch 1 and 16 only; at 64 it is 0.98x."),
+        ({16: 1.0}, None, "is not faster than the CPU at any measured batch size; at 16 it is 1.00x."),
+        ({16: 0.04, 64: 1.02}, 64, "is faster than the CPU from batch 64 on; at 16 it is 0.04x."),
+    ],
+)  # fmt: skip
+def test_a_sentence_says_from_which_batch_size_on_the_gpu_is_faster(ratios, size, sentence):
+    results = [on_both(size, mlp_numba=[ratio] * 2, mlp_cupy=[1.0] * 2) for size, ratio in ratios.items()]
+    (found,) = Report(results[::-1]).crossovers()  # in any order
+    assert found.batch_size == size
+    told = sentence.replace("the CPU", "the CPU (mlp numba)")
+    assert str(found) == f"8-4-3: the GPU (mlp cupy) {told}"
+
+
+def test_each_network_has_its_sentence_and_without_a_gpu_there_is_none():
+    results = [on_both(net=net, mlp_numba=[2.0], mlp_cupy=[1.0]) for net in ("8-4-3", "8-5-3")]
+    assert [found.net for found in Report(results).crossovers()] == ["8-4-3", "8-5-3"]
+    assert sentences(made_up(mlp_numba=[1.0], peer=[2.0])) == []
+    assert sentences(Report([on_both(mlp_numba=[1.0], PyTorch_CUDA=[2.0])])) == []
+
+
+def test_a_sentence_names_all_backends_that_were_the_fastest():
+    results = [
+        on_both(16, mlp_numba=[1.0], mlp_numpy=[2.0], mlp_cupy=[1.0]),
+        on_both(64, mlp_numba=[3.0], mlp_numpy=[2.0], mlp_cupy=[1.0]),
+    ]
+    (found,) = Report(results).crossovers()
+    assert "the CPU (mlp numba or mlp numpy)" in str(found)
+
+
+def report_of_both():
+    result = on_both(products=25e-6, mlp_numba=[0.4, 0.4], JAX=[0.8, 0.8], mlp_cupy=[0.1, 0.1], JAX_CUDA=[0.15, 0.15])
+    result.transfers["cuda:0"] = Transfer(0.5, 10**9)
+    use = FirstUse("mlp cupy", "8-4-3, batch 16, sgd", Start(12.3, 9.1, 0.01), Start(3.0, 0.4, 0.01))
+    roofs = {"cpu": Roof(100.0, 20.0), "cuda:0": Roof(1000.0, 200.0)}
+    return Report([result], {}, roofs, {}, [use], ["8-4-3, batch 64, sgd"])
+
+
+def test_all_of_a_gpu_is_in_the_json_and_survives_its_file(tmp_path):
+    report = report_of_both()
+    report.save(tmp_path / "now.json")
+    assert Report.load(tmp_path / "now.json").to_dict() == report.to_dict()
+    document = json.loads((tmp_path / "now.json").read_text())
+    assert document["gpu_and_cpu"][0]["ratios"] == {"16": 4.0}
+    assert document["gpu_and_cpu"][0]["faster_from_batch_size"] == 16
+    assert document["gpu_and_cpu"][0]["sentence"].startswith("8-4-3: the GPU (mlp cupy) is faster")
+    assert document["first_uses"][0]["empty"] == {"total": 12.3, "preparation": 9.1, "epoch": 0.01}
+    assert document["skipped"] == ["8-4-3, batch 64, sgd"]
+    (result,) = document["results"]
+    assert (result["best_cpu_peer"], result["best_gpu_peer"]) == ("JAX", "JAX CUDA")
+    assert result["transfers"] == {"cuda:0": {"seconds": 0.5, "nbytes": 10**9, "gigabytes_per_second": 2.0}}
+    assert result["products"] == {"cuda:0": 25e-6}
+    numba, _, cupy, _ = result["entries"]
+    assert cupy["ratio_to_cpu_peer"]["median"] == pytest.approx(8)
+    assert cupy["ratio_to_gpu_peer"]["median"] == pytest.approx(1.5)
+    assert cupy["step_to_products"] == pytest.approx(0.1 / 16 / 25e-6)
+    assert numba["ratio_to_our_gpu"]["median"] == pytest.approx(0.25)
+    assert numba["step_to_products"] is None
+
+
+def test_files_from_before_the_gpu_are_read(tmp_path):
+    document = made_up(mlp_numba=[1.0], peer=[2.0]).to_dict()
+    for key in ("skipped", "first_uses", "gpu_and_cpu"):
+        del document[key]
+    for key in ("precision", "work", "transfers", "products"):
+        del document["results"][0][key]
+    (tmp_path / "old.json").write_text(json.dumps(document))
+    assert Report.load(tmp_path / "old.json").results[0].case == TINY
+
+
+def test_the_table_and_the_notes_show_all_of_a_gpu(tmp_path):
+    report_of_both().save(tmp_path / "now.json")
+    told = run("--from", tmp_path / "now.json").stdout
+    (row,) = [line.split() for line in told.splitlines() if "mlp cupy (cuda:0)" in line]
+    # samples/s, IQR, µs/step, GFLOP/s, of peak, CPU peer, IQR, GPU peer, IQR, to our GPU, step ÷ products, start-up
+    assert row[3:] == [
+        "2,560",
+        "0%",
+        "6,250.0",
+        "0.0",
+        "0.0%",
+        "8.00",
+        "0.00",
+        "1.50",
+        "0.00",
+        "1.00",
+        "250.00",
+        "0.00",
+        "s",
+    ]
+    lines = told.splitlines()
+    assert (
+        "8-4-3: the GPU (mlp cupy) is faster than the CPU (mlp numba) at every measured batch size; at 16 it is 4.0x."
+        in lines
+    )
+    assert (
+        "cuda:0: copying 1,000.0 MB of data to it took 500.0 ms (2.0 GB/s); it is not part of the training times"
+        in lines
+    )
+    assert any("12.3 s to the end of the first epoch with empty caches, of which 9.1 s" in line for line in lines)
+    assert "no time was left for: 8-4-3, batch 64, sgd" in lines
+
+
+def test_the_notes_say_which_peak_is_in_tf32():
+    report = report_of_both()
+    assert not any("TF32" in line for line in notes(report))
+    result = report.results[0]
+    result.case = replace(result.case, precision="tf32")
+    cpu, gpu, *_ = notes(report)
+    assert cpu.startswith("cpu: peak 100 GFLOP/s (product of large matrices),")
+    assert gpu.startswith("cuda:0: peak 1,000 GFLOP/s (product of large matrices in TF32),")
+    assert str(report.crossovers()[0]).startswith("8-4-3, tf32: the GPU")
+
+
+def test_the_markdown_has_the_ratios_of_each_device(tmp_path):
+    report_of_both().save(tmp_path / "now.json")
+    header, _, row, _, sentence = run("--from", tmp_path / "now.json", "--markdown").stdout.splitlines()
+    assert header.endswith("| ours ÷ best CPU peer | ours ÷ best GPU peer | GPU ÷ CPU |")
+    assert row.endswith("| 2.00 ± 0.00 | 1.50 ± 0.00 | 4.00 ± 0.00 |")
+    assert sentence.startswith("- 8-4-3: the GPU")
+
+
+def test_changes_are_relative_to_the_peers_of_the_same_device():
+    old = Report([on_both(mlp_numba=[1.0] * 2, JAX=[2.0] * 2, mlp_cupy=[0.1] * 2, JAX_CUDA=[0.1] * 2)])
+    new = Report([on_both(mlp_numba=[1.0] * 2, JAX=[2.0] * 2, mlp_cupy=[0.1] * 2, JAX_CUDA=[0.05] * 2)])
+    numba, cupy = compare(old, new)[0]
+    assert (numba.peer, numba.new.median, numba.worse) == ("JAX", 2.0, False)
+    assert (cupy.peer, cupy.new.median, cupy.worse) == ("JAX CUDA", 0.5, True)
+
+
+def test_lines_of_the_cpu_and_the_gpu_look_different():
+    from mlp.bench import plots
+
+    report = report_of_both()
+    numba, jax, cupy, jax_cuda = (plots._style(report, entry) for entry in report.results[0].entries)
+    assert {style["linestyle"] for style in (numba, jax)} == {"--"}
+    assert {style["linestyle"] for style in (cupy, jax_cuda)} == {"-"}
+    assert numba["markerfacecolor"] != cupy["markerfacecolor"]
+    assert plots._label(report, report.results[0].entries[1]) == "JAX (CPU)"
+
+
+def test_pictures_of_both_are_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    report_of_both().save(tmp_path / "now.json")
+    told = run("--from", tmp_path / "now.json", "--plot", tmp_path / "now.png").stderr
+    for name in ("now.png", "now-steps.png", "now-roofline.png"):
+        assert str(tmp_path / name) in told
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+# -- parts of a GPU's measurement that a CPU can do ------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("steps", [3, 32, 70])
+def test_several_steps_of_a_graph_are_those_of_the_reference(optimizer, steps):
+    pytest.importorskip("torch")
+    from mlp.bench.torch_peers import torch_graph
+
+    case = Case("12-8-5-4", 4, optimizer, max_rows=4 * steps)
+    X, y = case.data()
+    expected = PEERS["NumPy by hand"].prepare(case, X, y)
+    epoch = torch_graph(case, X, y, device="cpu")
+    for _ in range(CHECKED_EPOCHS):
+        assert epoch() == pytest.approx(expected(), rel=1e-5)
+
+
+class FakeGraphs:
+    """Records which functions are captured; a replay runs them."""
+
+    def __init__(self, torch):
+        self.torch, self.counts, self.replays = torch, [], 0
+
+    def capture(self, run, count, device):
+        assert device == "cuda"
+        self.counts.append(count)
+
+        def replay():
+            self.replays += 1
+            run(count)
+
+        return replay
+
+
+def test_an_epoch_is_a_few_graphs_of_many_steps(monkeypatch):
+    torch = pytest.importorskip("torch")
+    from mlp.bench import torch_peers
+
+    graphs = FakeGraphs(torch)
+    parts = torch_peers._parts
+    # everything as on a GPU, except for the place of the tensors and the streams
+    monkeypatch.setattr(torch_peers, "_parts", lambda case, X, y, device, capturable: parts(case, X, y, "cpu"))
+    monkeypatch.setattr(torch_peers, "_capture", graphs.capture)
+    monkeypatch.setattr(torch_peers, "_side_stream", lambda device: contextlib.nullcontext())
+    zeros = torch.zeros
+    monkeypatch.setattr(torch, "zeros", lambda *shape, device=None, **more: zeros(*shape, **more))
+    case = Case("12-8-4", 4, max_rows=4 * 70)
+    epoch = torch_peers.torch_graph(case, *case.data())
+    assert sorted(graphs.counts) == [6, 32]
+    assert epoch() == pytest.approx(PEERS["NumPy by hand"].prepare(case, *case.data())(), rel=1e-5)
+    assert graphs.replays == 3
+
+
+@pytest.mark.parametrize(("precision", "device", "setting"), [
+    ("float32", "cuda", "highest"), ("float32", "cpu", "highest"), ("tf32", "cuda", "high"), ("tf32", "cpu", "highest"),
+])  # fmt: skip
+def test_float32_means_float32_in_pytorch(precision, device, setting, monkeypatch):
+    torch = pytest.importorskip("torch")
+    from mlp.bench.torch_peers import _set_precision
+
+    before = torch.get_float32_matmul_precision()
+    try:
+        _set_precision(Case("8-3", 1, precision=precision), device)
+        assert torch.get_float32_matmul_precision() == setting
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("float32", "HIGHEST"), ("tf32", "HIGH")])
+def test_float32_means_float32_in_jax(precision, expected, monkeypatch):
+    jax = pytest.importorskip("jax")
+    from mlp.bench.jax_peers import jax_scan
+
+    found = []
+    jit = jax.jit
+
+    def inspected(function, **settings):
+        def call(*arguments):
+            found.append(str(jax.make_jaxpr(function)(*arguments)))
+            return jit(function)(*arguments)
+
+        return call
+
+    monkeypatch.setattr(jax, "jit", inspected)
+    case = Case("8-4-3", 2, max_rows=8, precision=precision)
+    jax_scan(case, *case.data(), unroll=2)()
+    precisions = re.findall(r"dot_general\[.*?precision=(.*?)\n", found[0], re.DOTALL)
+    assert len(precisions) >= 5  # two products forward, three backward
+    assert all(f"Precision.{expected}," in each + "," for each in precisions)
+    assert "Precision.DEFAULT" not in found[0]
+
+
+@pytest.mark.parametrize(("precision", "device", "settings"), [
+    ("float32", "cuda:0", {}), ("tf32", "cuda:0", {"precision": "tf32"}), ("tf32", "cpu", {}),
+])  # fmt: skip
+def test_only_gpus_get_another_precision(precision, device, settings, monkeypatch):
+    given = {}
+
+    class Recorded(mlp.MLP):
+        def __init__(self, sizes, backend, **more):
+            given.update(more)
+            super().__init__(sizes, backend=backend)
+
+    monkeypatch.setattr(implementations, "MLP", Recorded)
+    monkeypatch.setattr(implementations, "get_backend", lambda name: SimpleNamespace(device=device))
+    case = Case("8-4-3", 2, max_rows=8, precision=precision)
+    implementations.our_backend("numpy").prepare(case, *case.data())
+    assert given == settings
+
+
+def test_several_epochs_are_one_training():
+    (ours,) = find_implementations(["numpy"], []).implementations
+    case = Case("8-4-3", 2, max_rows=8)
+    one, four = ours.start(case, *case.data()), ours.start(case, *case.data())
+    losses = [one(1) for _ in range(4)]
+    assert four(4) == losses[-1]
+    calls = []
+    peer = Implementation("peer", lambda case, X, y: lambda: calls.append(1) or float(len(calls)))
+    assert peer.start(case, *case.data())(3) == 3.0
+
+
+def test_the_products_of_a_step_are_three_for_each_layer_but_two_for_the_first():
+    case, xp = Case("8-6-5-3", 4), get_backend("numpy")
+    results = [call() for call in step_products(case, xp)]
+    shapes = [(4, 6), (4, 5), (4, 3), (5, 3), (4, 5), (6, 5), (4, 6), (8, 6)]
+    assert [result.shape for result in results] == shapes
+    inner = [8, 6, 5, 4, 3, 4, 5, 4]
+    assert sum(2 * a * b * k for (a, b), k in zip(shapes, inner, strict=True)) == case.flops * case.batch_size
+    for call, result in zip(step_products(case, xp), results, strict=True):
+        a, b = call.args
+        np.testing.assert_allclose(result, a.astype(float) @ b.astype(float), rtol=1e-4, atol=1e-5)
+    assert measure_products(case, xp) > 0
+
+
+def test_the_products_are_measured_between_events_behind_a_full_queue():
+    """A clock that the calls advance stands for the GPU; each small product takes 2 µs, a large one 3 ms."""
+    clock = {"now": 0.0}
+
+    class Event:
+        def record(self):
+            self.time = clock["now"]
+
+        def synchronize(self):
+            pass
+
+    def dot(a, b, out):
+        clock["now"] += 3.0 if a.shape == (gpu_costs.BLOCKER,) * 2 else 0.002
+
+    cuda = SimpleNamespace(Event=Event, get_elapsed_time=lambda first, last: last.time - first.time)
+    xp = SimpleNamespace(
+        namespace=SimpleNamespace(dot=dot, cuda=cuda), asarray=np.asarray, empty=np.empty, synchronize=lambda: None
+    )
+    calls = step_products(Case("8-6-3", 4), xp)
+    assert len(calls) == 5
+    assert gpu_costs._seconds_on_gpu(calls, xp) == pytest.approx(5 * 2e-6)
+
+
+@pytest.mark.parametrize(("precision", "kind"), [("float32", "default"), ("tf32", "tf32")])
+def test_products_alone_have_the_precision_of_the_case(precision, kind, monkeypatch):
+    kinds = {np.float32: "of the user"}
+    core = ModuleType("cupy._core")
+    core.get_compute_type, core.set_compute_type = kinds.get, kinds.__setitem__
+    core._routines_linalg = SimpleNamespace(COMPUTE_TYPE_TF32="tf32", COMPUTE_TYPE_DEFAULT="default")
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(_core=core))
+    monkeypatch.setitem(sys.modules, "cupy._core", core)
+    with gpu_costs.compute_type(SimpleNamespace(device="cuda:0"), precision):
+        assert kinds[np.float32] == kind
+    assert kinds[np.float32] == "of the user"
+    with gpu_costs.compute_type(get_backend("numpy"), precision):
+        assert kinds[np.float32] == "of the user"
+
+
+def test_the_copy_of_the_data_is_measured():
+    X, y = np.zeros((100, 8), np.float32), np.zeros(100, np.int64)
+    found = gpu_costs.measure_transfer(get_backend("numpy"), X, y)
+    assert found.nbytes == 100 * 8 * 4 + 100 * 8
+    assert found.gigabytes_per_second == found.nbytes / found.seconds / 1e9
+
+
+def fake_gpu(prepare):
+    return Implementation("PyTorch CUDA", prepare, device="cuda:0")
+
+
+def test_a_gpu_without_a_backend_of_ours_has_no_costs_and_a_failure_of_a_cost_is_told(monkeypatch):
+    reference = find_implementations(["numpy"], []).implementations
+    case = Case("8-4-3", 4, max_rows=64)
+    numpy_peer = PEERS["NumPy by hand"].prepare
+    result = measure([case], Selection([*reference, fake_gpu(numpy_peer)]), rounds=2, matrix=64).results[0]
+    assert result.transfers == result.products == {}
+    assert result.find("PyTorch CUDA").place == "GPU"
+
+    def broken(case, xp):
+        raise RuntimeError("no cuBLAS")
+
+    module = importlib.import_module("mlp.bench.measure")
+    monkeypatch.setattr(module, "_backend_on", lambda device: get_backend("numpy"))
+    monkeypatch.setattr(module, "measure_products", broken)
+    report = measure([case], Selection([*reference, fake_gpu(numpy_peer)]), rounds=2, matrix=64)
+    assert report.results[0].transfers["cuda:0"].nbytes > 0
+    assert report.missing == {"transfer or products alone on cuda:0 (8-4-3, batch 4, sgd)": "RuntimeError: no cuBLAS"}
+    assert len(report.results[0].find("PyTorch CUDA").seconds) == 2
+
+
+def test_after_the_time_no_case_begins_and_what_there_is_is_handed_over():
+    selection = find_implementations(["numpy"], [])
+    seen = []
+    cases = [Case("8-4-3", size, max_rows=64) for size in (4, 8)]
+    measure(cases, selection, rounds=2, matrix=64, on_result=lambda report: seen.append(len(report.results)))
+    assert seen == [1, 2]
+    report = measure(cases, selection, rounds=2, matrix=64, max_seconds=0)
+    assert (report.results, report.skipped) == ([], ["8-4-3, batch 4, sgd", "8-4-3, batch 8, sgd"])
+
+
+def test_the_first_use_is_measured_in_new_processes_with_empty_and_with_warm_caches(monkeypatch):
+    selection = find_implementations(["numpy"], [])
+    cases = [Case(net, size, max_rows=64) for net in ("8-4-3", "8-5-3") for size in (4, 8)]
+    steps = []
+    report = measure(cases[2:], selection, rounds=2, matrix=64, first_use=True, on_step=steps.append)
+    assert len(steps) == progress_steps(cases[2:], selection, 2, first_use=True)
+    (use,) = report.first_uses
+    assert (use.name, use.case) == ("mlp numpy", "8-5-3, batch 4, sgd")
+    for start in (use.empty, use.warm):
+        assert start.total > start.preparation >= 0
+        assert start.epoch > 0
+    module = importlib.import_module("mlp.bench.measure")
+    assert [(name, str(case)) for name, case in module._first_uses(cases, selection)] == [
+        ("mlp numpy", "8-4-3, batch 4, sgd"), ("mlp numpy", "8-5-3, batch 4, sgd"),
+    ]  # fmt: skip
+
+
+def test_both_processes_of_a_first_use_share_caches_of_their_own(monkeypatch):
+    folders = []
+
+    def fake(name, case, environment, limit):
+        folder = Path(environment["MLP_CACHE_DIR"])
+        folders.append((folder, folder.exists(), environment["CUPY_CACHE_DIR"]))
+        folder.mkdir(parents=True, exist_ok=True)
+        return Start(1.0, 0.5, 0.1)
+
+    monkeypatch.setattr(first_use, "_run", fake)
+    first_use.measure_first_use("mlp numba", TINY)
+    (one, existed, cupy), (two, exists, cupy_again) = folders
+    assert one == two != Path.home()
+    assert (existed, exists) == (False, True)
+    assert cupy == cupy_again
+    assert not one.parent.exists()
+
+
+def test_a_failure_of_a_first_use_is_told():
+    with pytest.raises(mlp.MLPError, match=r"first use of mlp nump failed: .*did you mean 'numpy'"):
+        first_use.measure_first_use("mlp nump", TINY)
+    with pytest.raises(mlp.MLPError, match="the first use of mlp numpy took longer than 0 s"):
+        first_use.measure_first_use("mlp numpy", TINY, limit=0.001)
+
+
 # -- the command -----------------------------------------------------------------------------------
 
 
@@ -264,12 +763,51 @@ def test_compare_fails_with_the_names_of_what_got_slower(tmp_path):
     assert "| 8-4-3 | 512 |" in run("--from", old, "--markdown").stdout
 
 
+def test_with_a_gpu_epochs_are_longer_and_batches_larger(monkeypatch):
+    seen = []
+    module = importlib.import_module("mlp.bench")
+    reference = find_implementations(["numpy"], []).implementations
+    numpy_peer = PEERS["NumPy by hand"].prepare
+
+    def fake(cases, selection, **settings):
+        seen.append((cases, settings))
+        return Report([])
+
+    monkeypatch.setattr(module, "measure", fake)
+    monkeypatch.setattr(module, "find_implementations", lambda *names: Selection([*reference, fake_gpu(numpy_peer)]))
+    run("--nets", "784-30-10", "--precision", "tf32", "--max-seconds", "9")
+    monkeypatch.setattr(module, "find_implementations", lambda *names: Selection(reference))
+    run("--nets", "784-30-10", "--first-use")
+    (on_gpu, settings), (on_cpu, more) = seen
+    assert [case.batch_size for case in on_gpu] == [16, 64, 256, 1024, 4096]
+    assert [case.batch_size for case in on_cpu] == [16, 32, 128, 1024]
+    assert {case.precision for case in on_gpu} == {"tf32"}
+    assert (on_gpu[-1].steps, on_cpu[-1].steps) == (16, 16)
+    assert (settings["max_seconds"], settings["first_use"]) == (9, False)
+    assert (more["max_seconds"], more["first_use"]) == (float("inf"), True)
+
+
+def test_results_are_written_after_each_case(tmp_path, monkeypatch):
+    path, seen = tmp_path / "now.json", []
+    original = Report.save
+
+    def save(report, target):
+        original(report, target)
+        seen.append(len(Report.load(path).results))
+
+    monkeypatch.setattr(Report, "save", save)
+    run("--quick", "--rounds", "2", *SMALL, "--batch-sizes", "256,512", "--peers", "none", "--json", path)
+    assert seen == [1, 2, 2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "told"),
     [
         (["--nets", "10"], 1, "784-30-10"),
         (["--batch-sizes", "many"], 2, "whole numbers"),
         (["--optimizer", "adm"], 1, "did you mean 'adam'"),
+        (["--precision", "tf23"], 1, "did you mean 'tf32'"),
+        (["--max-seconds", "-1"], 2, "-1"),
         (["--peers", "Torch"], 1, "PyTorch"),
         (["--backends", "nump"], 1, "did you mean 'numpy'"),
         (["--plot", "speed.txt"], 2, ".png"),

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
+
+import numpy as np
+import pytest
+
+import backends
+import mlp
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "on_gpu.py"
 
@@ -27,6 +34,94 @@ def test_stages_pass_and_everything_is_packed(tmp_path):
     assert all(case["same bits"] and case["error"] < 1e-4 for case in cases)
     with tarfile.open(tmp_path / "on_gpu.tar.gz") as archive:
         assert {"results.json", "log.txt", "device.json", "training.json"} <= set(archive.getnames())
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """The script as a module, with two cases, and the Numba backend with the ways of a GPU's, which all do the same."""
+    spec = importlib.util.spec_from_file_location("on_gpu", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "on_gpu", module)
+    monkeypatch.syspath_prepend(str(SCRIPT.parents[1]))
+    spec.loader.exec_module(module)
+    cases = list(module.training_cases())[:2]
+    monkeypatch.setattr(module, "training_cases", lambda: iter(cases))
+    monkeypatch.setattr(backends.get_backend("numba"), "execution", "graphs", raising=False)
+    return module
+
+
+def change_training(monkeypatch, change):
+    """Call `change` with the network after each training, and with the way of its backend."""
+    original = mlp.MLP.fit
+
+    def fit(net, *arguments, **keywords):
+        history = original(net, *arguments, **keywords)
+        change(net, getattr(net.xp, "execution", "reference"))
+        return history
+
+    monkeypatch.setattr(mlp.MLP, "fit", fit)
+
+
+def test_every_way_of_running_an_epoch_is_compared(script):
+    found = script.check_training("numba")
+    assert found["executions"] == ["graphs", "launches", "loop"]
+    assert len(found["cases"]) == 3 * 2 * 2
+    assert backends.get_backend("numba").execution == "graphs"  # as before
+
+
+def test_graphs_and_launches_must_have_the_same_bits(script, monkeypatch):
+    def next_number(net, way):
+        if way == "launches":
+            net.parameters[0] = np.nextafter(net.parameters[0], net.dtype.type(9))
+
+    change_training(monkeypatch, next_number)
+    with pytest.raises(AssertionError, match="sgd, float32: graphs and launches differ") as caught:
+        script.check_training("numba")
+    assert "loop" not in str(caught.value)
+
+
+def test_the_loop_must_agree_within_the_tolerance(script, monkeypatch):
+    def far(net, way):
+        if way == "loop":
+            net.parameters[0] += 0.1
+
+    change_training(monkeypatch, far)
+    with pytest.raises(AssertionError, match="sgd, float64, loop; sgd, float64: graphs and loop differ by"):
+        script.check_training("numba")
+
+
+def test_a_way_that_fails_does_not_hide_the_others(script, monkeypatch):
+    def fail(net, way):
+        if way == "graphs":
+            raise RuntimeError("no capture")
+
+    change_training(monkeypatch, fail)
+    with pytest.raises(AssertionError) as caught:
+        script.check_training("numba")
+    assert "sgd, float64, graphs: RuntimeError: no capture" in str(caught.value)
+    assert "launches" not in str(caught.value)
+
+
+def test_the_stages_begin_with_what_one_wants_to_know_first(script, tmp_path):
+    stages = script.plan_stages(tmp_path, "cupy", None)
+    assert [stage.name for stage in stages[:5]] == ["device", "training", "benchmark", "first-use", "tests"]
+    grid = stages[2].command
+    assert float(grid[grid.index("--max-seconds") + 1]) < stages[2].seconds
+
+
+def test_the_sentences_of_all_benchmarks_are_printed(script, tmp_path):
+    for name, sentences in (("bench", ["a", "b"]), ("tf32", ["c"])):
+        document = {"gpu_and_cpu": [{"sentence": sentence} for sentence in sentences]}
+        (tmp_path / f"{name}.json").write_text(json.dumps(document))
+    assert script.sentences(tmp_path) == ["a", "b", "c"]
+
+
+def test_a_benchmark_on_the_cpu_is_in_the_results(tmp_path):
+    _, output, results = run(tmp_path, "--backend", "numpy", "--only", "first-use")
+    assert "first-use  passed" in output, (tmp_path / "log.txt").read_text(encoding="utf-8")
+    (use,) = results["first-use"]["first_uses"]
+    assert use["name"] == "mlp numpy"
+    assert use["empty"]["total"] > use["empty"]["epoch"] > 0
 
 
 def test_a_stage_that_fails_does_not_stop_the_next(tmp_path):

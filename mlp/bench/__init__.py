@@ -1,7 +1,8 @@
 """Training speed of our backends, compared with other libraries (peers).
 
-`cases` defines what is trained.  `implementations` and `peers` define what runs it.  `measure` measures the times.
-`results` stores them and computes speeds and ratios.  `report` and `plots` show them.
+`cases` defines what is trained.  `implementations`, `peers`, `torch_peers` and `jax_peers` define what runs it.
+`measure`, `gpu_costs` and `first_use` measure the times.  `entries`, `crossover` and `results` store them and compute
+speeds and ratios.  `report` and `plots` show them.
 
 Examples
 --------
@@ -13,9 +14,10 @@ Examples
 """
 
 from mlp.bench.cases import Case
+from mlp.bench.entries import Entry, Result
 from mlp.bench.implementations import Implementation, Selection, find_implementations
 from mlp.bench.measure import measure
-from mlp.bench.results import Entry, Report, Result, compare
+from mlp.bench.results import Report, compare
 
 __all__ = [
     "Case",

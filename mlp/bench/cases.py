@@ -13,14 +13,21 @@ from mlp._backends import ConfigurationError, UnknownNameError
 LEARNING_RATES = {"sgd": 0.01, "adam": 0.0001}
 """Small, so that rounding errors stay small over many steps; the speed does not depend on them."""
 
+PRECISIONS = ("float32", "tf32")
+"""The second one allows products of float32 matrices in TF32, which only GPUs have; CPUs stay with float32."""
+
 STEPS, MIN_STEPS = 1024, 2
 WORK = 1.5e10
 """Approximate floating-point operations of an epoch: a tenth of a second on two processors."""
 
+GPU_WORK, GPU_ROWS = 1e11, 65536
+"""The same limits for a comparison with a GPU.  It does the work of a CPU's epoch in a few steps, and what an epoch
+costs beside its steps would hide them; 65536 rows are about those of MNIST."""
+
 
 @dataclass(frozen=True)
 class Case:
-    """The task of every implementation: ReLU, softmax and cross-entropy, in float32, without shuffling.
+    """The task of every implementation: ReLU, softmax and cross-entropy, without shuffling.
 
     Parameters
     ----------
@@ -31,6 +38,10 @@ class Case:
         SGD without momentum, or Adam with the default constants.
     max_rows : int
         Largest number of rows in an epoch.
+    precision : {"float32", "tf32"}
+        Precision of the matrix products on a GPU.
+    work : float
+        Approximate limit of the floating-point operations in an epoch.
 
     Raises
     ------
@@ -48,6 +59,8 @@ class Case:
     batch_size: int
     optimizer: str = "sgd"
     max_rows: int = 16384
+    precision: str = "float32"
+    work: float = WORK
 
     def __post_init__(self) -> None:
         parts = self.net.split("-")
@@ -59,9 +72,12 @@ class Case:
             raise ConfigurationError(f"batch_size is {self.batch_size}, expected 1 or more.")
         if self.optimizer not in LEARNING_RATES:
             raise UnknownNameError.among("optimizer", self.optimizer, LEARNING_RATES)
+        if self.precision not in PRECISIONS:
+            raise UnknownNameError.among("precision", self.precision, PRECISIONS)
 
     def __str__(self) -> str:
-        return f"{self.net}, batch {self.batch_size}, {self.optimizer}"
+        precision = "" if self.precision == "float32" else f", {self.precision}"
+        return f"{self.net}, batch {self.batch_size}, {self.optimizer}{precision}"
 
     @property
     def sizes(self) -> list[int]:
@@ -100,7 +116,7 @@ class Case:
     @property
     def steps(self) -> int:
         """Updates per epoch: enough to measure, but few for large networks and slow implementations."""
-        steps = min(STEPS, self.max_rows // self.batch_size, int(WORK / (self.flops * self.batch_size)))
+        steps = min(STEPS, self.max_rows // self.batch_size, int(self.work / (self.flops * self.batch_size)))
         return max(steps, MIN_STEPS)
 
     @property

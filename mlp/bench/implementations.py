@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import importlib
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, partial
 from typing import Any
 
 from numpy.typing import NDArray
 
 from mlp._backends import UnknownNameError, available, get_backend, status
+from mlp.bench import jax_peers, torch_peers
 from mlp.bench import peers as peer_functions
 from mlp.bench.cases import Case
 from mlp.bench.peers import Epoch
@@ -38,9 +40,11 @@ class Implementation:
     device : str
     limit_threads : callable (number), optional
         Returns a context manager that sets the number of threads.  One thread and all threads are tried, and the
-        faster one is used.
-    max_parameters : float
-        Larger networks are skipped, because they would take minutes.
+        faster one is used; large steps use all without a trial.
+    max_parameters, max_rows : float
+        Larger networks and epochs are skipped, because they would take minutes.
+    takes_number : bool
+        Whether the function that `prepare` returns takes a number of epochs, to train them in one call.
     """
 
     name: str
@@ -49,6 +53,19 @@ class Implementation:
     device: str = "cpu"
     limit_threads: Limit | None = None
     max_parameters: float = math.inf
+    max_rows: float = math.inf
+    takes_number: bool = False
+
+    def start(self, case: Case, X: NDArray[Any], y: NDArray[Any]) -> Callable[[int], float]:
+        """Prepare, and return a function that trains for a number of epochs and returns the mean loss of the last."""
+        epoch: Callable[..., float] = self.prepare(case, X, y)
+        if self.takes_number:
+            return epoch
+
+        def epochs(number: int) -> float:
+            return [epoch() for _ in range(number)][-1]
+
+        return epochs
 
 
 @dataclass(frozen=True)
@@ -97,8 +114,6 @@ def find_implementations(backends: Sequence[str] | None = None, peers: Sequence[
         implementation, reason = PEERS[name], _why_missing(name)
         if reason:
             missing[name] = reason
-        elif name == "JAX":
-            implementations.append(replace(implementation, device=_jax_device()))
         else:
             implementations.append(implementation)
     return Selection(implementations, missing)
@@ -109,18 +124,22 @@ def our_backend(backend: str) -> Implementation:
     device = get_backend(backend).device
 
     def prepare(case: Case, X: NDArray[Any], y: NDArray[Any]) -> Epoch:
-        net = MLP(case.sizes, backend=backend)
+        # only GPUs have other precisions than float32
+        settings: dict[str, Any] = (
+            {} if case.precision == "float32" or device == "cpu" else {"precision": case.precision}
+        )
+        net = MLP(case.sizes, backend=backend, **settings)
         optimizer: Optimizer = {"sgd": SGD, "adam": Adam}[case.optimizer](case.learning_rate)
         state = TrainingState.begin(net, optimizer)
         examples = Examples(net.xp.asarray(X), net.xp.asarray(y), None)
 
-        def epoch() -> float:
-            train(net, examples, state, epochs=state.epoch + 1, batch_size=case.batch_size, shuffle=False)
+        def epochs(number: int = 1) -> float:
+            train(net, examples, state, epochs=state.epoch + number, batch_size=case.batch_size, shuffle=False)
             return state.history.loss[-1]
 
-        return epoch
+        return epochs
 
-    return Implementation(f"mlp {backend}", prepare, ours=True, device=device)
+    return Implementation(f"mlp {backend}", prepare, ours=True, device=device, takes_number=True)
 
 
 @contextlib.contextmanager
@@ -150,34 +169,42 @@ def _torch_threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _jax_device() -> str:
-    import jax
-
-    return "cpu" if jax.default_backend() == "cpu" else "cuda:0"
-
-
 PEERS: dict[str, Implementation] = {
     implementation.name: implementation
     for implementation in (
         Implementation("NumPy by hand", peer_functions.numpy_by_hand, limit_threads=_blas_threads),
-        Implementation("PyTorch", peer_functions.torch_eager, limit_threads=_torch_threads),
-        Implementation("torch.compile", peer_functions.torch_compiled, limit_threads=_torch_threads),
-        Implementation("JAX", peer_functions.jax_scan),
+        Implementation("PyTorch", torch_peers.torch_eager, limit_threads=_torch_threads),
+        Implementation("torch.compile", torch_peers.torch_compiled, limit_threads=_torch_threads),
+        Implementation("JAX", jax_peers.jax_scan),
         Implementation("scikit-learn", peer_functions.scikit_learn, limit_threads=_blas_threads),
-        Implementation("Nielsen", peer_functions.nielsen, limit_threads=_blas_threads, max_parameters=50_000),
-        Implementation("PyTorch CUDA", peer_functions.torch_cuda, device="cuda:0"),
-        Implementation("PyTorch CUDA graph", peer_functions.torch_cuda_graph, device="cuda:0"),
+        Implementation(
+            "Nielsen",
+            peer_functions.nielsen,
+            limit_threads=_blas_threads,
+            max_parameters=50_000,
+            max_rows=20_000,
+        ),
+        Implementation("PyTorch CUDA", partial(torch_peers.torch_eager, device="cuda"), device="cuda:0"),
+        Implementation("torch.compile CUDA", partial(torch_peers.torch_compiled, device="cuda"), device="cuda:0"),
+        Implementation("PyTorch CUDA graph", partial(torch_peers.torch_graph, device="cuda"), device="cuda:0"),
+        Implementation(
+            "JAX CUDA",
+            partial(jax_peers.jax_scan, platform="cuda", unroll=jax_peers.GPU_UNROLL),
+            device="cuda:0",
+        ),
     )
 }
 """All peers by name."""
 
-_NEEDS = {"PyTorch": "torch", "PyTorch CUDA": "torch", "PyTorch CUDA graph": "torch", "torch.compile": "torch"}
-_NEEDS |= {"JAX": "jax", "scikit-learn": "sklearn.neural_network"}
+_NEEDS = {"PyTorch": "torch", "torch.compile": "torch", "JAX": "jax", "scikit-learn": "sklearn.neural_network"}
+_NEEDS |= {name: _NEEDS[name.partition(" CUDA")[0]] for name in PEERS if " CUDA" in name}
 
 
 def _why_missing(name: str) -> str:
     """Return why a peer is not available, or "".  Its library is imported here, before the measurement."""
     package = _NEEDS.get(name, "numpy")
+    if package == "jax":  # else it takes three quarters of the GPU's memory, which others share
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     try:
         library = importlib.import_module(package)
     except ModuleNotFoundError:
@@ -185,6 +212,8 @@ def _why_missing(name: str) -> str:
         return f"{package} is not installed: pip install {distribution}"
     except Exception as error:
         return f"{package} cannot be imported: {type(error).__name__}: {error}"
-    if "CUDA" in name and not library.cuda.is_available():
-        return f"this PyTorch ({library.__version__}) sees no GPU"
-    return ""
+    if "CUDA" not in name:
+        return ""
+    if package == "jax":
+        return jax_peers.why_no_gpu()
+    return "" if library.cuda.is_available() else f"this PyTorch ({library.__version__}) sees no GPU"

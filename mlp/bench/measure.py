@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import importlib.metadata
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,21 +14,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp._backends import available, get_backend
+from mlp._backends import Backend, MLPError, available, get_backend
 from mlp.bench.cases import Case
+from mlp.bench.entries import Entry, Result, Roof
+from mlp.bench.first_use import measure_first_use
+from mlp.bench.gpu_costs import compute_type, measure_products, measure_transfer
 from mlp.bench.implementations import Implementation, Selection
-from mlp.bench.peers import Epoch
-from mlp.bench.results import Entry, Report, Result, Roof
+from mlp.bench.results import Report
 from mlp.io import machine_info
 
 CHECKED_EPOCHS = 3
 """Number of epochs whose losses are compared with ours."""
 
-TOLERANCE = 1e-3
-"""Relative tolerance of the losses; rounding errors are smaller after so few epochs."""
+TOLERANCE = {"float32": 1e-3, "tf32": 1e-2}
+"""Relative tolerance of the losses by precision; rounding errors are smaller after so few epochs."""
 
-MIN_SECONDS = 0.05
-"""Approximate minimum duration of a measurement; shorter epochs are repeated."""
+MIN_SECONDS = {"CPU": 0.05, "GPU": 0.3}
+"""Approximate minimum duration of a measurement; shorter epochs are repeated.  Before its first epoch, a training on a
+GPU makes its buffers and graphs, which no longer matters in a training of many epochs."""
+
+ONE_THREAD_WORK = 1e9
+"""Operations of a step from which on several threads are faster without doubt, and one is not tried."""
 
 IDLE_CHECK, MAX_WAIT = 0.01, 1.0
 """Seconds for which the process must be idle before a measurement, and the longest wait for that."""
@@ -36,6 +43,7 @@ LONG_EPOCH = 0.1
 """Seconds of an epoch for which no warm-up epoch is needed."""
 
 OnStep = Callable[[str], object]
+OnReport = Callable[[Report], object]
 
 
 def measure(
@@ -44,7 +52,10 @@ def measure(
     *,
     rounds: int = 7,
     matrix: int = 4096,
+    first_use: bool = False,
+    max_seconds: float = math.inf,
     on_step: OnStep = lambda description: None,
+    on_result: OnReport = lambda report: None,
 ) -> Report:
     """Measure every implementation in every case.
 
@@ -57,32 +68,67 @@ def measure(
         Number of measurements of each implementation in each case.
     matrix : int
         Number of rows and columns of the matrices for measuring the peak.
+    first_use : bool
+        Also measure the first use of our backends on each network, in new processes.
+    max_seconds : float
+        After this time no further case begins; the report names those left out.
     on_step : callable (str), optional
         Called `progress_steps` times, with a description of the next step.
+    on_result : callable (Report), optional
+        Called after each case with the report so far.
 
     Returns
     -------
     Report
     """
+    deadline = time.monotonic() + max_seconds
     devices = sorted({implementation.device for implementation in selection.implementations})
+    precisions = {case.precision for case in cases}
+    precision = precisions.pop() if len(precisions) == 1 else "float32"
     on_step("peak")
-    before = {device: _roof(device, matrix) for device in devices}
-    results = [_measure_case(case, selection.implementations, rounds, on_step) for case in cases]
+    roofs = {device: roof for device in devices if (roof := _roof(device, matrix, precision)) is not None}
+    report = Report([], dict(selection.missing), roofs, _about())
+    for case in cases:
+        if time.monotonic() > deadline:
+            report.skipped.append(str(case))
+            continue
+        report.results.append(_measure_case(case, selection.implementations, rounds, on_step, report.missing))
+        on_result(report)
     on_step("peak")
-    after = {device: _roof(device, matrix) for device in devices}
-    roofs = {device: _max_roof(first, after[device]) for device, first in before.items() if first is not None}
-    return Report(results, dict(selection.missing), roofs, _about())
+    for device, before in roofs.items():
+        roofs[device] = _max_roof(before, _roof(device, matrix, precision))
+    if first_use:
+        for name, case in _first_uses(cases, selection):
+            on_step(f"first use of {name}")
+            if time.monotonic() > deadline:
+                report.skipped.append(f"first use of {name}, {case}")
+                continue
+            try:
+                report.first_uses.append(measure_first_use(name, case))
+            except MLPError as error:
+                report.missing[f"first use of {name} ({case})"] = str(error)
+    return report
 
 
-def progress_steps(cases: Sequence[Case], selection: Selection, rounds: int) -> int:
-    """Return how often `measure` calls `on_step`."""
-    return 2 + len(cases) * len(selection.implementations) * (1 + rounds)
+def progress_steps(cases: Sequence[Case], selection: Selection, rounds: int, first_use: bool = False) -> int:
+    """Return how often `measure` calls `on_step`, if the time suffices for all cases."""
+    steps = 2 + len(cases) * len(selection.implementations) * (1 + rounds)
+    return steps + (len(_first_uses(cases, selection)) if first_use else 0)
+
+
+def _first_uses(cases: Sequence[Case], selection: Selection) -> list[tuple[str, Case]]:
+    """Return each of our backends with the first case of each network."""
+    first = {(case.net, case.optimizer): case for case in reversed(cases)}
+    ours = [implementation.name for implementation in selection.implementations if implementation.ours]
+    return [(name, case) for case in reversed(first.values()) for name in ours]
 
 
 # -- a case --------------------------------------------------------------------------------------------
 
 
-def _measure_case(case: Case, implementations: Sequence[Implementation], rounds: int, on_step: OnStep) -> Result:
+def _measure_case(
+    case: Case, implementations: Sequence[Implementation], rounds: int, on_step: OnStep, missing: dict[str, str]
+) -> Result:
     X, y = case.data()
     runners: list[_Runner] = []
     for implementation in sorted(implementations, key=lambda implementation: not implementation.ours):
@@ -95,7 +141,17 @@ def _measure_case(case: Case, implementations: Sequence[Implementation], rounds:
         for runner in runners:
             on_step(f"{case}: round {number} of {rounds}")
             runner.run_round()
-    return Result(case, [runner.entry for runner in runners])
+    result = Result(case, [runner.entry for runner in runners])
+    for device in sorted({implementation.device for implementation in implementations} - {"cpu"}):
+        xp = _backend_on(device)
+        if xp is None:
+            continue
+        try:
+            result.transfers[device] = measure_transfer(xp, X, y)
+            result.products[device] = measure_products(case, xp)
+        except Exception as error:  # the times of the trainings are worth more than these
+            missing[f"transfer or products alone on {device} ({case})"] = f"{type(error).__name__}: {error}"
+    return result
 
 
 class _Runner:
@@ -104,63 +160,74 @@ class _Runner:
     def __init__(self, implementation: Implementation, case: Case) -> None:
         self.implementation, self.case = implementation, case
         self.entry = Entry(implementation.name, implementation.ours, implementation.device)
-        self.epoch: Epoch | None = None
+        self.epochs: Callable[[int], float] | None = None
         self.epoch_seconds = 0.0
 
     def warm_up(self, X: NDArray[Any], y: NDArray[Any]) -> None:
         """Build, compile, run the epochs whose losses are checked, and choose the number of threads."""
         entry, implementation = self.entry, self.implementation
-        if self.case.n_parameters > implementation.max_parameters:
-            entry.note = f"skipped: it takes minutes on more than {implementation.max_parameters:,.0f} parameters"
-            return
+        for limit, value, unit in (
+            (implementation.max_parameters, self.case.n_parameters, "parameters"),
+            (implementation.max_rows, self.case.rows, "rows in an epoch"),
+        ):
+            if value > limit:
+                entry.note = f"skipped: it takes minutes on more than {limit:,.0f} {unit}"
+                return
         try:
             start = time.perf_counter()
-            epoch = implementation.prepare(self.case, X, y)
-            entry.losses.append(epoch())
+            epochs = implementation.start(self.case, X, y)
+            entry.losses.append(epochs(1))
             first = time.perf_counter() - start
             later = []
             for _ in range(CHECKED_EPOCHS - 1):
                 start = time.perf_counter()
-                entry.losses.append(epoch())
+                entry.losses.append(epochs(1))
                 later.append(time.perf_counter() - start)
+            if entry.place == "GPU":  # a call takes time beside its epochs, so one epoch says too little
+                start = time.perf_counter()
+                epochs(CHECKED_EPOCHS)
+                later.append((time.perf_counter() - start) / CHECKED_EPOCHS)
         except Exception as error:
             if implementation.ours:
                 raise
             entry.note = f"failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
             return
-        self.epoch = epoch
+        self.epochs = epochs
         self.epoch_seconds = min(later)
         entry.startup = max(first - self.epoch_seconds, 0.0)
         if implementation.limit_threads:
-            one_thread = self._time(1)
-            all_threads = self._time(machine_info.usable_processors())
-            entry.threads = 1 if one_thread < all_threads else machine_info.usable_processors()
+            entry.threads = machine_info.usable_processors()
+            step_work = self.case.flops * self.case.batch_size
+            if step_work < ONE_THREAD_WORK and self._time(1) < self._time(entry.threads):
+                entry.threads = 1
 
     def check(self, reference: Sequence[float]) -> None:
         """Set the note of the entry if its losses differ from the reference."""
+        tolerance = TOLERANCE[self.case.precision]
         for number, (loss, expected) in enumerate(zip(self.entry.losses, reference, strict=False), start=1):
-            if not abs(loss - expected) <= TOLERANCE * abs(expected):
+            if not abs(loss - expected) <= tolerance * abs(expected):
                 self.entry.note = f"different loss: {loss:.5g} in epoch {number}, expected {expected:.5g}"
                 return
 
     def run_round(self) -> None:
         """Measure one round."""
-        if self.epoch is not None:
+        if self.epochs is not None:
             self.entry.seconds.append(self._time(self.entry.threads))
 
     def _time(self, threads: int | None) -> float:
         """Return the seconds of an epoch, averaged over about `MIN_SECONDS`."""
-        assert self.epoch is not None
+        assert self.epochs is not None
         limit = self.implementation.limit_threads
         with contextlib.nullcontext() if limit is None or threads is None else limit(threads):
             _wait_until_idle()
-            if self.epoch_seconds < LONG_EPOCH:
-                self.epoch()  # start the threads and fill the caches
-            epochs = max(1, round(MIN_SECONDS / self.epoch_seconds))
+            number = max(1, round(MIN_SECONDS[self.entry.place] / self.epoch_seconds))
+            if self.entry.place == "GPU":
+                self.epochs(max(1, number // 3))  # its clock is lower after a pause
+            elif self.epoch_seconds < LONG_EPOCH:
+                self.epochs(1)  # start the threads and fill the caches
             start = time.perf_counter()
-            for _ in range(epochs):
-                self.epoch()
-            return (time.perf_counter() - start) / epochs
+            self.epochs(number)
+            return (time.perf_counter() - start) / number
 
 
 def _wait_until_idle() -> None:
@@ -176,15 +243,21 @@ def _wait_until_idle() -> None:
 # -- the roofline of a device --------------------------------------------------------------------------
 
 
-def _roof(device: str, side: int) -> Roof | None:
-    """Measure the peak of a device with the backend for it; None if there is no such backend."""
+def _backend_on(device: str) -> Backend | None:
+    """Return the backend to measure a device with, or None."""
     names = ["numpy"] if device == "cpu" else available()
-    xp = next((xp for xp in map(get_backend, names) if xp.device == device), None)
+    return next((xp for xp in map(get_backend, names) if xp.device == device), None)
+
+
+def _roof(device: str, side: int, precision: str) -> Roof | None:
+    """Measure the peak of a device with the backend for it; None if there is no such backend."""
+    xp = _backend_on(device)
     if xp is None:
         return None
     a = xp.asarray(np.random.default_rng(0).random((side, side), dtype=np.float32))
     out = xp.empty((side, side), np.float32)
-    product = 2.0 * side**3 / _shortest(lambda: xp.matmul(a, a, out=out), xp)
+    with compute_type(xp, precision):
+        product = 2.0 * side**3 / _shortest(lambda: xp.namespace.dot(a, a, out=out), xp)
     # larger than any cache; each processor copies a part, because one processor cannot use the full bandwidth
     source, target = xp.empty((1 << 26,), np.float32), xp.empty((1 << 26,), np.float32)
     source[...] = 1  # the system allocates pages at the first write

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from os import PathLike
 from typing import Any
 
+from mlp.bench.entries import Entry, Figure, Result
 from mlp.bench.results import Report
 from mlp.inspection.plots.style import (
     BLACK,
@@ -33,29 +35,65 @@ _STYLES = {
     "scikit-learn": (GREY, "P"),
     "Nielsen": (GREY, "x"),
     "PyTorch CUDA": (VERMILION, "<"),
-    "PyTorch CUDA graph": (ORANGE, ">"),
+    "torch.compile CUDA": (ORANGE, "v"),
+    "PyTorch CUDA graph": (BLACK, ">"),
+    "JAX CUDA": (PURPLE, "D"),
 }
 _UNKNOWN = (DARK_GREY, "*")
 
 
 def speed(report: Report, path: str | PathLike[str]) -> None:
-    """Plot samples per second over batch size, one panel per net and optimizer; bars show the interquartile range."""
+    """Plot samples per second over batch size, one panel per net and optimizer; bars show the interquartile range.
+
+    With a GPU, its lines are solid and those of the CPU dashed.  A vertical line marks the batch size from which on our
+    GPU backend is faster than our CPU backends.
+    """
+
+    def rows_per_second(result: Result, seconds: float) -> float:
+        return result.case.rows / result.case.steps / seconds
+
+    _over_batch_size(report, path, "Training speed", "samples per second", rows_per_second)
+
+
+def step_time(report: Report, path: str | PathLike[str]) -> None:
+    """Plot microseconds per step over batch size; lines and panels as in `speed`."""
+    _over_batch_size(report, path, "Time of a step", "microseconds per step", lambda _, seconds: 1e6 * seconds)
+
+
+def _over_batch_size(
+    report: Report, path: str | PathLike[str], title: str, label: str, value: Callable[[Result, float], float]
+) -> None:
+    """Plot a value that follows from the case and the seconds of a step."""
     figure, axes, panels = _panels(report)
+    crossings = {(found.net, found.optimizer): found.batch_size for found in report.crossovers()}
     for axis, key in zip(axes, panels, strict=False):
         results = sorted((r for r in report.results if _key(r.case) == key), key=lambda r: r.case.batch_size)
         for name in _names(report):
-            points = [(r.case.batch_size, r.samples_per_second(e)) for r in results if (e := r.find(name))]
-            if not points:
+            entries = [(result, entry) for result in results if (entry := result.find(name))]
+            if not entries:
                 continue
-            sizes, figures = [size for size, _ in points], [figure for _, figure in points]
-            spread = [figure.spread / 2 for figure in figures]
-            axis.errorbar(sizes, [figure.median for figure in figures], spread, label=name, **_style(report, name))
-        axis.set(title=", ".join(key), xlabel="batch size", ylabel="samples per second", xscale="log", yscale="log")
+            figures = [Figure.of(value(r, each / r.case.steps) for each in e.seconds) for r, e in entries]
+            axis.errorbar(
+                [result.case.batch_size for result, _ in entries],
+                [found.median for found in figures],
+                [found.spread / 2 for found in figures],
+                label=_label(report, entries[0][1]),
+                **_style(report, entries[0][1]),
+            )
+        for device in dict.fromkeys(device for result in results for device in result.products):
+            points = [(r.case.batch_size, value(r, r.products[device])) for r in results if device in r.products]
+            axis.plot(
+                *zip(*points, strict=True),
+                label=f"matrix products alone ({device})", color=DARK_GREY, linewidth=1, linestyle=":",
+            )  # fmt: skip
+        if (size := crossings.get(key)) is not None:
+            axis.axvline(size, color=GREEN, linewidth=1, alpha=0.6, label="our GPU backend is faster from here on")
+        axis.set(title=", ".join(key), xlabel="batch size", ylabel=label, xscale="log", yscale="log")
         sizes = [result.case.batch_size for result in results]
         axis.set_xticks(sizes, [str(size) for size in sizes])
         axis.minorticks_off()
         _format_ticks(axis.yaxis)
-    _finish(figure, axes, len(panels), report, path, "Training speed")
+    _finish(figure, axes, len(panels), report, path, title)
 
 
 def roofline(report: Report, path: str | PathLike[str]) -> None:
@@ -69,22 +107,25 @@ def roofline(report: Report, path: str | PathLike[str]) -> None:
         results = sorted((r for r in report.results if _key(r.case) == key), key=lambda r: r.case.batch_size)
         intensities = [result.case.intensity for result in results]
         low, high = min(intensities) / 2, max(intensities) * 2
-        for number, (device, roof) in enumerate(report.roofs.items()):
+        for device, roof in report.roofs.items():
             ridge = roof.gflops / roof.gigabytes_per_second
             xs = sorted({low, min(max(ridge, low), high), high})
             ys = [min(roof.gflops, x * roof.gigabytes_per_second) for x in xs]
-            axis.plot(xs, ys, color="#000000", linewidth=2.5, alpha=0.35, linestyle=("-", "--", ":")[number % 3])
+            line = "--" if report.has_gpu and device == "cpu" else "-"  # as the implementations on it
+            axis.plot(xs, ys, color="#000000", linewidth=2.5, alpha=0.35, linestyle=line)
             axis.annotate(
                 f"{device}: {roof.gflops:,.0f} GFLOP/s, {roof.gigabytes_per_second:,.0f} GB/s",
                 (high, roof.gflops), (0, 4), textcoords="offset points", ha="right", fontsize="small",
             )  # fmt: skip
         for name in _names(report):
-            points = [(r.case.intensity, r.gflops(e)) for r in results if (e := r.find(name))]
-            if points:
-                axis.plot(*zip(*points, strict=True), label=name, **_style(report, name))
+            entries = [(result, entry) for result in results if (entry := result.find(name))]
+            if entries:
+                points = [(result.case.intensity, result.gflops(entry)) for result, entry in entries]
+                first = entries[0][1]
+                axis.plot(*zip(*points, strict=True), label=_label(report, first), **_style(report, first))
         axis.set(xlabel="operations per byte of memory traffic", ylabel="GFLOP/s", xscale="log", yscale="log")
         sizes = ", ".join(str(result.case.batch_size) for result in results)
-        axis.set(title=f"{', '.join(key)} (batch {sizes})", xlim=(low, high))
+        axis.set(title=f"{', '.join(key)}\nbatch {sizes}", xlim=(low, high))
         _format_ticks(axis.xaxis)
         _format_ticks(axis.yaxis)
     _finish(figure, axes, len(panels), report, path, "Roofline")
@@ -96,23 +137,33 @@ def _key(case: Any) -> tuple[str, str]:
 
 def _names(report: Report) -> list[str]:
     """Return the names of all implementations with results, ours first."""
-    entries = [entry for result in report.results for entry in result.entries if entry.counts]
-    return list(dict.fromkeys(entry.name for entry in sorted(entries, key=lambda entry: not entry.ours)))
+    return list(dict.fromkeys(entry.name for entry in sorted(_entries(report), key=lambda entry: not entry.ours)))
 
 
-def _style(report: Report, name: str) -> dict[str, Any]:
-    colour, marker = _STYLES.get(name, _UNKNOWN)
-    ours = name.startswith("mlp ")
+def _entries(report: Report) -> list[Entry]:
+    return [entry for result in report.results for entry in result.entries if entry.counts]
+
+
+def _label(report: Report, entry: Entry) -> str:
+    return f"{entry.name} ({entry.place})" if report.has_gpu else entry.name
+
+
+def _style(report: Report, entry: Entry) -> dict[str, Any]:
+    """Return the style of a line: ours are thick; of the two kinds of devices, the GPU has solid lines and symbols."""
+    colour, marker = _STYLES.get(entry.name, _UNKNOWN)
+    solid = entry.place == "GPU" if report.has_gpu else entry.ours
+    hollow = report.has_gpu and entry.place == "CPU"
     return {
-        "color": colour, "marker": marker, "linewidth": 2.2 if ours else 1.2, "markersize": 6,
-        "linestyle": "-" if ours else "--", "zorder": 3 if ours else 2,
+        "color": colour, "marker": marker, "linewidth": 2.2 if entry.ours else 1.2, "markersize": 6,
+        "markerfacecolor": "#ffffff" if hollow else colour,
+        "linestyle": "-" if solid else "--", "zorder": 3 if entry.ours else 2,
     }  # fmt: skip
 
 
 def _panels(report: Report) -> tuple[Any, list[Any], list[tuple[str, str]]]:
-    """Create a figure with one panel per net and optimizer, three per row."""
+    """Create a figure with one panel per net and optimizer, three per row, or two by two."""
     panels = list(dict.fromkeys(_key(result.case) for result in report.results))
-    columns = min(3, max(1, len(panels)))
+    columns = 2 if len(panels) == 4 else min(3, max(1, len(panels)))
     rows = max(1, -(-len(panels) // columns))
     figure = new_figure(4.2 * rows + 1.2, width=max(5.2 * columns, 7.5))
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat), panels
@@ -137,11 +188,18 @@ def _finish(figure: Any, axes: list[Any], used: int, report: Report, path: str |
     for axis in axes[:used]:
         remove_clutter(axis)
         handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
-    columns = int(figure.get_figwidth() // 2)
+    # the reference lines come last
+    labels = sorted(handles, key=lambda label: label not in {_label(report, entry) for entry in _entries(report)})
+    columns = int(figure.get_figwidth() // (3.2 if report.has_gpu else 2))  # inches of a label
     figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=max(1, min(len(handles), columns))
+        [handles[label] for label in labels],
+        labels,
+        loc="outside lower center",
+        ncols=max(1, min(len(handles), columns)),
     )
     machine = report.about.get("machine", {})
     hardware = [machine.get("cpu"), f"{machine.get('usable_processors')} processors", *machine.get("gpus", [])]
-    figure.suptitle(f"{title}, float32\n{', '.join(map(str, hardware))}" if machine else f"{title}, float32")
+    precision = ", ".join(dict.fromkeys(result.case.precision for result in report.results)) or "float32"
+    heading = f"{title}, {precision}"
+    figure.suptitle(f"{heading}\n{', '.join(map(str, hardware))}" if machine else heading)
     save(figure, path)

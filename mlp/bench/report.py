@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlp.bench.results import Entry, Report, Result
+from mlp.bench.entries import Entry, Figure, Result
+from mlp.bench.results import Report
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,26 +18,35 @@ def as_table(report: Report) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", no_wrap=True)
-    headers = ("samples/s", "IQR", "µs/step", "GFLOP/s", "of peak", "to best peer", "IQR", "start-up")
-    for header in headers:
+    for header in _headers(report):
         table.add_column(header, justify="right", no_wrap=True)
     for result in report.results:
         table.add_row(f"[bold]{result.case}[/bold]")
-        best = result.best_peer()
+        best = [result.best_peer(place=place) for place in ("CPU", "GPU")]
         for entry in sorted(result.entries, key=lambda entry: _seconds(result, entry)):
             table.add_row(f"  {_name(entry)}", *_cells(report, result, entry), style=_style(entry, best))
         table.add_section()
     return table
 
 
+def sentences(report: Report) -> list[str]:
+    """Return for each network the batch size from which on the GPU is faster; empty if no GPU was measured."""
+    return [str(crossover) for crossover in report.crossovers()]
+
+
 def notes(report: Report) -> list[str]:
-    """Return notes for the table: the rooflines, the missing implementations, and why some have no ratio."""
+    """Return notes for the table: rooflines, what is not part of the training times, and what is missing and why."""
+    in_tf32 = {result.case.precision for result in report.results} == {"tf32"}
     lines = [
-        f"{device}: peak {roof.gflops:,.0f} GFLOP/s (product of large matrices), "
+        f"{device}: peak {roof.gflops:,.0f} GFLOP/s (product of large matrices"
+        f"{' in TF32' if in_tf32 and device != 'cpu' else ''}), "
         f"memory {roof.gigabytes_per_second:.0f} GB/s (copy), measured in this run"
         for device, roof in report.roofs.items()
     ]
+    lines += _transfers(report) + _first_uses(report)
     lines += [f"{name} is missing: {reason}" for name, reason in report.missing.items()]
+    if report.skipped:
+        lines.append(f"no time was left for: {'; '.join(report.skipped)}")
     cases_by_note: dict[str, list[str]] = {}
     for result in report.results:
         for entry in result.entries:
@@ -47,16 +57,41 @@ def notes(report: Report) -> list[str]:
     return lines
 
 
+def _transfers(report: Report) -> list[str]:
+    """Return the largest copy of data to each device."""
+    largest = {
+        device: transfer
+        for result in sorted(report.results, key=lambda result: result.case.rows)
+        for device, transfer in result.transfers.items()
+    }
+    return [
+        f"{device}: copying {transfer.nbytes / 1e6:,.1f} MB of data to it took {1000 * transfer.seconds:,.1f} ms "
+        f"({transfer.gigabytes_per_second:.1f} GB/s); it is not part of the training times"
+        for device, transfer in largest.items()
+    ]
+
+
+def _first_uses(report: Report) -> list[str]:
+    return [
+        f"first use of {use.name} in a new process ({use.case}): {use.empty.total:.1f} s to the end of the first epoch "
+        f"with empty caches, of which {use.empty.preparation:.1f} s to compile and prepare; with warm caches "
+        f"{use.warm.total:.1f} s and {use.warm.preparation:.1f} s"
+        for use in report.first_uses
+    ]
+
+
 def as_markdown(report: Report) -> str:
     """Return a table of thousand samples per second: a row per case, a column per implementation, the best in bold.
 
-    The last column is our fastest backend divided by the fastest peer.
+    The last column is our fastest backend divided by the fastest peer.  With a GPU there are three: our fastest CPU
+    backend divided by the fastest peer on the CPU, the same on the GPU, and our GPU backend divided by our CPU backend.
     """
     names: dict[str, None] = {}
     for result in report.results:
         names |= {entry.name: None for entry in result.entries if entry.counts}
     optimizers = {result.case.optimizer for result in report.results}
-    header = ["net", "batch", *(["optimizer"] if len(optimizers) > 1 else []), *names, "ours ÷ best peer"]
+    ratios = ["ours ÷ best CPU peer", "ours ÷ best GPU peer", "GPU ÷ CPU"] if report.has_gpu else ["ours ÷ best peer"]
+    header = ["net", "batch", *(["optimizer"] if len(optimizers) > 1 else []), *names, *ratios]
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
     for result in report.results:
         case = result.case
@@ -66,7 +101,7 @@ def as_markdown(report: Report) -> str:
             entry = result.find(name)
             text = "" if entry is None else thousands(result.samples_per_second(entry).median)
             cells.append(f"**{text}**" if entry is not None and entry is best else text)
-        lines.append([*cells, _best_ratio(result)])
+        lines.append([*cells, *_best_ratios(report, result)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -82,10 +117,25 @@ def thousands(speed: float) -> str:
     return f"{speed:.0f}" if speed >= 99.95 else f"{speed:.1f}" if speed >= 9.995 else f"{speed:.2f}"
 
 
-def _best_ratio(result: Result) -> str:
-    ratios = [ratio for entry in result.entries if entry.ours and (ratio := result.ratio(entry)) is not None]
-    best = max(ratios, key=lambda ratio: ratio.median, default=None)
-    return "" if best is None else f"{best.median:.2f} ± {best.spread:.2f}"
+def _best_ratios(report: Report, result: Result) -> list[str]:
+    if not report.has_gpu:
+        return [_plus_minus(_ratio_of_best(result, None))]
+    return [
+        _plus_minus(_ratio_of_best(result, "CPU")),
+        _plus_minus(_ratio_of_best(result, "GPU")),
+        _plus_minus(result.gpu_to_cpu()),
+    ]
+
+
+def _ratio_of_best(result: Result, place: str | None) -> Figure | None:
+    """Return the largest ratio of ours to the best peer, on both devices or only on CPU or GPU."""
+    ours = [entry for entry in result.entries if entry.ours and place in (None, entry.place)]
+    ratios = [ratio for entry in ours if (ratio := result.ratio(entry, place=place)) is not None]
+    return max(ratios, key=lambda ratio: ratio.median, default=None)
+
+
+def _plus_minus(figure: Figure | None) -> str:
+    return "" if figure is None else f"{figure.median:.2f} ± {figure.spread:.2f}"
 
 
 def _name(entry: Entry) -> str:
@@ -99,25 +149,47 @@ def _seconds(result: Result, entry: Entry) -> float:
     return 1e6 / result.samples_per_second(entry).median if entry.seconds else float("inf")
 
 
+def _headers(report: Report) -> list[str]:
+    first = ["samples/s", "IQR", "µs/step", "GFLOP/s", "of peak"]
+    if not report.has_gpu:
+        return [*first, "to best peer", "IQR", "start-up"]
+    gpu = ["to best\nCPU peer", "IQR", "to best\nGPU peer", "IQR", "to our\nGPU", "step ÷\nproducts"]
+    return [*first, *gpu, "start-up"]
+
+
 def _cells(report: Report, result: Result, entry: Entry) -> list[str]:
     if not entry.seconds:
         return [entry.note.partition(":")[0]]
-    speed, ratio, percent = (
-        result.samples_per_second(entry), result.ratio(entry), report.percent_of_peak(result, entry)
-    )  # fmt: skip
+    speed, percent = result.samples_per_second(entry), report.percent_of_peak(result, entry)
     return [
         f"{speed.median:,.0f}",
         f"{speed.spread / speed.median:.0%}",
         f"{result.microseconds_per_step(entry):,.1f}",
         f"{result.gflops(entry):,.1f}",
         "" if percent is None else f"{percent:.1f}%",
-        entry.note.partition(":")[0] if ratio is None else f"{ratio.median:.2f}",
-        "" if ratio is None else f"{ratio.spread:.2f}",
+        *_ratio_cells(report, result, entry),
         f"{entry.startup:.2f} s",
     ]
 
 
-def _style(entry: Entry, best: Entry | None) -> str:
+def _ratio_cells(report: Report, result: Result, entry: Entry) -> list[str]:
+    if not report.has_gpu:
+        return _figure_cells(result.ratio(entry), entry)
+    to_products = result.step_to_products(entry)
+    return [
+        *_figure_cells(result.ratio(entry, place="CPU"), entry),
+        *_figure_cells(result.ratio(entry, place="GPU"), entry),
+        _figure_cells(result.ratio_to(result.best_of_ours("GPU"), entry), entry)[0],
+        "" if to_products is None else f"{to_products:.2f}",
+    ]
+
+
+def _figure_cells(ratio: Figure | None, entry: Entry) -> list[str]:
+    """Return the median and the IQR, or the beginning of the note that says why there is no ratio."""
+    return [entry.note.partition(":")[0], ""] if ratio is None else [f"{ratio.median:.2f}", f"{ratio.spread:.2f}"]
+
+
+def _style(entry: Entry, best: list[Entry | None]) -> str:
     if entry.ours:
         return "green"
-    return "yellow" if entry is best else ""
+    return "yellow" if any(entry is each for each in best) else ""

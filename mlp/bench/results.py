@@ -1,131 +1,21 @@
-"""Stored measurements, and values computed from them: speeds, ratios, and comparisons with an earlier run."""
+"""`Report`: the results of a run, stored as JSON; and comparisons with an earlier run."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mlp._backends import FileFormatError
-from mlp.bench.cases import Case
+from mlp.bench.cases import WORK, Case
+from mlp.bench.crossover import Crossover, crossovers
+from mlp.bench.entries import Entry, Figure, FirstUse, Result, Roof, Start, Transfer
 from mlp.io.atomic_write import write_atomically
 from mlp.io.json_documents import to_json
 
 FORMAT = "mlp-bench-1"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A median and the interquartile range.
-
-    Examples
-    --------
-    >>> Figure.of([1.0, 2.0, 3.0, 4.0, 100.0])
-    Figure(median=3.0, spread=2.0)
-    """
-
-    median: float
-    spread: float
-
-    @classmethod
-    def of(cls, values: Iterable[float]) -> Figure:
-        """Compute it from the values of all rounds."""
-        low, middle, high = np.percentile(list(values), (25, 50, 75))
-        return cls(float(middle), float(high - low))
-
-
-@dataclass(frozen=True)
-class Roof:
-    """The peak performance of a device (its roofline), measured in the same run.
-
-    Attributes
-    ----------
-    gflops : float
-        GFLOP/s of the product of two large float32 matrices.
-    gigabytes_per_second : float
-        GB/s read and written by the copy of a large array.
-    """
-
-    gflops: float
-    gigabytes_per_second: float
-
-
-@dataclass
-class Entry:
-    """The measurements of an implementation in a case.
-
-    Attributes
-    ----------
-    name, device : str
-    ours : bool
-    threads : int or None
-        The faster number of threads; None if only one number was measured.
-    startup : float
-        Seconds for building, moving data and compiling: the time until the end of the first epoch, minus the time of a
-        later epoch.
-    seconds : list of float
-        Seconds per epoch, one value per round.
-    losses : list of float
-        Losses of the first epochs.
-    note : str
-        Why it has no ratio (it failed, or its losses differ), or "".
-    """
-
-    name: str
-    ours: bool
-    device: str
-    threads: int | None = None
-    startup: float = 0.0
-    seconds: list[float] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
-    note: str = ""
-
-    @property
-    def counts(self) -> bool:
-        """Whether it can be compared with others."""
-        return bool(self.seconds) and not self.note
-
-
-@dataclass
-class Result:
-    """The entries of all implementations in a case; round i of all entries was measured at about the same time."""
-
-    case: Case
-    entries: list[Entry]
-
-    def find(self, name: str) -> Entry | None:
-        """Return the entry with this name, or None if it cannot be compared with others."""
-        return next((entry for entry in self.entries if entry.name == name and entry.counts), None)
-
-    def samples_per_second(self, entry: Entry) -> Figure:
-        """Return the training speed in rows per second."""
-        return Figure.of(self.case.rows / seconds for seconds in entry.seconds)
-
-    def gflops(self, entry: Entry) -> float:
-        """Return billions of floating-point operations per second."""
-        return self.samples_per_second(entry).median * self.case.flops / 1e9
-
-    def microseconds_per_step(self, entry: Entry) -> float:
-        """Return the microseconds of one update."""
-        return 1e6 * Figure.of(entry.seconds).median / self.case.steps
-
-    def best_peer(self, among: Iterable[str] | None = None) -> Entry | None:
-        """Return the fastest peer, of all or of the names in `among`."""
-        names = None if among is None else set(among)
-        peers = [e for e in self.entries if e.counts and not e.ours and (names is None or e.name in names)]
-        return min(peers, key=lambda entry: Figure.of(entry.seconds).median, default=None)
-
-    def ratio(self, entry: Entry, among: Iterable[str] | None = None) -> Figure | None:
-        """Return the speed divided by that of the best peer, computed per round, so that other load cancels out."""
-        peer = self.best_peer(among)
-        if peer is None or not entry.counts:
-            return None
-        return Figure.of(a / b for a, b in zip(peer.seconds, entry.seconds, strict=True))
 
 
 @dataclass
@@ -136,17 +26,32 @@ class Report:
     ----------
     results : list of Result
     missing : dict
-        The reason by name of a missing implementation.
+        The reason by name of a missing implementation, or of another thing that could not be measured.
     roofs : dict
         `Roof` by device.
     about : dict
         The machine, its threads, the versions of the libraries, and the date.
+    first_uses : list of FirstUse
+        How long the first training in a new process takes.
+    skipped : list of str
+        The cases for which no time was left.
     """
 
     results: list[Result]
     missing: dict[str, str] = field(default_factory=dict)
     roofs: dict[str, Roof] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
+    first_uses: list[FirstUse] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+    @property
+    def has_gpu(self) -> bool:
+        """Whether anything was measured on a GPU."""
+        return any(entry.counts and entry.place == "GPU" for result in self.results for entry in result.entries)
+
+    def crossovers(self) -> list[Crossover]:
+        """Compare our GPU backend with our CPU backends, for each network; empty if no GPU was measured."""
+        return crossovers(self.results)
 
     def percent_of_peak(self, result: Result, entry: Entry) -> float | None:
         """Return GFLOP/s in percent of the peak of the device."""
@@ -160,47 +65,74 @@ class Report:
             **self.about,
             "roofs": {device: vars(roof) for device, roof in self.roofs.items()},
             "missing": self.missing,
-            "results": [
-                {
-                    **vars(result.case),
-                    "rows": result.case.rows,
-                    "steps": result.case.steps,
-                    "flops_per_row": result.case.flops,
-                    "best_peer": peer.name if (peer := result.best_peer()) else None,
-                    "entries": [vars(entry) | self._derived(result, entry) for entry in result.entries],
-                }
-                for result in self.results
-            ],
+            "skipped": self.skipped,
+            "first_uses": [asdict(use) for use in self.first_uses],
+            "gpu_and_cpu": [crossover.to_dict() for crossover in self.crossovers()],
+            "results": [self._result(result) for result in self.results],
+        }
+
+    def _result(self, result: Result) -> dict[str, Any]:
+        def name(entry: Entry | None) -> str | None:
+            return None if entry is None else entry.name
+
+        return {
+            **vars(result.case),
+            "rows": result.case.rows,
+            "steps": result.case.steps,
+            "flops_per_row": result.case.flops,
+            "best_peer": name(result.best_peer()),
+            "best_cpu_peer": name(result.best_peer(place="CPU")),
+            "best_gpu_peer": name(result.best_peer(place="GPU")),
+            "our_gpu_to_our_cpu": _figure(result.gpu_to_cpu()),
+            "transfers": {
+                device: vars(transfer) | {"gigabytes_per_second": transfer.gigabytes_per_second}
+                for device, transfer in result.transfers.items()
+            },
+            "products": result.products,
+            "entries": [vars(entry) | self._derived(result, entry) for entry in result.entries],
         }
 
     def _derived(self, result: Result, entry: Entry) -> dict[str, Any]:
         if not entry.seconds:
             return {}
-        speed, ratio = result.samples_per_second(entry), result.ratio(entry)
         return {
-            "samples_per_second": vars(speed),
+            "samples_per_second": vars(result.samples_per_second(entry)),
             "microseconds_per_step": result.microseconds_per_step(entry),
             "gflops": result.gflops(entry),
             "percent_of_peak": self.percent_of_peak(result, entry),
-            "ratio": None if ratio is None else vars(ratio),
+            "ratio": _figure(result.ratio(entry)),
+            "ratio_to_cpu_peer": _figure(result.ratio(entry, place="CPU")),
+            "ratio_to_gpu_peer": _figure(result.ratio(entry, place="GPU")),
+            "ratio_to_our_gpu": _figure(result.ratio_to(result.best_of_ours("GPU"), entry)),
+            "step_to_products": result.step_to_products(entry),
         }
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> Report:
         """Create a report from the result of `to_dict`."""
-        fields = Entry.__dataclass_fields__
+        # files from before the comparison with a GPU lack what is read with `get`
         return cls(
             [
                 Result(
-                    Case(row["net"], row["batch_size"], row["optimizer"], row["max_rows"]),
-                    [Entry(**{key: entry[key] for key in fields}) for entry in row["entries"]],
+                    Case(
+                        row["net"], row["batch_size"], row["optimizer"], row["max_rows"],
+                        row.get("precision", "float32"), row.get("work", WORK),
+                    ),
+                    [Entry(**_fields(Entry, entry)) for entry in row["entries"]],
+                    {device: Transfer(**_fields(Transfer, each)) for device, each in row.get("transfers", {}).items()},
+                    row.get("products", {}),
                 )
                 for row in document["results"]
             ],
             document["missing"],
             {device: Roof(**roof) for device, roof in document["roofs"].items()},
             {key: document[key] for key in ABOUT if key in document},
-        )
+            [
+                FirstUse(use["name"], use["case"], Start(**use["empty"]), Start(**use["warm"]))
+                for use in document.get("first_uses", [])
+            ],
+            document.get("skipped", []),
+        )  # fmt: skip
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the report as JSON, atomically."""
@@ -231,6 +163,15 @@ class Report:
 
 
 ABOUT = ("recorded", "machine", "threads", "versions")
+
+
+def _fields(kind: type, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values that are attributes of the class, without the computed ones."""
+    return {attribute.name: values[attribute.name] for attribute in fields(kind)}
+
+
+def _figure(figure: Figure | None) -> dict[str, float] | None:
+    return None if figure is None else vars(figure)
 
 
 @dataclass(frozen=True)
@@ -267,7 +208,7 @@ def compare(old: Report, new: Report) -> tuple[list[Change], list[str]]:
     """Compare the ratios of our backends with an earlier run.
 
     The ratios are to the best of the peers that both runs measured, so that a library that is missing in one run has
-    no influence.
+    no influence.  The peers are those on the same kind of device, CPU or GPU.
 
     Returns
     -------
@@ -283,11 +224,11 @@ def compare(old: Report, new: Report) -> tuple[list[Change], list[str]]:
             skipped.append(f"{case}: not in the earlier run")
             continue
         common = {e.name for e in old_result.entries if e.counts} & {e.name for e in new_result.entries if e.counts}
-        peer = new_result.best_peer(common)
-        for name in [entry.name for entry in new_result.entries if entry.ours]:
+        for name, place in [(entry.name, entry.place) for entry in new_result.entries if entry.ours]:
+            peer = new_result.best_peer(common, place)
             old_entry, new_entry = old_result.find(name), new_result.find(name)
-            old_ratio = old_result.ratio(old_entry, common) if old_entry else None
-            new_ratio = new_result.ratio(new_entry, common) if new_entry else None
+            old_ratio = old_result.ratio(old_entry, common, place) if old_entry else None
+            new_ratio = new_result.ratio(new_entry, common, place) if new_entry else None
             if old_ratio is None or new_ratio is None or peer is None:
                 skipped.append(f"{case}: the two runs did not both measure {name} and a peer")
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,14 +18,15 @@ if TYPE_CHECKING:
     from mlp.bench import Report
 
 NETS, BATCH_SIZES, ROUNDS = "784-30-10,784-128-10,784-512-512-10", "16,32,128,1024", 5
+GPU_BATCH_SIZES = "16,64,256,1024,4096"
 QUICK_NETS, QUICK_BATCH_SIZES, QUICK_ROUNDS = "784-30-10", "32", 3
-NOT_QUICK = ("torch.compile", "Nielsen")
-"""Skipped by ``--quick`` unless named: the first compiles for many seconds, the second is a hundred times slower."""
+NOT_QUICK = ("torch.compile", "torch.compile CUDA", "Nielsen")
+"""Skipped by ``--quick`` unless named: the first two compile for many seconds, the last is a hundred times slower."""
 
 
 _PEERS = (
     "all, none, or a list of: NumPy by hand, PyTorch, torch.compile, JAX, scikit-learn, Nielsen, PyTorch CUDA, "
-    "PyTorch CUDA graph."
+    "torch.compile CUDA, PyTorch CUDA graph, JAX CUDA."
 )
 
 
@@ -32,13 +34,34 @@ _PEERS = (
 @option("Libraries", "--backends", metavar="NAMES", help="Such as numpy,numba.  Default: all usable backends.")
 @option("Libraries", "--peers", metavar="NAMES", default="all", show_default=True, help=f"Other libraries: {_PEERS}")
 @option("Networks", "--nets", metavar="NETS", help=f"Layer widths of each network.  Default: {NETS}.")
-@option("Networks", "--batch-sizes", metavar="SIZES", help=f"Default: {BATCH_SIZES}.")
+@option("Networks", "--batch-sizes", metavar="SIZES", help=f"Default: {BATCH_SIZES}; with a GPU {GPU_BATCH_SIZES}.")
 @option("Networks", "--optimizer", metavar="NAME", default="sgd", show_default=True, help="sgd, adam, or sgd,adam.")
+@option(
+    "Networks",
+    "--precision",
+    metavar="NAME",
+    default="float32",
+    show_default=True,
+    help="float32, or tf32 to allow matrix products in TF32 on a GPU.",
+)
 @option("Measurement", "--rounds", type=click.IntRange(2), metavar="N", help=f"Number of rounds.  Default: {ROUNDS}.")
 @option("Measurement", "--quick", is_flag=True, help="One network, one batch size, three rounds: fast but imprecise.")
+@option(
+    "Measurement",
+    "--first-use",
+    is_flag=True,
+    help="Also measure the first training of our backends in new processes, with empty and with warm caches.",
+)
+@option(
+    "Measurement",
+    "--max-seconds",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="Begin no further network or batch size after this time.",
+)
 @option("Output", "--json", "json_file", metavar="FILE", help="Write all results; - prints only them to stdout.")
 @option("Output", "--markdown", is_flag=True, help="Print only a Markdown table (as in docs/guide/performance.md).")
-@option("Output", "--plot", metavar="FILE.png", help="Plot the speeds, and the roofline in FILE-roofline.png.")
+@option("Output", "--plot", metavar="FILE.png", help="Plot the speeds; also FILE-steps.png and FILE-roofline.png.")
 @option("Output", "--from", "source", metavar="FILE", help="Do not measure; read a file that --json wrote.")
 @option(
     "Output",
@@ -51,7 +74,8 @@ def bench(**options: Any) -> None:
 
     All libraries start with the same weights, see the same rows and make the same updates, in float32.  They take
     turns in every round.  A library with different losses is listed and gets no ratio.  Results are medians with the
-    interquartile range (IQR).
+    interquartile range (IQR).  With a GPU, epochs are longer, and the results say for each network from which batch
+    size on the GPU is faster than the CPU.
 
     \b
     mlp bench
@@ -59,6 +83,7 @@ def bench(**options: Any) -> None:
     mlp bench --nets 784-800-10 --batch-sizes 1,128 --optimizer adam --peers PyTorch,JAX
     mlp bench --json now.json --plot now.png --compare before.json
     mlp bench --from now.json --markdown
+    mlp bench --backends numba,cupy --batch-sizes 1,16,64,256,1024,4096 --first-use
     """
     from mlp.bench.results import Report
 
@@ -69,35 +94,61 @@ def bench(**options: Any) -> None:
     report = Report.load(options["source"]) if options["source"] else _measure(options)
     _show(report, options)
     if plots:
-        from mlp.bench.plots import roofline, speed
+        from mlp.bench.plots import roofline, speed, step_time
 
-        speed(report, plots[0])
-        roofline(report, plots[1])
-        print_message(f"written: {plots[0]}, {plots[1]}")
+        for draw, path in zip((speed, step_time, roofline), plots, strict=True):
+            draw(report, path)
+        print_message(f"written: {', '.join(map(str, plots))}")
     if earlier is not None:
         _compare(earlier, report)
 
 
 def _measure(options: dict[str, Any]) -> Report:
     from mlp.bench import Case, find_implementations, measure
+    from mlp.bench.cases import GPU_ROWS, GPU_WORK
     from mlp.bench.implementations import PEERS
     from mlp.bench.measure import progress_steps
 
     quick, peers = options["quick"], options["peers"]
-    cases = [
-        Case(net, size, optimizer)
-        for optimizer in names(options["optimizer"])
-        for net in names(options["nets"] or (QUICK_NETS if quick else NETS))
-        for size in _batch_sizes(options["batch_sizes"] or (QUICK_BATCH_SIZES if quick else BATCH_SIZES))
-    ]
     keywords = {"all": [name for name in PEERS if not quick or name not in NOT_QUICK], "none": []}
-    implementations = find_implementations(
+    nets = names(options["nets"] or (QUICK_NETS if quick else NETS))
+    optimizers = names(options["optimizer"])
+    given_sizes = _batch_sizes(options["batch_sizes"]) if options["batch_sizes"] else None
+    for net in nets:  # what is wrong is said before the libraries are imported, which takes seconds
+        for optimizer in optimizers:
+            Case(net, min(given_sizes or [1]), optimizer, precision=options["precision"])
+    selection = find_implementations(
         names(options["backends"]) if options["backends"] else None,
         keywords[peers] if peers in keywords else names(peers),
     )
+    on_gpu = any(implementation.device != "cpu" for implementation in selection.implementations)
+    epoch: dict[str, Any] = {"max_rows": GPU_ROWS, "work": GPU_WORK} if on_gpu else {}
+    default_sizes = QUICK_BATCH_SIZES if quick else GPU_BATCH_SIZES if on_gpu else BATCH_SIZES
+    cases = [
+        Case(net, size, optimizer, precision=options["precision"], **epoch)
+        for optimizer in optimizers
+        for net in nets
+        for size in given_sizes or _batch_sizes(default_sizes)
+    ]
     rounds = options["rounds"] or (QUICK_ROUNDS if quick else ROUNDS)
-    with _progress(progress_steps(cases, implementations, rounds)) as on_step:
-        return measure(cases, implementations, rounds=rounds, matrix=2048 if quick else 4096, on_step=on_step)
+    first_use, json_file = options["first_use"], options["json_file"]
+
+    def save(report: Report) -> None:
+        """Write the results after each case, in case the process is ended."""
+        if json_file not in (None, "-"):
+            report.save(json_file)
+
+    with _progress(progress_steps(cases, selection, rounds, first_use)) as on_step:
+        return measure(
+            cases,
+            selection,
+            rounds=rounds,
+            matrix=2048 if quick else 4096,
+            first_use=first_use,
+            max_seconds=math.inf if options["max_seconds"] is None else options["max_seconds"],
+            on_step=on_step,
+            on_result=save,
+        )
 
 
 def _batch_sizes(text: str) -> list[int]:
@@ -107,8 +158,8 @@ def _batch_sizes(text: str) -> list[int]:
         raise click.BadParameter(f"{text!r} is not a list of whole numbers such as 16,128.") from None
 
 
-def _plot_paths(path: str | None) -> tuple[Path, Path] | None:
-    """Return the paths of the two plots; check before the measurement that they can be written."""
+def _plot_paths(path: str | None) -> tuple[Path, ...] | None:
+    """Return the paths of the three plots; check before the measurement that they can be written."""
     if path is None:
         return None
     first = Path(path)
@@ -120,7 +171,7 @@ def _plot_paths(path: str | None) -> tuple[Path, Path] | None:
 
     if find_spec("matplotlib") is None:
         raise ConfigurationError("plots need matplotlib: pip install matplotlib")
-    return first, first.with_stem(f"{first.stem}-roofline")
+    return first, first.with_stem(f"{first.stem}-steps"), first.with_stem(f"{first.stem}-roofline")
 
 
 @contextlib.contextmanager
@@ -150,18 +201,22 @@ def _show(report: Report, options: dict[str, Any]) -> None:
     if options["json_file"] == "-":
         print_json(report.to_dict())
         return
-    from mlp.bench.report import as_markdown, as_table, notes
+    from mlp.bench.report import as_markdown, as_table, notes, sentences
 
     if options["markdown"]:
         print_line(as_markdown(report))
+        if report.has_gpu:
+            print_line("")
+        for line in sentences(report):
+            print_line(f"- {line}")
         return
     from rich.console import Console
 
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 160  # avoid wrapped lines
+        console.width = 200  # avoid wrapped lines
     console.print(as_table(report))
-    for line in notes(report):
+    for line in (*sentences(report), *notes(report)):
         print_line(line)
 
 
