@@ -53,6 +53,8 @@ class CupyBackend(Backend):
     def matmul(
         self, a: Array, b: Array, trans_a: bool = False, trans_b: bool = False, out: Array | None = None
     ) -> Array:
+        if out is not None:
+            self._check_device("out", out)
         # cupy.matmul writes to a temporary array unless out is C-contiguous, so only such an out is passed to it
         if out is None or out.flags.c_contiguous:
             return super().matmul(a, b, trans_a, trans_b, out)
