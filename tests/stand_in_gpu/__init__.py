@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from stand_in_gpu import machine as devices
 from stand_in_gpu.cublas import Cublas
 from stand_in_gpu.machine import machine
 
-CUBLAS = ("backends.cupy_backend.cublas", "library")
+CUBLAS = ("backends.cupy_backend.cublas", "open_library")
 """Module and function by which the product opens the library."""
 
 
@@ -53,10 +53,6 @@ def _module(name, **contents):
     module.__spec__ = ModuleSpec(name, None)
     module.__dict__.update(contents)
     return module
-
-
-def _no_bytes():
-    return sum(machine.used)
 
 
 def modules():
@@ -99,11 +95,12 @@ def modules():
         is_available=lambda: True,
     )
 
-    class MemoryPool:
-        used_bytes = total_bytes = staticmethod(lambda: machine.used[machine.device])
-        free_all_blocks = staticmethod(lambda stream=None: None)
-
-    pool = MemoryPool()
+    pool = SimpleNamespace(
+        used_bytes=lambda: machine.used[machine.device],
+        total_bytes=lambda: machine.used[machine.device],
+        free_bytes=lambda: 0,
+        free_all_blocks=lambda stream=None: None,
+    )
     cupy = _module(
         "cupy",
         **arrays.functions,

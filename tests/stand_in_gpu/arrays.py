@@ -473,7 +473,9 @@ def matmul(a, b, /, out=None):
     for x in (a, b):
         if not isinstance(x, ndarray):
             raise TypeError(f"Unsupported type {type(x)}")
-    dummies = [np.broadcast_to(np.zeros((), x.dtype), (*x.shape[:-2], *(min(n, 1) for n in x.shape[-2:]))) for x in (a, b)]
+    dummies = [
+        np.broadcast_to(np.zeros((), x.dtype), (*x.shape[:-2], *(min(n, 1) for n in x.shape[-2:]))) for x in (a, b)
+    ]
     if not 1 <= a.ndim <= 2 or not 1 <= b.ndim <= 2 or a.shape[-1] != b.shape[0]:
         raise ValueError(f"matmul: shapes {a.shape} and {b.shape} do not fit, or are not supported")
     dtype = np.matmul(*dummies).dtype

@@ -42,7 +42,12 @@ def from_bfloat16(x):
 
 class Handle:
     def __init__(self):
-        self.device, self.queue, self.workspace, self.mode = machine.device, machine.null_queues[machine.device], None, 0
+        self.device, self.queue, self.workspace, self.mode = (
+            machine.device,
+            machine.null_queues[machine.device],
+            None,
+            0,
+        )
 
 
 class Function:

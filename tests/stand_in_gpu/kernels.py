@@ -22,7 +22,9 @@ FLAGS = ("-O1", "-fPIC", "-w", "-ffp-contract=off", "-fno-strict-aliasing", "-U_
 
 _KERNEL = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(")
 _DYNAMIC = re.compile(r"extern\s+__shared__\s+([\w\s:]*?[\w>])\s+(\w+)\s*\[\s*\]\s*;")
-_SHARED = re.compile(r"__shared__\s+(?:__align__\s*\(\w+\)\s*|alignas\s*\(\w+\)\s*)?([\w\s:<>,]*?[\w>])\s+(\w+)\s*((?:\[[^\]]*\]\s*)*);")
+_SHARED = re.compile(
+    r"__shared__\s+(?:__align__\s*\(\w+\)\s*|alignas\s*\(\w+\)\s*)?([\w\s:<>,]*?[\w>])\s+(\w+)\s*((?:\[[^\]]*\]\s*)*);"
+)
 # what <stdint.h> and the C++ library would give the kernels here, but NVRTC does not
 _NOT_IN_CUDA = re.compile(r"#\s*include|\bstd::|\bu?int(?:8|16|32|64)_t\b")
 
