@@ -61,6 +61,19 @@ def dtype(request):
     return np.dtype(request.param)
 
 
+@pytest.fixture
+def stand_in_gpu():
+    """A stand-in for CuPy, cuBLAS and two GPUs; see the package of that name."""
+    import stand_in_gpu
+
+    stand_in, undo = stand_in_gpu.install()
+    try:
+        yield stand_in
+        stand_in.check()
+    finally:
+        undo()
+
+
 @pytest.fixture(scope="session")
 def mnist_folder():
     """Folder with the four MNIST files: $MLP_DATA, or data/mnist in the folder `shared` next to the repository."""

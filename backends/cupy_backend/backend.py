@@ -123,9 +123,9 @@ class CupyBackend(Backend):
         self, a: Array, b: Array, trans_a: bool = False, trans_b: bool = False, out: Array | None = None
     ) -> Array:
         self._check_floats("matmul", a=a, b=b)
-        self._check_product(a, b, trans_a, trans_b, out)
         if out is not None:
             self._check_device("out", out)
+        self._check_product(a, b, trans_a, trans_b, out)
         with self._device.cuda:
             if self._device.is_hip:
                 return super().matmul(a, b, trans_a, trans_b, out)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 
@@ -55,10 +55,6 @@ def _module(name, **contents):
     return module
 
 
-def _no_bytes():
-    return sum(machine.used)
-
-
 def modules():
     """The modules by name."""
     runtime = _module(
@@ -99,12 +95,12 @@ def modules():
         is_available=lambda: True,
     )
 
-    class MemoryPool:
-        used_bytes = total_bytes = staticmethod(lambda: machine.used[machine.device])
-        free_bytes = staticmethod(lambda: 0)
-        free_all_blocks = staticmethod(lambda stream=None: None)
-
-    pool = MemoryPool()
+    pool = SimpleNamespace(
+        used_bytes=lambda: machine.used[machine.device],
+        total_bytes=lambda: machine.used[machine.device],
+        free_bytes=lambda: 0,
+        free_all_blocks=lambda stream=None: None,
+    )
     cupy = _module(
         "cupy",
         **arrays.functions,

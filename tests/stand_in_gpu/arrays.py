@@ -366,7 +366,7 @@ def _reduction(f, name, *, empty):
             raise TypeError(f"{name} of a {type(a)}, which is no device array")
         axes = range(a.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
         axes = {np.lib.array_utils.normalize_axis_index(i, a.ndim) for i in axes}
-        if not empty and not a.size:
+        if not empty and not builtins.all(a.shape[i] for i in axes):
             raise ValueError(f"zero-size array to reduction operation {name} which has no identity")
         shape = [1 if i in axes else n for i, n in enumerate(a.shape) if keepdims or i not in axes]
         if out is None:
@@ -524,6 +524,21 @@ def concatenate(tup, axis=0):
 @function
 def stack(tup, axis=0):
     return _joined(np.stack, tup, axis)
+
+
+@function
+def ndim(a):
+    return a.ndim
+
+
+@function
+def shape(a):
+    return a.shape
+
+
+@function
+def size(a):
+    return a.size
 
 
 @function
