@@ -52,9 +52,12 @@ class GraphTrainer(Trainer):
     # -- which plans --------------------------------------------------------------------------------
 
     def execution(self, plan: EpochPlan, on_batch: bool = False) -> Execution:
+        step_by_step = super().execution(plan, on_batch)
         reason = "a callback runs after each batch" if on_batch else self._unsupported_reason(plan)
         if reason:
-            return replace(super().execution(plan, on_batch), reason=reason)
+            precision = self.network.precision
+            products = "" if precision == "float32" else f" (the products are in float32, not {precision})"
+            return replace(step_by_step, reason=reason + products)
         count = self._steps_of_graph(plan)
         if not count:
             return Execution("launches of single kernels")
