@@ -76,10 +76,10 @@ class ndarray:
         self._host, self._owner = new._host, new._owner
 
     def _check_device(self):
-        if self.device.id != machine.device:
+        if self._owner.device != machine.device:
             raise ValueError(
                 "Array device must be same as the current device: "
-                f"array device = {self.device.id} while current = {machine.device}"
+                f"array device = {self._owner.device} while current = {machine.device}"
             )
 
     # -- attributes

@@ -133,14 +133,10 @@ To bits(From value) {
 #define gridDim (shim::grid_size)
 const int warpSize = 32;
 
-// -DWITHOUT_BARRIER=LINE leaves out the barrier on that line
-#ifdef WITHOUT_BARRIER
+// WITHOUT_BARRIER is the line of a barrier that is left out, or 0
 #define SHIM_BARRIER(vote) (__LINE__ == WITHOUT_BARRIER ? (vote) != 0 : shim::barrier(vote, __LINE__))
-#define __syncwarp(...) (__LINE__ == WITHOUT_BARRIER ? 0u : shim::ballot(0xffffffffu __VA_OPT__(&) __VA_ARGS__, 0, __LINE__))
-#else
-#define SHIM_BARRIER(vote) shim::barrier(vote, __LINE__)
-#define __syncwarp(...) shim::ballot(0xffffffffu __VA_OPT__(&) __VA_ARGS__, 0, __LINE__)
-#endif
+#define __syncwarp(...) \
+    (__LINE__ == WITHOUT_BARRIER ? 0u : shim::ballot(0xffffffffu __VA_OPT__(&) __VA_ARGS__, 0, __LINE__))
 #define __syncthreads() ((void)SHIM_BARRIER(0))
 #define __syncthreads_or(vote) (SHIM_BARRIER(vote) != 0)
 #define __syncthreads_and(vote) (SHIM_BARRIER(!(vote)) == 0)
