@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -22,6 +23,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.register_profile("thorough", parent=settings.get_profile("repeatable"), derandomize=False, max_examples=1000)
+settings.register_profile("few", parent=settings.get_profile("repeatable"), max_examples=3)
 settings.load_profile(os.environ.get("MLP_HYPOTHESIS", "repeatable"))
 
 
@@ -64,6 +66,8 @@ def dtype(request):
 @pytest.fixture
 def stand_in_gpu():
     """A stand-in for CuPy, cuBLAS and two GPUs; see the package of that name."""
+    if shutil.which("g++") is None:
+        pytest.skip("the stand-in for a GPU needs g++")
     import stand_in_gpu
 
     stand_in, undo = stand_in_gpu.install()

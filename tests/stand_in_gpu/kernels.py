@@ -28,7 +28,9 @@ _SHARED = re.compile(
     r"__shared__\s+(?:__align__\s*\(\w+\)\s*|alignas\s*\(\w+\)\s*)?([\w\s:<>,]*?[\w>])\s+(\w+)\s*((?:\[[^\]]*\]\s*)*);"
 )
 # what <stdint.h> and the C++ library would give the kernels here, but NVRTC does not
-_NOT_IN_CUDA = re.compile(r"#\s*include|\bstd::|\bu?int(?:8|16|32|64)_t\b")
+_NOT_IN_CUDA = re.compile(
+    r"#\s*include|\bstd::|\bu?int(?:8|16|32|64)_t\b|\b(?:INFINITY|NAN|HUGE_VALF?|M_PI|NULL|assert)\b"
+)
 
 
 class CompileException(Exception):

@@ -42,6 +42,7 @@ class Counters:
     synchronizations: int = 0
     allocations: int = 0
     copies_to_device: int = 0
+    pageable_copies: int = 0  # those of them for which CUDA may wait for the stream
     copies_to_host: int = 0
 
     def reset(self):
@@ -78,7 +79,8 @@ class Owner:
     """What the arrays of an allocation hold; the memory is freed with the last of them."""
 
     def __init__(self, size):
-        self.device, self.memory = machine.device, machine.allocate(size)
+        self.device, self.memory = machine.device, None
+        self.memory = machine.allocate(size)
 
     def __del__(self):
         if self.memory is not None:
