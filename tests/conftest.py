@@ -23,7 +23,6 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.register_profile("thorough", parent=settings.get_profile("repeatable"), derandomize=False, max_examples=1000)
-settings.register_profile("few", parent=settings.get_profile("repeatable"), max_examples=3)
 settings.load_profile(os.environ.get("MLP_HYPOTHESIS", "repeatable"))
 
 

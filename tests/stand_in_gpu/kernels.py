@@ -27,10 +27,6 @@ _DYNAMIC = re.compile(r"extern\s+__shared__\s+([\w\s:]*?[\w>])\s+(\w+)\s*\[\s*\]
 _SHARED = re.compile(
     r"__shared__\s+(?:__align__\s*\(\w+\)\s*|alignas\s*\(\w+\)\s*)?([\w\s:<>,]*?[\w>])\s+(\w+)\s*((?:\[[^\]]*\]\s*)*);"
 )
-# what <stdint.h> and the C++ library would give the kernels here, but NVRTC does not
-_NOT_IN_CUDA = re.compile(
-    r"#\s*include|\bstd::|\bu?int(?:8|16|32|64)_t\b|\b(?:INFINITY|NAN|HUGE_VALF?|M_PI|NULL|assert)\b"
-)
 
 
 class CompileException(Exception):
@@ -60,9 +56,6 @@ def without_comments(code):
 def for_the_cpu(code):
     """The code with its shared variables in the memory of the shim, and its kernels visible to the host."""
     code = without_comments(code)
-    found = _NOT_IN_CUDA.search(code)
-    if found:
-        raise CompileException(f"{found[0]!r} is not available to code that NVRTC compiles without headers")
     code = _DYNAMIC.sub(r"\1* const \2 = (\1*)shim::shared(&shim::dynamic_key, shim::dynamic_bytes);", code)
     code = _SHARED.sub(r"auto& \2 = shim::shared_variable<\1\3>([] {});", code)
     if "__shared__" in code:
@@ -83,30 +76,26 @@ def _compile(arguments, target, text=None):
 
 
 @cache
-def _runtime():
-    """A folder with the scheduler compiled, and the shim precompiled."""
+def _scheduler():
+    """The object file of the scheduler, in a folder for all that is compiled with it."""
     sources = [HERE / "shim.h", HERE / "scheduler.cpp"]
     key = hashlib.sha256(repr((FLAGS, KERNEL_FLAGS, [path.read_bytes() for path in sources])).encode()).hexdigest()[:16]
-    folder = Path(tempfile.gettempdir()) / f"mlp-stand-in-gpu-{os.getuid()}" / key
-    folder.mkdir(parents=True, exist_ok=True)
-    header, scheduler = folder / "shim.h", folder / "scheduler.o"
-    if not header.exists():
-        header.write_bytes(sources[0].read_bytes())
-        _compile([*KERNEL_FLAGS, "-x", "c++-header", str(header)], folder / "shim.h.gch")
-    if not scheduler.exists():
-        _compile([*FLAGS, "-O1", "-U_FORTIFY_SOURCE", "-c", str(sources[1])], scheduler)
-    return folder
+    target = Path(tempfile.gettempdir()) / f"mlp-stand-in-gpu-{os.getuid()}" / key / "scheduler.o"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _compile([*FLAGS, "-O1", "-U_FORTIFY_SOURCE", "-c", str(sources[1])], target)
+    return target
 
 
 @cache
 def _library(code, options):
     # options about speed and accuracy mean nothing to g++
     defines = [option for option in options if option.startswith("-D")]
-    text, folder = for_the_cpu(code), _runtime()
-    target = folder / f"{hashlib.sha256(repr((text, defines)).encode()).hexdigest()[:24]}.so"
+    text, scheduler = for_the_cpu(code), _scheduler()
+    target = scheduler.parent / f"{hashlib.sha256(repr((text, defines)).encode()).hexdigest()[:24]}.so"
     if not target.exists():
         arguments = [*KERNEL_FLAGS, "-DWITHOUT_BARRIER=0", *defines, "-shared", "-Wl,-Bsymbolic"]
-        arguments += ["-include", str(folder / "shim.h"), "-x", "c++", "-", "-x", "none", str(folder / "scheduler.o")]
+        arguments += ["-include", str(HERE / "shim.h"), "-x", "c++", "-", "-x", "none", str(scheduler)]
         _compile(arguments, target, text)
     # PyDLL keeps Python's lock, because the shim has one state for all threads
     return ctypes.PyDLL(str(target))
@@ -140,9 +129,9 @@ class RawFunction:
 
     def __init__(self, library, name):
         self.name = name
-        signature = getattr(library, f"signature_{name}")
-        signature.restype = ctypes.c_char_p
-        self.types = signature().decode().split(",")[:-1]
+        text = ctypes.create_string_buffer(10_000)
+        getattr(library, f"signature_{name}")(text)
+        self.types = text.value.decode().split(",")[:-1]
         self._launch = getattr(library, f"launch_{name}")
         self.max_dynamic_shared_size_bytes = 48 << 10
 
