@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -64,6 +65,8 @@ def dtype(request):
 @pytest.fixture
 def stand_in_gpu():
     """A stand-in for CuPy, cuBLAS and two GPUs; see the package of that name."""
+    if shutil.which("g++") is None:
+        pytest.skip("the stand-in for a GPU needs g++")
     import stand_in_gpu
 
     stand_in, undo = stand_in_gpu.install()

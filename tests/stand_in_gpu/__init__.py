@@ -63,7 +63,7 @@ def modules():
         CUDARuntimeError=devices.CUDARuntimeError,
         getDeviceCount=lambda: 2,
         getDevice=lambda: machine.device,
-        setDevice=lambda number: devices.Device(number).use(),
+        setDevice=lambda device: devices.Device(device).use(),
         deviceSynchronize=lambda: devices.Device().synchronize(),
         memGetInfo=lambda: devices.Device().mem_info,
         driverGetVersion=lambda: 13000,
@@ -71,13 +71,13 @@ def modules():
         streamCaptureModeGlobal=0,
         streamCaptureModeThreadLocal=1,
         streamCaptureModeRelaxed=2,
-        getDeviceProperties=lambda number: {
+        getDeviceProperties=lambda device: {
             "name": b"Stand-in",
             "major": 9,
             "minor": 0,
             "multiProcessorCount": machine.attributes["MultiProcessorCount"],
             "sharedMemPerBlockOptin": machine.attributes["MaxSharedMemoryPerBlockOptin"],
-            "totalGlobalMem": machine.total[number],
+            "totalGlobalMem": machine.total[device],
         },
     )
     memory = _module("cupy.cuda.memory", OutOfMemoryError=devices.OutOfMemoryError)

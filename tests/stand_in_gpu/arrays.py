@@ -76,10 +76,10 @@ class ndarray:
         self._host, self._owner = new._host, new._owner
 
     def _check_device(self):
-        if self.device.id != machine.device:
+        if self._owner.device != machine.device:
             raise ValueError(
                 "Array device must be same as the current device: "
-                f"array device = {self.device.id} while current = {machine.device}"
+                f"array device = {self._owner.device} while current = {machine.device}"
             )
 
     # -- attributes
@@ -132,7 +132,8 @@ class ndarray:
             queue = machine.queue if stream is None else stream._queue
             if out is None:
                 out = np.empty(self.shape, self.dtype, order)
-                out.view(np.uint8).fill(0xFF) if out.ndim and out.flags.c_contiguous and out.size else None
+                if out.size:  # what is read before the copy has run is NaN
+                    out.reshape(-1, order="A").view(np.uint8).fill(0xFF)
             elif not isinstance(out, np.ndarray):
                 raise TypeError(f"Only numpy.ndarray can be obtained from cupy.ndarray, not {type(out)}")
             elif out.dtype != self.dtype or out.shape != self.shape:
@@ -155,8 +156,10 @@ class ndarray:
             raise RuntimeError("Cannot set to non-contiguous array")
         with self.device:
             queue = machine.queue if stream is None else stream._queue
-            host, source = self._host, arr if _is_pinned(arr) else arr.copy()
+            pinned = _is_pinned(arr)
+            host, source = self._host, arr if pinned else arr.copy()
             machine.counters.copies_to_device += 1
+            machine.counters.pageable_copies += not pinned
             queue.add(lambda: np.copyto(host, source))
 
     def item(self):
@@ -232,7 +235,6 @@ class ndarray:
             return
         view = _wrap(self._view(key), self._owner)
         if isinstance(value, ndarray):
-            np.broadcast_shapes(view.shape, value.shape)
             if np.broadcast_shapes(view.shape, value.shape) != view.shape:
                 raise ValueError(f"could not broadcast input array from shape {value.shape} into shape {view.shape}")
             _compute(lambda x: x, [value], view)
@@ -348,10 +350,10 @@ def _elementwise(f, name):
 
 
 ELEMENTWISE = (
-    "abs absolute add arctan bitwise_and bitwise_or bitwise_xor ceil clip cos divide equal exp expm1 floor floor_divide "
-    "greater greater_equal invert isfinite isinf isnan left_shift less less_equal log log1p log2 logical_and "
-    "logical_not logical_or maximum minimum multiply negative not_equal power remainder right_shift rint sign sin "
-    "sqrt square subtract tanh true_divide where"
+    "abs absolute add bitwise_and bitwise_or bitwise_xor cos divide equal exp expm1 floor floor_divide greater "
+    "greater_equal invert isfinite isinf isnan left_shift less less_equal log log1p logical_and logical_not logical_or "
+    "maximum minimum multiply negative not_equal power remainder right_shift sign sin sqrt square subtract tanh "
+    "true_divide where"
 )
 functions.update({name: _elementwise(getattr(np, name), name) for name in ELEMENTWISE.split()})
 erfc = _elementwise(scipy.special.erfc, "erfc")
@@ -360,38 +362,36 @@ erfc = _elementwise(scipy.special.erfc, "erfc")
 # -- reductions -----------------------------------------------------------------------------------------------
 
 
-def _reduction(f, name, *, empty):
-    def reduce(a, axis=None, out=None, keepdims=False, **options):
+def _reduction(name, has_dtype, has_identity):
+    f = getattr(np, name)
+
+    def reduce(a, axis=None, dtype=None, out=None, keepdims=False):
         if not isinstance(a, ndarray):
             raise TypeError(f"{name} of a {type(a)}, which is no device array")
         axes = range(a.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
         axes = {np.lib.array_utils.normalize_axis_index(i, a.ndim) for i in axes}
-        if not empty and not builtins.all(a.shape[i] for i in axes):
+        if not has_identity and not builtins.all(a.shape[i] for i in axes):
             raise ValueError(f"zero-size array to reduction operation {name} which has no identity")
-        shape = [1 if i in axes else n for i, n in enumerate(a.shape) if keepdims or i not in axes]
+        options = {} if dtype is None else {"dtype": dtype}
         if out is None:
+            shape = [1 if i in axes else n for i, n in enumerate(a.shape) if keepdims or i not in axes]
             out = _new(shape, f(np.ones(1, a.dtype), **options).dtype)
-        keep = {"keepdims": True} if keepdims else {}
-        return _compute(lambda x: f(x, axis=axis, **keep, **options), [a], out)
+        return _compute(lambda x: f(x, axis=axis, keepdims=keepdims, **options), [a], out)
 
-    functions[name] = reduce
-    reduce.__name__ = name
-    method = lambda self, axis=None, *arguments, **options: reduce(self, axis, *arguments, **options)  # noqa: E731
-    setattr(ndarray, name, method)
+    def reduce_without_dtype(a, axis=None, out=None, keepdims=False):
+        return reduce(a, axis, None, out, keepdims)
+
+    functions[name] = reduce if has_dtype else reduce_without_dtype
+    setattr(ndarray, name, functions[name])
 
 
-for _name in ("sum", "prod", "any", "all", "mean"):
-    _reduction(getattr(np, _name), _name, empty=True)
-for _name in ("max", "min", "argmax", "argmin"):
-    _reduction(getattr(np, _name), _name, empty=False)
+for _name in ("sum", "mean"):
+    _reduction(_name, has_dtype=True, has_identity=True)
+for _name in ("any", "all"):
+    _reduction(_name, has_dtype=False, has_identity=True)
+for _name in ("max", "min"):
+    _reduction(_name, has_dtype=False, has_identity=False)
 functions.update(amax=functions["max"], amin=functions["min"])
-
-
-def _sum_method(self, axis=None, dtype=None, out=None, keepdims=False):
-    return functions["sum"](self, axis, out, keepdims, **({} if dtype is None else {"dtype": dtype}))
-
-
-ndarray.sum = _sum_method
 
 
 # -- other functions ------------------------------------------------------------------------------------------
@@ -406,11 +406,6 @@ def asarray(a, dtype=None, order=None):
     result = _new(host.shape, host.dtype, "F" if order == "F" else "C")
     machine.counters.copies_to_device += 1
     return _compute(lambda: host, [], result)
-
-
-@function
-def array(a, dtype=None, copy=True, order="K"):
-    return a.astype(dtype or a.dtype, copy=copy) if isinstance(a, ndarray) else asarray(a, dtype)
 
 
 @function
@@ -447,21 +442,6 @@ def ones(shape, dtype=float, order="C"):
 
 
 @function
-def empty_like(prototype, dtype=None):
-    return _new(prototype.shape, dtype or prototype.dtype)
-
-
-@function
-def zeros_like(a, dtype=None):
-    return zeros(a.shape, dtype or a.dtype)
-
-
-@function
-def ones_like(a, dtype=None):
-    return ones(a.shape, dtype or a.dtype)
-
-
-@function
 def arange(start, stop=None, step=1, dtype=None):
     host = np.arange(start, stop, step, dtype) if stop is not None else np.arange(start, dtype=dtype)
     return _compute(lambda: host, [], _new(host.shape, host.dtype))
@@ -473,23 +453,14 @@ def matmul(a, b, /, out=None):
     for x in (a, b):
         if not isinstance(x, ndarray):
             raise TypeError(f"Unsupported type {type(x)}")
-    dummies = [
-        np.broadcast_to(np.zeros((), x.dtype), (*x.shape[:-2], *(min(n, 1) for n in x.shape[-2:]))) for x in (a, b)
-    ]
     if not 1 <= a.ndim <= 2 or not 1 <= b.ndim <= 2 or a.shape[-1] != b.shape[0]:
         raise ValueError(f"matmul: shapes {a.shape} and {b.shape} do not fit, or are not supported")
-    dtype = np.matmul(*dummies).dtype
-    shape = a.shape[:-1] + b.shape[1:]
+    dtype, shape = np.result_type(a.dtype, b.dtype), a.shape[:-1] + b.shape[1:]
     if out is None:
         out = _new(shape, dtype)
     elif not isinstance(out, ndarray) or out.shape != shape or not np.can_cast(dtype, out.dtype, "same_kind"):
         raise ValueError(f"matmul: out must be a device array of shape {shape}")
     return _compute(np.matmul, [a, b], out)
-
-
-@function
-def dot(a, b, out=None):
-    return matmul(a, b, out)
 
 
 @function
@@ -507,23 +478,14 @@ def take(a, indices, axis=None, out=None):
     return _compute(lambda x, rows: x.take(rows, 0, mode="wrap"), [source, indices], out)
 
 
-def _joined(f, arrays, axis):
-    arrays = list(arrays)
+@function
+def concatenate(tup, axis=0):
+    arrays = list(tup)
     for x in arrays:
         if not isinstance(x, ndarray):
             raise TypeError("Only cupy arrays can be concatenated")
-    like = f([np.broadcast_to(np.zeros((), x.dtype), x.shape) for x in arrays], axis)
-    return _compute(lambda *hosts: f(hosts, axis), arrays, _new(like.shape, like.dtype))
-
-
-@function
-def concatenate(tup, axis=0):
-    return _joined(np.concatenate, tup, axis)
-
-
-@function
-def stack(tup, axis=0):
-    return _joined(np.stack, tup, axis)
+    like = np.concatenate([np.broadcast_to(np.zeros((), x.dtype), x.shape) for x in arrays], axis)
+    return _compute(lambda *hosts: np.concatenate(hosts, axis), arrays, _new(like.shape, like.dtype))
 
 
 @function
@@ -544,18 +506,6 @@ def size(a):
 @function
 def shares_memory(a, b, max_work=None):
     return np.shares_memory(a._host, b._host, max_work)
-
-
-@function
-def may_share_memory(a, b, max_work=None):
-    return np.may_share_memory(a._host, b._host, max_work)
-
-
-@function
-def get_array_module(*arguments):
-    import cupy
-
-    return cupy if builtins.any(isinstance(x, ndarray) for x in arguments) else np
 
 
 def empty_pinned(shape, dtype=float, order="C"):

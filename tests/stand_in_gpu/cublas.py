@@ -133,7 +133,7 @@ class Cublas:
             return INVALID_VALUE
         if m == 0 or n == 0:
             return SUCCESS
-        if found.queue.recorded is not None and found.workspace is None:
+        if machine.capturing is found.queue and found.workspace is None:
             return ALLOC_FAILED  # it would allocate one, which a stream that captures cannot
         if found.device != machine.device:
             raise CUDARuntimeError(f"a handle of device {found.device} while {machine.device} is the current device")

@@ -42,6 +42,7 @@ class Counters:
     synchronizations: int = 0
     allocations: int = 0
     copies_to_device: int = 0
+    pageable_copies: int = 0  # those of them for which CUDA may wait for the stream
     copies_to_host: int = 0
 
     def reset(self):
@@ -78,7 +79,8 @@ class Owner:
     """What the arrays of an allocation hold; the memory is freed with the last of them."""
 
     def __init__(self, size):
-        self.device, self.memory = machine.device, machine.allocate(size)
+        self.device, self.memory = machine.device, None
+        self.memory = machine.allocate(size)
 
     def __del__(self):
         if self.memory is not None:
@@ -89,7 +91,7 @@ class Queue:
     """The work of a stream that has not run yet."""
 
     def __init__(self, device):
-        self.device, self.work, self.recorded = device, deque(), None
+        self.device, self.work, self.recorded = device, deque(), []
 
     def add(self, work):
         """Work that cannot be part of a graph, which is all but launches and products."""
@@ -98,10 +100,11 @@ class Queue:
 
     def launch(self, work, memories):
         """Work that a graph may contain; `memories` are the allocations that it uses."""
-        if self.recorded is not None:
+        if machine.capturing is self:
             self.recorded.append((work, memories))
-        else:
-            self._add(work)
+            return
+        machine.refuse_while_capturing("a launch on another stream")
+        self._add(work)
 
     def _add(self, work):
         self.work.append(work)
@@ -167,6 +170,7 @@ class Machine:
         self.queues = list(self.null_queues)
         self.pinned = weakref.WeakValueDictionary()
         self.compile_options = ()  # added to those of every module
+        self.capturing = None  # the queue of the stream that captures
         self._eagerness, self._left = 0.0, 0
 
     # -- devices and streams ------------------------------------------------------------------------
@@ -199,7 +203,7 @@ class Machine:
         return queue
 
     def refuse_while_capturing(self, what):
-        if any(queue.recorded is not None for queue in self.queues):
+        if self.capturing is not None:
             raise CUDARuntimeError(f"cudaErrorStreamCaptureUnsupported: {what} while a stream captures")
 
     def run_some(self):
@@ -381,19 +385,19 @@ class Stream:
         if self._own is None:
             raise RuntimeError("cannot capture on the default (legacy) stream")
         machine.refuse_while_capturing("begin_capture")
-        self._own.recorded = []
+        machine.capturing, self._own.recorded = self._own, []
 
     def end_capture(self):
         if not self.is_capturing():
             raise CUDARuntimeError("cudaErrorIllegalState: the stream does not capture")
-        nodes, self._own.recorded = self._own.recorded, None
+        machine.capturing = None
         graph = object.__new__(Graph)
-        graph._nodes = nodes
+        graph._nodes = self._own.recorded
         graph._check()
         return graph
 
     def is_capturing(self):
-        return self._queue.recorded is not None
+        return machine.capturing is self._queue
 
 
 class NullStream(Stream):
@@ -455,9 +459,8 @@ class Graph:
 
     def launch(self, stream=None):
         self._check()
+        machine.refuse_while_capturing("launching a graph")
         queue = machine.queue if stream is None else stream._queue
-        if queue.recorded is not None:
-            raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported: a graph within a graph")
         machine.counters.graph_launches += 1
         for work, _ in self._nodes:
             queue._add(work)

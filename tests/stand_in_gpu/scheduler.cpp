@@ -2,14 +2,19 @@
 // until it waits for others, and then a random one is next, so no kernel may rely on an order.  Now and then a thread,
 // or a warp, is held back for as long as the others can go on: random order alone seldom makes one thread late enough
 // for a missing barrier to be noticed.
-#include "shim.h"
-
+#include <setjmp.h>
 #include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <ucontext.h>
 
 #include <vector>
+
+#define SHIM_SCHEDULER
+#include "shim.h"
 
 namespace shim {
 

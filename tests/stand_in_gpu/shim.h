@@ -1,23 +1,8 @@
 // The names of CUDA C++ that kernels use, for g++.  The scheduler of the threads is in scheduler.cpp.
+//
+// No header is included: NVRTC gives kernels none either, and reading <math.h> would take longer than the rest.
 #pragma once
-#include <math.h>
-#include <setjmp.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
-
-#include <string>
-#include <type_traits>
-#include <utility>
-
-#define __global__
-#define __device__
-#define __host__
-#define __constant__
-#define __forceinline__ inline
-#define __noinline__
-#define __launch_bounds__(...)
-#define __align__(n) alignas(n)
+typedef decltype(sizeof 0) size_t;
 
 namespace shim {
 
@@ -29,7 +14,7 @@ extern Index thread_index, block_index, block_size, grid_size;
 struct Launch {
     Index grid, block;
     size_t dynamic_shared;
-    uint64_t seed;
+    unsigned long long seed;
     char* message;  // receives what went wrong
     int capacity;
 };
@@ -47,85 +32,17 @@ void* shared(const void* key, size_t bytes);
 extern const char dynamic_key;
 extern size_t dynamic_bytes;
 
-// A lambda expression at the declaration is the key: each instance of a template has its own.
-template <class T, class Key>
-T& shared_variable(Key) {
-    static const char key = 0;
-    return *(T*)shared(&key, sizeof(T));
-}
-
-inline unsigned lane() { return (thread_index.x + block_size.x * (thread_index.y + block_size.y * thread_index.z)) % 32; }
-
-template <class T>
-T from_lane(unsigned mask, T value, unsigned source, int line) {
-    static_assert(sizeof(T) <= 8, "a shuffle exchanges at most eight bytes");
-    unsigned char mine[8] = {}, found[8];
-    memcpy(mine, &value, sizeof value);
-    exchange(mask, mine, source, found, line);
-    memcpy(&value, found, sizeof value);
-    return value;
-}
-inline unsigned xor_lane(unsigned distance, unsigned width) {
-    const unsigned source = lane() ^ distance;
-    return source / width > lane() / width ? lane() : source;
-}
-inline unsigned lane_below(unsigned distance, unsigned width) {
-    return lane() % width + distance < width ? lane() + distance : lane();
-}
-inline unsigned lane_above(unsigned distance, unsigned width) {
-    return lane() % width >= distance ? lane() - distance : lane();
-}
-inline unsigned lane_of_group(unsigned source, unsigned width) { return lane() / width * width + source % width; }
-
-template <class T>
-const char* type_name() {  // NumPy's
-    if (std::is_same_v<T, float>) return "float32";
-    if (std::is_same_v<T, double>) return "float64";
-    if (std::is_same_v<T, bool>) return "bool";
-    if (!std::is_integral_v<T>) return "structure";
-    const bool is_signed = std::is_signed_v<T>;
-    switch (sizeof(T)) {
-        case 1: return is_signed ? "int8" : "uint8";
-        case 2: return is_signed ? "int16" : "uint16";
-        case 4: return is_signed ? "int32" : "uint32";
-        default: return is_signed ? "int64" : "uint64";
-    }
-}
-template <class T>
-std::string describe() {
-    using Pointee = std::remove_pointer_t<T>;
-    return std::string(type_name<std::remove_cv_t<Pointee>>()) + (std::is_pointer_v<T> ? "*" : "") + ",";
-}
-template <class... P>
-std::string signature(void (*)(P...)) {
-    return (std::string() + ... + describe<P>());
-}
-template <class... P, size_t... I>
-void call(void (*kernel)(P...), void** arguments, std::index_sequence<I...>) {
-    kernel(*(std::remove_cv_t<P>*)arguments[I]...);
-}
-template <class... P>
-void call(void (*kernel)(P...), void** arguments) {
-    call(kernel, arguments, std::index_sequence_for<P...>());
-}
-template <class To, class From>
-To bits(From value) {
-    static_assert(sizeof(To) == sizeof(From), "");
-    To result;
-    memcpy(&result, &value, sizeof result);
-    return result;
-}
 }  // namespace shim
 
-// What the host calls for each kernel.
-#define SHIM_KERNEL(name)                                                                                    \
-    extern "C" __attribute__((visibility("default"))) const char* signature_##name() {                       \
-        static const std::string text = shim::signature(name);                                               \
-        return text.c_str();                                                                                 \
-    }                                                                                                        \
-    extern "C" __attribute__((visibility("default"))) int launch_##name(void** a, const shim::Launch* how) { \
-        return shim::launch([](void** arguments) { shim::call(name, arguments); }, a, how);                  \
-    }
+#ifndef SHIM_SCHEDULER
+#define __global__
+#define __device__
+#define __host__
+#define __constant__
+#define __forceinline__ inline
+#define __noinline__
+#define __launch_bounds__(...)
+#define __align__(n) alignas(n)
 
 #define threadIdx (shim::thread_index)
 #define blockIdx (shim::block_index)
@@ -133,28 +50,129 @@ To bits(From value) {
 #define gridDim (shim::grid_size)
 const int warpSize = 32;
 
-// -DWITHOUT_BARRIER=LINE leaves out the barrier on that line
-#ifdef WITHOUT_BARRIER
+namespace shim {
+
+// A lambda expression at the declaration is the key: each instance of a template has its own.
+template <class T, class Key>
+T& shared_variable(Key) {
+    static const char key = 0;
+    return *(T*)shared(&key, sizeof(T));
+}
+
+// -- signatures ---------------------------------------------------------------------------------------------------
+
+inline const char* name_of(const float*) { return "float32"; }
+inline const char* name_of(const double*) { return "float64"; }
+inline const char* name_of(const bool*) { return "bool"; }
+inline const char* name_of(const char*) { return "int8"; }
+inline const char* name_of(const signed char*) { return "int8"; }
+inline const char* name_of(const unsigned char*) { return "uint8"; }
+inline const char* name_of(const short*) { return "int16"; }
+inline const char* name_of(const unsigned short*) { return "uint16"; }
+inline const char* name_of(const int*) { return "int32"; }
+inline const char* name_of(const unsigned*) { return "uint32"; }
+inline const char* name_of(const long*) { return "int64"; }
+inline const char* name_of(const unsigned long*) { return "uint64"; }
+inline const char* name_of(const long long*) { return "int64"; }
+inline const char* name_of(const unsigned long long*) { return "uint64"; }
+inline const char* name_of(const void*) { return "structure"; }
+
+template <class T>
+struct Parameter {
+    typedef T type;
+    static const char* name() { return name_of((const T*)0); }
+    static const char* end() { return ","; }
+};
+template <class T>
+struct Parameter<const T> : Parameter<T> {};
+template <class T>
+struct Parameter<T*> {
+    typedef T* type;
+    static const char* name() { return name_of((const T*)0); }
+    static const char* end() { return "*,"; }
+};
+
+inline char* append(char* text, const char* part) {
+    while (*part) *text++ = *part++;
+    *text = 0;
+    return text;
+}
+// Writes the NumPy names of the parameters' types, each with a comma behind it.
+template <class... P>
+void describe(void (*)(P...), char* text) {
+    ((text = append(append(text, Parameter<P>::name()), Parameter<P>::end())), ...);
+}
+template <int...>
+struct Numbers {};
+template <class... P, int... I>
+void call(void (*kernel)(P...), void** arguments, Numbers<I...>) {
+    kernel(*(typename Parameter<P>::type*)arguments[I]...);
+}
+template <class... P>
+void call(void (*kernel)(P...), void** arguments) {
+    call(kernel, arguments, Numbers<__integer_pack((int)sizeof...(P))...>());
+}
+
+// -- lanes of a warp ----------------------------------------------------------------------------------------------
+
+inline unsigned lane() { return (thread_index.x + block_size.x * (thread_index.y + block_size.y * thread_index.z)) % 32; }
+
+template <class T>
+T from_lane(unsigned mask, T value, unsigned source, int line) {
+    static_assert(sizeof(T) <= 8, "a shuffle exchanges at most eight bytes");
+    unsigned char mine[8] = {}, found[8];
+    __builtin_memcpy(mine, &value, sizeof value);
+    exchange(mask, mine, source, found, line);
+    __builtin_memcpy(&value, found, sizeof value);
+    return value;
+}
+inline unsigned xor_lane(unsigned distance, unsigned width = 32) {
+    const unsigned source = lane() ^ distance;
+    return source / width > lane() / width ? lane() : source;
+}
+inline unsigned lane_below(unsigned distance, unsigned width = 32) {
+    return lane() % width + distance < width ? lane() + distance : lane();
+}
+inline unsigned lane_above(unsigned distance, unsigned width = 32) {
+    return lane() % width >= distance ? lane() - distance : lane();
+}
+inline unsigned lane_of_group(unsigned source, unsigned width = 32) { return lane() / width * width + source % width; }
+
+template <class To, class From>
+To bits(From value) {
+    static_assert(sizeof(To) == sizeof(From), "");
+    To result;
+    __builtin_memcpy(&result, &value, sizeof result);
+    return result;
+}
+template <class T>
+struct Same {
+    typedef T type;
+};
+}  // namespace shim
+
+// What the host calls for each kernel.
+#define SHIM_KERNEL(name)                                                                                    \
+    extern "C" __attribute__((visibility("default"))) void signature_##name(char* text) {                    \
+        shim::describe(name, text);                                                                          \
+    }                                                                                                        \
+    extern "C" __attribute__((visibility("default"))) int launch_##name(void** a, const shim::Launch* how) { \
+        return shim::launch([](void** arguments) { shim::call(name, arguments); }, a, how);                  \
+    }
+
+// WITHOUT_BARRIER is the line of a barrier that is left out, or 0
 #define SHIM_BARRIER(vote) (__LINE__ == WITHOUT_BARRIER ? (vote) != 0 : shim::barrier(vote, __LINE__))
-#define __syncwarp(...) (__LINE__ == WITHOUT_BARRIER ? 0u : shim::ballot(0xffffffffu __VA_OPT__(&) __VA_ARGS__, 0, __LINE__))
-#else
-#define SHIM_BARRIER(vote) shim::barrier(vote, __LINE__)
-#define __syncwarp(...) shim::ballot(0xffffffffu __VA_OPT__(&) __VA_ARGS__, 0, __LINE__)
-#endif
 #define __syncthreads() ((void)SHIM_BARRIER(0))
 #define __syncthreads_or(vote) (SHIM_BARRIER(vote) != 0)
 #define __syncthreads_and(vote) (SHIM_BARRIER(!(vote)) == 0)
 #define __syncthreads_count(vote) SHIM_BARRIER(vote)
+#define __syncwarp(...) \
+    (__LINE__ == WITHOUT_BARRIER ? 0u : shim::ballot(0xffffffffu __VA_OPT__(&) __VA_ARGS__, 0, __LINE__))
 
-#define SHIM_WIDTH(...) (32 __VA_OPT__(*0 +) __VA_ARGS__)
-#define __shfl_sync(mask, value, source, ...) \
-    shim::from_lane(mask, value, shim::lane_of_group(source, SHIM_WIDTH(__VA_ARGS__)), __LINE__)
-#define __shfl_xor_sync(mask, value, distance, ...) \
-    shim::from_lane(mask, value, shim::xor_lane(distance, SHIM_WIDTH(__VA_ARGS__)), __LINE__)
-#define __shfl_down_sync(mask, value, distance, ...) \
-    shim::from_lane(mask, value, shim::lane_below(distance, SHIM_WIDTH(__VA_ARGS__)), __LINE__)
-#define __shfl_up_sync(mask, value, distance, ...) \
-    shim::from_lane(mask, value, shim::lane_above(distance, SHIM_WIDTH(__VA_ARGS__)), __LINE__)
+#define __shfl_sync(mask, value, ...) shim::from_lane(mask, value, shim::lane_of_group(__VA_ARGS__), __LINE__)
+#define __shfl_xor_sync(mask, value, ...) shim::from_lane(mask, value, shim::xor_lane(__VA_ARGS__), __LINE__)
+#define __shfl_down_sync(mask, value, ...) shim::from_lane(mask, value, shim::lane_below(__VA_ARGS__), __LINE__)
+#define __shfl_up_sync(mask, value, ...) shim::from_lane(mask, value, shim::lane_above(__VA_ARGS__), __LINE__)
 #define __ballot_sync(mask, vote) shim::ballot(mask, vote, __LINE__)
 #define __any_sync(mask, vote) (shim::ballot(mask, vote, __LINE__) != 0)
 #define __all_sync(mask, vote) (shim::ballot(mask, !(vote), __LINE__) == 0)
@@ -162,20 +180,41 @@ const int warpSize = 32;
 inline void __threadfence() {}
 inline void __threadfence_block() {}
 
-template <class A, class B>
-std::common_type_t<A, B> min(A a, B b) {
-    using T = std::common_type_t<A, B>;
-    if constexpr (std::is_floating_point_v<T>) return fmin((T)a, (T)b);
-    else return (T)b < (T)a ? (T)b : (T)a;
-}
-template <class A, class B>
-std::common_type_t<A, B> max(A a, B b) {
-    using T = std::common_type_t<A, B>;
-    if constexpr (std::is_floating_point_v<T>) return fmax((T)a, (T)b);
-    else return (T)a < (T)b ? (T)b : (T)a;
-}
-inline float rsqrt(float x) { return 1 / sqrtf(x); }
+// -- functions ----------------------------------------------------------------------------------------------------
+
+#define SHIM_ONE(name)              \
+    extern "C" double name(double); \
+    extern "C" float name##f(float); \
+    inline float name(float x) { return name##f(x); }
+#define SHIM_TWO(name)                      \
+    extern "C" double name(double, double); \
+    extern "C" float name##f(float, float); \
+    inline float name(float x, float y) { return name##f(x, y); }
+SHIM_ONE(exp) SHIM_ONE(exp2) SHIM_ONE(expm1) SHIM_ONE(log) SHIM_ONE(log2) SHIM_ONE(log1p) SHIM_ONE(sqrt) SHIM_ONE(cbrt)
+SHIM_ONE(sin) SHIM_ONE(cos) SHIM_ONE(tan) SHIM_ONE(atan) SHIM_ONE(sinh) SHIM_ONE(cosh) SHIM_ONE(tanh) SHIM_ONE(asinh)
+SHIM_ONE(erf) SHIM_ONE(erfc) SHIM_ONE(fabs) SHIM_ONE(floor) SHIM_ONE(ceil) SHIM_ONE(rint) SHIM_ONE(round) SHIM_ONE(trunc)
+SHIM_TWO(fmin) SHIM_TWO(fmax) SHIM_TWO(pow) SHIM_TWO(fmod) SHIM_TWO(hypot) SHIM_TWO(atan2) SHIM_TWO(copysign)
+extern "C" double fma(double, double, double);
+extern "C" float fmaf(float, float, float);
+inline float fma(float x, float y, float z) { return fmaf(x, y, z); }
+inline float rsqrt(float x) { return 1 / sqrt(x); }
 inline double rsqrt(double x) { return 1 / sqrt(x); }
+inline float abs(float x) { return fabs(x); }
+inline double abs(double x) { return fabs(x); }
+inline int abs(int x) { return x < 0 ? -x : x; }
+inline bool isfinite(double x) { return __builtin_isfinite(x); }
+inline bool isinf(double x) { return __builtin_isinf(x); }
+inline bool isnan(double x) { return x != x; }
+
+// of two floating-point numbers the one that is not NaN
+template <class A, class B>
+auto min(A a, B b) -> decltype(true ? A() : B()) {
+    return b < a || a != a ? b : a;
+}
+template <class A, class B>
+auto max(A a, B b) -> decltype(true ? A() : B()) {
+    return b > a || a != a ? b : a;
+}
 inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
     return (unsigned long long)(((unsigned __int128)a * b) >> 64);
 }
@@ -193,34 +232,36 @@ template <class T>
 T __ldg(const T* p) {
     return *p;
 }
+
 // blocks run one after the other and threads change only where they wait, so these need nothing special
 template <class T>
-T atomicAdd(T* p, std::common_type_t<T> value) {
+T atomicAdd(T* p, typename shim::Same<T>::type value) {
     const T old = *p;
     *p += value;
     return old;
 }
 template <class T>
-T atomicMin(T* p, std::common_type_t<T> value) {
+T atomicMin(T* p, typename shim::Same<T>::type value) {
     const T old = *p;
     *p = min(old, value);
     return old;
 }
 template <class T>
-T atomicMax(T* p, std::common_type_t<T> value) {
+T atomicMax(T* p, typename shim::Same<T>::type value) {
     const T old = *p;
     *p = max(old, value);
     return old;
 }
 template <class T>
-T atomicExch(T* p, std::common_type_t<T> value) {
+T atomicExch(T* p, typename shim::Same<T>::type value) {
     const T old = *p;
     *p = value;
     return old;
 }
 template <class T>
-T atomicCAS(T* p, std::common_type_t<T> expected, std::common_type_t<T> value) {
+T atomicCAS(T* p, typename shim::Same<T>::type expected, typename shim::Same<T>::type value) {
     const T old = *p;
     if (old == expected) *p = value;
     return old;
 }
+#endif
