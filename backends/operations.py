@@ -16,6 +16,7 @@ Shapes: X (n, n_in), W (n_in, n_out), b (n_out,), as in PyTorch's and scikit-lea
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, ClassVar
@@ -78,6 +79,13 @@ class Operations(ArgumentChecks):
 
     def __repr__(self) -> str:
         return f"<backend {self.name} on {self.device}>"
+
+    def current_device(self) -> contextlib.AbstractContextManager[Any]:
+        """A context in which the array library uses the device of this backend, for work on its arrays by operators.
+
+        The operations enter it by themselves.
+        """
+        return contextlib.nullcontext()
 
     # -- transfer and allocation --------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from mlp import optimizers, training
 from mlp._backends import Activation, ConfigurationError, formulas
 from mlp.checks import check_batch_size, require_count
 from mlp.configuration import configure
-from mlp.network import FeedForward
+from mlp.network import FeedForward, on_its_device
 from mlp.optimizers import Optimizer
 from mlp.training import Callback, EarlyStopping, History, Run, TrainingState
 
@@ -186,6 +186,7 @@ class MLP(FeedForward):
 
     # -- training -----------------------------------------------------------------------------------
 
+    @on_its_device
     def fit(
         self,
         X: Any,
@@ -280,6 +281,7 @@ class MLP(FeedForward):
             progress=progress,
         )
 
+    @on_its_device
     def partial_fit(
         self,
         X: Any,
@@ -336,6 +338,7 @@ class MLP(FeedForward):
 
     # -- evaluation ---------------------------------------------------------------------------------
 
+    @on_its_device
     def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, float]:
         """Mean loss and score on X and y.
 

@@ -5,10 +5,11 @@ Training, files and inspection use this class; it imports none of them.
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,20 @@ logger = logging.getLogger("mlp")
 
 CHUNK = 4096
 """Rows per forward pass outside training; limits the memory of the activations."""
+
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def on_its_device(method: Method) -> Method:
+    """Decorate a method of a network that works on device arrays by operators: its device is the current one then."""
+
+    @functools.wraps(method)
+    def run(self: FeedForward, *arguments: Any, **keywords: Any) -> Any:
+        with self.xp.current_device():
+            return method(self, *arguments, **keywords)
+
+    return run  # type: ignore[return-value]
 
 
 class Examples(NamedTuple):
@@ -171,8 +186,13 @@ class FeedForward:
         flat = np.empty(self.plan.layout.n_parameters)
         for layer, (W, b) in enumerate(self.plan.layout.layers(flat)):
             W[...], b[...] = draw_layer(self.init[layer], self.seed, layer, *W.shape)
-        self.parameters[...] = self.xp.asarray(flat, dtype=self.dtype)
+        self.set_parameters(flat)
         self.class_numbers = False
+
+    @on_its_device
+    def set_parameters(self, flat: NDArray[Any]) -> None:
+        """Replace all parameters by those of a host array, shape (n_parameters,), in the order of `plan.layout`."""
+        self.parameters[...] = self.xp.asarray(flat, dtype=self.dtype)
 
     @property
     def weights(self) -> list[NDArray[Any]]:
@@ -197,6 +217,7 @@ class FeedForward:
         flat.flags.writeable = False  # writing to the copy would not change the network
         return self.plan.layout.layers(flat)
 
+    @on_its_device
     def _assign(self, name: str, part: int, values: Sequence[Any]) -> None:
         """Replace the weights (`part` 0) or biases (`part` 1) of all layers, or none if an array is invalid."""
         if not isinstance(values, Iterable):
@@ -267,6 +288,7 @@ class FeedForward:
         flops = self.plan.layout.flops_per_row
         return resolve(*self._requested, step_flops=flops * batch_size, run_flops=flops * n * epochs)
 
+    @on_its_device
     def copy(self, dtype: Any = None) -> Self:
         """An independent copy on the same backend with the same parameters, converted to `dtype` if given.
 
@@ -302,10 +324,12 @@ class FeedForward:
 
     # -- forward pass and gradients -----------------------------------------------------------------
 
+    @on_its_device
     def check_inputs(self, X: Any) -> Any:
         """Return inputs as a device array, shape (n, n_in), of the network's dtype; uint8 stays uint8."""
         return check_inputs(X, self.sizes[0], self.dtype, self.xp)
 
+    @on_its_device
     def check_examples(
         self, X: Any, y: Any, sample_weight: Any = None, *, require_two_classes: bool = False
     ) -> tuple[Examples, bool]:
@@ -335,18 +359,21 @@ class FeedForward:
         target, weight = (None if array is None else self.xp.asarray(array) for array in examples[1:])
         return Examples(self.xp.as_rows(examples.X), target, weight)
 
+    @on_its_device
     def as_floats(self, x: Any) -> Any:
         """Convert checked inputs on the device to the network's dtype; uint8 is scaled by `input_scale`."""
         if x.dtype == self.dtype:
-            return x
+            return self.xp.asarray(x)
         out = self.xp.empty(x.shape, self.dtype)
         return self.xp.take_rows(x, self.xp.namespace.arange(x.shape[0]), out=out, scale=self.plan.input_scale)
 
+    @on_its_device
     def logits(self, X: Any) -> Any:
         """The logits (inputs of the output activation) of checked rows on the device; a device array."""
         with np.errstate(all="ignore"):
             return loop.logits(self.xp, self.plan, self.parameters, self.as_floats(X))
 
+    @on_its_device
     def feedforward(self, X: Any) -> NDArray[Any]:
         """The network's output for each row of X, without dropout.
 
@@ -435,6 +462,7 @@ class FeedForward:
         y = self.feedforward(X)
         return np.hstack([1 - y, y]) if y.shape[1] == 1 else y
 
+    @on_its_device
     def loss_and_gradients(
         self, X: Any, y: Any, sample_weight: Any = None
     ) -> tuple[float, list[tuple[NDArray[Any], NDArray[Any]]]]:

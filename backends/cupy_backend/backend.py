@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import logging
@@ -62,6 +63,10 @@ class CupyBackend(Backend):
     @execution.setter
     def execution(self, value: str) -> None:
         self._device.execution = value
+
+    def current_device(self) -> contextlib.AbstractContextManager[Any]:
+        device: contextlib.AbstractContextManager[Any] = self._device.cuda
+        return device
 
     # -- transfer and allocation --------------------------------------------------------------------
 

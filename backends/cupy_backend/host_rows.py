@@ -18,7 +18,8 @@ WINDOW_BYTES = 128 << 20
 class HostRows:
     """The rows of a data set on the host, in place of a device array.
 
-    A slice of it is a device array.  Trainers and `take_rows` accept it as X.
+    A slice of it is a device array; rows chosen by their numbers stay on the host.  Trainers and `take_rows` accept
+    it as X.
 
     Parameters
     ----------
@@ -33,8 +34,10 @@ class HostRows:
     def __len__(self) -> int:
         return len(self.host)
 
-    def __getitem__(self, rows: slice) -> Array:
-        return self._cupy.asarray(self.host[rows])
+    def __getitem__(self, rows: Any) -> Any:
+        if isinstance(rows, slice):
+            return self._cupy.asarray(self.host[rows])
+        return HostRows(self._cupy, self.host[self._cupy.asnumpy(rows)])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.array(self.host, dtype=dtype, copy=copy)

@@ -195,11 +195,14 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
         net.require_trainable()
         if reset:
             self._initialize(rng, sizes, data.X.dtype)
-        net.parameters[...] = net.xp.asarray(self._pack_parameters(net.plan.layout), dtype=net.dtype)
-        if self.solver == "lbfgs":
-            self._fit_lbfgs(net, data, callback_data)
-        else:
-            self._fit_stochastic(net, data, validation_data, rng, callback_data, reset=reset, incremental=incremental)
+        net.set_parameters(self._pack_parameters(net.plan.layout))
+        with net.xp.current_device():
+            if self.solver == "lbfgs":
+                self._fit_lbfgs(net, data, callback_data)
+            else:
+                self._fit_stochastic(
+                    net, data, validation_data, rng, callback_data, reset=reset, incremental=incremental
+                )
         self.backend_ = net.backend
         if not all(np.isfinite(array).all() for array in (*self.coefs_, *self.intercepts_)):
             raise ValueError(
@@ -405,7 +408,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
     def _on_device(self, net: MLP, data: Data) -> Examples:
         xp, dtype = net.xp, net.dtype
         return Examples(
-            xp.as_rows(np.ascontiguousarray(data.X, dtype)),
+            xp.asarray(np.ascontiguousarray(data.X, dtype)),
             xp.asarray(self._target(data.y, dtype)),
             None if data.weight is None else xp.asarray(np.ascontiguousarray(data.weight, dtype)),
         )

@@ -40,12 +40,12 @@ def minimize(
 
     def objective(packed: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         callbacks.on_epoch_begin()
-        net.parameters[...] = xp.asarray(packed, dtype=net.dtype)
+        net.set_parameters(packed)
         loss, gradient = loop.loss_and_gradient(xp, net.plan, net.parameters, workspace, *examples, l2=l2)
         return loss, np.array(xp.to_numpy(gradient), np.float64)
 
     def on_iteration(intermediate_result: Any) -> None:  # scipy requires this parameter name
-        net.parameters[...] = xp.asarray(intermediate_result.x, dtype=net.dtype)
+        net.set_parameters(intermediate_result.x)
         loss = float(intermediate_result.fun)
         run.state.epoch += 1
         run.history.loss.append(loss)
@@ -64,5 +64,5 @@ def minimize(
             callback=on_iteration,
             options={"maxfun": max_fun, "maxiter": max_iter, "gtol": tol},
         )
-    net.parameters[...] = xp.asarray(result.x, dtype=net.dtype)
+    net.set_parameters(result.x)
     return result

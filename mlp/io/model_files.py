@@ -82,7 +82,7 @@ def read(
     description, tensors = _read(path)
     layout = _check_tensors(description, tensors, where)
     net = FeedForward(_configuration(description, custom or {}, where), backend, device)
-    net.parameters[...] = net.xp.asarray(_flat(layout, tensors))
+    net.set_parameters(_flat(layout, tensors))
     net.class_numbers = description["class_numbers"] is True
     state = _training_state(net, description, tensors, where) if "training" in description else None
     return net, state
@@ -149,7 +149,7 @@ def read_training_state(net: FeedForward, path: str | os.PathLike[str]) -> Train
             f"that of this network is {config[key]!r}."
         )
     state = _training_state(net, description, tensors, where)
-    net.parameters[...] = net.xp.asarray(_flat(layout, tensors))
+    net.set_parameters(_flat(layout, tensors))
     net.class_numbers = description["class_numbers"] is True
     return state
 

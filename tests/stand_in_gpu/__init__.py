@@ -38,10 +38,15 @@ class StandIn:
     def seed(self, number):
         """Forget all device memory, and run work in another order from now on."""
         machine.reset(number)
+        forget_backends()  # their handles belong to the old queues
 
     def compile_with(self, *options):
         """Add options of the compiler to those of every module that is loaded from now on."""
         machine.compile_options = options
+
+    def forget_backends(self):
+        """Clear what the product remembers about the devices of this machine."""
+        forget_backends()
 
     def check(self):
         """Run all pending work; fail if anything has written outside its memory."""
@@ -135,7 +140,7 @@ def install():
     opener = getattr(module, CUBLAS[1], None)
     if opener is not None:
         setattr(module, CUBLAS[1], lambda: stand_in.cublas)
-    _forget_backends()
+    forget_backends()
 
     def undo():
         if opener is not None:
@@ -144,12 +149,12 @@ def install():
             sys.modules.pop(name)
             if found is not None:
                 sys.modules[name] = found
-        _forget_backends()
+        forget_backends()
 
     return stand_in, undo
 
 
-def _forget_backends():
+def forget_backends():
     """Clear what the product remembers about the devices of this machine."""
     for name, module in list(sys.modules.items()):
         if name == "backends" or name.startswith("backends.cupy_backend"):
