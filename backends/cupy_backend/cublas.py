@@ -138,8 +138,8 @@ def open_library() -> Any:
     try:
         path = load_nvidia_dynamic_lib("cublas").abs_path
     except Exception:  # its errors have no common class; the loader's own message follows
-        return _open_by_name()
-    return ctypes.CDLL(path)
+        path = None
+    return ctypes.CDLL(path) if path else _open_by_name()
 
 
 def _open_by_name() -> Any:
