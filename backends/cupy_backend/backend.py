@@ -6,6 +6,7 @@ import contextlib
 import functools
 import importlib
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from backends.base import Backend
 from backends.cupy_backend.cublas import Cublas, has_adjacent_rows
 from backends.cupy_backend.device import Device, in_words
-from backends.cupy_backend.device_arrays import GROUP, matrix, padded
+from backends.cupy_backend.device_arrays import GROUP, padded
 from backends.cupy_backend.host_rows import HostRows
 from backends.cupy_backend.trainer import GraphTrainer
 from backends.errors import WrongDeviceError
@@ -27,8 +28,8 @@ logger = logging.getLogger("mlp")
 MOST_OF_MEMORY = 0.8
 """Share of the free memory that a data set may take; the rest is for buffers and copies."""
 
-COPIED_ROWS = 65536
-"""Rows that are copied to the device at once, where a second copy of all of them might not fit."""
+COPIED_BYTES = 64 << 20
+"""Part of a data set that is copied to the device at once."""
 
 _ON_DEVICE = (
     "dense", "activate", "activate_backward", "dense_backward", "loss_and_delta", "smooth_labels", "add_penalty",
@@ -50,6 +51,7 @@ class CupyBackend(Backend):
         self.device = device
         self._device = Device(cupy, device)
         self._cublas: Cublas | None = None
+        self._product_lock = threading.Lock()
 
     @property
     def execution(self) -> str:
@@ -84,22 +86,30 @@ class CupyBackend(Backend):
         """Like `asarray`; a data set that does not fit in the free memory stays on the host, as `HostRows`."""
         if isinstance(x, self.namespace.ndarray):
             return self.asarray(x, dtype)
-        host = np.asarray(x.host if isinstance(x, HostRows) else x, dtype=dtype)
-        needed, free = len(host) * padded(host.shape[1]) * host.itemsize, self._device.free_bytes()
+        host = np.asarray(x.host if isinstance(x, HostRows) else x)
+        kind, width = np.dtype(dtype or host.dtype), host.shape[1]
+        row_bytes = padded(width) * kind.itemsize
+        needed, free = len(host) * row_bytes, self._device.free_bytes()
         if needed > MOST_OF_MEMORY * free:
             logger.info(
                 "X needs %s and %s has %s free: its rows stay on the host and are copied during training",
                 in_words(needed), self.device, in_words(free),
             )  # fmt: skip
-            return HostRows(self.namespace, host)
-        if host.shape[1] % GROUP == 0:
-            return self.asarray(host)
+            return HostRows(self.namespace, np.asarray(host, kind))
         with self._device.allocating("X", needed, "Use fewer rows."):
-            rows = matrix(self.namespace, host.shape[0], host.shape[1], host.dtype)  # as the kernels read them
-            for first in range(0, len(host), COPIED_ROWS):
-                part = slice(first, first + COPIED_ROWS)
-                rows[part] = self.namespace.asarray(host[part])
-            return rows
+            rows = self.namespace.empty((len(host), padded(width)), dtype=kind)  # as the kernels read them
+            # not by `asarray`, which would copy all rows to memory that CuPy keeps, and that the host cannot page out
+            step = max(1, COPIED_BYTES // row_bytes)
+            for first in range(0, len(host), step):
+                part = host[first : first + step]
+                if width % GROUP:
+                    copy = np.zeros((len(part), padded(width)), kind)
+                    copy[:, :width] = part
+                else:
+                    copy = np.ascontiguousarray(part, kind)
+                rows[first : first + step].set(copy)
+                self.namespace.cuda.get_current_stream().synchronize()  # the copy may read `copy` until then
+            return rows[:, :width]
 
     def to_numpy(self, x: Array) -> NDArray[Any]:
         self._check_device("to_numpy", x)
@@ -120,7 +130,7 @@ class CupyBackend(Backend):
         return self._device.allocating(f"an array of shape {shape}", size, advice)
 
     def synchronize(self) -> None:
-        self._device.cuda.synchronize()
+        self._device.synchronize()
 
     # -- batched dot products -----------------------------------------------------------------------
 
@@ -150,10 +160,11 @@ class CupyBackend(Backend):
             return out
         x, y = (each if has_adjacent_rows(each) else self.namespace.ascontiguousarray(each) for each in (a, b))
         stream = self.namespace.cuda.get_current_stream().ptr
-        if self._cublas is None:
-            self._cublas = Cublas(stream)
-        self._cublas.use_stream(stream)
-        self._cublas.product(x, y, out, trans_a=trans_a, trans_b=trans_b).run()
+        with self._product_lock:  # another thread may have another current stream
+            if self._cublas is None:
+                self._cublas = Cublas(stream)
+            self._cublas.use_stream(stream)
+            self._cublas.product(x, y, out, trans_a=trans_a, trans_b=trans_b).run()
         return out
 
     # -- rows ---------------------------------------------------------------------------------------

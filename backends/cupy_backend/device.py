@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
+from backends.cupy_backend.cublas import WORKSPACE, Cublas
 from backends.errors import ConfigurationError, DeviceMemoryError
 
 EXECUTIONS = ("graphs", "launches", "loop")
 """Values of `Device.execution`."""
+
+
+class TrainingStream:
+    """A stream for one trainer at a time, with the handle of cuBLAS that works on it."""
+
+    def __init__(self, cupy: Any) -> None:
+        self._cupy = cupy
+        self._cublas: Cublas | None = None
+        self.stream = cupy.cuda.Stream(non_blocking=True)
+
+    @property
+    def cublas(self) -> Cublas:
+        """The handle, made at its first use."""
+        if self._cublas is None:
+            self._cublas = Cublas(self.stream.ptr, self._cupy.empty(WORKSPACE, dtype=np.uint8))
+        return self._cublas
 
 
 class Device:
@@ -27,6 +48,8 @@ class Device:
     is_hip : bool
         Whether it is an AMD GPU.
     multiprocessors : int
+    captures : Lock
+        Held while a stream captures a graph: meanwhile, no other thread may wait for the whole device.
     """
 
     def __init__(self, cupy: Any, name: str) -> None:
@@ -36,6 +59,23 @@ class Device:
         self.multiprocessors = int(self.cuda.attributes["MultiProcessorCount"])
         self._execution = EXECUTIONS[0]
         self._modules: dict[str, Any] = {}
+        self.captures = threading.Lock()
+        self._idle_streams: list[TrainingStream] = []
+
+    def stream_for(self, user: Any) -> TrainingStream:
+        """A stream that nothing else uses as long as the object `user` exists.
+
+        Streams are used again.  CuPy keeps free memory for each stream by itself, so memory that a trainer has had
+        would be of no use to the next one if that had another stream.
+        """
+        found = self._idle_streams.pop() if self._idle_streams else TrainingStream(self.cupy)
+        weakref.finalize(user, self._idle_streams.append, found).atexit = False
+        return found
+
+    def synchronize(self) -> None:
+        """Wait until the device has finished all pending work."""
+        with self.captures:
+            self.cuda.synchronize()
 
     @property
     def execution(self) -> str:

@@ -28,10 +28,11 @@ def matrix(cupy: Any, rows: int, width: int, dtype: Any) -> Array:
 
 
 def padded_rows(cupy: Any, X: Array) -> Array:
-    """X, or a copy of it whose rows begin at multiples of `GROUP`."""
+    """X, or a copy of it whose rows begin at multiples of `GROUP`, also in memory: the kernels read whole groups."""
     width, item = X.shape[1], X.itemsize
     row, entry = X.strides
-    if entry == item and row % (GROUP * item) == 0 and row >= padded(width) * item:
+    aligned = row % (GROUP * item) == 0 and X.data.ptr % (GROUP * item) == 0
+    if entry == item and aligned and row >= padded(width) * item:
         return X
     copy = matrix(cupy, X.shape[0], width, X.dtype)
     copy[...] = X
@@ -115,16 +116,27 @@ class EpochTables:
         self.segment_stops = cupy.zeros(n_segments, dtype=np.int32)
         self.order = cupy.zeros(n_rows, dtype=np.int64)
         self.keys = cupy.zeros(n_rows, dtype=np.uint64)
+        self._sent: list[NDArray[Any]] = []
+
+    def send(self, array: Array, host: Any, stream: Any) -> None:
+        """Copy a host array to one of the tables.
+
+        The host array stays in memory until the next epoch: where the device can read the memory of the host by
+        itself, the copy runs after this method has returned.
+        """
+        self._sent.append(np.ascontiguousarray(host, array.dtype))
+        array.set(self._sent[-1], stream)
 
     def fill(self, plan: EpochPlan, stream: Any) -> None:
         """Copy to the device what the host knows of an epoch, except the order of the rows."""
+        self._sent.clear()
         batches, rule = slice(plan.batches.start, plan.batches.stop), plan.rule
         signed_seed = plan.seed - (plan.seed >> 63 << 64)  # the same 64 bits
         words = {
             "next_batch": plan.batches.start, "failed": -1, "finite": 1, "halt": plan.halt, "seed": signed_seed,
             "epoch": plan.epoch, "batches_before": plan.batches_before, "row_offset": plan.row_offset,
         }  # fmt: skip
-        self.words.set(np.array([words.get(name, 0) for name in WORDS], np.int64), stream)
+        self.send(self.words, [words.get(name, 0) for name in WORDS], stream)
         segments = plan.segments()
         rates = plan.learning_rates[:, None] * [factor for _, _, factor in segments]
         steps = plan.first_step + 1 + np.arange(len(rates))[:, None]
@@ -132,9 +144,9 @@ class EpochTables:
         scalars[:, :, 0] = 1 - rates * plan.weight_decay
         for column, value in enumerate(rule.row.scalars(steps, rates, **rule.hyper), start=1):
             scalars[:, :, column] = value
-        self.scalars[batches].set(scalars[batches], stream)
-        self.l2[batches].set(plan.l2[batches], stream)
-        self.segment_stops.set(np.array([stop for _, stop, _ in segments], np.int32), stream)
+        self.send(self.scalars[batches], scalars[batches], stream)
+        self.send(self.l2[batches], plan.l2[batches], stream)
+        self.send(self.segment_stops, [stop for _, stop, _ in segments], stream)
 
     def serve(self, plan: EpochPlan) -> bool:
         """Whether the tables have the lengths that a plan needs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import Any
 
 from backends.cupy_backend.step import Step
@@ -34,10 +35,12 @@ class RepeatedStep:
         The current stream whenever `start` is called.
     largest : int
         Steps of the larger graph; 0 runs the step without graphs.
+    captures : Lock
+        `Device.captures`.
     """
 
-    def __init__(self, step: Step, stream: Any, largest: int) -> None:
-        self._step, self._stream, self._largest = step, stream, largest
+    def __init__(self, step: Step, stream: Any, largest: int, captures: Lock) -> None:
+        self._step, self._stream, self._largest, self._captures = step, stream, largest, captures
         self._graphs: dict[int, Any] = {}
         self._ran = False
 
@@ -55,10 +58,11 @@ class RepeatedStep:
         return count
 
     def _capture(self, count: int) -> Any:
-        self._stream.begin_capture()
-        try:
-            for _ in range(count):
-                self._step.run()
-        finally:
-            graph = self._stream.end_capture()
-        return graph
+        with self._captures:
+            self._stream.begin_capture()
+            try:
+                for _ in range(count):
+                    self._step.run()
+            finally:
+                graph = self._stream.end_capture()
+            return graph

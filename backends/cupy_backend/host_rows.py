@@ -118,6 +118,10 @@ class RowWindows:
         if window < self._last and window + 1 not in self._copied:
             self._copy(window + 1)
 
+    def end(self, stream: Any) -> None:
+        """Let `stream` wait for all copies, also those of rows that no batch has used because the training stopped."""
+        stream.wait_event(self._stream.record())
+
     def _copy(self, window: int) -> None:
         half = window % 2
         if window - 2 in self._copied:

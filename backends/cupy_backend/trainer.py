@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from backends.cupy_backend.cublas import WORKSPACE, Cublas
-from backends.cupy_backend.device import Device
+from backends.cupy_backend.device import Device, TrainingStream
 from backends.cupy_backend.device_arrays import Buffers, EpochTables, HostResults, padded_rows
 from backends.cupy_backend.formula_translator import TranslationError
 from backends.cupy_backend.graphs import RepeatedStep, steps_of_graph
@@ -19,7 +18,7 @@ from backends.cupy_backend.host_rows import HostRows, RowWindows
 from backends.cupy_backend.kernel_source import THREADS, KernelOptions, kernel_source
 from backends.cupy_backend.step import LOSS_BLOCKS, Step, StepArrays, settings_of
 from backends.loop import Execution, Trainer, all_finite
-from backends.plan import BatchHook, Control, EpochPlan, EpochResult, Shuffle
+from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, Shuffle
 
 logger = logging.getLogger("mlp")
 
@@ -33,8 +32,7 @@ BLOCKS_PER_MULTIPROCESSOR = 4
 class GraphTrainer(Trainer):
     """Starts all steps of an epoch without waiting for the device, and reads their losses at its end."""
 
-    _stream: Any = None
-    _cublas: Cublas | None = None
+    _own_stream: TrainingStream | None = None
     _data: tuple[Any, Any] | None = None
     _data_changed = False
     _own: tuple[Any, ...] = (None,) * 5
@@ -48,6 +46,27 @@ class GraphTrainer(Trainer):
     def __init__(self, device: Device, *arguments: Any) -> None:
         self._device = device
         super().__init__(*arguments)
+
+    # -- the portable loop, one step at a time ---------------------------------------------------------
+
+    def gradient(self, plan: EpochPlan, batch: int, first: int = 0, last: int | None = None) -> tuple[float, Array]:
+        with self._device.cuda:
+            return super().gradient(plan, batch, first, last)
+
+    def add_penalty(self, plan: EpochPlan, batch: int, gradient: Array) -> float:
+        with self._device.cuda:
+            return super().add_penalty(plan, batch, gradient)
+
+    def update(self, plan: EpochPlan, batch: int, gradient: Array) -> None:
+        with self._device.cuda:
+            super().update(plan, batch, gradient)
+
+    @property
+    def _stream(self) -> Any:
+        """The stream of this trainer's work."""
+        if self._own_stream is None:
+            self._own_stream = self._device.stream_for(self)
+        return self._own_stream.stream
 
     # -- which plans --------------------------------------------------------------------------------
 
@@ -116,8 +135,6 @@ class GraphTrainer(Trainer):
             self._rows(plan)  # raises an error for rows that X does not have
         self._use_arrays()
         cuda = self._device.cupy.cuda
-        if self._stream is None:
-            self._stream = cuda.Stream(non_blocking=True)
         self._stream.wait_event(cuda.get_current_stream().record())  # the caller's work on the arrays
         with self._stream:
             try:
@@ -137,7 +154,7 @@ class GraphTrainer(Trainer):
         batches, n = plan.batches, self.network.layout.n_weights
         own = slice(batches.start, batches.stop)
         if self.weight is None:
-            tables.weights[own].set(plan.batch_weights(None), self._stream)
+            tables.send(tables.weights[own], plan.batch_weights(None), self._stream)
         else:
             warps = THREADS // 32
             self._launch(
@@ -147,7 +164,7 @@ class GraphTrainer(Trainer):
         if plan.batch_weight is None:
             tables.normalizers[...] = tables.weights
         else:
-            tables.normalizers.set(np.ascontiguousarray(plan.batch_weight, np.float64), self._stream)
+            tables.send(tables.normalizers, plan.batch_weight, self._stream)
         if arrays.options.rounded:
             self._launch("round_weights", arrays.update_blocks, params, np.int32(n), arrays.buffers.weights)
         if arrays.options.penalized:
@@ -158,6 +175,7 @@ class GraphTrainer(Trainer):
         last = self._order_on_device
         if last is order or (isinstance(order, Shuffle) and last == order):
             return
+        self._order_on_device = None  # if an exception ends this method, the order is partly that of another epoch
         if isinstance(order, Shuffle):
             n, shift = order.n_rows, np.int32(max(order.n_rows - 1, 1).bit_length())
             seed, epoch = np.uint64(order.seed), np.uint64(order.epoch)
@@ -165,14 +183,22 @@ class GraphTrainer(Trainer):
             tables.keys.sort()
             self._launch("rows_of_keys", -(-n // THREADS), tables.keys, np.int64(n), shift, tables.order)
         else:
-            tables.order.set(np.ascontiguousarray(order, np.int64), self._stream)
+            tables.send(tables.order, order, self._stream)
         self._order_on_device = order
 
     def _run_batches(self, plan: EpochPlan, control: Control) -> None:
         """Start all steps; before each graph, see whether a stop was requested."""
-        started, in_flight = plan.batches.start, deque[tuple[Any, int]]()
-        if self._windows is not None:
+        if self._windows is None:
+            self._start_steps(plan, control)
+            return
+        try:
             self._windows.begin(plan, self._rows(plan), self._stream)
+            self._start_steps(plan, control)
+        finally:
+            self._windows.end(self._stream)
+
+    def _start_steps(self, plan: EpochPlan, control: Control) -> None:
+        started, in_flight = plan.batches.start, deque[tuple[Any, int]]()
         while started < plan.batches.stop and not control.stop_requested:
             rows = plan.batch_rows(started)
             n = rows.stop - rows.start
@@ -229,10 +255,8 @@ class GraphTrainer(Trainer):
         return self._arrays
 
     def _make_arrays(self, options: KernelOptions, plan: EpochPlan, rows: int) -> StepArrays:
-        cupy = self._device.cupy
-        if self._cublas is None:
-            workspace = cupy.empty(WORKSPACE, dtype=np.uint8)
-            self._cublas = Cublas(self._stream.ptr, workspace)
+        assert self._own_stream is not None
+        cupy, cublas = self._device.cupy, self._own_stream.cublas
         if self._data is None:
             self._copy_data()
         assert self._data is not None
@@ -245,7 +269,7 @@ class GraphTrainer(Trainer):
         n_parameters = self.network.layout.n_parameters
         blocks = min(-(-n_parameters // THREADS), BLOCKS_PER_MULTIPROCESSOR * self._device.multiprocessors)
         return StepArrays(
-            cupy, options, self._device.module(kernel_source(options)).get_function, self._cublas,
+            cupy, options, self._device.module(kernel_source(options)).get_function, cublas,
             X, order, target, self.weight, self.params, self.state,
             Buffers(cupy, options, self.params, rows),
             tables,
@@ -258,20 +282,20 @@ class GraphTrainer(Trainer):
     def _copy_data(self) -> None:
         """The data as the kernels read them: the arrays themselves where possible, else copies."""
         cupy, dtype = self._device.cupy, np.int64 if _are_class_numbers(self) else self.params.dtype
-        X = self.X if isinstance(self.X, HostRows) else padded_rows(cupy, self.X)
-        fresh = X, cupy.ascontiguousarray(self.target, dtype=dtype)
         if self._data is None:
-            self._data = fresh
-        for known, array in zip(self._data, fresh, strict=True):
-            if known is not array:  # the launches contain the address of the first copy
-                known[...] = array
+            X = self.X if isinstance(self.X, HostRows) else padded_rows(cupy, self.X)
+            self._data = X, cupy.ascontiguousarray(self.target, dtype=dtype)
+        else:
+            for known, array in zip(self._data, (self.X, self.target), strict=True):
+                if known is not array:  # the launches contain the address of the first copy
+                    known[...] = array
         self._data_changed = False
 
     def _step_of(self, plan: EpochPlan, rows: int) -> RepeatedStep:
         if rows not in self._steps:
             assert self._arrays is not None
             step = Step(self._arrays, plan, rows)
-            self._steps[rows] = RepeatedStep(step, self._stream, self._steps_of_graph(plan))
+            self._steps[rows] = RepeatedStep(step, self._stream, self._steps_of_graph(plan), self._device.captures)
         return self._steps[rows]
 
     def _launch(self, name: str, blocks: int, *arguments: Any) -> None:
