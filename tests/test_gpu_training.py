@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -267,6 +268,122 @@ def test_a_network_trained_on_a_gpu_loads_where_there_is_none(stand_in_gpu, monk
     for loaded in (pickle.loads(text), mlp.load(tmp_path / "net.safetensors")):
         assert loaded.backend == "numpy"
         assert_allclose(loaded.predict_proba(X), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("columns", [slice(1, 9), slice(3, 8), slice(8, 16)])
+def test_columns_of_a_device_array_are_inputs(gpu, columns):
+    import cupy
+
+    whole = rng.normal(size=(150, 24)).astype(np.float32)
+    nets = [mlp.MLP([columns.stop - columns.start, 4], seed=1, device="cuda") for _ in range(2)]
+    assert_array_equal(fit(nets[0], cupy.asarray(whole)[:, columns]), fit(nets[1], whole[:, columns]))
+
+
+@pytest.mark.parametrize("width", [16, 20])
+def test_rows_are_copied_in_parts(stand_in_gpu, monkeypatch, width):
+    xp = backends.get_backend("cupy")
+    monkeypatch.setattr("backends.cupy_backend.backend.COPIED_BYTES", 5000)
+    for x in (rng.normal(size=(150, width)), rng.integers(0, 256, (150, width), dtype=np.uint8)):
+        stand_in_gpu.counters.reset()
+        for host, dtype in ((x, None), (x, np.float32), (x[::-2], np.float32), (np.asfortranarray(x), None)):
+            rows = xp.as_rows(host, dtype)
+            assert rows.dtype == dtype or rows.dtype == x.dtype
+            assert_array_equal(xp.to_numpy(rows), host.astype(dtype or x.dtype))
+        assert stand_in_gpu.counters.staged_bytes == 0
+
+
+def test_each_training_uses_the_stream_of_one_that_has_ended(gpu):
+    net, used = network(), []
+    for _ in range(3):
+        trainer = trainer_for(net)
+        trainer.epochs([plan_for(net)])
+        used.append((trainer._stream.ptr, trainer._own_stream.cublas._handle.value))
+        del trainer
+    assert len(set(used)) == 1
+    both = [trainer_for(net) for _ in range(2)]
+    for trainer in both:
+        trainer.epochs([plan_for(net)])
+    assert both[0]._stream.ptr != both[1]._stream.ptr
+
+
+def test_the_parts_of_a_step_use_the_device_of_the_trainer(stand_in_gpu):
+    results = []
+    for device in ("cuda:1", "cpu"):
+        net = network(device)
+        trainer, plan = trainer_for(net), plan_for(net)
+        loss, gradient = trainer.gradient(plan, 3)
+        loss += trainer.add_penalty(plan, 3, gradient)
+        trainer.update(plan, 3, gradient)
+        results.append((loss, parameters(net)))
+    assert results[0][0] == pytest.approx(results[1][0])
+    assert_allclose(results[0][1], results[1][1], rtol=0, atol=1e-12)
+
+
+def test_an_epoch_can_be_repeated_after_an_interrupt_at_its_beginning(gpu, monkeypatch):
+    net = network()
+    trainer, interrupted = trainer_for(net), []
+    trainer.epochs([plan_for(net)])
+    launch = type(trainer)._launch
+
+    def interrupt(self, name, *arguments):
+        launch(self, name, *arguments)
+        if name == "rows_of_keys" and not interrupted:
+            interrupted.append(name)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(trainer), "_launch", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.epochs([plan_for(net, 1)])
+    trainer.roll_back()
+    trainer.refresh()
+    (found,) = trainer.epochs([plan_for(net)])
+    other = network()
+    (expected,) = trainer_for(other).epochs([plan_for(other)])
+    assert_array_equal(found.losses, expected.losses)
+
+
+def test_another_thread_may_wait_for_the_device_during_a_capture(gpu, monkeypatch):
+    from backends.cupy_backend.graphs import RepeatedStep
+    from backends.cupy_backend.step import Step
+
+    capture, run, waiting, failures = RepeatedStep._capture, Step.run, [], []
+
+    def synchronize():
+        try:
+            gpu.synchronize()
+        except Exception as error:
+            failures.append(error)
+
+    def run_with_a_waiter(step):
+        if not waiting:
+            waiting.append(threading.Thread(target=synchronize))
+            waiting[0].start()
+            waiting[0].join(0.1)
+        run(step)
+
+    def capture_with_a_waiter(*arguments):
+        with monkeypatch.context() as patch:
+            patch.setattr(Step, "run", run_with_a_waiter)
+            return capture(*arguments)
+
+    monkeypatch.setattr(RepeatedStep, "_capture", capture_with_a_waiter)
+    fit(network())
+    waiting[0].join()
+    assert not failures
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_copy_of_rows_is_under_way_after_a_stop(stand_in_gpu, monkeypatch, seed):
+    from backends.cupy_backend import host_rows
+
+    stand_in_gpu.seed(seed)
+    monkeypatch.setattr(host_rows, "WINDOW_BYTES", 20_000)
+    net = network()
+    backends.get_backend("cupy")._device.free_bytes = lambda: 100_000
+    trainer = trainer_for(net)
+    (result,) = trainer.epochs([plan_for(net)], StopAfter(2))
+    assert len(result.losses) == 1
+    assert not trainer._windows._stream._queue.work
 
 
 # -- precision ----------------------------------------------------------------------------------------------

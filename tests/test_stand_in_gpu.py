@@ -223,6 +223,32 @@ def test_mistakes_of_a_kernel_are_exceptions(stand_in_gpu, body, message):
     assert run("x[threadIdx.x] = threadIdx.x;").tolist() == list(range(64))  # and the next kernel runs
 
 
+def test_alignment_matters(stand_in_gpu):
+    code = """
+    struct alignas(16) Four { float value[4]; };
+    extern "C" __global__ void read(const float* x, float* y) {
+        const Four four = *(const Four*)x;
+        y[threadIdx.x] = four.value[threadIdx.x];
+    }"""
+    read, x, y = kernel(code, "read"), cupy().asarray(np.arange(9.0, dtype=np.float32)), cupy().zeros(4, np.float32)
+    read((1,), (4,), (x[4:], y))
+    assert y.tolist() == [4, 5, 6, 7]
+    with pytest.raises(RuntimeError, match="not a multiple of the type's alignment"):
+        read((1,), (4,), (x[1:], y))
+        stand_in_gpu.check()
+
+
+def test_host_memory_must_stay_until_it_is_copied(stand_in_gpu):
+    x = cupy().zeros(4, np.float32)
+    kept = np.ones((2, 4), np.float32)
+    x.set(kept[1])
+    assert x.tolist() == [1, 1, 1, 1]
+    stand_in_gpu.machine._eagerness, stand_in_gpu.machine._left = 0.0, 100  # nothing runs before the host waits
+    x.set(np.ones(4, np.float32))
+    with pytest.raises(RuntimeError, match="16 bytes of the host that were freed"):
+        stand_in_gpu.check()
+
+
 def test_a_write_outside_an_array_is_noticed(stand_in_gpu):
     x = cupy().zeros(3, "float32")
     kernel(ADD, "add")((1,), (32,), (np.float32(1), x, np.int32(4)))

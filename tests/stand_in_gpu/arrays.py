@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import builtins
 import math
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
 import scipy.special
 
-from stand_in_gpu.machine import Device, Owner, machine
+from stand_in_gpu.machine import CUDARuntimeError, Device, Owner, machine
 
 functions = {}
 """Those of the module `cupy`, by name."""
@@ -53,6 +54,13 @@ def _check_operands(*operands):
     for x in operands:
         if not isinstance(x, ndarray | bool | int | float | complex | np.generic):
             raise TypeError(f"Unsupported type {type(x)}")
+
+
+def _owner(host):
+    """The array that has the memory of a host array."""
+    while isinstance(host.base, np.ndarray):
+        host = host.base
+    return host
 
 
 def _is_pinned(host):
@@ -156,11 +164,19 @@ class ndarray:
             raise RuntimeError("Cannot set to non-contiguous array")
         with self.device:
             queue = machine.queue if stream is None else stream._queue
-            pinned = _is_pinned(arr)
-            host, source = self._host, arr if pinned else arr.copy()
+            arr = np.asarray(arr, order="C" if self.flags.c_contiguous else "F")
+            pinned, host, shown = _is_pinned(arr), self._host, arr.__array_interface__
             machine.counters.copies_to_device += 1
             machine.counters.pageable_copies += not pinned
-            queue.add(lambda: np.copyto(host, source))
+            owner = weakref.ref(_owner(arr))
+
+            def copy():
+                # a device that reads the host's memory by itself does so when the copy runs
+                if owner() is None:
+                    raise CUDARuntimeError(f"a copy reads {host.nbytes} bytes of the host that were freed")
+                np.copyto(host, np.asarray(SimpleNamespace(__array_interface__=shown)))
+
+            queue.add(copy)
 
     def item(self):
         return self.get().item()
@@ -405,6 +421,7 @@ def asarray(a, dtype=None, order=None):
     host = np.array(a, dtype)
     result = _new(host.shape, host.dtype, "F" if order == "F" else "C")
     machine.counters.copies_to_device += 1
+    machine.counters.staged_bytes += host.nbytes
     return _compute(lambda: host, [], result)
 
 

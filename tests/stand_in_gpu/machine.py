@@ -43,6 +43,7 @@ class Counters:
     allocations: int = 0
     copies_to_device: int = 0
     pageable_copies: int = 0  # those of them for which CUDA may wait for the stream
+    staged_bytes: int = 0  # of `asarray`, which copies them to pinned memory first; CuPy's pool keeps that memory
     copies_to_host: int = 0
 
     def reset(self):

@@ -171,7 +171,10 @@ bool run_block(unsigned number) {
     return true;
 }
 
-void on_signal(int number) { fail("an address outside memory, or an integer division by zero: signal %d", number); }
+void on_signal(int number) {
+    if (number == SIGILL || number == SIGTRAP) fail("an access to an address that is not a multiple of the type's alignment");
+    fail("an address outside memory, or an integer division by zero: signal %d", number);
+}
 
 // Waits for the lanes of the mask; returns what they exchange, and whether it is its first or second half.
 Exchange& meet_lanes(unsigned mask, const void* mine, int vote, unsigned& side, int line) {
@@ -258,14 +261,14 @@ int launch(void (*kernel)(void**), void** kernel_arguments, const Launch* launch
         const size_t other = draw_below(i + 1);
         blocks[i] = blocks[other], blocks[other] = i;
     }
-    struct sigaction action = {}, old[3];
+    struct sigaction action = {}, old[5];
     action.sa_handler = on_signal, action.sa_flags = SA_NODEFER;
-    const int signals[3] = {SIGSEGV, SIGBUS, SIGFPE};
-    for (int i = 0; i < 3; ++i) sigaction(signals[i], &action, &old[i]);
+    const int signals[5] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
+    for (int i = 0; i < 5; ++i) sigaction(signals[i], &action, &old[i]);
     bool good = true;
     for (size_t i = 0; good && i < blocks.size(); ++i) good = run_block(blocks[i]);
     if (!good) drop_fibers();  // some have not come to the end of their thread
-    for (int i = 0; i < 3; ++i) sigaction(signals[i], &old[i], nullptr);
+    for (int i = 0; i < 5; ++i) sigaction(signals[i], &old[i], nullptr);
     return !good;
 }
 }  // namespace shim
