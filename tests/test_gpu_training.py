@@ -6,6 +6,7 @@ import logging
 import pickle
 import shutil
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -384,6 +385,30 @@ def test_no_copy_of_rows_is_under_way_after_a_stop(stand_in_gpu, monkeypatch, se
     (result,) = trainer.epochs([plan_for(net)], StopAfter(2))
     assert len(result.losses) == 1
     assert not trainer._windows._stream._queue.work
+
+
+def test_rows_are_gathered_while_the_device_works(stand_in_gpu, monkeypatch):
+    from backends.cupy_backend import host_rows
+
+    gather, counters, began, during = host_rows.gather, stand_in_gpu.counters, [], []
+
+    def slow_gather(host, rows, out):
+        if not began:
+            began.append(counters.launches + counters.graph_launches)
+        elif len(during) < 3:  # later windows: the steps of the one before start meanwhile
+            before, limit = counters.launches + counters.graph_launches, time.monotonic() + 2
+            while counters.launches + counters.graph_launches == before and time.monotonic() < limit:
+                time.sleep(0.001)
+            during.append(counters.launches + counters.graph_launches > before)
+        gather(host, rows, out)
+
+    monkeypatch.setattr(host_rows, "WINDOW_BYTES", 50_000)
+    monkeypatch.setattr(host_rows, "MOST_THREADS", 1)
+    monkeypatch.setattr(host_rows, "gather", slow_gather)
+    backends.get_backend("cupy")._device.free_bytes = lambda: 100_000
+    net = network()
+    trainer_for(net).epochs([plan_for(net)])
+    assert during == [True] * 3
 
 
 # -- precision ----------------------------------------------------------------------------------------------

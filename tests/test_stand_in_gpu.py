@@ -233,9 +233,13 @@ def test_alignment_matters(stand_in_gpu):
     read, x, y = kernel(code, "read"), cupy().asarray(np.arange(9.0, dtype=np.float32)), cupy().zeros(4, np.float32)
     read((1,), (4,), (x[4:], y))
     assert y.tolist() == [4, 5, 6, 7]
-    with pytest.raises(RuntimeError, match="not a multiple of the type's alignment"):
+
+    def read_unaligned():
         read((1,), (4,), (x[1:], y))
         stand_in_gpu.check()
+
+    with pytest.raises(RuntimeError, match="not a multiple of the type's alignment"):
+        read_unaligned()
 
 
 def test_host_memory_must_stay_until_it_is_copied(stand_in_gpu):

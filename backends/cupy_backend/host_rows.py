@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,12 @@ from backends.plan import Array, EpochPlan
 
 WINDOW_BYTES = 128 << 20
 """Size of a window: large enough to copy at full speed, small beside the memory of any GPU."""
+
+GATHERED_ROWS = 256
+"""Rows that a thread gathers at once: NumPy needs a second copy of them where `out` has gaps."""
+
+MOST_THREADS = 8
+"""Threads that gather rows: one alone is slower than the copy to the device."""
 
 
 class HostRows:
@@ -55,10 +63,18 @@ class HostRows:
         return self._cupy.asarray(self.host[self._cupy.asnumpy(rows)])
 
 
+def gather(host: NDArray[Any], rows: NDArray[np.int64], out: NDArray[Any]) -> None:
+    """Copy the rows with these numbers to `out`."""
+    for first in range(0, len(rows), GATHERED_ROWS):
+        part = slice(first, first + GATHERED_ROWS)
+        np.take(host, rows[part], axis=0, out=out[part], mode="clip")  # without Python's lock
+
+
 class RowWindows:
     """The rows of an epoch, copied to the device in windows of several batches, each while the one before is used.
 
     There is memory for two windows on the device, and for two in host memory that the device can read by itself.
+    Threads gather the rows of a window there; the caller's thread starts the copies.
 
     Parameters
     ----------
@@ -90,16 +106,19 @@ class RowWindows:
         self._staged = [empty_pinned((self.window, padded(width)), dtype) for _ in range(2)]
         for staged in self._staged:
             staged[...] = 0
+        self._n_threads = min(MOST_THREADS, os.cpu_count() or 1)
+        self._threads = ThreadPoolExecutor(self._n_threads, "mlp-rows")
+        self._gathered: dict[int, list[Future[None]]] = {}
         self._copied: dict[int, Any] = {}
         self._used: dict[int, Any] = {}
 
     def begin(self, plan: EpochPlan, order: NDArray[np.int64], stream: Any) -> None:
         """Prepare for an epoch in this order of the rows of the data set."""
         self._plan, self._order = plan, order
-        self._copied, self._used = {}, {}
+        self._gathered, self._copied, self._used = {}, {}, {}
         self._last = (min(plan.batches.stop * self._batch_size, len(order)) - 1) // self.window
         self._stream.wait_event(stream.record())  # the previous epoch
-        self._copy(self._first_window)
+        self._gather(self._first_window)
 
     @property
     def _first_window(self) -> int:
@@ -112,23 +131,47 @@ class RowWindows:
     def before(self, batch: int, stream: Any) -> None:
         """Let `stream` wait until the rows of this batch are on the device; begin to copy the next window."""
         window = batch * self._batch_size // self.window
-        if window not in self._used and window > self._first_window:
+        if window > self._first_window and window - 1 not in self._used:
             self._used[window - 1] = stream.record()
+        if window not in self._copied:
+            self._copy(window)
         stream.wait_event(self._copied[window])
         if window < self._last and window + 1 not in self._copied:
-            self._copy(window + 1)
+            if window + 1 not in self._gathered:
+                self._gather(window + 1)
+            elif all(part.done() for part in self._gathered[window + 1]):
+                self._copy(window + 1)
 
     def end(self, stream: Any) -> None:
         """Let `stream` wait for all copies, also those of rows that no batch has used because the training stopped."""
+        wait(part for parts in self._gathered.values() for part in parts)
         stream.wait_event(self._stream.record())
 
-    def _copy(self, window: int) -> None:
-        half = window % 2
+    def _numbers(self, window: int) -> NDArray[np.int64]:
+        return self._order[window * self.window : (window + 1) * self.window]
+
+    def _gather(self, window: int) -> None:
+        """Begin to bring the rows of a window together in host memory."""
         if window - 2 in self._copied:
             self._copied[window - 2].synchronize()  # the staged rows of that window may be overwritten
+        rows, width = self._numbers(window), self._rows.shape[1]
+        step = -(-len(rows) // self._n_threads)
+        self._gathered[window] = [
+            self._threads.submit(
+                gather,
+                self._rows.host,
+                rows[first : first + step],
+                self._staged[window % 2][first : first + step, :width],
+            )
+            for first in range(0, len(rows), step)
+        ]
+
+    def _copy(self, window: int) -> None:
+        """Begin to copy the rows of a window to the device, once they are together."""
+        for part in self._gathered[window]:
+            part.result()
+        if window - 2 in self._used:
             self._stream.wait_event(self._used[window - 2])
-        rows = self._order[window * self.window : (window + 1) * self.window]
-        staged = self._staged[half][: len(rows)]
-        np.take(self._rows.host, rows, axis=0, out=staged[:, : self._rows.shape[1]], mode="clip")
-        self._both[half * self.window : half * self.window + len(rows)].set(staged, self._stream)
+        half, n = window % 2, len(self._numbers(window))
+        self._both[half * self.window : half * self.window + n].set(self._staged[half][:n], self._stream)
         self._copied[window] = self._stream.record()
