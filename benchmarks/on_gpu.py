@@ -218,6 +218,10 @@ def small_training(backend: str) -> dict[str, Any]:
     """A few steps, for a tool that checks every access to memory."""
     import mlp
 
+    if backend == "cupy":  # memory from CuPy's pool is not separate for the tool
+        import cupy
+
+        cupy.cuda.set_allocator(None)
     X, y = np.random.default_rng(0).normal(size=(24, 5)), np.arange(24) % 3
     net = mlp.MLP([5, 7, 3], dropout=0.2, backend=backend)
     net.fit(X, y, epochs=1, batch_size=5, optimizer="adam")

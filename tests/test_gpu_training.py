@@ -228,6 +228,16 @@ def test_lack_of_memory_is_explained(stand_in_gpu):
     fit(net)  # afterwards it works
 
 
+def test_lack_of_memory_for_the_copy_to_roll_back_is_explained(stand_in_gpu):
+    net = network()
+    trainer = trainer_for(net)
+    stand_in_gpu.set_memory(stand_in_gpu.machine.used[0])
+    with pytest.raises(mlp.DeviceMemoryError, match="no memory for copies of the parameters"):
+        trainer.epochs([plan_for(net)])
+    stand_in_gpu.set_memory(1 << 30)
+    assert len(trainer.epochs([plan_for(net)])[0].losses) == 100
+
+
 def test_an_array_that_does_not_fit_is_explained(stand_in_gpu):
     xp = backends.get_backend("cupy")
     stand_in_gpu.set_memory(1 << 20)

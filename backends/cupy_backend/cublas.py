@@ -7,6 +7,7 @@ so.  This module has a handle of its own, whose precision is an argument.
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
@@ -102,8 +103,8 @@ class Cublas:
         )  # fmt: skip
         return Product(self._library.cublasGemmEx, arguments)
 
-    def __del__(self) -> None:
-        if getattr(self, "_handle", None):
+    def __del__(self, is_finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if getattr(self, "_handle", None) and not is_finalizing():
             self._library.cublasDestroy_v2(self._handle)
 
 

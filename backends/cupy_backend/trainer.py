@@ -304,6 +304,11 @@ class GraphTrainer(Trainer):
 
     # -- parameters and state -----------------------------------------------------------------------
 
+    def _use_arrays(self) -> None:
+        needed = self.params.nbytes + self.state.nbytes
+        with self._device.allocating("copies of the parameters", needed, "Use narrower layers, or float32."):
+            super()._use_arrays()
+
     def refresh(self) -> None:
         with self._device.cuda:
             super().refresh()
