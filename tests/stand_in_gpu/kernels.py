@@ -18,9 +18,8 @@ from stand_in_gpu.arrays import ndarray
 from stand_in_gpu.machine import CUDARuntimeError, machine
 
 HERE = Path(__file__).parent
+# no -O: a test compiles many kernels and runs each a few times, so time to compile matters more than the time to run
 FLAGS = ("-std=gnu++17", "-fPIC", "-w", "-ffp-contract=off", "-fno-strict-aliasing", "-fvisibility=hidden")
-# a test compiles many kernels and runs each a few times, so time to compile matters more than the time to run
-KERNEL_FLAGS = (*FLAGS, "-O0")
 
 _KERNEL = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(")
 _DYNAMIC = re.compile(r"extern\s+__shared__\s+([\w\s:]*?[\w>])\s+(\w+)\s*\[\s*\]\s*;")
@@ -79,7 +78,7 @@ def _compile(arguments, target, text=None):
 def _scheduler():
     """The object file of the scheduler, in a folder for all that is compiled with it."""
     sources = [HERE / "shim.h", HERE / "scheduler.cpp"]
-    key = hashlib.sha256(repr((FLAGS, KERNEL_FLAGS, [path.read_bytes() for path in sources])).encode()).hexdigest()[:16]
+    key = hashlib.sha256(repr((FLAGS, [path.read_bytes() for path in sources])).encode()).hexdigest()[:16]
     target = Path(tempfile.gettempdir()) / f"mlp-stand-in-gpu-{os.getuid()}" / key / "scheduler.o"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +93,7 @@ def _library(code, options):
     text, scheduler = for_the_cpu(code), _scheduler()
     target = scheduler.parent / f"{hashlib.sha256(repr((text, defines)).encode()).hexdigest()[:24]}.so"
     if not target.exists():
-        arguments = [*KERNEL_FLAGS, "-DWITHOUT_BARRIER=0", *defines, "-shared", "-Wl,-Bsymbolic"]
+        arguments = [*FLAGS, "-DWITHOUT_BARRIER=0", *defines, "-shared", "-Wl,-Bsymbolic"]
         arguments += ["-include", str(HERE / "shim.h"), "-x", "c++", "-", "-x", "none", str(scheduler)]
         _compile(arguments, target, text)
     # PyDLL keeps Python's lock, because the shim has one state for all threads

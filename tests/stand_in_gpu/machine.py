@@ -17,6 +17,7 @@ import numpy as np
 
 ALIGNMENT, GUARD = 512, 256  # bytes
 FRESH, FREED, GUARD_BYTE = 0xFF, 0xFB, 0xA5  # 0xFF and 0xFB are NaN or nearly -1e287 in a float64, -1e36 in a float32
+FILLED = 1 << 20  # bytes at each end of an allocation
 LONGEST_QUEUE = 512
 
 
@@ -56,12 +57,19 @@ class Memory:
     def __init__(self, device, size, queue):
         self.device, self.size, self.queue = device, size, queue
         self.freed = False  # by its owner
-        self._space = np.full(size + 2 * GUARD + ALIGNMENT, GUARD_BYTE, np.uint8)
+        self._space = np.empty(size + 2 * GUARD + ALIGNMENT, np.uint8)
         start = GUARD + -(self._space.ctypes.data + GUARD) % ALIGNMENT
         self._guards = self._space[start - GUARD : start], self._space[start + size : start + size + GUARD]
+        for guard in self._guards:
+            guard[:] = GUARD_BYTE
         self.bytes = self._space[start : start + size]
-        self.bytes[:] = FRESH
+        self._fill(FRESH)
         self.ptr = self.bytes.ctypes.data
+
+    def _fill(self, value):
+        # of large arrays only the ends, because cuBLAS gets 32 MiB for each training
+        self.bytes[:FILLED] = value
+        self.bytes[-FILLED:] = value
 
     def check(self):
         for guard in self._guards:
@@ -71,7 +79,7 @@ class Memory:
     def erase(self):
         """The memory is free, and what is in it is lost."""
         machine.forget(self)
-        self.bytes[:] = FREED
+        self._fill(FREED)
         self.check()
 
 
