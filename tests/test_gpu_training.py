@@ -213,6 +213,29 @@ def test_rows_that_do_not_fit_are_copied_in_windows(stand_in_gpu, monkeypatch, c
         assert_allclose(net.evaluate(x, y), net.copy().to("numpy").evaluate(x, y), rtol=1e-5)
 
 
+def test_rows_that_are_not_aligned_are_copied(gpu):
+    import cupy
+
+    from backends.cupy_backend.device_arrays import padded_rows
+
+    for dtype in ("uint8", "float32", "float64"):
+        whole = cupy.asarray(rng.integers(0, 9, (7, 48)).astype(dtype))
+        views = {
+            "whole": whole, "last": whole[3:], "left": whole[:, :40], "middle": whole[:, 16:41],
+            "odd": whole[:, 1:41], "end": whole[:, 20:], "columns": whole.T[:7], "every other": whole[:, ::2],
+        }  # fmt: skip
+        for name, view in views.items():
+            result = padded_rows(cupy, view)
+            assert (result is view) == (name in ("whole", "last", "left", "middle")), name
+            assert result.data.ptr % min(16, 8 * result.itemsize) == 0
+            assert_array_equal(result.get(), view.get())
+            weights = [
+                fit(mlp.MLP([view.shape[1], 5, 4], dtype="float64", backend=where), x, Y[: len(view)], batch_size=3)
+                for where, x in (("cupy", view), ("numpy", view.get()))
+            ]
+            assert_allclose(*weights, rtol=0, atol=1e-11)
+
+
 def test_lack_of_memory_is_explained(stand_in_gpu):
     net = network()
     stand_in_gpu.set_memory(4 << 20)  # less than the workspace of cuBLAS
@@ -366,4 +389,4 @@ def test_large_steps_are_few_in_a_graph(gpu):
     net = mlp.MLP([784, 512, 512, 10], device="cuda", init="zeros")
     plan = plan_for(net, n=4096, batch_size=1024)
     x = np.zeros((4096, 784), np.uint8)
-    assert trainer_for(net, 4096, x).execution(plan).method == "CUDA graphs of 1 step"
+    assert trainer_for(net, 4096, x).execution(plan).method == "CUDA graphs of 4 steps"
