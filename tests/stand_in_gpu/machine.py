@@ -165,7 +165,12 @@ class Machine:
             "MaxThreadsPerBlock": 1024,
             "WarpSize": 32,
         }
+        self.set_defaults()
         self.reset()
+
+    def set_defaults(self):
+        """What a test may set: memory of the devices in bytes, and options added to those of every module."""
+        self.total, self.compile_options = [1 << 36, 1 << 36], ()
 
     def reset(self, seed=0):
         """Forget all work and memory; `seed` decides in what order work runs."""
@@ -173,11 +178,10 @@ class Machine:
         self.counters.reset()
         self.local = threading.local()
         self.memories, self.addresses = {}, []
-        self.used, self.total = [0, 0], [1 << 36, 1 << 36]
+        self.used = [0, 0]
         self.null_queues = [Queue(0), Queue(1)]
         self.queues = list(self.null_queues)
         self.pinned = weakref.WeakValueDictionary()
-        self.compile_options = ()  # added to those of every module
         self.capturing = None  # the queue of the stream that captures
         self._eagerness, self._left = 0.0, 0
 
