@@ -1,4 +1,4 @@
-"""Prints how much each precision changes the weights of a training, with the rounding of tensor cores imitated on the CPU.
+"""Prints how each precision changes the weights of a training; the rounding of tensor cores is imitated on the CPU.
 
 python tests/precision_errors.py
 """
