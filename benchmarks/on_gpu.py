@@ -137,6 +137,12 @@ def training_cases() -> Iterator[tuple[str, dict[str, Any], Callable[[Any], Any]
     yield "adamw, clip_norm", {"activation": "silu"}, lambda: mlp.AdamW(0.002, clip_norm=0.5)
     yield "rmsprop, l1, clip_value", {"activation": "elu", "l1": 1e-4}, lambda: mlp.RMSprop(0.001, clip_value=0.1)
     yield "two layers", {"sizes": [20, 32, 16, 4], "activation": "sigmoid"}, lambda: mlp.Adam(0.002)
+    yield "batches of 200", {"batch_size": 200}, lambda: mlp.SGD(0.05)
+    yield "images", {"input_scale": 1 / 255}, lambda: mlp.SGD(0.05)
+    bent = mlp.custom_activation(
+        "bent", lambda xp, z: (xp.sqrt(z * z + 1) - 1) / 2 + z, lambda xp, z: z / (2 * xp.sqrt(z * z + 1)) + 1
+    )
+    yield "user-defined activation", {"activation": bent}, lambda: mlp.SGD(0.05)
 
 
 EXECUTIONS = ("graphs", "launches", "loop")
@@ -168,17 +174,20 @@ def check_training(backend: str) -> dict[str, Any]:
     xp = backends.get_backend(backend)
     ways = EXECUTIONS if hasattr(xp, "execution") else ("",)
     rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(480, 20)), rng.integers(0, 4, 480)
-    weight = rng.uniform(0.5, 2, 480)
+    numbers, y = rng.normal(size=(480, 20)), rng.integers(0, 4, 480)
+    images, weight = rng.integers(0, 256, (480, 20), dtype=np.uint8), rng.uniform(0.5, 2, 480)
     results, failures = [], []
     for name, arguments, optimizer in training_cases():
         for dtype, tolerance in TOLERANCE.items():
             settings = {"sizes": [20, 32, 4], "seed": 1} | arguments | {"dtype": dtype}
+            size, X = settings.pop("batch_size", 16), images if "input_scale" in settings else numbers
 
-            def trained(where: str, settings: dict[str, Any] = settings, optimizer: Any = optimizer) -> Any:
+            def trained(
+                where: str, settings: Any = settings, optimizer: Any = optimizer, size: int = size, X: Any = X
+            ) -> Any:
                 net = mlp.MLP(**settings, backend=where)
                 start = time.perf_counter()
-                net.fit(X, y, epochs=2, batch_size=16, optimizer=optimizer(), sample_weight=weight)
+                net.fit(X, y, epochs=2, batch_size=size, optimizer=optimizer(), sample_weight=weight)
                 return np.concatenate([p.ravel() for p in (*net.weights, *net.biases)]), time.perf_counter() - start
 
             expected, _ = trained("numpy")
@@ -198,7 +207,7 @@ def check_training(backend: str) -> dict[str, Any]:
                 passed = error <= tolerance and repeats and math.isfinite(error)
                 results.append({
                     "case": name, "dtype": dtype, "execution": way, "error": error, "same bits": repeats,
-                    "passed": passed, "first seconds": seconds, "microseconds a step": 1e6 * warm / 60,
+                    "passed": passed, "first seconds": seconds, "microseconds a step": 1e6 * warm / (960 / size),
                 })  # fmt: skip
                 print(json.dumps(results[-1]), flush=True)
                 if not passed:
@@ -212,6 +221,53 @@ def check_training(backend: str) -> dict[str, Any]:
     if failures:
         raise AssertionError(f"{len(failures)} of the comparisons failed: {'; '.join(failures)}")
     return {"cases": results, "executions": list(ways)}
+
+
+def check_precision(backend: str) -> dict[str, Any]:
+    """Error of the weights after two epochs in each precision, relative to those in float64."""
+    import backends
+    import mlp
+
+    digits = mlp.data.load("digits")
+    exact = _digits_weights(digits, backend="numpy", dtype="float64")
+    found = {}
+    for precision in backends.get_backend(backend).precisions:
+        weights = _digits_weights(digits, backend=backend, precision=precision)
+        found[precision] = float(np.abs(weights - exact).max() / np.abs(exact).max())
+    print(json.dumps(found))
+    if not found["float32"] < 1e-4:
+        raise AssertionError(f"the weights in float32 differ by {found['float32']:.1e} from those in float64")
+    same = [name for name in found if name != "float32" and found[name] <= 2 * found["float32"]]
+    if same:
+        raise AssertionError(f"{', '.join(same)}: no less exact than float32, so the products were not rounded")
+    return {"errors": found}
+
+
+def _digits_weights(digits: Any, **settings: Any) -> Any:
+    import mlp
+
+    net = mlp.MLP([64, 128, 10], input_scale=digits.input_scale, seed=0, **settings)
+    net.fit(digits.X, digits.y, epochs=2, batch_size=32, optimizer=mlp.SGD(0.1))
+    return np.concatenate([W.ravel() for W in net.weights])
+
+
+def check_windows(backend: str) -> dict[str, Any]:
+    """Train with rows that stay on the host, as if they did not fit on the GPU: the weights must have the same bits."""
+    import backends
+    import mlp
+
+    digits = mlp.data.load("digits")
+    whole = _digits_weights(digits, backend=backend)
+    if backend == "cupy":
+        from backends.cupy_backend import host_rows
+
+        device = backends.get_backend(backend)._device  # type: ignore[attr-defined]
+        device.free_bytes = lambda: 50_000
+        host_rows.WINDOW_BYTES = 20_000
+    in_parts = _digits_weights(digits, backend=backend)
+    if not np.array_equal(whole, in_parts):
+        raise AssertionError(f"the weights differ by {np.abs(whole - in_parts).max():.1e}")
+    return {"same bits": True}
 
 
 def small_training(backend: str) -> dict[str, Any]:
@@ -232,6 +288,8 @@ BENCHMARKS = ("bench", "first-use", "tf32", "compile", "adam")
 PARTS: dict[str, Callable[[str], dict[str, Any]]] = {
     "device": describe_device,
     "training": check_training,
+    "precision": check_precision,
+    "windows": check_windows,
     "small": small_training,
 }
 
@@ -269,6 +327,8 @@ def plan_stages(folder: Path, backend: str, then: str | None) -> list[Stage]:
             60,
             bench("first-use", *one, "--quick", "--backends", backend, "--peers", "none", "--first-use"),
         ),
+        Stage("precision", 30, part("precision")),
+        Stage("windows", 30, part("windows")),
         Stage("tests", 220, tests, {"MLP_REQUIRE_BACKENDS": backend}),
         Stage("tf32", 70, bench("tf32", *large, *gpu, "--precision", "tf32")),
         Stage("compile", 90, bench("compile", *one, *cpu_and_gpu, *compiled)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import pickle
 import shutil
@@ -11,10 +12,13 @@ import time
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from test_gpu_kernels import all_kinds, options
 
 import backends
 import mlp
+from backends import formulas
 from backends.cupy_backend.device import EXECUTIONS
+from backends.cupy_backend.kernel_source import kernel_source
 from backends.loop import Execution
 from backends.plan import Control, EpochPlan, Shuffle
 
@@ -53,6 +57,7 @@ EVERYTHING = {
     "dropout": ({"dropout": 0.3, "input_dropout": 0.2, "activation": "gelu"}, {"optimizer": mlp.Adam(0.01)}),
     "penalties": ({"l1": 1e-3, "l2": 1e-2}, {"sample_weight": WEIGHT, "optimizer": mlp.SGD(0.05, momentum=0.9)}),
     "clipped": ({"l2": 1e-2}, {"optimizer": mlp.AdamW(0.01, clip_norm=0.5, clip_value=0.1)}),
+    "largest seed": ({"seed": 2**64 - 1, "dropout": 0.5}, {}),
     "wide batch": ({}, {"batch_size": 100}),  # the biases' gradients are sums of many rows
 }
 
@@ -109,6 +114,105 @@ def test_validation_callbacks_and_early_stopping_work(gpu):
         )  # fmt: skip
     assert_allclose(histories[0].val_loss, histories[1].val_loss, rtol=1e-10)
     assert_allclose(histories[0].loss, histories[1].loss, rtol=1e-10)
+
+
+# -- every formula ------------------------------------------------------------------------------------------
+
+HIDDEN = [row for row in formulas.ACTIVATIONS.values() if row.role == "any" and row.backward is not None]
+EDGES = [0.0, -0.0, 1e-30, -1e-30, 1e30, -1e30, np.inf, -np.inf, np.nan]
+APPLY = """
+extern "C" __global__ void forward_{number}(const REAL* z, REAL* y, int n) {{
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n) y[i] = Activation{number}::forward(z[i]);
+}}
+extern "C" __global__ void backward_{number}(const REAL* dy, const REAL* s, REAL* dz, int n) {{
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n) dz[i] = Activation{number}::backward(dy[i], s[i]);
+}}
+"""
+
+
+@pytest.mark.parametrize(("real", "dtype"), [("float", "float32"), ("double", "float64")])
+def test_activations_are_those_of_numpy_entry_by_entry(gpu, real, dtype):
+    import cupy
+
+    source = kernel_source(options([row.name for row in HIDDEN], dtype=dtype, X_dtype=dtype))
+    source += "".join(APPLY.format(number=i) for i in range(1, len(HIDDEN) + 1)).replace("REAL", real)
+    module, xp = cupy.RawModule(code=source, options=("-std=c++17",)), backends.get_backend("numpy")
+    z = np.concatenate([np.linspace(-30, 30, 241), np.logspace(-20, 2, 45), -np.logspace(-20, 2, 45), EDGES]).astype(
+        dtype
+    )
+    dy = rng.normal(size=len(z)).astype(dtype)
+    count, grid = np.int32(len(z)), (-(-len(z) // 64),)
+    # the C library and NumPy differ by some ULP; in the tail of erfc by more
+    eps = np.finfo(dtype).eps
+    for number, row in enumerate(HIDDEN, 1):
+        with np.errstate(all="ignore"):
+            y = xp.activate(z[None], row)[0]
+            saved = z if row.saves == "z" else y
+            dz = xp.activate_backward(dy[None], saved[None], row)[0]
+        found = cupy.empty(len(z), dtype)
+        module.get_function(f"forward_{number}")(grid, (64,), (cupy.asarray(z), found, count))
+        tolerance = {"rtol": 1e4 * eps if row.name == "gelu" else 64 * eps, "atol": 1e3 * np.finfo(dtype).tiny}
+        assert_allclose(found.get(), y, **tolerance, err_msg=row.name)
+        module.get_function(f"backward_{number}")(grid, (64,), (cupy.asarray(dy), cupy.asarray(saved), found, count))
+        assert_allclose(found.get(), dz, **tolerance, err_msg=row.name)
+
+
+def one_step(net, y, rule=None, scale=1.0):
+    """Weights and loss after the first and after the third step."""
+    rule = rule or mlp.SGD(0.05).rule
+    xp, n = net.xp, net.plan.layout.n_parameters
+    x = (scale * X[:32]).astype(net.dtype)
+    state = xp.zeros((len(rule.row.state), n), net.dtype)
+    trainer = xp.trainer(net.plan, rule, xp.asarray(x), xp.asarray(y), None, net.parameters, state, 16)
+    found = []
+    for epoch in range(2):
+        rates, l2 = np.full(2, 0.01), np.zeros(2)
+        (result,) = trainer.epochs(
+            [EpochPlan(net.plan, rule, 16, Shuffle(0, epoch, 32), rates, l2, first_step=2 * epoch)]
+        )
+        trainer.read_back()
+        found.append((result.losses, xp.to_numpy(net.parameters).copy(), xp.to_numpy(state).copy()))
+    return found
+
+
+def assert_same_steps(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        for a, b in zip(one, other, strict=True):
+            assert_allclose(a, b, rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("kind", all_kinds(), ids=lambda kind: kind.name + "-bounded" * kind.loss.bounded)
+def test_every_loss_gives_the_steps_of_numpy(gpu, kind):
+    y = np.random.default_rng(1).dirichlet(np.ones(4), 32)
+    y[::3] = np.eye(4)[rng.integers(0, 4, len(y[::3]))]
+    nets = [network(device, output_activation=kind.output, loss=kind.loss) for device in ("cuda", "cpu")]
+    assert_same_steps(*(one_step(net, y) for net in nets))
+
+
+@pytest.mark.parametrize("name", formulas.RULES)
+def test_every_rule_gives_the_steps_of_numpy(gpu, name):
+    names = inspect.signature(formulas.RULES[name].scalars).parameters
+    values = {"momentum": 0.9, "rho": 0.9, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-4}
+    rule = formulas.Rule(name, {key: value for key, value in values.items() if key in names})
+    assert_same_steps(*(one_step(network(device), Y[:32], rule) for device in ("cuda", "cpu")))
+
+
+def squash(z):
+    return z / (1 + np.abs(z))
+
+
+def squash_backward(dy, y):
+    r = 1 - np.abs(y)
+    return dy * (r * r)
+
+
+def test_a_new_row_of_the_table_needs_no_other_change(gpu, caplog):
+    caplog.set_level(logging.INFO, "mlp")
+    row = formulas.Activation("squash", squash, squash_backward)
+    assert_same_steps(*(one_step(network(device, activation=row), Y[:32]) for device in ("cuda", "cpu")))
+    assert "step by step" not in caplog.text
 
 
 # -- without waits ------------------------------------------------------------------------------------------
@@ -213,6 +317,29 @@ def test_rows_that_do_not_fit_are_copied_in_windows(stand_in_gpu, monkeypatch, c
         assert_array_equal(fit(net, x, y), whole)
         assert "its rows stay on the host" in caplog.text
         assert_allclose(net.evaluate(x, y), net.copy().to("numpy").evaluate(x, y), rtol=1e-5)
+
+
+def test_rows_that_are_not_aligned_are_copied(gpu):
+    import cupy
+
+    from backends.cupy_backend.device_arrays import padded_rows
+
+    for dtype in ("uint8", "float32", "float64"):
+        whole = cupy.asarray(rng.integers(0, 9, (7, 48)).astype(dtype))
+        views = {
+            "whole": whole, "last": whole[3:], "left": whole[:, :40], "middle": whole[:, 16:41],
+            "odd": whole[:, 1:41], "end": whole[:, 20:], "columns": whole.T[:7], "every other": whole[:, ::2],
+        }  # fmt: skip
+        for name, view in views.items():
+            result = padded_rows(cupy, view)
+            assert (result is view) == (name in ("whole", "last", "left", "middle")), name
+            assert result.data.ptr % min(16, 8 * result.itemsize) == 0
+            assert_array_equal(result.get(), view.get())
+            weights = [
+                fit(mlp.MLP([view.shape[1], 5, 4], dtype="float64", backend=where), x, Y[: len(view)], batch_size=3)
+                for where, x in (("cupy", view), ("numpy", view.get()))
+            ]
+            assert_allclose(*weights, rtol=0, atol=1e-11)
 
 
 def test_lack_of_memory_is_explained(stand_in_gpu):
@@ -475,10 +602,6 @@ def test_user_defined_functions_that_cannot_be_compiled_run_by_arrays(gpu, caplo
 
 def barriers():
     """Lines of the barriers in the text of the kernels, and the kernel or function that each is in."""
-    from test_gpu_kernels import options
-
-    from backends.cupy_backend.kernel_source import kernel_source
-
     text = kernel_source(options(penalized=True, by_norm=True)).splitlines()
     return [number for number, line in enumerate(text, 1) if "__syncthreads" in line]
 
@@ -518,4 +641,4 @@ def test_large_steps_are_few_in_a_graph(gpu):
     net = mlp.MLP([784, 512, 512, 10], device="cuda", init="zeros")
     plan = plan_for(net, n=4096, batch_size=1024)
     x = np.zeros((4096, 784), np.uint8)
-    assert trainer_for(net, 4096, x).execution(plan).method == "CUDA graphs of 1 step"
+    assert trainer_for(net, 4096, x).execution(plan).method == "CUDA graphs of 4 steps"

@@ -28,11 +28,13 @@ def matrix(cupy: Any, rows: int, width: int, dtype: Any) -> Array:
 
 
 def padded_rows(cupy: Any, X: Array) -> Array:
-    """X, or a copy of it whose rows begin at multiples of `GROUP`, also in memory: the kernels read whole groups."""
+    """X, or a copy of it whose rows begin at multiples of `GROUP`, and which a thread can read in words of 16 bytes."""
     width, item = X.shape[1], X.itemsize
     row, entry = X.strides
-    aligned = row % (GROUP * item) == 0 and X.data.ptr % (GROUP * item) == 0
-    if entry == item and aligned and row >= padded(width) * item:
+    start = (X.data.ptr - (X if X.base is None else X.base).data.ptr) % row if row > 0 else 0
+    aligned = row % (GROUP * item) == 0 and X.data.ptr % min(GROUP * item, 16) == 0
+    # a thread also reads the entries of its group that are not in X: they must be in the same row of memory
+    if entry == item and aligned and start + padded(width) * item <= row:
         return X
     copy = matrix(cupy, X.shape[0], width, X.dtype)
     copy[...] = X

@@ -7,7 +7,7 @@ from typing import Any
 
 from backends.cupy_backend.step import Step
 
-GRAPH_WORK = 2e9
+GRAPH_WORK = 2e10
 """Floating-point operations of a graph: enough that launching it takes much less time than running it."""
 
 MOST_STEPS = 32
@@ -19,8 +19,8 @@ def steps_of_graph(step_flops: float) -> int:
 
     Examples
     --------
-    >>> steps_of_graph(2e6), steps_of_graph(6e8), steps_of_graph(7e10)
-    (32, 3, 1)
+    >>> steps_of_graph(2e6), steps_of_graph(4e9), steps_of_graph(7e10)
+    (32, 5, 1)
     """
     return max(1, min(MOST_STEPS, int(GRAPH_WORK / max(step_flops, 1))))
 

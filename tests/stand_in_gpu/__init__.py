@@ -131,8 +131,8 @@ def install():
     stand_in, replaced = StandIn(), modules()
     before = {name: sys.modules.get(name) for name in replaced}
     sys.modules.update(replaced)
+    machine.set_defaults()
     machine.reset()
-    machine.compile_options = ()
     try:
         module = importlib.import_module(CUBLAS[0])
     except ModuleNotFoundError:

@@ -24,9 +24,11 @@ def function(f):
 # -- creation and execution -----------------------------------------------------------------------------------
 
 
-def _wrap(host, owner):
+def _wrap(host, owner, viewed=None):
+    """An array; `viewed` is the one that it is a view of."""
     array = object.__new__(ndarray)
     array._host, array._owner = host, owner
+    array.base = viewed if viewed is None or viewed.base is None else viewed.base
     return array
 
 
@@ -81,7 +83,7 @@ class ndarray:
 
     def __init__(self, shape, dtype=float, order="C"):
         new = _new(shape, dtype, order)
-        self._host, self._owner = new._host, new._owner
+        self._host, self._owner, self.base = new._host, new._owner, None
 
     def _check_device(self):
         if self._owner.device != machine.device:
@@ -99,7 +101,7 @@ class ndarray:
     itemsize = property(lambda self: self._host.itemsize)
     nbytes = property(lambda self: self._host.nbytes)
     strides = property(lambda self: self._host.strides)
-    T = property(lambda self: _wrap(self._host.T, self._owner))
+    T = property(lambda self: _wrap(self._host.T, self._owner, self))
 
     @property
     def flags(self):
@@ -225,7 +227,7 @@ class ndarray:
             return _compute(lambda x: x[mask], [self], _new(shape, self.dtype))
         if isinstance(key, ndarray):
             return functions["take"](self, key, axis=0)
-        return _wrap(self._view(key), self._owner)
+        return _wrap(self._view(key), self._owner, self)
 
     def _view(self, key):
         for k in key if isinstance(key, tuple) else (key,):
@@ -249,7 +251,7 @@ class ndarray:
             source = value._host if isinstance(value, ndarray) else value
             machine.queue.add(lambda: target.__setitem__(index, source))
             return
-        view = _wrap(self._view(key), self._owner)
+        view = _wrap(self._view(key), self._owner, self)
         if isinstance(value, ndarray):
             if np.broadcast_shapes(view.shape, value.shape) != view.shape:
                 raise ValueError(f"could not broadcast input array from shape {value.shape} into shape {view.shape}")
@@ -262,7 +264,7 @@ class ndarray:
         shape = shape[0] if len(shape) == 1 and not isinstance(shape[0], int | np.integer) else shape
         result = self._host.reshape(shape, order=order)
         if np.may_share_memory(result, self._host) or not self.size:
-            return _wrap(result, self._owner)
+            return _wrap(result, self._owner, self)
         new = result.shape
         return _compute(lambda x: x.reshape(new, order=order), [self], _new(new, self.dtype, order))
 
@@ -270,13 +272,13 @@ class ndarray:
         return self.reshape(-1, order=order)
 
     def transpose(self, *axes):
-        return _wrap(self._host.transpose(*axes), self._owner)
+        return _wrap(self._host.transpose(*axes), self._owner, self)
 
     def squeeze(self, axis=None):
-        return _wrap(self._host.squeeze(axis), self._owner)
+        return _wrap(self._host.squeeze(axis), self._owner, self)
 
     def view(self, dtype=None):
-        return _wrap(self._host.view(dtype or self.dtype), self._owner)
+        return _wrap(self._host.view(dtype or self.dtype), self._owner, self)
 
     def copy(self, order="C"):
         return _compute(lambda x: x, [self], _new(self.shape, self.dtype, "F" if order == "F" else "C"))

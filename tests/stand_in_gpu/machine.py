@@ -17,6 +17,7 @@ import numpy as np
 
 ALIGNMENT, GUARD = 512, 256  # bytes
 FRESH, FREED, GUARD_BYTE = 0xFF, 0xFB, 0xA5  # 0xFF and 0xFB are NaN or nearly -1e287 in a float64, -1e36 in a float32
+FILLED = 1 << 20  # bytes at each end of an allocation
 LONGEST_QUEUE = 512
 
 
@@ -57,12 +58,19 @@ class Memory:
     def __init__(self, device, size, queue):
         self.device, self.size, self.queue = device, size, queue
         self.freed = False  # by its owner
-        self._space = np.full(size + 2 * GUARD + ALIGNMENT, GUARD_BYTE, np.uint8)
+        self._space = np.empty(size + 2 * GUARD + ALIGNMENT, np.uint8)
         start = GUARD + -(self._space.ctypes.data + GUARD) % ALIGNMENT
         self._guards = self._space[start - GUARD : start], self._space[start + size : start + size + GUARD]
+        for guard in self._guards:
+            guard[:] = GUARD_BYTE
         self.bytes = self._space[start : start + size]
-        self.bytes[:] = FRESH
+        self._fill(FRESH)
         self.ptr = self.bytes.ctypes.data
+
+    def _fill(self, value):
+        # of large arrays only the ends, because cuBLAS gets 32 MiB for each training
+        self.bytes[:FILLED] = value
+        self.bytes[-FILLED:] = value
 
     def check(self):
         for guard in self._guards:
@@ -72,7 +80,7 @@ class Memory:
     def erase(self):
         """The memory is free, and what is in it is lost."""
         machine.forget(self)
-        self.bytes[:] = FREED
+        self._fill(FREED)
         self.check()
 
 
@@ -158,7 +166,12 @@ class Machine:
             "MaxThreadsPerBlock": 1024,
             "WarpSize": 32,
         }
+        self.set_defaults()
         self.reset()
+
+    def set_defaults(self):
+        """What a test may set: memory of the devices in bytes, and options added to those of every module."""
+        self.total, self.compile_options = [1 << 36, 1 << 36], ()
 
     def reset(self, seed=0):
         """Forget all work and memory; `seed` decides in what order work runs."""
@@ -166,11 +179,10 @@ class Machine:
         self.counters.reset()
         self.local = threading.local()
         self.memories, self.addresses = {}, []
-        self.used, self.total = [0, 0], [1 << 36, 1 << 36]
+        self.used = [0, 0]
         self.null_queues = [Queue(0), Queue(1)]
         self.queues = list(self.null_queues)
         self.pinned = weakref.WeakValueDictionary()
-        self.compile_options = ()  # added to those of every module
         self.capturing = None  # the queue of the stream that captures
         self._eagerness, self._left = 0.0, 0
 
