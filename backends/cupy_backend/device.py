@@ -98,7 +98,10 @@ class Device:
         """Memory that an allocation can get."""
         with self.cuda:
             free, _ = self.cupy.cuda.runtime.memGetInfo()
-            return int(free) + int(self.cupy.get_default_memory_pool().free_bytes())
+            pool = self.cupy.get_default_memory_pool()
+            limit = pool.get_limit()  # 0 if there is none
+            available = int(free) + int(pool.free_bytes())
+            return min(available, int(limit) - int(pool.used_bytes())) if limit else available
 
     @contextlib.contextmanager
     def allocating(self, what: str, n_bytes: int, advice: str) -> Iterator[None]:

@@ -25,6 +25,10 @@ def steps_of_graph(step_flops: float) -> int:
     return max(1, min(MOST_STEPS, int(GRAPH_WORK / max(step_flops, 1))))
 
 
+SMALLER = 8
+"""Steps of a second graph, for what is left at the end of an epoch, and for short epochs."""
+
+
 class RepeatedStep:
     """A step, and graphs of it.
 
@@ -34,7 +38,7 @@ class RepeatedStep:
     stream : cupy.cuda.Stream
         The current stream whenever `start` is called.
     largest : int
-        Steps of the larger graph; 0 runs the step without graphs.
+        Steps of the largest graph; 0 runs the step without graphs.
     captures : Lock
         `Device.captures`.
     """
@@ -51,7 +55,7 @@ class RepeatedStep:
             self._step.run()
             self._ran = True
             return 1
-        count = self._largest if most >= self._largest else 1
+        count = next(size for size in (self._largest, min(SMALLER, self._largest), 1) if size <= most)
         if count not in self._graphs:
             self._graphs[count] = self._capture(count)
         self._graphs[count].launch(self._stream)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from backends.cupy_backend.device import Device, TrainingStream
-from backends.cupy_backend.device_arrays import Buffers, EpochTables, HostResults, padded_rows
+from backends.cupy_backend.device_arrays import Buffers, EpochTables, HostResults, padded, padded_rows
 from backends.cupy_backend.formula_translator import TranslationError
 from backends.cupy_backend.graphs import RepeatedStep, steps_of_graph
 from backends.cupy_backend.host_rows import HostRows, RowWindows
@@ -294,7 +294,9 @@ class GraphTrainer(Trainer):
     def _step_of(self, plan: EpochPlan, rows: int) -> RepeatedStep:
         if rows not in self._steps:
             assert self._arrays is not None
-            step = Step(self._arrays, plan, rows)
+            needed = Buffers.n_bytes(self._arrays.options, rows)
+            with self._device.allocating(f"batches of {rows} rows", needed, "Use a smaller batch_size."):
+                step = Step(self._arrays, plan, rows)
             self._steps[rows] = RepeatedStep(step, self._stream, self._steps_of_graph(plan), self._device.captures)
         return self._steps[rows]
 
@@ -333,8 +335,9 @@ def _unsupported_data(trainer: Trainer) -> str:
         return "the output activation has no derivative"
     if params.dtype not in (np.float32, np.float64) or X.dtype not in (params.dtype, np.uint8):
         return f"X has dtype {X.dtype} and the parameters {params.dtype}"
-    if network.layout.n_parameters >= 2**30:
-        return "the network has 2**30 parameters or more"
+    # the kernels count in 32 bits
+    if network.layout.n_parameters >= 2**30 or trainer.batch_size * max(map(padded, sizes)) >= 2**33:
+        return "the network has 2**30 parameters or more, or a batch 2**33 entries"
     fits = (
         state.dtype == params.dtype
         and params.flags.c_contiguous

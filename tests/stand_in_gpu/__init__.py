@@ -104,6 +104,7 @@ def modules():
         used_bytes=lambda: machine.used[machine.device],
         total_bytes=lambda: machine.used[machine.device],
         free_bytes=lambda: 0,
+        get_limit=lambda: 0,
         free_all_blocks=lambda stream=None: None,
     )
     cupy = _module(
