@@ -199,16 +199,15 @@ class GraphTrainer(Trainer):
 
     def _start_steps(self, plan: EpochPlan, control: Control) -> None:
         started, in_flight = plan.batches.start, deque[tuple[Any, int]]()
+        last_is_shorter = plan.batches.stop * plan.batch_size > len(plan.order)
+        first_shorter = plan.batches.stop - last_is_shorter
         while started < plan.batches.stop and not control.stop_requested:
             rows = plan.batch_rows(started)
-            n = rows.stop - rows.start
-            same = plan.batches.stop - started  # batches of this number of rows that follow
-            if same > 1 and len(plan.order) % plan.batch_size and plan.batches.stop * plan.batch_size > len(plan.order):
-                same -= 1
+            same = max(first_shorter - started, 1)  # batches that follow with as many rows
             if self._windows is not None:
                 self._windows.before(started, self._stream)
                 same = min(same, self._windows.batches_left(started))
-            started += self._step_of(plan, n).start(same)
+            started += self._step_of(plan, rows.stop - rows.start).start(same)
             in_flight.append((self._stream.record(), started))
             if len(in_flight) > IN_FLIGHT:
                 event, control.batches_done = in_flight.popleft()
