@@ -291,7 +291,7 @@ def test_failures_are_status_1_and_one_line(arguments: tuple[str, ...], message:
 
 def test_divergence_is_told_with_its_place_and_remedy() -> None:
     told = run("train", "moons", "--lr", "1e30", "--optimizer", "sgd", "--backend", "numpy", status=1).stderr
-    assert "mlp: error: training diverged in epoch 0" in told
+    assert "mlp: error: training diverged in epoch 1, batch " in told
     assert "The learning rate was 1e+30: lower it" in told
 
 

@@ -751,3 +751,11 @@ def test_masks_are_refused(name):
     ):
         with pytest.raises(mlp.DataError, match=place + " is masked"):
             act()
+
+
+def test_the_best_epoch_is_counted_from_1():
+    seen = []
+    model = MLPClassifier(**SMALL, early_stopping=True, callbacks=[lambda run: seen.append(run.history.best_epoch)])
+    model.fit(X, y)
+    assert seen[0] == 1
+    assert seen[-1] == int(np.argmax(model.validation_scores_)) + 1

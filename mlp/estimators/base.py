@@ -514,7 +514,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
         return dense(X), y
 
     def _check_weight(self, sample_weight: Any, X: NDArray[Any]) -> NDArray[Any] | None:
-        """Return sample weights of shape (n,), or None; scikit-learn accepts negative ones, with which nothing is learnt."""
+        """Return sample weights, shape (n,), or None; unlike in scikit-learn, none may be negative."""
         if sample_weight is None:
             return None
         weight: NDArray[Any] = _check_sample_weight(to_host("sample_weight", sample_weight), X)

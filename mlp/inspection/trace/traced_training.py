@@ -81,6 +81,6 @@ class _StopAfter(Callback):
         self.recorder = recorder
 
     def on_batch_end(self, run: Run, batch: int, loss: float) -> None:
-        self.recorder.end_step(run.epoch, batch, loss)
+        self.recorder.end_step(run.epoch + 1, batch + 1, loss)
         if len(self.recorder.steps) == self.steps:
             run.stop("the trace is complete")
