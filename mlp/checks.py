@@ -113,9 +113,9 @@ def refuse_masked(name: str, value: Any) -> None:
     first = np.argwhere(mask)[0]
     place = f"{name}[{', '.join(map(str, first))}]" if len(first) else name
     raise DataError(
-        f"{place} is masked, and {mask.sum()} of the {mask.size} values of {name} are, but masks are not supported. Fill "
-        "the values, for example with x.filled(0), or with sklearn.impute.SimpleImputer and x.filled(np.nan), or drop "
-        "their rows from all arrays."
+        f"{place} is masked, and {mask.sum()} of the {mask.size} values of {name} are, but masks are not supported. "
+        "Fill the values, for example with x.filled(0), or with sklearn.impute.SimpleImputer and x.filled(np.nan), or "
+        "drop their rows from all arrays."
     )
 
 
