@@ -85,7 +85,7 @@ class DivergenceError(MLPError, ArithmeticError):
     Attributes
     ----------
     epoch, batch : int
-        Epoch and batch of the first such value, counted from 0.
+        Epoch of the training, and batch of that epoch, with the first such value; counted from 1.
     layer : int
         The first layer (counted from 1) with a value that is not finite.
     learning_rate : float

@@ -32,10 +32,10 @@ def _is_number(value: Any) -> bool:
     return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
 
 
-def require_positive(name: str, value: Any) -> None:
-    """Raise `ConfigurationError` unless `value` is a finite number > 0."""
+def require_positive(name: str, value: Any, remedy: str = "") -> None:
+    """Raise `ConfigurationError` unless `value` is a finite number > 0; `remedy` ends the message."""
     if not _is_number(value) or value <= 0:
-        raise ConfigurationError(f"{name} must be a positive number, not {value!r}.")
+        raise ConfigurationError(" ".join(filter(None, (f"{name} must be a positive number, not {value!r}.", remedy))))
 
 
 def require_nonnegative(name: str, value: Any) -> None:
@@ -67,11 +67,14 @@ def as_array(name: str, value: Any, xp: Backend) -> Any:
     ------
     DtypeError
         If it is None, sparse, not numeric, or not an array.
+    DataError
+        If it is a masked array with masked values.
     WrongDeviceError
         If it is on a device that `xp` cannot use.
     """
     if value is None:
         raise DtypeError(f"{name} is None, but an array is needed.")
+    refuse_masked(name, value)
     if hasattr(value, "tocsr"):
         raise DtypeError(
             f"{name} is a sparse {type(value).__name__}, but a dense array is needed. Pass {name}.toarray() if it fits "
@@ -95,6 +98,25 @@ def as_array(name: str, value: Any, xp: Backend) -> Any:
         hint = hints.get(array.dtype.kind, "pass numbers")
         raise DtypeError(f"{name} has dtype {array.dtype}, but real numbers are needed: {hint}.")
     return array
+
+
+def refuse_masked(name: str, value: Any) -> None:
+    """Raise `DataError` if `value` is a masked array, or a list of them, with a masked value: NumPy drops the mask."""
+    if isinstance(value, (list, tuple)):
+        for i, row in enumerate(value):
+            if isinstance(row, np.ma.MaskedArray):
+                refuse_masked(f"{name}[{i}]", row)
+        return
+    if not isinstance(value, np.ma.MaskedArray) or not np.ma.is_masked(value):
+        return
+    mask = np.ma.getmaskarray(value)
+    first = np.argwhere(mask)[0]
+    place = f"{name}[{', '.join(map(str, first))}]" if len(first) else name
+    raise DataError(
+        f"{place} is masked, and {mask.sum()} of the {mask.size} values of {name} are, but masks are not supported. "
+        "Fill the values, for example with x.filled(0), or with sklearn.impute.SimpleImputer and x.filled(np.nan), or "
+        "drop their rows from all arrays."
+    )
 
 
 def require_finite(name: str, array: Any, remedy: str) -> None:
@@ -160,8 +182,7 @@ def check_weight(weight: Any, n: int, dtype: Any, xp: Backend) -> Any:
     if weight.shape != (n,):
         raise ShapeError(f"sample_weight {weight.shape} must be ({n},): one number for each row of X.")
     require_finite("sample_weight", weight, "Every row needs a finite weight.")
-    if float(weight.min()) < 0:
-        raise DataError(f"sample_weight contains {float(weight.min())}: a weight must be zero or positive.")
+    require_no_negative_weight("sample_weight", weight)
     if not float(weight.sum()) > 0:
         raise DataError("sample_weight is zero everywhere: at least one weight must be positive.")
     largest, limits = float(weight.max()), np.finfo(dtype)
@@ -171,6 +192,13 @@ def check_weight(weight: Any, n: int, dtype: Any, xp: Backend) -> Any:
             "Only ratios of weights matter: divide them by their mean."
         )
     return cast("sample_weight", weight, dtype, xp)
+
+
+def require_no_negative_weight(name: str, weight: Any) -> None:
+    """Raise `DataError` with the index of the first negative entry of `weight`, shape (n,)."""
+    if len(weight) and float(weight.min()) < 0:
+        first = int((weight < 0).argmax())
+        raise DataError(f"{name}[{first}] is {float(weight[first])}: a weight must be zero or positive.")
 
 
 def check_targets(

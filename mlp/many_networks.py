@@ -86,7 +86,8 @@ def fit_many(
     [True, True]
     """
     nets = _check_networks(nets)
-    chosen = [optimizers.optimizer(one or "adam") for one in _one_per_network("optimizer", optimizer, len(nets))]
+    choices = _one_per_network("optimizer", optimizer, len(nets))
+    chosen = [optimizers.optimizer("adam" if choice is None else choice) for choice in choices]
     validation_sets = _one_per_network("validation_data", validation_data, len(nets))
     for validation_set in {id(one): one for one in validation_sets if one is not None}.values():
         split_validation(nets[0], Examples(None, None, None), validation_set, None)  # checks it

@@ -255,7 +255,7 @@ class MLP(FeedForward):
         if resume:
             optimizer = training.require_resumable(self.training_state, epochs).optimizer
         else:
-            optimizer = optimizers.optimizer(optimizer or "adam")
+            optimizer = optimizers.optimizer("adam" if optimizer is None else optimizer)
         examples, class_numbers = self.check_examples(X, y, sample_weight, require_two_classes=True)
         examples, validation = training.split_validation(self, examples, validation_data, validation_fraction)
         n = examples.rows
@@ -314,7 +314,7 @@ class MLP(FeedForward):
         n = examples.rows
         batch_size = n if batch_size is None else check_batch_size(batch_size, n)
         if self.training_state is None or optimizer is not None:
-            optimizer = optimizers.optimizer(optimizer or "adam")
+            optimizer = optimizers.optimizer("adam" if optimizer is None else optimizer)
             self.choose_backend(n, 1, batch_size)
             self.training_state = TrainingState.begin(self, optimizer)
         self.class_numbers |= class_numbers

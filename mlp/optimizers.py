@@ -39,7 +39,7 @@ class Optimizer:
         require_nonnegative("weight_decay", self.weight_decay)
         for name in ("clip_norm", "clip_value"):
             if getattr(self, name) is not None:
-                require_positive(name, getattr(self, name))
+                require_positive(name, getattr(self, name), "Omit it to not clip the gradient.")
 
     @property
     def schedule(self) -> Schedule:

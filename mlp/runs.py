@@ -109,7 +109,7 @@ def resume(
     source = load_arguments(config, data_dir)
     if backend is None and device == "auto":
         backend, device = backend_and_device(config)
-    net = load(Path(folder) / TRAINING, backend=backend or "auto", device=device)
+    net = load(Path(folder) / TRAINING, backend="auto" if backend is None else backend, device=device)
     dataset = read_dataset(folder, data_dir=data_dir)
     training = config["training"] | ({} if epochs is None else {"epochs": epochs})
     return net, dataset, configuration(dataset, source, training, parent=folder)

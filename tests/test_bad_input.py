@@ -34,6 +34,13 @@ def with_one(array, place, value):
     return changed
 
 
+def masked(array, *places):
+    result = np.ma.array(array)
+    for place in places:
+        result[place] = np.ma.masked
+    return result
+
+
 class ArrayOnGPU:
     """An array with the interface of another library's GPU array."""
 
@@ -62,6 +69,8 @@ INPUTS = {
     "infinity": (with_one(X, (7, 2), INF), mlp.DataError, "X[7, 2] is inf"),
     "both infinities": (with_one(with_one(X, (1, 1), INF), (2, 1), -INF), mlp.DataError, "X[1, 1] is inf, and 2 of"),
     "too large for float32": (with_one(X, (7, 2), 1e39), mlp.DataError, "too large for float32"),
+    "masked": (masked(X, (7, 2), (8, 0)), mlp.DataError, "X[7, 2] is masked, and 2 of the 48 values of X are"),
+    "masked rows": ([*X[:5], masked(X[5], 1), *X[6:]], mlp.DataError, "X[5][1] is masked"),
 }
 
 CLASS_TARGETS = {
@@ -75,6 +84,7 @@ CLASS_TARGETS = {
         "y[5] = 3 is out of range: 3 outputs are the classes 0 to 2",
     ),
     "negative": (with_one(Y, 5, -1), mlp.DataError, "y[5] = -1 is out of range"),
+    "masked": (masked(Y, 5), mlp.DataError, "y[5] is masked, and 1 of the 12 values of y are"),
     "not whole": (with_one(Y, 5, 0.5), mlp.DataError, "y[5] = 0.5 is not a class number"),
     "one class": (np.zeros(12, int), mlp.DataError, "only the class 0"),
     "NaN": (with_one(Y, 5, NAN), mlp.DataError, "y[5] is nan"),
@@ -87,7 +97,8 @@ CLASS_TARGETS = {
 WEIGHTS = {
     "too few": (ONES[:11], mlp.ShapeError, "sample_weight (11,) must be (12,)"),
     "a column": (ONES[:, None], mlp.ShapeError, "must be (12,)"),
-    "negative": (with_one(ONES, 3, -1), mlp.DataError, "-1.0: a weight must be zero or positive"),
+    "negative": (with_one(ONES, 3, -1), mlp.DataError, "sample_weight[3] is -1.0: a weight must be zero or positive"),
+    "masked": (masked(ONES, 3), mlp.DataError, "sample_weight[3] is masked, and 1 of the 12 values of sample_weight"),
     "all zero": (ONES * 0, mlp.DataError, "zero everywhere"),
     "NaN": (with_one(ONES, 3, NAN), mlp.DataError, "sample_weight[3] is nan"),
     "text": (["1"] * 12, mlp.DtypeError, "sample_weight has dtype"),
@@ -116,6 +127,7 @@ FIT = {
     "batch_size -1": ({"batch_size": -1}, mlp.ConfigurationError, "batch_size must be a positive integer"),
     "batch_size 2.0": ({"batch_size": 2.0}, mlp.ConfigurationError, "batch_size must be a positive integer"),
     "batch_size 13": ({"batch_size": 13}, mlp.ConfigurationError, "larger than the 12 rows"),
+    "no optimizer's name": ({"optimizer": ""}, mlp.UnknownNameError, "unknown optimizer ''"),
     "unknown optimizer": ({"optimizer": "adma"}, mlp.UnknownNameError, "did you mean 'adam'?"),
     "an optimizer's class": ({"optimizer": mlp.SGD}, mlp.ConfigurationError, "mlp.SGD()"),
     "batches of gradient descent": ({"optimizer": "gd", "batch_size": 4}, mlp.ConfigurationError, "use SGD"),
@@ -162,6 +174,16 @@ CALLS = {
     "score: huge weights": (make, "score", (X, Y, np.full(12, 1e38)), {}, mlp.DataError, "divide them by their mean"),
     "portion: unknown optimizer": (make, "partial_fit", (X, Y), {"optimizer": "sdg"}, mlp.UnknownNameError, "'sgd'"),
     "predict: width": (make, "predict", (X[:, :3],), {}, mlp.ShapeError, "network's 4 inputs"),
+    "predict: masked": (make, "predict", (masked(X, (0, 1)),), {}, mlp.DataError, "drop their rows from all arrays"),
+    "score: masked": (make, "score", (X, masked(Y, 2)), {}, mlp.DataError, "y[2] is masked"),
+    "validation: masked": (
+        make,
+        "fit",
+        (X, Y),
+        {"validation_data": (X, Y, masked(ONES, 3))},
+        mlp.DataError,
+        "sample_weight[3] is masked",
+    ),
     "predict: NaN": (make, "predict", (X * NAN,), {}, mlp.DataError, "X[0, 0] is nan"),
     "predict: empty": (make, "predict", (X[:0],), {}, mlp.DataError, "empty"),
     "score: lengths": (make, "score", (X, Y[:3]), {}, mlp.ShapeError, "3 rows and X has 12"),
@@ -183,12 +205,35 @@ def test_bad_calls_are_refused_and_lose_nothing(network, method, args, options, 
     assert pickle.dumps(net) == before
 
 
+def test_a_masked_array_without_masked_values_is_an_array():
+    nets = [make(), make()]
+    nets[0].fit(X, Y, sample_weight=ONES)
+    nets[1].fit(masked(X), masked(Y), sample_weight=masked(ONES))
+    np.testing.assert_array_equal(nets[0].weights[0], nets[1].weights[0])
+
+
+def test_masked_values_are_refused_wherever_arrays_enter():
+    matrix = masked(X, (1, 2))
+    for act in (
+        lambda: mlp.data.Preprocessing.fit(matrix),
+        lambda: mlp.data.Preprocessing.fit({"a": matrix[:, 2]}),
+        lambda: mlp.data.Preprocessing.fit(X).transform(matrix),
+        lambda: mlp.data.Dataset("d", matrix, X[:, 0], task="regression"),
+        lambda: mlp.classic.squared_differences([1.0, 2.0], masked([1.0, 2.0], 0)),
+        lambda: mlp.classic.layer(matrix, np.ones((3, 4)), np.ones(3)),
+        lambda: mlp.fit_many([make()], matrix, Y),
+    ):
+        with pytest.raises(mlp.DataError, match="is masked"):
+            act()
+
+
 ASSIGNMENTS = {
     "too few": ([np.ones((4, 5))], mlp.ShapeError, "2 layers must be 2 arrays, not 1"),
     "transposed": ([np.ones((5, 4)), np.ones((5, 3))], mlp.ShapeError, "weights of layer 1 must have shape (4, 5)"),
     "NaN": ([np.ones((4, 5)), np.full((5, 3), NAN)], mlp.DataError, "weights[1][0, 0] is nan"),
     "too large": ([np.ones((4, 5)), np.full((5, 3), 1e39)], mlp.DataError, "too large for float32"),
     "text": ([np.ones((4, 5)), np.full((5, 3), "a")], mlp.DtypeError, "weights[1] has dtype"),
+    "masked": ([masked(np.ones((4, 5)), (1, 2)), np.ones((5, 3))], mlp.DataError, "weights[0][1, 2] is masked"),
     "nothing": (None, mlp.ShapeError, "a list of arrays"),
 }
 

@@ -236,26 +236,45 @@ def test_one_hidden_layer_for_all_rows(backend):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_nine_gradients_of_the_2_2_1_network(seed, backend):
+@pytest.mark.parametrize("y", [0.0, 0.8, 1.0])
+def test_the_nine_gradients_of_the_2_2_1_network(seed, y, backend):
     net = classic.two_two_one(seed=seed, backend=backend)
     (W, V), (b, (c,)) = net.weights, net.biases
     (w11, w12), (w21, w22), (b1, b2), ((v1,), (v2,)) = *W, b, V
-    x1, x2, t = 0.3, -1.2, 0.8
-    h1, h2 = sigmoid(w11 * x1 + w21 * x2 + b1), sigmoid(w12 * x1 + w22 * x2 + b2)
-    y = sigmoid(v1 * h1 + v2 * h2 + c)
-    d = (y - t) * y * (1 - y)
+    x1, x2 = 0.3, -1.2
+    z1, z2 = sigmoid(w11 * x1 + w21 * x2 + b1), sigmoid(w12 * x1 + w22 * x2 + b2)
+    z3 = sigmoid(v1 * z1 + v2 * z2 + c)
+    d = z3 - y
     expected = {
-        "w11": d * v1 * h1 * (1 - h1) * x1,
-        "w12": d * v2 * h2 * (1 - h2) * x1,
-        "w21": d * v1 * h1 * (1 - h1) * x2,
-        "w22": d * v2 * h2 * (1 - h2) * x2,
-        "b1": d * v1 * h1 * (1 - h1),
-        "b2": d * v2 * h2 * (1 - h2),
-        "v1": d * h1,
-        "v2": d * h2,
+        "w11": d * v1 * z1 * (1 - z1) * x1,
+        "w12": d * v2 * z2 * (1 - z2) * x1,
+        "w21": d * v1 * z1 * (1 - z1) * x2,
+        "w22": d * v2 * z2 * (1 - z2) * x2,
+        "b1": d * v1 * z1 * (1 - z1),
+        "b2": d * v2 * z2 * (1 - z2),
+        "v1": d * z1,
+        "v2": d * z2,
         "c": d,
     }
-    assert classic.nine_gradients(net, [x1, x2], t) == pytest.approx(expected, rel=1e-12)
+    assert classic.nine_gradients(net, [x1, x2], y) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_nine_gradients_are_the_slopes_of_the_notes_cost():
+    names = ("w11", "w12", "w21", "w22", "b1", "b2", "v1", "v2", "c")
+    x1, x2, y, epsilon = 0.3, -1.2, 0.8, 1e-6
+
+    def cost(parameters):
+        w11, w12, w21, w22, b1, b2, v1, v2, c = parameters
+        z1, z2 = sigmoid(w11 * x1 + w21 * x2 + b1), sigmoid(w12 * x1 + w22 * x2 + b2)
+        z3 = sigmoid(v1 * z1 + v2 * z2 + c)
+        return -y * np.log(z3) - (1 - y) * np.log(1 - z3)
+
+    net = classic.two_two_one(seed=4)
+    (W, V), (b, c) = net.weights, net.biases
+    point = np.concatenate([W.ravel(), b, V.ravel(), c])
+    slopes = [(cost(point + shift) - cost(point - shift)) / (2 * epsilon) for shift in epsilon * np.eye(9)]
+    assert classic.nine_gradients(net, [x1, x2], y) == pytest.approx(dict(zip(names, slopes, strict=True)), rel=1e-7)
+    assert net.evaluate([[x1, x2]], [y])[0] == pytest.approx(cost(point), rel=1e-12)
 
 
 def test_the_network_of_digits():
@@ -390,6 +409,11 @@ def test_the_twelve_steps(backend):
         assert len(step.values) == len(values)
         for found, value in zip(step.values.values(), values, strict=True):
             np.testing.assert_allclose(found, value, rtol=1e-12, err_msg=step.name)
+
+
+def test_the_twelve_steps_say_where_they_differ_from_the_notes():
+    assert [step.number for step in classic.twelve_steps() if step.note] == [8]
+    assert "η²" in classic.twelve_steps()[7].note
 
 
 def test_the_twelve_steps_are_a_step_of_the_framework():

@@ -144,6 +144,13 @@ def test_every_flag_reaches_the_network() -> None:
     assert config["data"]["scale"] == "standard"
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd"])
+def test_a_weight_decay_of_zero_is_zero(optimizer: str) -> None:
+    run("train", "digits", *QUICK, "--optimizer", optimizer, "--weight-decay", 0, "--output-dir", "run")
+    assert json.loads(Path("run/config.json").read_text())["training"]["optimizer"]["weight_decay"] == 0
+    assert plan("3-2", "--optimizer", optimizer, "--weight-decay", 0)["plan"]["optimizer"]["weight_decay"] == 0
+
+
 def test_two_classes_with_binary_cross_entropy_are_one_output(spam: str) -> None:
     results = json.loads(
         run("train", spam, "--target", "kind", "--loss", "binary_cross_entropy", "--backend", "numpy", "--json").stdout
@@ -226,6 +233,8 @@ def test_nielsens_network_on_mnist(mnist_folder: Path) -> None:
         (("train", "digits", "--dropout", "lots"), "is not a number"),
         (("train", "digits", "--epochs", "0"), "Invalid value for '--epochs'"),
         (("train", "digits", "--momentum", "0.9"), "--momentum does not apply to --optimizer adam"),
+        (("train", "digits", "--momentum", "0"), "--momentum does not apply to --optimizer adam"),
+        (("bench", "--batch-sizes", ""), "is not a list of whole numbers"),
         (("train", "digits", "--warmup", "2"), "--warmup needs --schedule cosine"),
         (("train", "digits", "--early-stopping", "5"), "add --validation 0.1"),
         (("train", "digits", "--schedule", "step:every"), "is not of the form KEY=NUMBER"),
@@ -255,6 +264,22 @@ def test_wrong_usage_is_status_2(arguments: tuple[str, ...], message: str) -> No
         (("train", "no/such/file.csv"), "there is no file"),
         (("train", "digits", "--batch-size", "5000"), "is larger than the 1438 rows"),
         (("train", "digits", "--lr", "-1"), "learning_rate must be a positive number"),
+        (("train", "digits", "--lr", "0"), "learning_rate must be a positive number"),
+        (("train", "digits", "--clip-norm", "0"), "clip_norm must be a positive number, not 0.0. Omit it to not clip"),
+        (
+            ("train", "digits", "--clip-value", "0"),
+            "clip_value must be a positive number, not 0.0. Omit it to not clip",
+        ),
+        (("info", "--plan", "3-2", "--clip-norm", "0"), "clip_norm must be a positive number, not 0.0."),
+        (("train", "digits", "--validation", "0"), "validation_fraction must be a positive number"),
+        (("train", "digits", "--loss", ""), "unknown loss ''"),
+        (("info", "--plan", "3-2", "--loss", ""), "unknown loss ''"),
+        (("train", "mnist", "--data-dir", ""), "the folder of the MNIST files is not set"),
+        (("plot", "sine", "--output", ""), "must end in"),
+        (("bench", "--from", ""), "Is a directory"),
+        (("bench", "--quick", "--compare", ""), "Is a directory"),
+        (("bench", "--nets", ""), "''"),
+        (("bench", "--quick", "--backends", ""), "''"),
         (("evaluate", "nowhere", "digits"), "there is no file 'nowhere'"),
         (("evaluate", ".", "digits"), "is not a run"),
         (("train", "--resume", "nowhere"), "there is no file"),
@@ -266,7 +291,7 @@ def test_failures_are_status_1_and_one_line(arguments: tuple[str, ...], message:
 
 def test_divergence_is_told_with_its_place_and_remedy() -> None:
     told = run("train", "moons", "--lr", "1e30", "--optimizer", "sgd", "--backend", "numpy", status=1).stderr
-    assert "mlp: error: training diverged in epoch 0" in told
+    assert "mlp: error: training diverged in epoch 1, batch " in told
     assert "The learning rate was 1e+30: lower it" in told
 
 

@@ -694,3 +694,68 @@ def test_losses_are_numpys_as_scikit_learns(solver):
     if solver == "adam":
         assert list(map(type, ours.loss_curve_)) == list(map(type, theirs.loss_curve_))
         assert type(ours.best_loss_) is type(theirs.best_loss_)
+
+
+# -- weights and masks ----------------------------------------------------------------------------------
+
+
+def with_mask(array, place):
+    result = np.ma.array(array)
+    result[place] = np.ma.masked
+    return result
+
+
+def test_negative_weights_are_refused_with_their_place():
+    weight = np.ones(len(X))
+    weight[3] = -0.5
+    for model in (MLPClassifier(**SMALL), MLPRegressor(**SMALL)):
+        for act in (
+            lambda model=model: model.fit(X, y, sample_weight=weight),
+            lambda model=model: model.partial_fit(X, y, sample_weight=weight, **classes_for(model)),
+            lambda model=model: model.fit(X, y, X_val=X, y_val=y, sample_weight_val=weight),
+        ):
+            with pytest.raises(mlp.DataError, match=r"sample_weight\[3\] is -0.5: a weight must be zero or positive"):
+                act()
+
+
+def classes_for(model):
+    return {"classes": np.unique(y)} if isinstance(model, MLPClassifier) else {}
+
+
+@pytest.mark.parametrize("wrong", [-1, float("nan"), float("inf"), "2"])
+def test_class_weights_that_cannot_be_are_refused_by_name(wrong):
+    with pytest.raises(mlp.ConfigurationError, match=r"class_weight\[1\] must be zero or a positive number"):
+        MLPClassifier(**SMALL, class_weight={0: 1, 1: wrong}).fit(X, y)
+    Y = np.column_stack([y > 4, y <= 4]).astype(int)
+    with pytest.raises(mlp.ConfigurationError, match=r"class_weight\[1\]\[0\] must be zero or a positive number"):
+        MLPClassifier(**SMALL, class_weight=[{0: 1, 1: 1}, {0: wrong, 1: 1}]).fit(X, Y)
+
+
+def test_weights_that_are_all_zero_are_refused():
+    with pytest.raises(mlp.DataError, match="every row has the weight zero"):
+        MLPClassifier(**SMALL, class_weight=dict.fromkeys(np.unique(y).tolist(), 0)).fit(X, y)
+
+
+@pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
+def test_masks_are_refused(name):
+    weight = np.ones(len(X))
+    model = getattr(mlp, name)(**SMALL).fit(X, y)
+    for act, place in (
+        (lambda: model.fit(with_mask(X, (2, 1)), y), r"X\[2, 1\]"),
+        (lambda: model.fit(X, with_mask(y, 2)), r"y\[2\]"),
+        (lambda: model.fit(X, y, sample_weight=with_mask(weight, 2)), r"sample_weight\[2\]"),
+        (lambda: model.fit(X, y, X_val=with_mask(X, (2, 1)), y_val=y), r"X\[2, 1\]"),
+        (lambda: model.predict(with_mask(X, (2, 1))), r"X\[2, 1\]"),
+        (lambda: model.score(X, with_mask(y, 2)), r"y\[2\]"),
+        (lambda: model.score(X, y, sample_weight=with_mask(weight, 2)), r"sample_weight\[2\]"),
+    ):
+        with pytest.raises(mlp.DataError, match=place + " is masked"):
+            act()
+
+
+def test_the_best_epoch_is_counted_from_1():
+    seen = []
+    model = MLPClassifier(**SMALL, early_stopping=True, callbacks=[lambda run: seen.append(run.history.best_epoch)])
+    model.fit(X, y)
+    assert seen[0] == 1
+    assert seen[-1] == int(np.argmax(model.validation_scores_)) + 1

@@ -195,7 +195,7 @@ def test_a_flipped_byte_gives_a_network_or_a_typed_error(path: Path, position: i
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 2}, "has format version 2, written by mlp .*; use the version of mlp that wrote it"),
+        ({"format_version": 3}, "has format version 3, written by mlp .*; use the version of mlp that wrote it"),
         ({"tensors": {"layers.1.bias": None}}, "'layers.1.bias', which is missing"),
         ({"tensors": {"layers.2.bias": np.zeros(3, np.float32)}}, "has no tensor 'layers.2.bias'"),
         ({"tensors": {"layers.0.bias": np.zeros(4, np.float32)}}, r"has shape \(4,\), but must have \(5,\)"),
@@ -255,6 +255,29 @@ def test_three_epochs_and_three_more_are_six(path: Path, optimizer: mlp.Optimize
         np.testing.assert_array_equal(net.xp.to_numpy(net.parameters), whole.xp.to_numpy(whole.parameters))
         np.testing.assert_array_equal(net.training_state.slots, whole.training_state.slots)
         assert net.history.val_loss == whole.history.val_loss
+
+
+def test_a_training_of_format_version_1_has_its_epochs_counted_from_1(path: Path) -> None:
+    net = mlp.load(ROOT / "tests" / "files" / "training-format-1.safetensors", backend="numpy")
+    history = net.history
+    assert len(history) == 19
+    best = int(np.argmin(history.val_loss))
+    assert history.best_epoch == best + 1 == 16
+    assert history.stop_reason == "val_loss has not improved for 3 epochs; best was epoch 16"
+    persistence.save_training_state(net, path)
+    assert mlp.load(path, backend="numpy").history == history
+    again = mlp.MLP(**net.get_config(), backend="numpy")
+    persistence.load_training_state(again, ROOT / "tests" / "files" / "training-format-1.safetensors")
+    assert again.history == history
+
+
+def test_only_files_that_older_versions_would_misread_have_the_new_format_version(path: Path) -> None:
+    net = small_net()
+    net.fit(X, Y, epochs=1)
+    for save, version in ((net.save, 1), (lambda path: persistence.save_training_state(net, path), 2)):
+        save(path)
+        with safetensors.safe_open(path, framework="np") as handle:
+            assert json.loads(handle.metadata()["mlp"])["format_version"] == version
 
 
 def test_a_training_is_not_given_to_another_network(path: Path) -> None:

@@ -453,3 +453,23 @@ def test_the_ink_of_pictures_follows_the_readers_scheme(browser: Any, pages: dic
     paper, _, brightest = extremes["dark"]
     assert paper < 0.1
     assert brightest > 0.85
+
+
+@pytest.mark.parametrize("written_by", ["this version", "version 0.2"])
+def test_the_best_epoch_is_counted_from_1(tmp_path: Path, written_by: str) -> None:
+    arguments = ("moons", "--epochs", 60, "--validation", 0.3, "--early-stopping", 2, "--lr", 0.3)
+    folder = train(tmp_path / "run", *arguments)
+    results = json.loads((folder / "results.json").read_text())
+    best = int(np.argmin(runs.read_history(folder).val_loss)) + 1
+    text = "val_loss has not improved for 2 epochs; best was epoch {}"
+    assert (results["best_epoch"], results["stop_reason"]) == (best, text.format(best))
+    assert mlp.load(folder / "training.safetensors").history.best_epoch == best
+    if written_by == "version 0.2":
+        results["stop_reason"] = text.format(best - 1)
+        (folder / "results.json").write_text(json.dumps(results))
+    page = report(folder)
+    assert f"Training ended: {text.format(best)}." in page
+    figure = mlp.plots.curves(mlp.load(folder / "training.safetensors").history)
+    texts = [text for axes in figure.axes for text in axes.texts]
+    labels = [(text.get_text(), text.xy[0]) for text in texts if text.get_text().startswith("best: epoch")]
+    assert labels == [(f"best: epoch {best}", best)] * len(figure.axes)

@@ -112,14 +112,15 @@ def test_the_numbers_are_those_of_partial_fit(settings, optimizer):
     weight = WEIGHT if settings else None
     trace = net.trace(X, y, optimizer=optimizer, steps=7, batch_size=2, sample_weight=weight)
     assert [(step.epoch, step.batch) for step in trace.steps] == [
-        (0, 0),
-        (0, 1),
-        (0, 2),
-        (1, 0),
         (1, 1),
         (1, 2),
-        (2, 0),
+        (1, 3),
+        (2, 1),
+        (2, 2),
+        (2, 3),
+        (3, 1),
     ]
+    assert trace.steps[3].title.startswith("Step 4: batch 1 of epoch 2")
     net.partial_fit(X, y, optimizer=optimizer, batch_size=2, sample_weight=weight)
     net.partial_fit(X, y, batch_size=2, sample_weight=weight)
     assert_array_equal(after(trace.steps[5], net), flat(net))

@@ -382,8 +382,8 @@ def test_early_stopping_restores_the_best_weights(monitor):
     figures = getattr(history, monitor)
     best = int(np.argmax(figures) if monitor == "val_score" else np.argmin(figures))
     assert len(history) == best + 1 + 4 < 60
-    assert history.best_epoch == best
-    assert f"best was epoch {best}" in history.stop_reason
+    assert history.best_epoch == best + 1, "epochs are counted from 1"
+    assert history.stop_reason.endswith(f"has not improved for 4 epochs; best was epoch {best + 1}")
     np.testing.assert_array_equal(parameters(net), weights[best])
 
 
@@ -651,13 +651,13 @@ def test_five_and_five_epochs_are_ten_with_early_stopping(patience, epochs):
         validation_fraction=0.3,
         early_stopping=mlp.EarlyStopping(patience=patience),
     )
-    assert (len(history), history.best_epoch) == (epochs, 0)
+    assert (len(history), history.best_epoch) == (epochs, 1)
 
 
 def test_weights_assigned_after_early_stopping_are_those_that_training_goes_on_from():
     net, fresh = make(), make()
     net.fit(X, Y, **OVERFITTING | {"epochs": 20}, early_stopping=mlp.EarlyStopping(patience=100))
-    assert net.history.best_epoch < 19
+    assert net.history.best_epoch < 20
     net.weights, net.biases = fresh.weights, fresh.biases
     net.fit(X, Y, epochs=21, batch_size=N, resume=True)
     fresh.fit(X, Y, epochs=1, batch_size=N, optimizer=mlp.SGD(0.3))
@@ -734,7 +734,7 @@ def test_divergence_is_reported_with_its_place_and_leaves_the_weights_of_the_epo
             weights.append(parameters(run.net))
 
         def on_batch_end(self, run, batch, loss):
-            batches.append((run.epoch, batch))
+            batches.append((run.epoch + 1, batch + 1))
 
         def on_epoch_end(self, run):
             weights.append(parameters(run.net))
@@ -742,20 +742,20 @@ def test_divergence_is_reported_with_its_place_and_leaves_the_weights_of_the_epo
     net = make([3, 6, 6, 1], activation="relu", backend=backend)
     error = diverge(net, callbacks=[Watch()])
     last_epoch, last_batch = batches[-1]
-    assert (error.epoch, error.batch) in [(last_epoch, last_batch), (last_epoch, last_batch + 1), (last_epoch + 1, 0)]
+    assert (error.epoch, error.batch) in [(last_epoch, last_batch), (last_epoch, last_batch + 1), (last_epoch + 1, 1)]
     assert 1 <= error.layer <= 3
     assert error.learning_rate == 30.0
     for part in (f"epoch {error.epoch}", f"batch {error.batch}", f"layer {error.layer} of 3", "30", "clip_norm"):
         assert part in str(error)
     np.testing.assert_array_equal(parameters(net), weights[-1])
-    assert net.training_state.epoch == error.epoch == len(net.history)
+    assert net.training_state.epoch == error.epoch - 1 == len(net.history)
 
 
 def test_divergence_names_the_layer():
     net = make([3, 6, 6, 1], activation="relu")
     net.weights = [W if l != 1 else np.full_like(W, 1e308) for l, W in enumerate(net.weights)]
     error = diverge(net, optimizer=mlp.SGD(1e-3))
-    assert (error.epoch, error.batch, error.layer) == (0, 0, 2)
+    assert (error.epoch, error.batch, error.layer) == (1, 1, 2)
     assert "outputs are not finite" in str(error)
 
 
@@ -765,7 +765,7 @@ def test_weights_that_overflow_in_the_last_update_are_noticed(epochs):
     net.biases = [np.zeros(6), [1e3]]  # makes the gradient large too
     before = parameters(net)
     error = diverge(net, epochs=epochs, batch_size=N, optimizer=mlp.SGD(1e308))
-    assert (error.epoch, error.batch) == (0, 0)
+    assert (error.epoch, error.batch) == (1, 1)
     assert "weights are not finite" in str(error)
     np.testing.assert_array_equal(parameters(net), before)
 
@@ -855,7 +855,7 @@ def test_the_best_of_one_figure_says_nothing_of_another():
     net.fit(X, Y, epochs=3, early_stopping=mlp.EarlyStopping("val_score", patience=50), **options)
     history = net.fit(X, Y, epochs=40, early_stopping=mlp.EarlyStopping("val_loss", patience=3), resume=True, **options)
     watched = history.val_loss[3:]
-    assert history.best_epoch == 3 + int(np.argmin(watched))
+    assert history.best_epoch == 3 + int(np.argmin(watched)) + 1
     net.fit(X, Y, epochs=60, resume=True)
     assert net.history.best_epoch is None
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp._backends import DataError, Layout, ShapeError, formulas
+from mlp._backends import DataError, Layout, ShapeError, formulas, get_backend
+from mlp.checks import as_array
 
 Array = NDArray[Any]
 
@@ -55,7 +56,8 @@ def squared_differences(output: Any, wanted: Any) -> float:
     >>> round(squared_differences(output, [0, 0, 0, 1, 0, 0, 0, 0, 0, 0]), 4)
     3.3585
     """
-    a, y = np.asarray(output, np.float64), np.asarray(wanted, np.float64)
+    host = get_backend("numpy")
+    a, y = (as_array(name, x, host).astype(np.float64) for name, x in (("output", output), ("wanted", wanted)))
     if a.shape != y.shape:
         raise ShapeError(f"output {a.shape} and wanted {y.shape} must have the same shape.")
     return float(2 * formulas.losses.quadratic(a, y)[0].sum())

@@ -74,9 +74,10 @@ def slopes(net: MLP, X: Any, y: Any) -> dict[str, Array]:
 
 
 def two_two_one(*, seed: int | None = 0, backend: str = "auto") -> MLP:
-    """A sigmoid network with two inputs, two hidden neurons and one output, and half the squared error.
+    """A sigmoid network with two inputs, two hidden neurons and one output, and binary cross-entropy.
 
-    `nine_gradients` computes the gradients of its nine parameters.
+    Its cost is ``C = -y log z3 - (1 - y) log(1 - z3)`` for the output z3 and the target y.  `nine_gradients` computes
+    the slopes of C with respect to its nine parameters.
 
     Returns
     -------
@@ -85,28 +86,34 @@ def two_two_one(*, seed: int | None = 0, backend: str = "auto") -> MLP:
     Examples
     --------
     >>> two_two_one()
-    <MLP 2-2-1, sigmoid, sigmoid+quadratic, 9 parameters of float64, numpy on cpu>
+    <MLP 2-2-1, sigmoid, sigmoid+binary_cross_entropy, 9 parameters of float64, numpy on cpu>
     """
-    return MLP([2, 2, 1], "sigmoid", "sigmoid", "quadratic", seed=seed, dtype="float64", backend=backend)
+    loss = "binary_cross_entropy"
+    return MLP([2, 2, 1], "sigmoid", "sigmoid", loss, seed=seed, dtype="float64", backend=backend)
 
 
-def nine_gradients(net: MLP, x: Any, t: float) -> dict[str, float]:
-    """The nine gradients of a 2-2-1 network for one example.
+def nine_gradients(net: MLP, x: Any, y: float) -> dict[str, float]:
+    """The nine slopes of a 2-2-1 network for one example.
 
-    With h1 = σ(w11 x1 + w21 x2 + b1), h2 = σ(w12 x1 + w22 x2 + b2), y = σ(v1 h1 + v2 h2 + c), E = (y - t)²/2 and
-    δ = (y - t) y (1 - y), they are::
+    The outputs of the three neurons are z1 = σ(w11 x1 + w21 x2 + b1), z2 = σ(w12 x1 + w22 x2 + b2) and
+    z3 = σ(v1 z1 + v2 z2 + c).  The slopes of C = -y log z3 - (1 - y) log(1 - z3) are, with δ = z3 - y::
 
-        v1:  δ h1                         v2:  δ h2                         c:  δ
-        w11: δ v1 h1 (1 - h1) x1          w12: δ v2 h2 (1 - h2) x1
-        w21: δ v1 h1 (1 - h1) x2          w22: δ v2 h2 (1 - h2) x2
-        b1:  δ v1 h1 (1 - h1)             b2:  δ v2 h2 (1 - h2)
+        v1:  δ z1                         v2:  δ z2                         c:  δ
+        w11: δ v1 z1 (1 - z1) x1          w12: δ v2 z2 (1 - z2) x1
+        w21: δ v1 z1 (1 - z1) x2          w22: δ v2 z2 (1 - z2) x2
+        b1:  δ v1 z1 (1 - z1)             b2:  δ v2 z2 (1 - z2)
+
+    The slope of the sigmoid of the third neuron, z3 (1 - z3), is not in δ: it cancels with the denominators of
+    dC/dz3 = (z3 - y) / (z3 (1 - z3)).
 
     Parameters
     ----------
     net : MLP
-        With sizes [2, 2, 1]; the formulas above hold for `two_two_one`.
+        With sizes [2, 2, 1].  The formulas above are those of `two_two_one`; for another loss or activation, the
+        slopes of that network are returned.
     x : array_like, shape (2,)
-    t : float
+    y : float
+        The target, from 0 to 1.
 
     Returns
     -------
@@ -114,17 +121,17 @@ def nine_gradients(net: MLP, x: Any, t: float) -> dict[str, float]:
 
     Examples
     --------
-    If all parameters are zero, both hidden neurons and the output are 1/2, and δ = -1/8 for the target 1:
+    If all parameters are zero, the outputs of all neurons are 1/2, and δ = -1/2 for the target 1:
 
     >>> net = two_two_one()
     >>> net.weights, net.biases = [np.zeros((2, 2)), np.zeros((2, 1))], [np.zeros(2), np.zeros(1)]
     >>> {name: value for name, value in nine_gradients(net, [1.0, 2.0], 1.0).items() if value}
-    {'v1': -0.0625, 'v2': -0.0625, 'c': -0.125}
+    {'v1': -0.25, 'v2': -0.25, 'c': -0.5}
     """
     if net.sizes != (2, 2, 1):
         raise ConfigurationError(
             f"the nine gradients need a network with sizes (2, 2, 1), and this one has {net.sizes}."
         )
-    _, [(dW, db), (dV, dc)] = net.loss_and_gradients(np.reshape(x, (1, -1)), [t])
+    _, [(dW, db), (dV, dc)] = net.loss_and_gradients(np.reshape(x, (1, -1)), [y])
     names = ("w11", "w12", "w21", "w22", "b1", "b2", "v1", "v2", "c")
     return dict(zip(names, map(float, np.concatenate([dW.ravel(), db, dV.ravel(), dc])), strict=True))

@@ -31,12 +31,21 @@ class Step:
     name, formula : str
     values : dict of str to ndarray
         Results of the step, by the names in the formulas.
+    note : str
+        A difference from the course notes; empty if there is none.
     """
 
     number: int
     name: str
     formula: str
     values: dict[str, Array]
+    note: str = ""
+
+
+_NOTES = {
+    8: "the course notes write d_out = E ⊙ slope_out η here, and multiply by η again in steps 11 and 12, so that their "
+    "updates have η²; gradient descent has η once",
+}
 
 
 def twelve_steps(
@@ -52,6 +61,11 @@ def twelve_steps(
 
     As in the course notes, the error is target minus output, and gradients are summed over the m samples. The result
     is that of one step of `mlp.MLP` with the quadratic cost and m times the learning rate.
+
+    In one place this differs from the notes. They multiply by the learning rate twice: in the delta of the output
+    (step 8), which is also in the delta of the hidden layer (step 10), and again in the new weights and biases
+    (steps 11 and 12). So their parameters change by η² times the gradient. Here η is only in steps 11 and 12, as
+    gradient descent demands. `Step.note` says so in step 8.
 
     Parameters
     ----------
@@ -87,6 +101,13 @@ def twelve_steps(
     12 new biases: bout + η Σ d_out, bh + η Σ d_hidden
     >>> print(steps[4].values["output"].round(3).ravel(), steps[5].values["E"].round(3).ravel())
     [0.82  0.838 0.836] [ 0.18   0.162 -0.836]
+
+    The update of the notes, with η² instead of η:
+
+    >>> notes = twelve_steps(learning_rate=0.1**2)
+    >>> change, of_notes = (s[10].values["wout"] - s[1].values["wout"] for s in (steps, notes))
+    >>> (of_notes / change).round(6).ravel()
+    array([0.1, 0.1, 0.1])
     """
     xp = get_backend(backend)
     require_positive("learning_rate", learning_rate)
@@ -135,7 +156,7 @@ def twelve_steps(
         ),
     ]
     return tuple(
-        Step(number, name, formula, {key: xp.to_numpy(value) for key, value in values.items()})
+        Step(number, name, formula, {key: xp.to_numpy(value) for key, value in values.items()}, _NOTES.get(number, ""))
         for number, (name, formula, values) in enumerate(steps, start=1)
     )
 

@@ -89,9 +89,11 @@ def bench(**options: Any) -> None:
 
     if options["json_file"] == "-" and options["markdown"]:
         raise click.UsageError("--json - and --markdown both write to stdout; give --json a file name.")
-    earlier = Report.load(options["compare"]) if options["compare"] else None  # fails before the measurement
+    earlier = (
+        Report.load(options["compare"]) if options["compare"] is not None else None
+    )  # fails before the measurement
     plots = _plot_paths(options["plot"])
-    report = Report.load(options["source"]) if options["source"] else _measure(options)
+    report = Report.load(options["source"]) if options["source"] is not None else _measure(options)
     _show(report, options)
     if plots:
         from mlp.bench.plots import roofline, speed, step_time
@@ -111,14 +113,15 @@ def _measure(options: dict[str, Any]) -> Report:
 
     quick, peers = options["quick"], options["peers"]
     keywords = {"all": [name for name in PEERS if not quick or name not in NOT_QUICK], "none": []}
-    nets = names(options["nets"] or (QUICK_NETS if quick else NETS))
+    default_nets = QUICK_NETS if quick else NETS
+    nets = names(default_nets if options["nets"] is None else options["nets"])
     optimizers = names(options["optimizer"])
-    given_sizes = _batch_sizes(options["batch_sizes"]) if options["batch_sizes"] else None
+    given_sizes = _batch_sizes(options["batch_sizes"]) if options["batch_sizes"] is not None else None
     for net in nets:  # what is wrong is said before the libraries are imported, which takes seconds
         for optimizer in optimizers:
             Case(net, min(given_sizes or [1]), optimizer, precision=options["precision"])
     selection = find_implementations(
-        names(options["backends"]) if options["backends"] else None,
+        names(options["backends"]) if options["backends"] is not None else None,
         keywords[peers] if peers in keywords else names(peers),
     )
     on_gpu = any(implementation.device != "cpu" for implementation in selection.implementations)

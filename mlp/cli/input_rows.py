@@ -76,7 +76,8 @@ def load_rows(net: MLP, model: str, source: str, options: dict[str, Any], *, wit
         part = "all" if suffix != ".npz" else None
     with_targets = with_targets or (part != "all" and suffix != ".npz")
     if suffix in TABLE_SUFFIXES and not built_in:
-        return _from_table(net, source, part, target or run_data.get("target"), split, with_targets)
+        target = run_data.get("target") if target is None else target
+        return _from_table(net, source, part, target, split, with_targets)
     if not built_in and not with_targets:
         return Rows(_preprocess(net, _inputs_only(source, part, target)), None, part or "all")
     task: data.dataset.Task | None = None if built_in else "classification" if _has_class_targets(net) else "regression"

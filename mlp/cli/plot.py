@@ -67,7 +67,8 @@ def plot(kind: str, model: str | None, data: str | None, **options: Any) -> None
         raise click.UsageError(f"The plot {kind!r} takes no MODEL; remove {model!r}.")
     if data is not None and kind not in PREDICTION_KINDS:
         raise click.UsageError(f"The plot {kind!r} takes no DATA; remove {data!r}.")
-    path, shape = options["output"] or f"{kind}.png", _parse_shape(options["shape"])
+    path = f"{kind}.png" if options["output"] is None else options["output"]
+    shape = _parse_shape(options["shape"])
 
     from mlp import plots
 

@@ -50,7 +50,7 @@ def predict(model: str, data: str, **options: Any) -> None:
     rows = load_rows(net, model, data, options, with_targets=False)
     predictions = _class_names(net, net.predict(rows.X))
     probabilities = net.predict_proba(rows.X) if options["proba"] else None
-    if options["output"]:
+    if options["output"] is not None:
         from mlp.io.atomic_write import write_atomically
 
         content = (
@@ -65,7 +65,7 @@ def predict(model: str, data: str, **options: Any) -> None:
         if probabilities is not None:
             document |= {"classes": _classes(net), "probabilities": probabilities.tolist()}
         print_json(document)
-    elif not options["output"]:
+    elif options["output"] is None:
         print_line(_to_csv(net, predictions, probabilities).removesuffix("\n"))
 
 

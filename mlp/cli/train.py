@@ -224,14 +224,17 @@ def _new_run(source: str, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[s
 
     resolve(options["backend"], options["device"])  # fails before the data are read
     arguments = {name: options[name] for name in ("target", "test_fraction", "seed", "task", "scale")}
-    folder = options["data_dir"] or (os.environ.get("MLP_DATA") if source == "mnist" else None)
+    folder = options["data_dir"]
+    if folder is None and source == "mnist":
+        folder = os.environ.get("MLP_DATA")
     arguments |= {
         "source": source if source in data.SOURCE_NAMES else os.path.abspath(source),
-        "data_dir": None if folder is None else os.path.abspath(folder),
+        "data_dir": os.path.abspath(folder) if folder else folder,  # "" is refused when the data are read
     }
     dataset = data.load(**arguments | {"source": source})  # the path as typed, for error messages
     classes = dataset.classes
-    loss = options["loss"] or ("mse" if classes is None else "cross_entropy")
+    default_loss = "mse" if classes is None else "cross_entropy"
+    loss = default_loss if options["loss"] is None else options["loss"]
     one_output = loss == "binary_cross_entropy" and classes is not None and len(classes) == 2
     hidden = options["hidden"]
     if hidden is None:

@@ -98,7 +98,7 @@ def optimizer_settings(options: dict[str, Any]) -> tuple[type[Optimizer], dict[s
     settings = {
         key: options[key]
         for key in ("momentum", "nesterov", "weight_decay", "clip_norm", "clip_value")
-        if options.get(key) not in (None, False)
+        if options.get(key) is not None and options[key] is not False  # 0 is a value: AdamW has another default
     }
     for key in settings:
         if key not in known:

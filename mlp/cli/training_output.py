@@ -87,7 +87,7 @@ class Reporter(Callback):
             self._row(history, len(history))
         print_line()
         if history.best_epoch is not None:
-            print_field("best", f"epoch {history.best_epoch + 1}")
+            print_field("best", f"epoch {history.best_epoch}")
         print_field("ended", results["stop_reason"])
         if results["test"]:
             test = results["test"]
@@ -118,7 +118,7 @@ class Reporter(Callback):
             "device": net.xp.device,
             "backend_reason": net.backend_reason,
             "epochs": len(history),
-            "best_epoch": None if history.best_epoch is None else history.best_epoch + 1,
+            "best_epoch": history.best_epoch,
             "stop_reason": history.stop_reason,
             "interrupted": history.stop_reason.startswith("interrupted"),
             "score": score_name(net.task),

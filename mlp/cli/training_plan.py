@@ -24,7 +24,7 @@ def describe(sizes: list[int], options: dict[str, Any]) -> tuple[MLP, dict[str, 
     net = MLP(
         sizes,
         one_or_list(options["activation"]),
-        loss=options["loss"] or ("cross_entropy" if sizes[-1] > 1 else "mse"),
+        loss=("cross_entropy" if sizes[-1] > 1 else "mse") if options["loss"] is None else options["loss"],
         dropout=one_or_list(options["dropout"]),
         input_dropout=options["input_dropout"],
         l2=options["l2"],

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mlp._backends import DataError, DtypeError, ShapeError
+from mlp.checks import refuse_masked
 
 Kind = Literal["number", "text", "boolean", "empty"]
 Columns = Mapping[str, NDArray[Any]]
@@ -60,6 +61,7 @@ def as_columns(table: Columns | DataFrame) -> dict[str, NDArray[Any]]:
             raise DtypeError(
                 f"column {name!r} is a {type(column).__name__}, expected a 1-D array; use numpy.array(...)"
             )
+        refuse_masked(f"column {name!r}", column)
         if column.ndim != 1:
             raise ShapeError(f"column {name!r} has shape {column.shape}, expected one dimension")
         if length is not None and len(column) != length:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError, ShapeError
+from mlp.checks import refuse_masked
 from mlp.data.preprocessing import Preprocessing
 
 Task = Literal["classification", "regression"]
@@ -90,6 +91,8 @@ class Dataset:
             )
 
     def _check_part(self, x_name: str, x: NDArray[Any], y_name: str, y: NDArray[Any]) -> None:
+        for name, array in ((x_name, x), (y_name, y)):
+            refuse_masked(f"data set {self.name!r}: {name}", array)
         if x.ndim != 2:
             raise ShapeError(
                 f"data set {self.name!r}: {x_name} has shape {x.shape}, expected 2 dimensions (rows, inputs); "

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import DataError, DtypeError, FileFormatError, ShapeError, UnknownNameError
+from mlp.checks import refuse_masked
 from mlp.data.columns import Columns, DataFrame, as_categories, as_columns, as_float64, column_kind, first_value
 
 Scale = Literal["none", "standard", "minmax"]
@@ -275,6 +276,7 @@ def _check_not_empty(n_rows: int, n_columns: int) -> None:
 
 
 def _as_float_matrix(array: NDArray[Any]) -> NDArray[np.float64]:
+    refuse_masked("the matrix", array)
     if array.ndim != 2:
         raise ShapeError(f"expected a matrix of shape (rows, columns), got shape {array.shape}")
     if array.dtype.kind not in "biuf":

@@ -1,8 +1,8 @@
 """`MLPClassifier` and `MLPRegressor`: drop-in replacements for scikit-learn's estimators.
 
 Parameters, defaults, attributes, warnings and random draws are those of `sklearn.neural_network`: with the same
-``random_state``, losses and weights match scikit-learn's.  Additional parameters come last and are keyword-only.
-Tested with scikit-learn 1.7 to 1.9.
+``random_state``, losses and weights of the solvers ``"adam"`` and ``"sgd"`` match scikit-learn's.  Additional
+parameters come last and are keyword-only.  Tested with scikit-learn 1.7 to 1.9.
 """
 
 from mlp.estimators.classifier import MLPClassifier

@@ -22,13 +22,14 @@ from mlp import training
 from mlp._backends import (
     Activation,
     ConfigurationError,
+    DataError,
     Layout,
     ShapeError,
     formulas,
     get_backend,
     resolve,
 )
-from mlp.checks import check_dtype
+from mlp.checks import check_dtype, require_no_negative_weight
 from mlp.estimators.batches import Batches, BatchTraining
 from mlp.estimators.callbacks import CallbackList, CallbackSupportMixin, with_callbacks
 from mlp.estimators.inputs import Data, dense, to_host
@@ -187,6 +188,12 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
         callback_data = {} if incremental else {"X": X, "y": y, "metadata": metadata}
         data = self._check_data(X, y, sample_weight, reset=reset, incremental=incremental)
         validation_data = None if validation[0] is None else self._check_validation(*validation)
+        for part in (data, validation_data):
+            if not incremental and part is not None and part.weight is not None and not part.weight.any():
+                raise DataError(
+                    "every row has the weight zero: at least one product of sample_weight and class_weight must be "
+                    "positive."
+                )
         rng = check_random_state(self.random_state)
         self.n_outputs_ = data.y.shape[1]
         sizes = (data.X.shape[1], *hidden, self.n_outputs_)
@@ -465,7 +472,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
     def _forward(self, X: Any) -> NDArray[Any]:
         """The network's outputs, shape (n, n_outputs)."""
         check_is_fitted(self)
-        X = dense(validate_data(self, to_host(X), accept_sparse=["csr", "csc"], reset=False))
+        X = dense(validate_data(self, to_host("X", X), accept_sparse=["csr", "csc"], reset=False))
         dtype = np.dtype(self.dtype or np.result_type(X, self.coefs_[0]))
         dtype = dtype if dtype in FLOATS else np.dtype(np.float64)
         n, row_flops = len(X), 2.0 * sum(np.size(W) for W in self.coefs_)
@@ -496,8 +503,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
     def _check_inputs(self, X: Any, y: Any, *, reset: bool, **options: Any) -> tuple[NDArray[Any], NDArray[Any]]:
         X, y = validate_data(
             self,
-            to_host(X),
-            to_host(y),
+            to_host("X", X),
+            to_host("y", y),
             accept_sparse=["csr", "csc"],
             multi_output=True,
             dtype=FLOATS if self.dtype is None else check_dtype(self.dtype),
@@ -507,7 +514,12 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
         return dense(X), y
 
     def _check_weight(self, sample_weight: Any, X: NDArray[Any]) -> NDArray[Any] | None:
-        return None if sample_weight is None else _check_sample_weight(to_host(sample_weight), X)
+        """Return sample weights, shape (n,), or None; unlike in scikit-learn, none may be negative."""
+        if sample_weight is None:
+            return None
+        weight: NDArray[Any] = _check_sample_weight(to_host("sample_weight", sample_weight), X)
+        require_no_negative_weight("sample_weight", weight)
+        return weight
 
 
 def _mlp_name(activation: str | Activation) -> str | Activation:

@@ -223,11 +223,11 @@ class BatchTraining:
         best_score = estimator.best_validation_score_
         if estimator.early_stopping:
             self._count_no_improvement(improved=not score < best_score + estimator.tol)
-        loss_of_best = -math.inf if history.best_epoch is None else history.val_loss[history.best_epoch]
+        loss_of_best = -math.inf if history.best_epoch is None else history.val_loss[history.best_epoch - 1]
         tied = self.loss_breaks_ties and score > best_score - estimator.tol
         if score > best_score or (tied and loss < loss_of_best):
             estimator.best_validation_score_ = max(score, best_score)
-            history.best_epoch = estimator.n_iter_ - 1
+            history.best_epoch = estimator.n_iter_
             self.best_weights = self.run.net.parameters.copy()
         return loss
 

@@ -10,13 +10,21 @@ import scipy.sparse
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
+from mlp.checks import refuse_masked
 
-def to_host(x: Any) -> Any:
+
+def to_host(name: str, x: Any) -> Any:
     """Convert `x` to a type that scikit-learn's input checks accept.
 
     GPU arrays, and arrays that support only DLPack, become NumPy arrays.  Everything else is returned unchanged, since
     scikit-learn reads it itself: arrays, lists, sparse matrices, and data frames (it stores their column names).
+
+    Raises
+    ------
+    DataError
+        If it is a masked array with masked values; scikit-learn would ignore the mask.
     """
+    refuse_masked(name, x)
     if hasattr(x, "__cuda_array_interface__") and hasattr(x, "get"):  # CuPy refuses implicit conversion
         return x.get()
     on_gpu = hasattr(x, "__cuda_array_interface__")

@@ -27,7 +27,8 @@ def minimize(
 ) -> Any:
     """Minimize the loss, starting from the weights of ``run.net``; write the best weights to it.
 
-    The network's parameters have the order of scikit-learn's packed vector, so the iterates are scikit-learn's too.
+    The network's parameters have the order of scikit-learn's packed vector, and the options are scikit-learn's.  So the
+    iterates are scikit-learn's too, until the rounding errors, which the line searches amplify, are no longer small.
 
     Returns
     -------

@@ -15,7 +15,7 @@ from sklearn.utils.metaestimators import available_if
 
 from mlp._backends import Activation, DataError, DtypeError, formulas
 from mlp.estimators.base import BaseMLP
-from mlp.estimators.inputs import Data
+from mlp.estimators.inputs import Data, to_host
 from mlp.optimizers import Optimizer
 from mlp.schedules import Schedule
 from mlp.training import Callback, Run
@@ -172,6 +172,20 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]  # scikit-lea
         self
         """
         return self._fit(X, y, sample_weight, incremental=True)  # type: ignore[no-any-return]
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """R^2 of `predict`, as in scikit-learn's other regressors.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`.
+
+        Returns
+        -------
+        float
+        """
+        return float(super().score(X, to_host("y", y), to_host("sample_weight", sample_weight)))
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Predict the target of each row.

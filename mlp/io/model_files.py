@@ -33,12 +33,16 @@ from mlp.data import Preprocessing
 from mlp.data.files import open_checked
 from mlp.io.atomic_write import write_atomically
 from mlp.network import FeedForward
-from mlp.training import TrainingState
+from mlp.training import History, TrainingState
 
 Custom = Mapping[str, Activation | formulas.Loss]
 Tensors = dict[str, NDArray[Any]]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version of files with a training state: epochs are counted from 1, and in version 1 from 0."""
+MODEL_FORMAT_VERSION = 1
+"""Version of files without one, which are the same in both versions: older versions of mlp can read them."""
+
 _KEY = "mlp"
 _SLOTS, _OTHER = "training.slots", "training.other_weights"
 
@@ -121,7 +125,8 @@ class Snapshot:
         tensors = _layer_tensors(self.layout, self.parameters) | {_SLOTS: self.state.slots}
         if self.state.other_weights is not None:
             tensors[_OTHER] = self.state.other_weights
-        write_atomically(path, _to_bytes(self.description | {"training": self.state.to_dict()}, tensors))
+        training = {"format_version": FORMAT_VERSION, "training": self.state.to_dict()}
+        write_atomically(path, _to_bytes(self.description | training, tensors))
 
     def save_model(self, path: str | os.PathLike[str]) -> None:
         """Write only the network, as `save` does, with the best weights if there are any from early stopping."""
@@ -160,12 +165,23 @@ def _training_state(net: FeedForward, description: dict[str, Any], tensors: Tens
         slots = net.xp.asarray(tensors[_SLOTS])
         other_weights = None if weights is None else net.xp.asarray(weights)
         state = TrainingState.from_dict(description["training"], slots, other_weights)
+        if description["format_version"] == 1:
+            _count_epochs_from_one(state.history)
         expected = len(state.optimizer.rule.row.state), net.plan.layout.n_parameters
     except (ConfigurationError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(where, f"its training state cannot be read ({type(error).__name__}: {error})") from error
     if slots.shape != expected or (weights is not None and weights.shape != expected[1:]):
         raise _damaged(where, f"{_SLOTS} has shape {slots.shape}, but its optimizer needs {expected}")
     return state
+
+
+def _count_epochs_from_one(history: History) -> None:
+    """Convert a history of format version 1, whose epochs are counted from 0."""
+    if history.best_epoch is not None:
+        before, marker, _ = history.stop_reason.rpartition("best was epoch ")
+        if marker:
+            history.stop_reason = f"{before}{marker}{history.best_epoch + 1}"
+        history.best_epoch += 1
 
 
 # -- writing -------------------------------------------------------------------------------------------
@@ -188,7 +204,7 @@ def _describe(net: FeedForward) -> dict[str, Any]:
     if net.precision == "float32":
         del config["precision"]  # so that older versions, which do not know it, read the file
     return {
-        "format_version": FORMAT_VERSION,
+        "format_version": MODEL_FORMAT_VERSION,
         "written_by": f"mlp {__version__}",
         "config": config,
         "class_numbers": net.class_numbers,
@@ -229,11 +245,11 @@ def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Tensors]:
         if not isinstance(description, dict) or not isinstance(description.get("config"), dict):
             raise _damaged(where, "its metadata does not describe a network")
         version = description.get("format_version")
-        if version != FORMAT_VERSION:
+        if version not in (MODEL_FORMAT_VERSION, FORMAT_VERSION):
             writer = description.get("written_by", "an unknown program")
             raise FileFormatError(
-                f"{where} has format version {version!r}, written by {writer}, but mlp {__version__} reads version "
-                f"{FORMAT_VERSION}; use the version of mlp that wrote it, or a newer one"
+                f"{where} has format version {version!r}, written by {writer}, but mlp {__version__} reads versions "
+                f"up to {FORMAT_VERSION}; use the version of mlp that wrote it, or a newer one"
             )
         if not {"class_numbers", "preprocessing"} <= set(description):
             raise _damaged(where, "its metadata is incomplete")

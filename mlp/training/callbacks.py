@@ -65,7 +65,7 @@ class Callback:
         """Called before the first epoch."""
 
     def on_batch_end(self, run: Run, batch: int, loss: float) -> None:
-        """Called after each update."""
+        """Called after each update; `batch` is the index of its batch in the epoch, from 0."""
 
     def on_epoch_end(self, run: Run) -> None:
         """Called after each epoch, when `Run.history` contains its values."""

@@ -14,7 +14,10 @@ from mlp.training.state import TrainingState
 def divergence_error(
     net: FeedForward, plan: EpochPlan, trainer: Trainer, state: TrainingState, batch: int
 ) -> DivergenceError:
-    """Repeat the epoch up to `batch`, where it failed, to find the first layer with values that are not finite."""
+    """Repeat the epoch up to `batch`, where it failed, to find the first layer with values that are not finite.
+
+    `batch` is counted from 0, as in plans; the error counts epochs and batches from 1.
+    """
     xp = net.xp
     params, slots = net.parameters.copy(), state.slots.copy()
     # this stops before the update if the loss is not finite; otherwise the update made the weights not finite
@@ -33,11 +36,11 @@ def divergence_error(
                 break
     rate = float(plan.learning_rates[batch])
     return DivergenceError(
-        f"training diverged in epoch {state.epoch}, batch {batch} (both counted from 0), at layer {layer} of "
+        f"training diverged in epoch {state.epoch + 1}, batch {batch + 1}, at layer {layer} of "
         f"{net.plan.layout.n_layers}: {cause}. The learning rate was {rate:g}: lower it, scale the inputs, or clip the "
         "gradient (clip_norm=1.0). The network has the weights from the start of this epoch.",
-        epoch=state.epoch,
-        batch=batch,
+        epoch=state.epoch + 1,
+        batch=batch + 1,
         layer=layer,
         learning_rate=rate,
     )

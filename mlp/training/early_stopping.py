@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mlp._backends import ConfigurationError, UnknownNameError
-from mlp.checks import require_count, require_nonnegative
+from mlp.checks import counted, require_count, require_nonnegative
 from mlp.training.callbacks import Run
 
 
@@ -64,8 +64,9 @@ def update_early_stopping(run: Run, rule: EarlyStopping) -> None:
     if value < state.best - rule.min_delta:
         state.best, state.waited = value, 0
         state.other_weights = run.net.parameters.copy()
-        history.best_epoch = state.epoch - 1
+        history.best_epoch = state.epoch
         return
     state.waited += 1
     if state.waited >= rule.patience:
-        run.stop(f"{rule.monitor} has not improved for {rule.patience} epochs; best was epoch {history.best_epoch}")
+        best = f"; best was epoch {history.best_epoch}" if history.best_epoch is not None else ""  # none if all are NaN
+        run.stop(f"{rule.monitor} has not improved for {counted(rule.patience, 'epoch')}{best}")

@@ -27,7 +27,7 @@ class History:
     seconds : list of float
         Wall time of training, without validation.
     best_epoch : int or None
-        The epoch, counted from 0, whose weights early stopping restored.
+        The epoch, counted from 1, whose weights early stopping restored: its values are at index ``best_epoch - 1``.
     stop_reason : str
         Why training stopped.
     backend, backend_reason : str

@@ -100,8 +100,8 @@ def _line(axes: Any, values: list[float], colour: str, style: str, label: str) -
 def _mark_best(axes: Any, epoch: int | None) -> None:
     if epoch is None:
         return
-    axes.axvline(epoch + 1, color=DARK_GREY, linestyle=":", linewidth=1.2)
+    axes.axvline(epoch, color=DARK_GREY, linestyle=":", linewidth=1.2)
     axes.annotate(
-        f"best: epoch {epoch + 1}", (epoch + 1, 0.5), (-4, 0), xycoords=("data", "axes fraction"),
+        f"best: epoch {epoch}", (epoch, 0.5), (-4, 0), xycoords=("data", "axes fraction"),
         textcoords="offset points", rotation=90, ha="right", va="center", fontsize="small", color=DARK_GREY,
     )  # fmt: skip

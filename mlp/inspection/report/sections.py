@@ -52,7 +52,7 @@ def _training(run: RunData) -> Section:
         section.parts.append(Note(f"There are no curves: {reason}.", warning=True))
         return section
     best = run.result("best_epoch")
-    history.best_epoch = None if best is None else int(best) - 1
+    history.best_epoch = None if best is None else int(best)
     loss, score = run.config["model"]["loss"], run.score_name
     epochs = counted(len(history), "epoch")
     alt = f"Curves over {epochs}. Training loss: from {history.loss[0]:.3g} to {history.loss[-1]:.3g}."
@@ -61,7 +61,11 @@ def _training(run: RunData) -> Section:
         alt += f" Validation {score}: minimum {run.score_text(low)}, maximum {run.score_text(high)}."
     section.parts.append(picture(plots.curves(history, loss=loss, score=score), alt))
     if run.results is not None:
-        section.parts.append(Note(f"Training ended: {run.results.get('stop_reason')}."))
+        reason = str(run.results.get("stop_reason"))
+        if best is not None and reason.endswith(f"best was epoch {int(best) - 1}"):
+            # version 0.2 counted epochs from 0 in this text, but from 1 in `best_epoch`
+            reason = f"{reason.rpartition(' ')[0]} {int(best)}"
+        section.parts.append(Note(f"Training ended: {reason}."))
     section.parts.append(_epochs(run))
     return section
 

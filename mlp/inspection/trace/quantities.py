@@ -112,7 +112,7 @@ class Step:
     number : int
         Counted from 1.
     epoch, batch : int
-        Counted from 0.
+        Epoch of the training, and batch of that epoch; counted from 1.
     loss : float
         Before the update, including penalties.
     constants : dict of str to float

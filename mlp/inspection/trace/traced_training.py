@@ -40,7 +40,7 @@ def record(
     n = examples.rows
     batch_size = n if batch_size is None else check_batch_size(batch_size, n)
     if training_state is None or optimizer is not None:
-        state = TrainingState.begin(net, optimizers.optimizer(optimizer or "adam"))
+        state = TrainingState.begin(net, optimizers.optimizer("adam" if optimizer is None else optimizer))
     else:
         copied = copy.deepcopy(training_state.optimizer)
         state = replace(training_state, optimizer=copied, slots=training_state.slots.copy(), history=History())
@@ -81,6 +81,6 @@ class _StopAfter(Callback):
         self.recorder = recorder
 
     def on_batch_end(self, run: Run, batch: int, loss: float) -> None:
-        self.recorder.end_step(run.epoch, batch, loss)
+        self.recorder.end_step(run.epoch + 1, batch + 1, loss)
         if len(self.recorder.steps) == self.steps:
             run.stop("the trace is complete")
