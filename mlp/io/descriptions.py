@@ -145,13 +145,16 @@ def check_model(description: object) -> None:
     """Check the metadata of a model file as a whole; raise `FieldError`."""
     MODEL.check(description, "metadata")
     assert isinstance(description, dict)
-    config = description["config"]
+    _check_network(description["config"], "metadata.config")
+    if "training" in description:
+        _check_training(description["training"])
+
+
+def _check_network(config: dict[str, Any], where: str) -> None:
     layers = len(config["sizes"]) - 1
     for name, count in (("activation", layers - 1), ("dropout", layers - 1), ("init", layers)):
         if len(config[name]) != count:
-            raise FieldError(f"metadata.config.{name} has {len(config[name])} entries, but {layers} layers need {count}")
-    if "training" in description:
-        _check_training(description["training"])
+            raise FieldError(f"{where}.{name} has {len(config[name])} entries, but {layers} layers need {count}")
 
 
 def _check_training(training: dict[str, Any]) -> None:
@@ -203,3 +206,10 @@ CONFIG = Record(
     },
     optional={"created", "parent", "versions", "machine"},  # only read by people
 )
+
+
+def check_config(config: object) -> None:
+    """Check the ``config.json`` of a run as a whole; raise `FieldError`."""
+    CONFIG.check(config, "config")
+    assert isinstance(config, dict)
+    _check_network(config["model"], "config.model")
