@@ -49,14 +49,15 @@ def quoted(value: object) -> str:
 
 
 def shortened(text: object, length: int = 200) -> str:
-    """A text in one line of at most `length` characters.
+    """A text in one line of at most `length` characters, without those that control a terminal.
 
     Examples
     --------
     >>> shortened("a b\\nc", 5), shortened("abcdefgh", 6)
     ('a b c', 'abc...')
     """
-    line = " ".join(str(text).split())
+    line = " ".join(str(text)[: 2 * length].split())
+    line = line if line.isprintable() else ascii(line)
     return line if len(line) <= length else line[: length - 3] + "..."
 
 

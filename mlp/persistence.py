@@ -65,8 +65,8 @@ def inspect(path: str | os.PathLike[str]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``file``, ``bytes``, ``format_version``, ``written_by``; ``layers``, a dict for each layer; ``parameters``, their
-        number; ``config``, the arguments of `MLP`; ``custom``, the names of custom functions; summaries of
+        ``file``, ``bytes``, ``format_version``, ``written_by``; ``layers``, a dict for each layer; ``parameters``,
+        their number; ``config``, the arguments of `MLP`; ``custom``, the names of custom functions; summaries of
         ``preprocessing`` and ``training``, or None; ``checksum`` with ``sha256`` and whether it ``holds``, both None in
         files of mlp 0.2.0 and before.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import signal
 import subprocess
@@ -275,7 +274,7 @@ def test_a_training_is_not_given_to_another_network(path: Path) -> None:
 
 def test_a_damaged_training_is_refused(path: Path) -> None:
     rewrite(path, training={"optimizer": {"name": "adam"}}, tensors={"training.slots": np.zeros((2, 43), np.float32)})
-    with pytest.raises(mlp.FileFormatError, match="metadata.training lacks the field 'epoch'"):
+    with pytest.raises(mlp.FileFormatError, match=r"metadata\.training lacks the field 'epoch'"):
         mlp.load(path)
 
 

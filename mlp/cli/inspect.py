@@ -44,7 +44,9 @@ def inspect(ctx: click.Context, /, file: str, as_json: bool) -> None:
         _show(model, summaries)
     damaged = [summary["file"] for summary in summaries if summary["checksum"]["holds"] is False]
     if damaged:
-        print_message(f"error: {damaged[0]!r} is damaged: its checksum does not hold; copy the file again from its source")
+        print_message(
+            f"error: {damaged[0]!r} is damaged: its checksum does not hold; copy the file again from its source"
+        )
         ctx.exit(1)
 
 
@@ -54,7 +56,7 @@ def _file_of(summary: dict[str, Any]) -> dict[str, Any]:
 
 def _show(model: dict[str, Any], summaries: list[dict[str, Any]]) -> None:
     config = model["config"]
-    print_field("model", f"{model['file']}, {model['bytes']:,} bytes, written by {_text(model['written_by'])}")
+    print_field("model", f"{model['file']}, {model['bytes']:,} bytes, written by {shortened(model['written_by'])}")
     print_field("network", _network(model))
     if config["classes"] is not None:
         print_field("classes", _names(config["classes"]))
@@ -84,9 +86,9 @@ def _show(model: dict[str, Any], summaries: list[dict[str, Any]]) -> None:
                 str(layer["inputs"]),
                 str(layer["outputs"]),
                 f"{layer['parameters']:,}",
-                _text(layer["activation"]),
+                shortened(layer["activation"]),
                 f"{layer['dropout']:g}",
-                _text(layer["init"]),
+                shortened(layer["init"]),
             )
             for number, layer in enumerate(model["layers"], start=1)
         ],
@@ -99,7 +101,7 @@ def _network(model: dict[str, Any]) -> str:
     precision = "" if config["precision"] == "float32" else f", products in {config['precision']}"
     penalties = "".join(f", {name} {config[name]:g}" for name in ("l2", "l1") if config[name])
     return (
-        f"{shortened(sizes, 60)}, {_text(config['output_activation'])} + {_text(config['loss'])}, "
+        f"{shortened(sizes, 60)}, {shortened(config['output_activation'])} + {shortened(config['loss'])}, "
         f"{model['parameters']:,} {config['dtype']} parameters{precision}{penalties}, seed {config['seed']}"
     )
 
@@ -113,7 +115,7 @@ def _show_training(training: dict[str, Any]) -> None:
     ]
     print_field("training", ", ".join((done, *losses, f"{training['seconds']:.1f} s")))
     if training["stop_reason"]:
-        print_field("ended", _text(training["stop_reason"]))
+        print_field("ended", shortened(training["stop_reason"]))
 
 
 def _checksum(summary: dict[str, Any]) -> str:
@@ -129,10 +131,4 @@ def _checksum(summary: dict[str, Any]) -> str:
 
 def _names(names: list[Any]) -> str:
     more = f", ... ({len(names)} in all)" if len(names) > SHOWN_CLASSES else ""
-    return ", ".join(_text(name) for name in names[:SHOWN_CLASSES]) + more
-
-
-def _text(value: object) -> str:
-    """A name from the file in one line, without characters that control the terminal."""
-    text = shortened(value, 60)
-    return text if text.isprintable() else shortened(ascii(text), 60)
+    return ", ".join(shortened(name) for name in names[:SHOWN_CLASSES]) + more

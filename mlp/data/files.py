@@ -75,8 +75,8 @@ def open_checked(path: str | os.PathLike[str], kind: str) -> Iterator[tuple[io.B
             raise
         except Exception as error:
             raise FileFormatError(
-                f"{name} is damaged or not of format {kind} ({type(error).__name__}: {shortened(error)}); write or copy "
-                "it again"
+                f"{name} is damaged or not of format {kind} ({type(error).__name__}: {shortened(error)}); write or "
+                "copy it again"
             ) from error
 
 

@@ -161,7 +161,8 @@ def _check_training(training: dict[str, Any]) -> None:
     history = training["history"]
     epochs = len(history.get("loss", ()))
     for name, values in history.items():
-        if isinstance(values, list) and len(values) != epochs and (values or not name.startswith("val_")):
+        may_be_shorter = name.startswith("val_")  # Ctrl-C can come before the validation of the last epoch
+        if isinstance(values, list) and len(values) != epochs and not (may_be_shorter and len(values) < epochs):
             raise FieldError(f"metadata.training.history.{name} has {len(values)} entries, but loss has {epochs}")
     for name, number in (("epoch", training["epoch"]), ("history.best_epoch", history.get("best_epoch"))):
         if number is not None and number > epochs:
@@ -174,12 +175,12 @@ CONFIG = Record(
     {
         "format_version": _COUNT,
         "created": Text(),
-        "parent": Nullable(Text(10_000)),
+        "parent": Nullable(Text()),
         "data": Record(
             {
-                "source": Text(10_000),
-                "data_dir": Nullable(Text(10_000)),
-                "target": Nullable(Either(Number(whole=True), Text(10_000))),
+                "source": Text(),
+                "data_dir": Nullable(Text()),
+                "target": Nullable(Either(Number(whole=True), Text())),
                 "test_fraction": _FRACTION,
                 "seed": Number(0, 2**64 - 1, whole=True),
                 "task": Nullable(Choice(get_args(Task))),
@@ -202,7 +203,7 @@ CONFIG = Record(
         "versions": OBJECT,
         "machine": OBJECT,
         "model": NETWORK,
-        "backend": Record({"name": Text(), "device": Text(), "reason": Text(10_000)}, optional={"name", "device", "reason"}),
+        "backend": Record({"name": Text(), "device": Text(), "reason": Text()}, optional={"name", "device", "reason"}),
     },
     optional={"created", "parent", "versions", "machine"},  # only read by people
 )

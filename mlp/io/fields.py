@@ -1,8 +1,7 @@
 """A small language for what the JSON of a file must be: kinds of values, and records with a kind for each field.
 
-A kind checks a value and raises `FieldError`, which names the field, quotes at most 80 characters of its value, and says
-what is expected.  Unknown fields are refused: a file with a field that this version does not know may mean something else
-than it would read.
+A kind checks a value and raises `FieldError`, which names the field, quotes at most 80 characters of its value, and
+says what is expected.  Unknown fields are refused: they may change the meaning of those that are known.
 """
 
 from __future__ import annotations
@@ -87,7 +86,7 @@ class Number(Kind):
 class Text(Kind):
     """A string of limited length."""
 
-    longest: int = 1000
+    longest: int = 10_000
 
     @property
     def expected(self) -> str:

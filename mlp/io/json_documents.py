@@ -12,8 +12,8 @@ from mlp.checks import quoted
 from mlp.data.files import open_checked
 from mlp.io.atomic_write import write_atomically
 
-# What Python makes of JSON can take 70 times the memory of the text.  So its parts are counted first: the text may have
-# a number of them that fits every small file, and more in proportion to its length, for long histories and many columns.
+# What Python makes of JSON can take 25 times the memory of the text.  So its parts are counted first: a number of them
+# that is enough for most files is free, and more in proportion to the length, for long histories and many columns.
 _FREE = {b"[{": 100_000, b'"': 500_000, b",": 500_000}
 _BYTES_EACH = {b"[{": 64, b'"': 12, b",": 16}
 

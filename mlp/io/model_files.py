@@ -4,10 +4,13 @@ The tensors are ``layers.0.weight`` (n_in, n_out), ``layers.0.bias`` (n_out,), a
 network, as JSON under the key ``mlp``; `mlp.io.descriptions` has its fields.  A file contains only numbers and names:
 reading it runs no code.
 
-The last field of the JSON, ``sha256``, is the checksum of all that is read: SHA-256 of the JSON without that field (its
-text ends in ``, "sha256": "...64 digits..."}`` instead of ``}``), and then, for each tensor in the order of the names,
-``["layers.0.bias","F32",[30]]`` with its name, type and shape, and its bytes.  A zero byte ends each text.  The order and
-the spaces of the header of the safetensors file do not matter.
+The last field of the JSON, ``sha256``, is the checksum of all that is read.  It is the SHA-256 of
+
+- the JSON without that field: its text ends in ``}`` instead of ``, "sha256": "...64 digits..."}``;
+- for each tensor, in the order of the names: name, type and shape as ``["layers.0.bias","F32",[30]]``, and its bytes.
+
+A zero byte follows the JSON and each such list.  The order of the entries in the header of the safetensors file does
+not matter, nor do spaces between them.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def _training(training: dict[str, Any]) -> dict[str, Any]:
 
 
 def _checksum(file: ModelFile) -> dict[str, Any]:
-    """The checksum in the file, and whether it is that of the content; both are None in files of mlp 0.2.0 and before."""
+    """The checksum in the file, and whether it is that of the content; both are None if the file has none."""
     return {
         "sha256": file.checksum,
         "holds": None if file.checksum is None else file.computed_checksum() == file.checksum,
