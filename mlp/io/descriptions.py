@@ -34,6 +34,7 @@ from mlp.training import EarlyStopping, History
 _COUNT, _POSITIVE_COUNT = Number(0, 2**53, whole=True), Number(1, 2**53, whole=True)
 _NAME = Text(200)
 _FRACTION = Number(0, 1)
+_PATH = Text(4096)
 
 # -- optimizers: the fields of their classes, whose constructors check the ranges -------------------------
 
@@ -175,12 +176,12 @@ CONFIG = Record(
     {
         "format_version": _COUNT,
         "created": Text(),
-        "parent": Nullable(Text()),
+        "parent": Nullable(_PATH),
         "data": Record(
             {
-                "source": Text(),
-                "data_dir": Nullable(Text()),
-                "target": Nullable(Either(Number(whole=True), Text())),
+                "source": _PATH,
+                "data_dir": Nullable(_PATH),
+                "target": Nullable(Either(Number(whole=True), Text(1000))),
                 "test_fraction": _FRACTION,
                 "seed": Number(0, 2**64 - 1, whole=True),
                 "task": Nullable(Choice(get_args(Task))),
@@ -203,7 +204,7 @@ CONFIG = Record(
         "versions": OBJECT,
         "machine": OBJECT,
         "model": NETWORK,
-        "backend": Record({"name": Text(), "device": Text(), "reason": Text()}, optional={"name", "device", "reason"}),
+        "backend": Record({"name": _NAME, "device": _NAME, "reason": Text()}, optional={"name", "device", "reason"}),
     },
     optional={"created", "parent", "versions", "machine"},  # only read by people
 )

@@ -124,7 +124,7 @@ class Instance(Kind):
         return self.noun
 
     def check(self, value: object, name: str) -> None:
-        if type(value) not in self.types:
+        if not isinstance(value, self.types):
             raise self.refuse(value, name)
 
 

@@ -63,6 +63,7 @@ FORMAT_VERSION = 1
 _KEY = "mlp"
 _CHECKSUM = re.compile(r', "sha256": "([0-9a-f]{64})"\}\Z')
 _TYPES = {"F32": "float32", "F64": "float64"}
+_TYPE_NAMES = {name: short for short, name in _TYPES.items()}
 _MAX_HEADER = 100_000_000
 """The safetensors library reads no longer headers."""
 
@@ -230,18 +231,19 @@ def _to_bytes(description: dict[str, Any], tensors: Tensors) -> bytes:
     # safetensors ignores strides
     contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     text = json.dumps(description)
-    _require_readable(text)
+    _require_readable(description, text)
     digest = _Digest(text)
     for name in sorted(contiguous):
         digest.update(name, contiguous[name])
     return serialize(contiguous, metadata={_KEY: f'{text[:-1]}, "sha256": "{digest.hexdigest()}"}}'})
 
 
-def _require_readable(text: str) -> None:
+def _require_readable(description: dict[str, Any], text: str) -> None:
     """Raise `ConfigurationError` if a file with this description could not be read."""
     try:
         require_moderate(text.encode(), "the description of the network")
-        descriptions.check_model(json.loads(text))
+        # the preprocessing is not checked, because that takes longer than all else
+        descriptions.check_model(description | {"preprocessing": None})
     except (FieldError, FileFormatError) as error:
         raise ConfigurationError(f"this network cannot be saved: {error}.") from error
 
@@ -254,8 +256,9 @@ class _Digest:
 
     def update(self, name: str, array: NDArray[Any]) -> None:
         """Add a tensor, whose memory is contiguous."""
-        kind = next(short for short, long in _TYPES.items() if long == array.dtype.name)
-        self._hash.update(json.dumps([name, kind, array.shape], separators=(",", ":")).encode() + b"\0")
+        self._hash.update(
+            json.dumps([name, _TYPE_NAMES[array.dtype.name], array.shape], separators=(",", ":")).encode() + b"\0"
+        )
         self._hash.update(array.data)  # little-endian, as in the file
 
     def hexdigest(self) -> str:

@@ -253,6 +253,24 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
     return checked
 
 
+def require_same_network(folder: str | os.PathLike[str], config: dict[str, Any]) -> None:
+    """Raise `FileFormatError` if the training state of a run is of a network of other sizes than ``config.json`` says.
+
+    The sizes in the training state are those of its tensors.  So a changed ``config.json`` cannot ask for a network
+    that needs any amount of memory.
+    """
+    path = Path(folder) / TRAINING
+    if not path.is_file():
+        return
+    with model_files.opened(path) as file:
+        sizes, configured = file.description["config"]["sizes"], config["model"]["sizes"]
+    if sizes != configured:
+        raise FileFormatError(
+            f"{str(Path(folder) / CONFIG)!r} is damaged: config.model.sizes is {quoted(configured)}, but the network "
+            f"in {TRAINING} has {quoted(sizes)}; restore the file from a copy, or start a new run"
+        )
+
+
 def read_dataset(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
     """Load the data of a run, and check that they have not changed.
 
