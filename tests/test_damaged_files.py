@@ -230,6 +230,16 @@ def trained_parts(folder: Path) -> tuple[Any, Any]:
     return model_bytes.parts(saved(trained_model(), folder))
 
 
+def test_null_for_infinity_is_for_standard_json_only(trained_parts: tuple[Any, Any], run: Path, folder: Path) -> None:
+    description, tensors = trained_parts
+    best = ("training", "optimizer", "learning_rate", "best")
+    path = folder / "null.safetensors"
+    path.write_bytes(model_bytes.of(changed(description, best, "replace", None), tensors))
+    with pytest.raises(mlp.FileFormatError, match="best is None, expected a number"):
+        load(path)
+    assert runs.read_config(run)["training"]["optimizer"]["learning_rate"]["best"] is None
+
+
 @mutated
 @given(data=st.data())
 def test_no_change_of_the_metadata_gives_another_error(data: Any, trained_parts: Any, folder: Path) -> None:

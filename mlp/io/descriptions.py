@@ -57,7 +57,7 @@ def _with_name(record: Record) -> Record:
 
 def _make_optimizer(settings: dict[str, Any]) -> object:
     rate = settings.get("learning_rate")
-    if isinstance(rate, dict):  # config.json has null for infinity, the initial value of ReduceOnPlateau.best
+    if isinstance(rate, dict):
         settings = settings | {"learning_rate": {key: value for key, value in rate.items() if value is not None}}
     return optimizers.from_dict(settings)
 
@@ -68,27 +68,16 @@ _NUMBERS: dict[str, Kind] = {
     "bool": BOOLEAN,
     "float | None": Nullable(Number()),
 }
-_SCHEDULE = Named(
-    {
-        name: _with_name(
-            _fields_of(
-                schedule,
-                _NUMBERS,
-                current=Nullable(Number(0, finite=False)),
-                best=Nullable(Number(finite=False)),
-                waited=_COUNT,
-            )
-        )
-        for name, schedule in SCHEDULES.items()
-    }
-)
-_OPTIMIZER = Named(
-    {
-        name: _with_name(_fields_of(cls, _NUMBERS | {"float | Schedule": Either(Number(), _SCHEDULE)}))
-        for name, cls in OPTIMIZERS.items()
-    },
-    _make_optimizer,
-)
+_RATE, _LOSS = Number(0, 1e308, finite=False), Number(finite=False)
+
+
+def _optimizer(current: Kind, best: Kind) -> Kind:
+    """An optimizer, with kinds for the two numbers of `ReduceOnPlateau` that need not be finite."""
+    state: dict[str, Kind] = {"current": current, "best": best, "waited": _COUNT}
+    schedule = Named({name: _with_name(_fields_of(cls, _NUMBERS, **state)) for name, cls in SCHEDULES.items()})
+    kinds = _NUMBERS | {"float | Schedule": Either(Number(), schedule)}
+    return Named({name: _with_name(_fields_of(cls, kinds)) for name, cls in OPTIMIZERS.items()}, _make_optimizer)
+
 
 # -- model files ----------------------------------------------------------------------------------------
 
@@ -115,7 +104,7 @@ NETWORK = Record(
 
 TRAINING = Record(
     {
-        "optimizer": _OPTIMIZER,
+        "optimizer": _optimizer(_RATE, _LOSS),
         "epoch": _COUNT,
         "step": _COUNT,
         "history": _fields_of(
@@ -194,7 +183,7 @@ CONFIG = Record(
             {
                 "epochs": _POSITIVE_COUNT,
                 "batch_size": Nullable(_POSITIVE_COUNT),
-                "optimizer": _OPTIMIZER,
+                "optimizer": _optimizer(Nullable(_RATE), Nullable(_LOSS)),  # standard JSON has null for infinity
                 "validation_fraction": Nullable(_FRACTION),
                 "early_stopping": Nullable(
                     _fields_of(EarlyStopping, {"str": Text(), "int": _POSITIVE_COUNT, "float": Number(0)})
