@@ -414,7 +414,8 @@ def bombs() -> Iterator[tuple[str, bytes]]:
         return model_bytes.of(whole | {"config": config | changes}, tensors)
 
     ones = {"activation": ["relu"] * 239_999, "dropout": [0] * 239_999, "init": ["zeros"] * 240_000}
-    yield "sizes of four million ones", of(sizes=[1] * 4_000_000)
+    text = json.dumps(whole).replace('"sizes": [2, 2]', f'"sizes": [{"1, " * 3_999_999}1]')
+    yield "sizes of four million ones", model_bytes.of(text, tensors)
     yield "sizes of 240 001 ones", of(sizes=[1] * 240_001, **ones)
     yield "huge layers", of(sizes=[2**40, 2**40])
     yield "a million activations", of(activation=["relu"] * 10**6)
