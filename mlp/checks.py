@@ -6,6 +6,7 @@ Checked arrays have matching shapes and finite values.  Errors name the argument
 from __future__ import annotations
 
 import math
+import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
@@ -25,11 +26,60 @@ from mlp._backends import (
     formulas,
 )
 
+# -- values in messages --------------------------------------------------------------------------------
+
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxlist, _REPR.maxdict = 2, 6, 3
+_REPR.maxstring = _REPR.maxlong = _REPR.maxother = 50
+
+
+def quoted(value: object) -> str:
+    """The repr of a value, at most 80 characters; the repr of a large value is not computed.
+
+    Examples
+    --------
+    >>> quoted([0] * 10**6), quoted("a" * 10**6)
+    ('[0, 0, 0, 0, 0, 0, ...]', "'aaaaaaaaaaaaaaaaaaaaaa...aaaaaaaaaaaaaaaaaaaaaaa'")
+    """
+    try:
+        text = _REPR.repr(value)
+    except ValueError:  # Python writes no integers of more than 4300 digits
+        return f"a value of type {type(value).__name__}"
+    return shortened(text, 80)
+
+
+def shortened(text: object, length: int = 200) -> str:
+    """A text in one line of at most `length` characters, without those that control a terminal.
+
+    Examples
+    --------
+    >>> shortened("a b\\nc", 5), shortened("abcdefgh", 6)
+    ('a b c', 'abc...')
+    """
+    line = " ".join(str(text)[: 2 * length].split())
+    line = line if line.isprintable() else ascii(line)
+    return line if len(line) <= length else line[: length - 3] + "..."
+
+
 # -- numbers ------------------------------------------------------------------------------------------
 
 
+def is_finite(value: Any) -> bool:
+    """Whether a number is finite as a float; an integer may be too large for one.
+
+    Examples
+    --------
+    >>> is_finite(2), is_finite(10**400), is_finite(math.nan)
+    (True, False, False)
+    """
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def _is_number(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
+    return not isinstance(value, bool) and isinstance(value, Real) and is_finite(value)
 
 
 def require_positive(name: str, value: Any, remedy: str = "") -> None:

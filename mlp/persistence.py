@@ -6,13 +6,14 @@ The file format is described in `mlp.io.model_files`.
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from mlp._backends import ConfigurationError
-from mlp.io import model_files
+from mlp.io import model_files, model_summary
 from mlp.io.model_files import Custom, save
 from mlp.model import MLP
 
-__all__ = ["load", "load_training_state", "save", "save_training_state"]
+__all__ = ["inspect", "load", "load_training_state", "save", "save_training_state"]
 
 
 def load(
@@ -50,6 +51,42 @@ def load(
     >>> folder.cleanup()
     """
     return MLP.of(*model_files.read(path, backend=backend, device=device, custom=custom))
+
+
+def inspect(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Describe a model file, and compute its checksum, without making a network.
+
+    Everything but the values of the weights is checked as by `load`.  A checksum that does not hold is no error here.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    dict
+        ``file``, ``bytes``, ``format_version``, ``written_by``; ``layers``, a dict for each layer; ``parameters``,
+        their number; ``config``, the arguments of `MLP`; ``custom``, the names of custom functions; summaries of
+        ``preprocessing`` and ``training``, or None; ``checksum`` with ``sha256`` and whether it ``holds``, both None in
+        files of mlp 0.2.0 and before.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is missing, not written by this library, or contains invalid metadata.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = pathlib.Path(folder.name) / "small.safetensors"
+    >>> MLP([2, 3, 1], loss="mse").save(path)
+    >>> content = inspect(path)
+    >>> content["parameters"], content["layers"][0]["activation"], content["checksum"]["holds"]
+    (13, 'relu', True)
+    >>> folder.cleanup()
+    """
+    return model_summary.summarize(path)
 
 
 def save_training_state(net: MLP, path: str | os.PathLike[str]) -> None:

@@ -30,6 +30,7 @@ from mlp.io.run_folders import (
     read_dataset,
     read_history,
     require_new,
+    require_same_network,
 )
 from mlp.model import MLP
 from mlp.persistence import load
@@ -150,6 +151,7 @@ def repeat(
         If the data have changed since the run was trained.
     """
     config = read_config(folder)
+    require_same_network(folder, config)
     dataset = read_dataset(folder, data_dir=data_dir)
     backend, device = backend_and_device(config)
     net = MLP(**config["model"], preprocessing=dataset.preprocessing, backend=backend, device=device)

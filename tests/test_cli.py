@@ -405,6 +405,51 @@ def test_arrays_with_and_without_answers() -> None:
     assert "both.npy, all, 60 rows" in run("evaluate", "run", "both.npy", "--target", "3", "--part", "all").stdout
 
 
+# -- inspect ------------------------------------------------------------------------------------------------
+
+
+def test_inspect_describes_a_run(houses: str) -> None:
+    run("train", houses, "--target", "price", "--task", "regression", "--hidden", "8,4", "--activation", "relu,tanh",
+        "--dropout", "0.1,0", "--l2", 0.1, "--validation", 0.2, "--output-dir", "run", *QUICK)  # fmt: skip
+    shown = run("inspect", "run").stdout
+    assert "network   4-8-4-1, identity + mse, 81 float32 parameters, l2 0.1, seed 0" in shown
+    assert "inputs    1 numeric column, scaling standard; 1 column of categories" in shown
+    assert "targets   standardised" in shown
+    assert "validation loss" in shown
+    assert "model.safetensors: holds" in shown
+    assert "training.safetensors: holds" in shown
+    assert shown.splitlines()[-2].split() == ["2", "8", "4", "36", "tanh", "0.1", "glorot_uniform"]
+    document = json.loads(run("inspect", "run", "--json").stdout)
+    assert [layer["parameters"] for layer in document["layers"]] == [40, 36, 5]
+    assert document["config"]["precision"] == "float32"
+    assert document["checksum"]["holds"]
+    assert document["training_state"]["checksum"]["holds"]
+    assert document["training"]["optimizer"]["name"] == "adam"
+    config = json.loads(Path("run/config.json").read_text())
+    assert document["training"]["epochs"] == config["training"]["epochs"]
+
+
+def test_inspect_says_whether_a_checksum_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    run("train", "xor", "--output-dir", "run", *QUICK)
+    path = Path("run/model.safetensors")
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    from mlp import network
+
+    monkeypatch.setattr(network.FeedForward, "__init__", None)  # no network is made
+    damaged = run("inspect", path, status=1)
+    assert "model.safetensors: does not hold" in damaged.stdout
+    assert "is damaged: its checksum does not hold" in damaged.stderr
+    assert json.loads(run("inspect", path, "--json", status=1).stdout)["checksum"]["holds"] is False
+    path.write_bytes(data[:-1])
+    assert "is damaged" in fails("inspect", path)
+    old = run("inspect", ROOT / "tests" / "data" / "model-0.1.safetensors").stdout
+    assert "written by mlp 0.1.0" in old
+    assert "checksum  model-0.1.safetensors: none" in old
+    assert "is not a run" in fails("inspect", ".")
+
+
 # -- info ---------------------------------------------------------------------------------------------------
 
 

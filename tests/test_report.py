@@ -305,7 +305,7 @@ def test_a_damaged_configuration_is_refused(copied: Any) -> None:
     folder = copied("moons")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"model": {"sizes": [2, 2]}}))
-    with pytest.raises(mlp.FileFormatError, match="is damaged: it does not describe a run"):
+    with pytest.raises(mlp.FileFormatError, match=r"is damaged: config\.model lacks the field 'activation'"):
         report(folder)
 
 

@@ -18,6 +18,7 @@ from mlp.cli.bench import bench
 from mlp.cli.evaluate import evaluate
 from mlp.cli.gradcheck import gradcheck
 from mlp.cli.info import info
+from mlp.cli.inspect import inspect
 from mlp.cli.plot import plot
 from mlp.cli.predict import predict
 from mlp.cli.printing import print_message
@@ -71,7 +72,7 @@ def cli(debug: bool) -> None:
     logger.propagate = False
 
 
-for _command in (train, predict, evaluate, info, bench, plot, report, trace, gradcheck):
+for _command in (train, predict, evaluate, inspect, info, bench, plot, report, trace, gradcheck):
     cli.add_command(_command)
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mlp._backends import FileFormatError, MLPError
+from mlp.checks import shortened
 
 MAX_EXPANDED_BYTES = 8 * 2**30
 """Default limit on the expanded size of a compressed file.  Uncompressed files need no limit."""
@@ -74,7 +75,8 @@ def open_checked(path: str | os.PathLike[str], kind: str) -> Iterator[tuple[io.B
             raise
         except Exception as error:
             raise FileFormatError(
-                f"{name} is damaged or not of format {kind} ({type(error).__name__}: {error}); write or copy it again"
+                f"{name} is damaged or not of format {kind} ({type(error).__name__}: {shortened(error)}); write or "
+                "copy it again"
             ) from error
 
 

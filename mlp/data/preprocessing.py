@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import DataError, DtypeError, FileFormatError, ShapeError, UnknownNameError
-from mlp.checks import refuse_masked
+from mlp.checks import quoted, refuse_masked
 from mlp.data.columns import Columns, DataFrame, as_categories, as_columns, as_float64, column_kind, first_value
 
 Scale = Literal["none", "standard", "minmax"]
@@ -210,7 +210,8 @@ class Preprocessing:
     @property
     def n_outputs(self) -> int:
         """Number of columns after encoding."""
-        return len(self.feature_names)
+        # without the names: that of a column is repeated for each category, which a small file could abuse
+        return sum(1 if isinstance(c, NumericColumn) else len(c.categories) for c in self.columns)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -399,7 +400,9 @@ def _column_from_dict(state: object, where: str) -> NumericColumn | CategoricalC
 def _require_keys(state: object, keys: set[str], where: str) -> Mapping[str, Any]:
     if not isinstance(state, Mapping) or set(state) != keys:
         actual = (
-            f"has the keys {sorted(map(str, state))}" if isinstance(state, Mapping) else f"is a {type(state).__name__}"
+            f"has the keys {quoted(sorted(map(str, state)))}"
+            if isinstance(state, Mapping)
+            else f"is a {type(state).__name__}"
         )
         raise FileFormatError(f"{where} {actual}, expected an object with the keys {', '.join(sorted(keys))}")
     return state
@@ -420,4 +423,4 @@ def _as_float(value: Any) -> float:
 
 def _require(condition: object, where: str, value: object, expected: str) -> None:
     if not condition:
-        raise FileFormatError(f"{where} is {value!r:.80}, expected {expected}; save the model again")
+        raise FileFormatError(f"{where} is {quoted(value)}, expected {expected}; save the model again")

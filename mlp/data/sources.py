@@ -124,7 +124,7 @@ def _file_kind(name: str) -> str:
     path = Path(name)
     if path.suffix.lower() in _FILE_SUFFIXES:
         return path.suffix.lower()
-    if path.exists():
+    if os.path.exists(path):  # also for a name that is too long for a file
         problem = "is a folder" if path.is_dir() else f"ends in {path.suffix!r}" if path.suffix else "has no suffix"
         raise FileFormatError(f"{name!r} {problem}; name a file that ends in {' '.join(_FILE_SUFFIXES)}")
     valid = [*SOURCE_NAMES, f"or a path that ends in {' '.join(_FILE_SUFFIXES)}"]

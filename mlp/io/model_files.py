@@ -1,22 +1,37 @@
 """Model files: one safetensors file per network, with or without its training state.
 
 The tensors are ``layers.0.weight`` (n_in, n_out), ``layers.0.bias`` (n_out,), and so on.  The metadata describes the
-network, as JSON under the key ``mlp``.  A file contains only numbers and names: reading it runs no code.
+network, as JSON under the key ``mlp``; `mlp.io.descriptions` has its fields.  A file contains only numbers and names:
+reading it runs no code.
+
+The last field of the JSON, ``sha256``, is the checksum of all that is read.  It is the SHA-256 of
+
+- the JSON without that field: its text ends in ``}`` instead of ``, "sha256": "...64 digits..."}``;
+- for each tensor, in the order of the names: name, type and shape as ``["layers.0.bias","F32",[30]]``, and its bytes.
+
+A zero byte follows the JSON and each such list.  The order of the entries in the header of the safetensors file does
+not matter, nor do spaces between them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import hashlib
 import json
+import logging
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlp import optimizers
 from mlp._backends import (
     Activation,
     ConfigurationError,
@@ -28,15 +43,21 @@ from mlp._backends import (
     resolve,
 )
 from mlp._version import __version__
+from mlp.checks import quoted, shortened
 from mlp.configuration import Configuration, configure
 from mlp.data import Preprocessing
 from mlp.data.files import open_checked
+from mlp.io import descriptions
 from mlp.io.atomic_write import write_atomically
+from mlp.io.fields import FieldError
+from mlp.io.json_documents import parse_json, require_moderate
 from mlp.network import FeedForward
 from mlp.training import History, TrainingState
 
 Custom = Mapping[str, Activation | formulas.Loss]
 Tensors = dict[str, NDArray[Any]]
+
+logger = logging.getLogger("mlp")
 
 FORMAT_VERSION = 2
 """Version of files with a training state: epochs are counted from 1, and in version 1 from 0."""
@@ -44,6 +65,12 @@ MODEL_FORMAT_VERSION = 1
 """Version of files without one, which are the same in both versions: older versions of mlp can read them."""
 
 _KEY = "mlp"
+_CHECKSUM = re.compile(r', "sha256": "([0-9a-f]{64})"\}\Z')
+_TYPES = {"F32": "float32", "F64": "float64"}
+_TYPE_NAMES = {name: short for short, name in _TYPES.items()}
+_MAX_HEADER = 100_000_000
+"""The safetensors library reads no longer headers."""
+
 _SLOTS, _OTHER = "training.slots", "training.other_weights"
 
 
@@ -82,12 +109,12 @@ def read(
 ) -> tuple[FeedForward, TrainingState | None]:
     """Read a network and, if the file contains it, its training state; see `mlp.load`."""
     resolve(backend, device)  # first, so that all later errors are errors of the file
-    where = repr(os.fspath(path))
-    description, tensors = _read(path)
-    layout = _check_tensors(description, tensors, where)
+    with opened(path) as file:
+        tensors = file.read()
+    description, where = file.description, file.where
     net = FeedForward(_configuration(description, custom or {}, where), backend, device)
-    net.set_parameters(_flat(layout, tensors))
-    net.class_numbers = description["class_numbers"] is True
+    net.set_parameters(_flat(file.layout, tensors))
+    net.class_numbers = description["class_numbers"]
     state = _training_state(net, description, tensors, where) if "training" in description else None
     return net, state
 
@@ -137,41 +164,38 @@ class Snapshot:
 
 def read_training_state(net: FeedForward, path: str | os.PathLike[str]) -> TrainingState:
     """Load the weights of a file into `net` and return the training state; see `load_training_state`."""
-    where = repr(os.fspath(path))
-    description, tensors = _read(path)
-    layout = _check_tensors(description, tensors, where)
-    if "training" not in description:
-        raise FileFormatError(
-            f"{where} contains a model without training state; write the file with "
-            "mlp.persistence.save_training_state(net, path)"
-        )
-    config = json.loads(json.dumps(net.get_config()))
-    different = [key for key in config if config[key] != description["config"].get(key)]
-    if different:
-        key = different[0]
-        raise ConfigurationError(
-            f"{where} is the training state of another network: its {key} is {description['config'].get(key)!r}, and "
-            f"that of this network is {config[key]!r}."
-        )
+    with opened(path) as file:
+        description, where = file.description, file.where
+        if "training" not in description:
+            raise FileFormatError(
+                f"{where} contains a model without training state; write the file with "
+                "mlp.persistence.save_training_state(net, path)"
+            )
+        config = json.loads(json.dumps(net.get_config()))
+        different = [key for key in config if config[key] != description["config"].get(key)]
+        if different:
+            key = different[0]
+            raise ConfigurationError(
+                f"{where} is the training state of another network: its {key} is "
+                f"{quoted(description['config'].get(key))}, and that of this network is {quoted(config[key])}."
+            )
+        tensors = file.read()
     state = _training_state(net, description, tensors, where)
-    net.set_parameters(_flat(layout, tensors))
-    net.class_numbers = description["class_numbers"] is True
+    net.set_parameters(_flat(file.layout, tensors))
+    net.class_numbers = description["class_numbers"]
     return state
 
 
 def _training_state(net: FeedForward, description: dict[str, Any], tensors: Tensors, where: str) -> TrainingState:
-    weights = tensors.get(_OTHER)
+    slots, weights = tensors[_SLOTS], tensors.get(_OTHER)
+    other_weights = None if weights is None else net.xp.asarray(weights)
     try:
-        slots = net.xp.asarray(tensors[_SLOTS])
-        other_weights = None if weights is None else net.xp.asarray(weights)
-        state = TrainingState.from_dict(description["training"], slots, other_weights)
-        if description["format_version"] == 1:
-            _count_epochs_from_one(state.history)
-        expected = len(state.optimizer.rule.row.state), net.plan.layout.n_parameters
+        state = TrainingState.from_dict(description["training"], net.xp.asarray(slots), other_weights)
     except (ConfigurationError, KeyError, TypeError, AttributeError) as error:
-        raise _damaged(where, f"its training state cannot be read ({type(error).__name__}: {error})") from error
-    if slots.shape != expected or (weights is not None and weights.shape != expected[1:]):
-        raise _damaged(where, f"{_SLOTS} has shape {slots.shape}, but its optimizer needs {expected}")
+        cause = f"{type(error).__name__}: {shortened(error)}"
+        raise _damaged(where, f"its training state cannot be read ({cause})") from error
+    if description["format_version"] == 1:
+        _count_epochs_from_one(state.history)
     return state
 
 
@@ -223,68 +247,214 @@ def _to_bytes(description: dict[str, Any], tensors: Tensors) -> bytes:
         )
     # safetensors ignores strides
     contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    return serialize(contiguous, metadata={_KEY: json.dumps(description)})
+    text = json.dumps(description)
+    _require_readable(description, text)
+    digest = _Digest(text)
+    for name in sorted(contiguous):
+        digest.update(name, contiguous[name])
+    return serialize(contiguous, metadata={_KEY: f'{text[:-1]}, "sha256": "{digest.hexdigest()}"}}'})
+
+
+def _require_readable(description: dict[str, Any], text: str) -> None:
+    """Raise `ConfigurationError` if a file with this description could not be read."""
+    try:
+        require_moderate(text.encode(), "the description of the network")
+        # the preprocessing is not checked, because that takes longer than all else
+        descriptions.check_model(description | {"preprocessing": None})
+    except (FieldError, FileFormatError) as error:
+        raise ConfigurationError(f"this network cannot be saved: {error}.") from error
+
+
+class _Digest:
+    """The checksum of a file, from the text of its description and its tensors in the order of their names."""
+
+    def __init__(self, text: str) -> None:
+        self._hash = hashlib.sha256(text.encode() + b"\0")
+
+    def update(self, name: str, array: NDArray[Any]) -> None:
+        """Add a tensor, whose memory is contiguous."""
+        self._hash.update(
+            json.dumps([name, _TYPE_NAMES[array.dtype.name], array.shape], separators=(",", ":")).encode() + b"\0"
+        )
+        self._hash.update(array.data)  # little-endian, as in the file
+
+    def hexdigest(self) -> str:
+        """The checksum as 64 hexadecimal digits."""
+        return self._hash.hexdigest()
 
 
 # -- reading -------------------------------------------------------------------------------------------
 
 
-def _read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Tensors]:
-    """Read the description and the tensors of a model file; the caller checks their values."""
+@dataclass(frozen=True)
+class ModelFile:
+    """An open model file, whose description is checked and fits the tensors; the tensors are not read yet.
+
+    Attributes
+    ----------
+    where : str
+        The path, for messages.
+    size : int
+        Number of bytes.
+    description : dict
+        The metadata, see `mlp.io.descriptions.MODEL`.
+    text : str
+        The metadata as the checksum covers it.
+    checksum : str or None
+        The checksum in the file; None in files of mlp 0.2.0 and before.
+    """
+
+    where: str
+    size: int
+    description: dict[str, Any]
+    text: str
+    checksum: str | None
+    _handle: Any
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The positions of the parameters."""
+        return Layout(tuple(self.description["config"]["sizes"]))
+
+    def tensors(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Read one tensor after the other, in the order of the checksum."""
+        for name in sorted(self._handle.keys()):
+            yield name, self._handle.get_tensor(name)
+
+    def read(self) -> Tensors:
+        """Read all tensors, and compare the checksum."""
+        digest, result = _Digest(self.text), {}
+        for name, array in self.tensors():
+            if self.checksum is not None:
+                digest.update(name, array)
+            result[name] = array
+        if self.checksum is None:
+            logger.info(
+                "%s has no checksum, because it was written by %s: a change of its values cannot be noticed; save the "
+                "model again to add one",
+                self.where,
+                self.description["written_by"],
+            )
+        elif digest.hexdigest() != self.checksum:
+            raise FileFormatError(
+                f"{self.where} is damaged: its content does not have the checksum that it had when it was written "
+                f"(SHA-256 {self.checksum[:16]}...); copy the file again from its source, or save the model again"
+            )
+        for name, array in result.items():
+            if not np.isfinite(array).all():
+                raise _damaged(self.where, f"{name} contains NaN or infinity")
+        return result
+
+    def computed_checksum(self) -> str:
+        """The checksum of the content, computed with one tensor in memory at a time."""
+        digest = _Digest(self.text)
+        for name, array in self.tensors():
+            digest.update(name, array)
+        return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[ModelFile]:
+    """Open a model file, and check everything but the values of its tensors.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is missing, damaged, of a newer version, or of another program.
+    """
     from safetensors import safe_open
 
     where = repr(os.fspath(path))
-    with open_checked(path, "safetensors"), safe_open(os.fspath(path), framework="np") as handle:
-        text = (handle.metadata() or {}).get(_KEY)
-        if text is None:
-            raise FileFormatError(
-                f"{where} is a safetensors file of another program: it has no metadata {_KEY!r}, which describes the "
-                "network; save models with net.save(path)"
-            )
-        description = json.loads(text)
-        if not isinstance(description, dict) or not isinstance(description.get("config"), dict):
-            raise _damaged(where, "its metadata does not describe a network")
-        version = description.get("format_version")
-        if version not in (MODEL_FORMAT_VERSION, FORMAT_VERSION):
-            writer = description.get("written_by", "an unknown program")
-            raise FileFormatError(
-                f"{where} has format version {version!r}, written by {writer}, but mlp {__version__} reads versions "
-                f"up to {FORMAT_VERSION}; use the version of mlp that wrote it, or a newer one"
-            )
-        if not {"class_numbers", "preprocessing"} <= set(description):
-            raise _damaged(where, "its metadata is incomplete")
-        description["config"].setdefault("precision", "float32")
-        return description, {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+    with open_checked(path, "safetensors") as (raw, size):
+        length = int.from_bytes(raw.read(8), "little")
+        if not 2 <= length <= min(size - 8, _MAX_HEADER):
+            raise _damaged(where, f"it begins with a header of {length} bytes, but has {size} bytes in all")
+        require_moderate(raw.read(length), where)
+        with safe_open(os.fspath(path), framework="np") as handle:
+            text = (handle.metadata() or {}).get(_KEY)
+            if text is None:
+                raise FileFormatError(
+                    f"{where} is a safetensors file of another program: it has no metadata {_KEY!r}, which describes "
+                    "the network; save models with net.save(path)"
+                )
+            description = parse_json(text, where)
+            checksum, text = _split_checksum(description, text, where)
+            _check_description(description, where)
+            file = ModelFile(where, size, description, text, checksum, handle)
+            _check_tensors(file)
+            yield file
+
+
+def _split_checksum(description: Any, text: str, where: str) -> tuple[str | None, str]:
+    """The checksum of a description, and the text that it covers."""
+    if not isinstance(description, dict):
+        raise _damaged(where, "its metadata does not describe a network")
+    found = _CHECKSUM.search(text)
+    if found is None and "sha256" in description:
+        raise _damaged(where, "its metadata does not end with its checksum")
+    return (None, text) if found is None else (found[1], text[: found.start()] + "}")
+
+
+def _check_description(description: dict[str, Any], where: str) -> None:
+    version = description.get("format_version")
+    if version not in (MODEL_FORMAT_VERSION, FORMAT_VERSION) or isinstance(version, bool):
+        writer = shortened(description.get("written_by", "an unknown program"), 80)
+        raise FileFormatError(
+            f"{where} has format version {quoted(version)}, written by {writer}, but mlp {__version__} reads versions "
+            f"up to {FORMAT_VERSION}; use the version of mlp that wrote it, or a newer one"
+        )
+    try:
+        descriptions.check_model(description)
+    except FieldError as error:
+        raise _damaged(where, str(error)) from error
+    description["config"].setdefault("precision", "float32")
 
 
 def _damaged(where: str, reason: str) -> FileFormatError:
-    return FileFormatError(f"{where} is damaged: {reason}; save the model again")
+    return FileFormatError(f"{where} is damaged: {reason}; copy the file again, or save the model again")
 
 
-def _check_tensors(description: dict[str, Any], tensors: Tensors, where: str) -> Layout:
-    """Compare the tensors with the configuration before memory for the network is allocated."""
+def _check_tensors(file: ModelFile) -> None:
+    """Compare the names, shapes and types of the tensors with the description, before memory for them is allocated."""
+    description, where = file.description, file.where
     config = description["config"]
-    sizes = config.get("sizes")
-    if not isinstance(sizes, list) or len(sizes) < 2 or not all(type(n) is int and n > 0 for n in sizes):
-        raise _damaged(where, f"its sizes are {sizes!r:.80}")
-    layout = Layout(tuple(sizes))
+    sizes, dtype = config["sizes"], config["dtype"]
+    names = set(file._handle.keys())
+    network = f"a network of {len(sizes) - 1} layers, {quoted(sizes)},"
+    missing = next((name for name in _layer_names(len(sizes) - 1) if name not in names), None)
+    if missing is not None:
+        raise _damaged(where, f"{network} needs a tensor {missing!r}, which is missing")
     shapes: dict[str, tuple[int, ...]] = {}
     for l, (n_in, n_out) in enumerate(pairwise(sizes)):
         shapes |= {f"layers.{l}.weight": (n_in, n_out), f"layers.{l}.bias": (n_out,)}
-    for name, shape in shapes.items():
-        if name not in tensors:
-            raise _damaged(where, f"a network of sizes {sizes} needs a tensor {name!r}, which is missing")
-        if tensors[name].shape != shape:
-            raise _damaged(where, f"{name} has shape {tensors[name].shape}, but must have {shape}")
-    extra = set(tensors) - set(shapes) - ({_SLOTS, _OTHER} if "training" in description else set())
+    if "training" in description:
+        shapes |= _training_shapes(description["training"], file.layout, names)
+    extra = names - set(shapes)
     if extra:
-        raise _damaged(where, f"a network of sizes {sizes} has no tensor {min(extra)!r}")
-    for name, array in tensors.items():
-        if str(array.dtype) != config.get("dtype"):
-            raise _damaged(where, f"{name} is {array.dtype}, but the network's dtype is {config.get('dtype')!r}")
-        if not np.isfinite(array).all():
-            raise _damaged(where, f"{name} contains NaN or infinity")
-    return layout
+        raise _damaged(where, f"{network} has no tensor {quoted(min(extra))}")
+    for name, expected in shapes.items():
+        if name not in names:
+            raise _damaged(where, f"a training state needs a tensor {name!r}, which is missing")
+        entry = file._handle.get_slice(name)
+        shape, kind = tuple(entry.get_shape()), entry.get_dtype()
+        if shape != expected:
+            raise _damaged(where, f"{name} has shape {quoted(shape)}, but must have {expected}")
+        if _TYPES.get(kind) != dtype:
+            raise _damaged(where, f"{name} is {_TYPES.get(kind, quoted(kind))}, but the network's dtype is {dtype!r}")
+
+
+def _layer_names(n_layers: int) -> Iterator[str]:
+    for l in range(n_layers):
+        yield f"layers.{l}.weight"
+        yield f"layers.{l}.bias"
+
+
+def _training_shapes(training: dict[str, Any], layout: Layout, names: set[str]) -> dict[str, tuple[int, ...]]:
+    rule = optimizers.from_dict(training["optimizer"]).rule
+    shapes: dict[str, tuple[int, ...]] = {_SLOTS: (len(rule.row.state), layout.n_parameters)}
+    if _OTHER in names or training["restored"]:
+        shapes[_OTHER] = (layout.n_parameters,)
+    return shapes
 
 
 def _flat(layout: Layout, tensors: Tensors) -> NDArray[Any]:
@@ -300,8 +470,8 @@ def _configuration(description: dict[str, Any], custom: Custom, where: str) -> C
     try:
         preprocessing = None if state is None else Preprocessing.from_dict(state)
         return configure(**arguments, preprocessing=preprocessing)
-    except (ConfigurationError, ShapeError, TypeError) as error:
-        raise _damaged(where, f"its configuration is invalid ({error})") from error
+    except (ConfigurationError, ShapeError) as error:
+        raise _damaged(where, f"its configuration is invalid ({shortened(error)})") from error
 
 
 def _with_custom(config: dict[str, Any], custom: Custom, where: str) -> dict[str, Any]:
@@ -318,8 +488,8 @@ def _with_custom(config: dict[str, Any], custom: Custom, where: str) -> dict[str
                 f"mlp.custom_loss({name!r}, ...)."
             )
 
-    def replace_name(name: Any, kind: type, builtin: Mapping[str, Any]) -> Any:
-        if name in builtin or not isinstance(name, str):
+    def replace_name(name: str, kind: type, builtin: Mapping[str, Any]) -> Any:
+        if name in builtin:
             return name
         if isinstance(custom.get(name), kind):
             return custom[name]
@@ -330,11 +500,8 @@ def _with_custom(config: dict[str, Any], custom: Custom, where: str) -> dict[str
             f"mlp.load(path, custom={{{name!r}: mlp.custom_{kind_name}({name!r}, ...)}}). ({suggestion})"
         )
 
-    hidden = config.get("activation")
-    if not isinstance(hidden, list):
-        raise _damaged(where, "its configuration has no list of activations")
     return config | {
-        "activation": [replace_name(name, Activation, formulas.ACTIVATIONS) for name in hidden],
-        "output_activation": replace_name(config.get("output_activation"), Activation, formulas.ACTIVATIONS),
-        "loss": replace_name(config.get("loss"), formulas.Loss, formulas.LOSSES),
+        "activation": [replace_name(name, Activation, formulas.ACTIVATIONS) for name in config["activation"]],
+        "output_activation": replace_name(config["output_activation"], Activation, formulas.ACTIVATIONS),
+        "loss": replace_name(config["loss"], formulas.Loss, formulas.LOSSES),
     }

@@ -16,7 +16,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import math
 import os
 import time
@@ -29,11 +28,13 @@ import numpy as np
 
 from mlp import data
 from mlp._backends import ConfigurationError, DataError, FileFormatError, StorageError
+from mlp.checks import quoted
 from mlp.data import Dataset
 from mlp.data.files import open_checked
-from mlp.io import machine_info, model_files
+from mlp.io import descriptions, machine_info, model_files
 from mlp.io.atomic_write import storage_errors
-from mlp.io.json_documents import write_json
+from mlp.io.fields import FieldError
+from mlp.io.json_documents import read_json, write_json
 from mlp.io.model_files import Snapshot
 from mlp.training import Callback, History, Run
 
@@ -52,7 +53,6 @@ CHECKPOINT_SECONDS = 10.0
 """Minimum time between checkpoints: if the process is killed, this much training is lost, or one epoch if longer."""
 
 FORMAT_VERSION = 1
-_TYPES: dict[str, type] = {"data": dict, "data_sha256": str, "model": dict, "training": dict, "backend": dict}
 
 
 # -- writing ---------------------------------------------------------------------------------------------
@@ -237,18 +237,38 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(folder) / CONFIG
     if Path(folder).is_dir() and not path.exists():
         raise FileFormatError(f"the folder {str(folder)!r} is not a run: it has no {CONFIG}")
-    with open_checked(path, "JSON") as (handle, _):
-        config = json.load(handle)
+    config = read_json(path)
     version = config.get("format_version") if isinstance(config, dict) else None
-    if version != FORMAT_VERSION:
+    if version != FORMAT_VERSION or isinstance(version, bool):
         raise FileFormatError(
-            f"{str(path)!r} has format version {version!r}; this version of mlp reads {FORMAT_VERSION}"
+            f"{str(path)!r} has format version {quoted(version)}; this version of mlp reads {FORMAT_VERSION}"
         )
-    for key, kind in _TYPES.items():
-        if not isinstance(config.get(key), kind):
-            raise FileFormatError(f"{str(path)!r} is damaged: its {key!r} is {config.get(key)!r:.80}")
+    try:
+        descriptions.check_config(config)
+    except FieldError as error:
+        raise FileFormatError(
+            f"{str(path)!r} is damaged: {error}; restore the file from a copy, or start a new run"
+        ) from error
     checked: dict[str, Any] = config
     return checked
+
+
+def require_same_network(folder: str | os.PathLike[str], config: dict[str, Any]) -> None:
+    """Raise `FileFormatError` if the training state of a run is of a network of other sizes than ``config.json`` says.
+
+    The sizes in the training state are those of its tensors.  So a changed ``config.json`` cannot ask for a network
+    that needs any amount of memory.
+    """
+    path = Path(folder) / TRAINING
+    if not path.is_file():
+        return
+    with model_files.opened(path) as file:
+        sizes, configured = file.description["config"]["sizes"], config["model"]["sizes"]
+    if sizes != configured:
+        raise FileFormatError(
+            f"{str(Path(folder) / CONFIG)!r} is damaged: config.model.sizes is {quoted(configured)}, but the network "
+            f"in {TRAINING} has {quoted(sizes)}; restore the file from a copy, or start a new run"
+        )
 
 
 def read_dataset(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
@@ -285,7 +305,7 @@ def read_history(folder: str | os.PathLike[str]) -> History:
         complete_lines = handle.read().decode().rpartition("\n")[0]
         header, *rows = csv.reader(complete_lines.splitlines() or [""])
         if tuple(header) != COLUMNS:
-            raise FileFormatError(f"{str(path)!r} is damaged: its columns are {', '.join(header)!r:.80}")
+            raise FileFormatError(f"{str(path)!r} is damaged: its columns are {quoted(', '.join(header))}")
         table = np.array([[float(cell or "nan") for cell in row] for row in rows]).reshape(-1, len(COLUMNS))
     return History(**{name: column.tolist() for name, column in zip(COLUMNS[1:], table.T[1:], strict=True)})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from numpy.typing import NDArray
 
 from mlp._backends import FileFormatError, MLPError
-from mlp.data.files import open_checked
 from mlp.inspection.report.reproduce_command import train_command
 from mlp.io import run_folders
+from mlp.io.json_documents import read_json
 from mlp.persistence import load
 from mlp.training import History
 
@@ -123,8 +122,7 @@ def read_run(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str]
 
 def _results(folder: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(folder) / run_folders.RESULTS
-    with open_checked(path, "JSON") as (handle, _):
-        results = json.load(handle)
+    results = read_json(path)
     if not isinstance(results, dict):
         raise FileFormatError(f"{str(path)!r} is damaged: it is not a JSON object with results")
     return results
