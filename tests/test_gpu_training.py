@@ -533,7 +533,8 @@ def test_rows_are_gathered_while_the_device_works(stand_in_gpu, monkeypatch):
         if not began:
             began.append(counters.launches + counters.graph_launches)
         elif len(during) < 3:  # later windows: the steps of the one before start meanwhile
-            before, limit = counters.launches + counters.graph_launches, time.monotonic() + 2
+            before, limit = counters.launches + counters.graph_launches, time.monotonic() + 30
+            # the first step also compiles the kernels, which may take seconds
             while counters.launches + counters.graph_launches == before and time.monotonic() < limit:
                 time.sleep(0.001)
             during.append(counters.launches + counters.graph_launches > before)
