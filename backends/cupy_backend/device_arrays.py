@@ -7,14 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.cupy_backend.kernel_source import KernelOptions, n_scalars
+from backends.cupy_backend.kernel_source import WORDS, KernelOptions, n_scalars
 from backends.plan import Array, EpochPlan
 
 GROUP = 8
 """Entries of a row that one thread has; rows of matrices begin at multiples of it."""
-
-WORDS = ("next_batch", "batch", "failed", "finite", "halt", "seed", "epoch", "batches_before", "row_offset")
-"""Entries of `EpochTables.words`, in the order of the enumeration in ``step.cuh``."""
 
 
 def padded(width: int) -> int:

@@ -18,7 +18,10 @@ from backends.formulas import ACTIVATIONS, Activation, OutputLoss, UpdateRule
 from backends.plan import NetworkPlan
 
 THREADS = 256
-"""Threads of a block of every kernel; `THREADS` in ``step.cuh``."""
+"""Threads of a block of every kernel."""
+
+WORDS = ("next_batch", "batch", "failed", "finite", "halt", "seed", "epoch", "batches_before", "row_offset")
+"""Entries of `EpochTables.words`; the kernels have constants of these names."""
 
 _TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double", np.dtype(np.uint8): "unsigned char"}
 _FOLDER = Path(__file__).parent / "kernels"
@@ -112,7 +115,8 @@ def kernel_source(options: KernelOptions) -> str:
     structures.append(_rule(translator, options.rule))
     formulas = f"namespace formula {{\n{translator.text()}}}  // namespace formula\n"
     files = [_text_of(name) for name in ("elementary.cuh", "random.cuh", "step.cuh")]
-    return "\n".join([*files, formulas, *structures, *_kernels(options)])
+    constants = f"const int THREADS = {THREADS};\nenum {{ {', '.join(WORDS).upper()} }};  // entries of words\n"
+    return "\n".join([constants, *files, formulas, *structures, *_kernels(options)])
 
 
 def _activation(translator: Translator, row: Activation, name: str) -> str:
@@ -169,7 +173,7 @@ def _loss(translator: Translator, kind: OutputLoss) -> str:
 
 def _rule(translator: Translator, row: UpdateRule) -> str:
     states = len(row.state)
-    scalars = row.formula.__code__.co_argcount - 2 - states
+    scalars = n_scalars(row)
     takes = ["p", "g", *(f"states[{i}]" for i in range(states)), *(f"scalars[{i}]" for i in range(scalars))]
     gives = ["p", *(f"states[{i}]" for i in range(states))]
     return (

@@ -6,15 +6,15 @@
 // A kernel writes only what no other block of it reads; what it reads was written by an earlier kernel of the stream.
 // The number of the batch lives on the device, so the same sequence of launches runs every step.  `words[NEXT_BATCH]`
 // is read by the first kernel, which copies it to `words[BATCH]` for the others, and is increased by a later one.
+//
+// `kernel_source.py` writes the constants THREADS, NEXT_BATCH, BATCH and so on before this file.
 
 namespace step {
 
-// Entries of `words`.
-enum { NEXT_BATCH, BATCH, FAILED, FINITE, HALT, SEED, EPOCH, BATCHES_BEFORE, ROW_OFFSET };
 // Fields of a `Sources` entry: see `column_sum`.
 enum { VALUES, FACTORS, FIRST_COLUMN, ROWS, STRIDE, FIELDS };
 
-const int THREADS = 256, WARPS = THREADS / 32;
+const int WARPS = THREADS / 32;
 
 template <class T>
 struct alignas(sizeof(T) * 8 < 16 ? sizeof(T) * 8 : 16) Eight {
