@@ -51,6 +51,10 @@ def gpu(stand_in_gpu):
 
 # -- the ways of running an epoch ---------------------------------------------------------------------------
 
+# a row whose loss overflows, but whose weight is zero
+HUGE, IGNORED = X.copy(), WEIGHT.copy()
+HUGE[7], IGNORED[7] = 1e200, 0
+
 EVERYTHING = {
     "plain": ({}, {}),
     "images": ({"input_scale": 1 / 255}, {"x": IMAGES}),
@@ -58,6 +62,7 @@ EVERYTHING = {
     "penalties": ({"l1": 1e-3, "l2": 1e-2}, {"sample_weight": WEIGHT, "optimizer": mlp.SGD(0.05, momentum=0.9)}),
     "clipped": ({"l2": 1e-2}, {"optimizer": mlp.AdamW(0.01, clip_norm=0.5, clip_value=0.1)}),
     "largest seed": ({"seed": 2**64 - 1, "dropout": 0.5}, {}),
+    "ignored row": ({"loss": "mse"}, {"x": HUGE, "sample_weight": IGNORED}),
     "wide batch": ({}, {"batch_size": 100}),  # the biases' gradients are sums of many rows
 }
 
@@ -65,13 +70,16 @@ EVERYTHING = {
 @pytest.mark.parametrize("settings", EVERYTHING.values(), ids=EVERYTHING)
 def test_every_execution_trains_like_numpy(gpu, settings):
     configuration, training = settings
-    expected = fit(network("cpu", **configuration), **training)
-    found = {}
+    reference = network("cpu", **configuration)
+    expected, found, losses = fit(reference, **training), {}, {}
     for execution in EXECUTIONS:
         gpu.execution = execution
-        found[execution] = fit(network(**configuration), **training)
+        net = network(**configuration)
+        found[execution], losses[execution] = fit(net, **training), net.history.loss
         assert_allclose(found[execution], expected, rtol=0, atol=1e-11)
+        assert_allclose(losses[execution], reference.history.loss, rtol=1e-11)
     assert_array_equal(found["graphs"], found["launches"])
+    assert losses["graphs"] == losses["launches"]
 
 
 def test_an_unknown_execution_is_refused(gpu):
@@ -256,6 +264,21 @@ def test_losses_are_those_of_the_loop(gpu):
     assert_allclose(results[0].losses, results[1].losses, rtol=1e-10)
     assert_array_equal(results[0].weights, results[1].weights)
     assert results[0].finite
+
+
+def test_weights_that_overflow_in_the_last_update_are_reported(gpu):
+    for device in ("cuda", "cpu"):
+        net = network(device, activation="identity", loss="mse")
+        y, state = np.full((16, 4), 1e100), net.xp.zeros((0, net.plan.layout.n_parameters), net.dtype)
+        rule = mlp.SGD(1.0).rule
+        trainer = net.xp.trainer(
+            net.plan, rule, net.xp.asarray(X[:16]), net.xp.asarray(y), None, net.parameters, state, 16
+        )
+        plan = EpochPlan(net.plan, rule, 16, np.arange(16), np.full(1, 1e250), np.zeros(1))
+        (result,) = trainer.epochs([plan])
+        assert np.isfinite(result.losses).all()
+        assert result.failed is None
+        assert not result.finite
 
 
 class StopAfter(Control):
