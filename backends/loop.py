@@ -379,6 +379,18 @@ class Trainer:
         if self._saved is not None:
             self.params[...], self.state[...] = self._saved
 
+    def current(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Host copies of the parameters and the state as they are now, also between the parts of an epoch.
+
+        Neither `params` and `state` nor what `roll_back` restores is changed.
+
+        Returns
+        -------
+        params : ndarray, shape (n_parameters,)
+        state : ndarray, shape (len(rule.row.state), n_parameters)
+        """
+        return np.array(self.xp.to_numpy(self.params)), np.array(self.xp.to_numpy(self.state))
+
     def refresh(self) -> None:
         """Use the present values of all arrays, after the caller changed them; call `read_back` before the change."""
         self._saved = None

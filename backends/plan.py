@@ -366,6 +366,10 @@ class Control:
         """Ask the running epoch to stop after the current batch."""
         self.words[0] = 1
 
+    def withdraw_stop(self) -> None:
+        """Withdraw the request to stop."""
+        self.words[0] = 0
+
     @property
     def batches_done(self) -> int:
         return int(self.words[1])

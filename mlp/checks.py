@@ -431,10 +431,10 @@ def counted(number: int, noun: str) -> str:
 
     Examples
     --------
-    >>> counted(1, "entry"), counted(2, "entry")
-    ('1 entry', '2 entries')
+    >>> counted(1, "entry"), counted(2, "entry"), counted(3, "batch")
+    ('1 entry', '2 entries', '3 batches')
     """
-    plural = f"{noun[:-1]}ies" if noun.endswith("ry") else f"{noun}s"
+    plural = f"{noun[:-1]}ies" if noun.endswith("ry") else f"{noun}es" if noun.endswith("tch") else f"{noun}s"
     return f"{number} {noun if number == 1 else plural}"
 
 

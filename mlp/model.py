@@ -11,7 +11,7 @@ from mlp.checks import check_batch_size, require_count
 from mlp.configuration import configure
 from mlp.network import FeedForward, on_its_device
 from mlp.optimizers import Optimizer
-from mlp.training import Callback, EarlyStopping, History, Run, TrainingState
+from mlp.training import Callback, CheckpointWriter, EarlyStopping, History, Run, TrainingState
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -203,6 +203,7 @@ class MLP(FeedForward):
         callbacks: Iterable[Callback | Callable[[Run], object]] = (),
         progress: bool = False,
         resume: bool = False,
+        checkpoint: CheckpointWriter | None = None,
     ) -> History:
         """Train on X and y, starting from the current weights.
 
@@ -214,7 +215,8 @@ class MLP(FeedForward):
         epochs : int
             Passes over the data; with `resume`, the total including the epochs already done.
         batch_size : int, optional
-            1 to n; the last batch has the remaining rows.  Default: 32 or n, whichever is smaller.
+            1 to n; the last batch has the remaining rows.  Default: 32 or n, whichever is smaller; with `resume` that
+            of the last training.
         optimizer : str or Optimizer
             Default: Adam; with `resume` always that of the last training.
         shuffle : bool
@@ -230,7 +232,10 @@ class MLP(FeedForward):
         progress : bool
             Show a progress bar on stderr if that is a terminal.
         resume : bool
-            Continue the last training, with its optimizer state, instead of starting a new one.
+            Continue the last training, with its optimizer state, instead of starting a new one.  A training that was
+            stopped within an epoch continues with its next batch.
+        checkpoint : Checkpoint, optional
+            Write the state of the training to a file, from time to time and at the end; see `mlp.Checkpoint`.
 
         Returns
         -------
@@ -243,10 +248,15 @@ class MLP(FeedForward):
         DataError, ShapeError, DtypeError, ConfigurationError
             If an argument is invalid, or the backend does not have the network's precision; then the network is not
             changed.
+        StorageError
+            If a checkpoint cannot be written.
+        SystemExit
+            After SIGTERM, if there is a `checkpoint`: when it is written, with the exit status 143.
 
         Notes
         -----
-        The first Ctrl-C stops training after the current batch and keeps the trained weights.
+        The first Ctrl-C stops training after the current batch and keeps the trained weights; ``fit`` with
+        ``resume=True`` continues exactly there.
         """
         self.require_trainable()
         epochs = require_count("epochs", epochs)
@@ -259,14 +269,15 @@ class MLP(FeedForward):
         examples, class_numbers = self.check_examples(X, y, sample_weight, require_two_classes=True)
         examples, validation = training.split_validation(self, examples, validation_data, validation_fraction)
         n = examples.rows
+        resumed = self.training_state if resume else None
+        if resumed and batch_size is None:
+            batch_size = resumed.conditions.get("batch_size")
         batch_size = training.batch_size_for(optimizer, batch_size, n)
         stopping_rule = training.check_early_stopping(early_stopping, has_validation=validation is not None)
         callbacks = training.check_callbacks(callbacks)
-        self.choose_backend(n, epochs, batch_size)
+        self.choose_backend(n, epochs, batch_size, previous=resumed.conditions.get("backend", "") if resumed else "")
         self.class_numbers |= class_numbers
-        if not resume or self.training_state is None:
-            self.training_state = TrainingState.begin(self, optimizer)
-        state = self.training_state
+        state = self.training_state = resumed or TrainingState.begin(self, optimizer)
         state.history.backend, state.history.backend_reason = self.backend, self.backend_reason
         return training.train(
             self,
@@ -279,6 +290,7 @@ class MLP(FeedForward):
             early_stopping=stopping_rule,
             callbacks=callbacks,
             progress=progress,
+            checkpoint=checkpoint,
         )
 
     @on_its_device
@@ -319,6 +331,7 @@ class MLP(FeedForward):
             self.training_state = TrainingState.begin(self, optimizer)
         self.class_numbers |= class_numbers
         state = self.training_state
+        state.leave_epoch()
         state.reset_best()  # training continues from the current weights, not from those before early stopping
         history = training.train(
             self,

@@ -5,6 +5,7 @@ Training, files and inspection use this class; it imports none of them.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -267,8 +268,10 @@ class FeedForward:
             source, self.xp = self.xp, target
             self.parameters = target.asarray(source.to_numpy(self.parameters))
 
-    def choose_backend(self, n: int, epochs: int, batch_size: int) -> None:
+    def choose_backend(self, n: int, epochs: int, batch_size: int, *, previous: str = "") -> None:
         """Choose the backend for ``backend="auto"`` by the amount of work: `epochs` over `n` rows.
+
+        A training to resume stays on its `previous` backend, if that can be used here, for the same results.
 
         Raises
         ------
@@ -276,6 +279,10 @@ class FeedForward:
             If the backend does not have the network's precision; then the network does not move.
         """
         name, device, reason = self.backend_for(n, epochs, batch_size)
+        if self._requested[0] == "auto" and previous:
+            with contextlib.suppress(BackendUnavailableError, ConfigurationError):
+                name, device, _ = resolve(previous, self._requested[1])
+                reason = "the training to resume ran on it"
         require_precision(get_backend(name, device), self.plan)
         if self._requested[0] == "auto":
             self.move(name, device, reason)

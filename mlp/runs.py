@@ -12,6 +12,7 @@ from typing import Any
 
 from mlp import optimizers
 from mlp.data import Dataset
+from mlp.io.atomic_write import remove_leftovers
 from mlp.io.run_folders import (
     COLUMNS,
     CONFIG,
@@ -68,7 +69,15 @@ def train(
     resume: bool = False,
 ) -> History:
     """Train `net` on the training part of `dataset`, with the settings in the configuration of `recorder`."""
-    return _fit(net, dataset, recorder.config["training"], (recorder, *callbacks), progress=progress, resume=resume)
+    return _fit(
+        net,
+        dataset,
+        recorder.config["training"],
+        (recorder, *callbacks),
+        progress=progress,
+        resume=resume,
+        checkpoint=recorder,
+    )
 
 
 def resume(
@@ -79,12 +88,12 @@ def resume(
     backend: str | None = None,
     device: str = "auto",
 ) -> tuple[MLP, Dataset, dict[str, Any]]:
-    """Restore the state of a run after its last complete epoch, with its data.
+    """Restore the state of a run at its last checkpoint, with its data.
 
     Parameters
     ----------
     folder : path-like
-        The folder of the run; it is only read.
+        The folder of the run; no file of it is changed.
     epochs : int, optional
         Total number of epochs, including those done.  Default: as configured for the run.
     data_dir : path-like, optional
@@ -107,6 +116,7 @@ def resume(
         If the data have changed since the run was trained.
     """
     config = read_config(folder)
+    remove_leftovers(folder)
     source = load_arguments(config, data_dir)
     if backend is None and device == "auto":
         backend, device = backend_and_device(config)
@@ -167,6 +177,7 @@ def _fit(
     *,
     progress: bool = False,
     resume: bool = False,
+    checkpoint: Recorder | None = None,
 ) -> History:
     early_stopping = training["early_stopping"]
     return net.fit(
@@ -180,6 +191,7 @@ def _fit(
         callbacks=callbacks,
         progress=progress,
         resume=resume,
+        checkpoint=checkpoint,
     )
 
 

@@ -197,7 +197,7 @@ def test_a_flipped_byte_gives_a_network_or_a_typed_error(path: Path, position: i
         ({"tensors": {"layers.1.bias": None}}, "'layers.1.bias', which is missing"),
         ({"tensors": {"layers.2.bias": np.zeros(3, np.float32)}}, "has no tensor 'layers.2.bias'"),
         ({"tensors": {"layers.0.bias": np.zeros(4, np.float32)}}, r"has shape \(4,\), but must have \(5,\)"),
-        ({"tensors": {"layers.0.bias": np.zeros(5)}}, "is float64, but the network's dtype is 'float32'"),
+        ({"tensors": {"layers.0.bias": np.zeros(5)}}, "is float64, but must be float32"),
         ({"tensors": {"layers.0.bias": np.full(5, np.nan, np.float32)}}, "layers.0.bias contains NaN"),
         ({"config": {"sizes": [4, -5, 3]}}, r"config.sizes\[1\] is -5, expected a whole number of at least 1"),
         ({"config": {"sizes": [10**9] * 3}}, "but must have"),

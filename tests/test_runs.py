@@ -54,7 +54,7 @@ def new_net(**settings: Any) -> mlp.MLP:
 
 
 def recorder(moons: Dataset, output_dir: str | None = None, **training: Any) -> runs.Recorder:
-    return runs.Recorder(runs.configuration(moons, SOURCE, TRAINING | training), output_dir, every=0)
+    return runs.Recorder(runs.configuration(moons, SOURCE, TRAINING | training), output_dir, pause=0)
 
 
 class StopInEpoch(mlp.Callback):
@@ -117,7 +117,7 @@ def test_a_run_stopped_within_an_epoch_goes_on_as_if_it_had_not_been(moons: Data
     whole = new_net()
     runs.train(whole, moons, recorder(moons))
     stopped = recorder(moons)
-    stopped.every = 1e9  # the result must not depend on the time of the last checkpoint
+    stopped.pause = 1e9  # the result must not depend on the time of the last checkpoint
     half = new_net()
     runs.train(half, moons, stopped, callbacks=[StopInEpoch(epoch)])
     np.testing.assert_array_equal(mlp.load(stopped.folder / "model.safetensors").parameters, half.parameters)
@@ -209,7 +209,7 @@ import mlp
 from mlp import runs
 moons = mlp.data.load("moons")
 net = mlp.MLP([2, 8, 2], seed=3, backend="numpy", dropout=0.1)
-keeper = runs.Recorder(runs.configuration(moons, {SOURCE!r}, {TRAINING | {"epochs": 400}!r}), "killed", every=0)
+keeper = runs.Recorder(runs.configuration(moons, {SOURCE!r}, {TRAINING | {"epochs": 400}!r}), "killed", pause=0)
 runs.train(net, moons, keeper)
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

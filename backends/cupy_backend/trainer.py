@@ -319,6 +319,10 @@ class GraphTrainer(Trainer):
         with self._device.cuda:
             super().roll_back()
 
+    def current(self) -> tuple[Array, Array]:
+        with self._device.cuda:
+            return super().current()
+
 
 def _are_class_numbers(trainer: Trainer) -> bool:
     return bool(trainer.network.kind.loss.name == "cross_entropy" and trainer.target.ndim == 1)

@@ -54,6 +54,14 @@ class FusedTrainer(Trainer):
         super().roll_back()
         self._packed = self._outdated = False
 
+    def current(self) -> tuple[Array, Array]:
+        if not self._outdated or self._panels is None:
+            return super().current()
+        params, state = np.empty_like(self.params), np.empty_like(self.state)
+        for flat, panel in self._panels.views(params, state):
+            flat[...] = panel
+        return params, state
+
     def refresh(self) -> None:
         super().refresh()
         self._packed = self._outdated = False

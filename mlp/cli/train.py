@@ -43,8 +43,12 @@ if TYPE_CHECKING:
     from mlp.data import Dataset
     from mlp.model import MLP
 
-INTERRUPTED = 130
-_RESUME_OPTIONS = {"resume", "epochs", "output_dir", "data_dir", "backend", "device", "as_json", "quiet"}
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit statuses after Ctrl-C and after SIGTERM: 128 and the number of the signal, as of all programs."""
+_RESUME_OPTIONS = {
+    "resume", "epochs", "output_dir", "data_dir", "backend", "device", "checkpoint_every", "allow_different_machine",
+    "as_json", "quiet",
+}  # fmt: skip
 
 
 @click.command(cls=SectionedCommand, short_help="Train a network and write a run folder.")
@@ -122,7 +126,19 @@ _RESUME_OPTIONS = {"resume", "epochs", "output_dir", "data_dir", "backend", "dev
 @regularization_options
 @device_options
 @option("Output", "--output-dir", metavar="DIR", help="The run folder, new or empty.  Default: runs/NAME-1, -2, ...")
+@option(
+    "Output",
+    "--checkpoint-every",
+    metavar="INTERVAL",
+    help="Time between two checkpoints, within epochs too: 30s, 5min, 500steps.  Default: after epochs, every 10 s.",
+)
 @option("Output", "--resume", metavar="RUN", help="Continue a run, in a new folder; --epochs is the total number.")
+@option(
+    "Output",
+    "--allow-different-machine",
+    is_flag=True,
+    help="With --resume: allow another type of processor or other versions; the last digits may then differ.",
+)
 @json_option
 @option("Output", "--quiet", is_flag=True, help="Print only the run folder.")
 @click.pass_context
@@ -133,10 +149,11 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
     sine), or a file: .csv .tsv .parquet .npy .npz.
 
     The run folder contains the model, the metrics of each epoch, the configuration, and the training state, from which
-    --resume continues exactly.  The test part is scored once, at the end, and used for nothing else.  Regression
-    targets are standardised for training and predictions are scaled back; losses are those of the standardised targets.
+    --resume continues exactly where the training stopped.  The test part is scored once, at the end, and used for
+    nothing else.  Regression targets are standardised for training and predictions are scaled back; losses are those of
+    the standardised targets.
     Ctrl-C ends training after the current batch, saves the model, prints the results, and exits with 130; a second
-    Ctrl-C exits immediately.
+    Ctrl-C exits immediately.  SIGTERM does the same, and exits with 143.
 
     \b
     mlp train digits
@@ -161,7 +178,12 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
         assert data is not None
         net, dataset, config = _new_run(data, options)
     reporter = Reporter(dataset, config, live=not sys.stderr.isatty(), silent=options["quiet"] or options["as_json"])
-    recorder = runs.Recorder(config, options["output_dir"])
+    recorder = runs.Recorder(
+        config,
+        options["output_dir"],
+        every=options["checkpoint_every"],
+        allow_different_machine=options["allow_different_machine"] or _explicit(ctx, "backend", "device"),
+    )
     runs.train(
         net,
         dataset,
@@ -180,17 +202,25 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
         reporter.finish(results)
     if results["interrupted"]:
         print_message(f"interrupted; continue with: mlp train --resume {recorder.folder}")
-        ctx.exit(INTERRUPTED)
+        assert net.history is not None
+        ctx.exit(TERMINATED if net.history.terminated else INTERRUPTED)
+
+
+def _explicit(ctx: click.Context, *names: str) -> bool:
+    """Whether one of these options was given."""
+    return any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in names)
 
 
 def _check_usage(ctx: click.Context, data: str | None, options: dict[str, Any]) -> None:
-    explicit = {name for name in options if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+    explicit = {name for name in options if _explicit(ctx, name)}
     flags = {parameter.name: parameter.opts[0] for parameter in ctx.command.params}
     if options["resume"] is not None:
         for name in sorted(explicit - _RESUME_OPTIONS):
             raise click.UsageError(f"--resume takes {flags[name]} from the run that it continues; remove it.", ctx)
         if data is not None:
             raise click.UsageError(f"--resume takes the data from the run that it continues; remove {data!r}.", ctx)
+    elif options["allow_different_machine"]:
+        raise click.UsageError("--allow-different-machine applies to --resume only; remove it.", ctx)
     elif data is None:
         raise click.UsageError("DATA is missing: give a data set such as digits, or a file; see mlp train --help.", ctx)
     elif options["early_stopping"] and not options["validation"]:
@@ -201,12 +231,11 @@ def _resume_run(ctx: click.Context, options: dict[str, Any]) -> tuple[MLP, Datas
     from mlp import runs
     from mlp.schedules import Cosine
 
-    explicit_backend = ctx.get_parameter_source("backend") is ParameterSource.COMMANDLINE
     net, dataset, config = runs.resume(
         options["resume"],
         epochs=options["epochs"],
         data_dir=options["data_dir"],
-        backend=options["backend"] if explicit_backend else None,
+        backend=options["backend"] if _explicit(ctx, "backend") else None,
         device=options["device"],
     )
     schedule = net.training_state.optimizer.schedule if net.training_state else None

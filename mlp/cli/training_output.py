@@ -66,14 +66,18 @@ class Reporter(Callback):
         name = optimizer["name"]
         print_field("training", f"{name} {rate}, {batch}, {counted(run.epochs, 'epoch')}, seed {net.seed}")
         if self.config["parent"]:
-            print_field("resumes", f"{os.path.relpath(self.config['parent'])}, after {counted(run.epoch, 'epoch')}")
+            position, done = counted(run.epoch, "epoch"), run.state.batches_done
+            if done:
+                position += f" and {counted(done, 'batch')}"
+            print_field("resumes", f"{os.path.relpath(self.config['parent'])}, after {position}")
         print_field("backend", f"{net.backend} on {net.xp.device} ({net.backend_reason})")
         if self.live:
             self._header()
 
     def on_epoch_end(self, run: Run) -> None:
-        if self.live and not self.silent and self._is_shown(run.epoch, run.epochs):
-            self._row(run.history, run.epoch)
+        epoch = len(run.history)
+        if self.live and not self.silent and self._is_shown(epoch, run.epochs):
+            self._row(run.history, epoch)
 
     def finish(self, results: dict[str, Any]) -> None:
         """Print the results."""
@@ -120,7 +124,7 @@ class Reporter(Callback):
             "epochs": len(history),
             "best_epoch": history.best_epoch,
             "stop_reason": history.stop_reason,
-            "interrupted": history.stop_reason.startswith("interrupted"),
+            "interrupted": history.interrupted,
             "score": score_name(net.task),
             "test": test,
             "seconds": seconds,

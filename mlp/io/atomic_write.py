@@ -1,21 +1,27 @@
-"""Atomic writing of files: a file is replaced completely or not changed."""
+"""Durable files: a file is replaced completely or not changed, and what was written survives a power cut."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from mlp._backends import StorageError
+
+if os.name != "nt":
+    import fcntl
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Write `data` to the file `path` atomically.
 
     After any failure (full disk, killed process, power cut), `path` has either its old content or all of the new: the
-    bytes are written to a temporary file in the same folder and flushed to disk, then the file is renamed.
+    bytes are written to a temporary file in the same folder and flushed to disk, then the file is renamed.  Temporary
+    files that killed processes have left are deleted.
 
     Parameters
     ----------
@@ -43,15 +49,55 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         target = Path(os.path.realpath(path))
         if target.exists() and not target.is_file():
             raise StorageError(f"{str(path)!r} is a folder or a device, not a file; choose another name")
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-        try:
-            _write_new(temporary, data)
+        remove_leftovers(target.parent, target.name)
+        with _temporary_file(target) as (temporary, handle):
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
             os.replace(temporary, target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
         _sync_folder(target.parent)
+
+
+def remove_leftovers(folder: str | os.PathLike[str], name: str = "") -> None:
+    """Delete the temporary files in `folder` that killed processes have left; of the file `name` only, if given.
+
+    A process that is writing a temporary file holds a lock on it.
+    """
+    if os.name == "nt":
+        return
+    for entry in os.listdir(folder):
+        if entry.startswith(f".{name}") and _is_temporary(entry):
+            with contextlib.suppress(OSError), open(os.path.join(folder, entry), "rb") as handle:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(os.path.join(folder, entry))
+
+
+def make_folder(folder: str | os.PathLike[str]) -> None:
+    """Create a folder and its parents, if they do not exist, on disk too.
+
+    Raises
+    ------
+    StorageError
+        If it cannot be created.
+    """
+    path = Path(folder)
+    with storage_errors(folder):
+        missing = [parent for parent in (path, *path.parents) if not parent.exists()]
+        path.mkdir(parents=True, exist_ok=True)
+        for created in missing:
+            _sync_folder(created.parent)
+
+
+def append(path: str | os.PathLike[str], text: str) -> None:
+    """Append to a text file; `sync` brings it to disk."""
+    with storage_errors(path), open(path, "a", encoding="utf-8") as handle:
+        handle.write(text)
+
+
+def sync(path: str | os.PathLike[str]) -> None:
+    """Wait until a file is on disk."""
+    with storage_errors(path), open(path, "rb") as handle:
+        os.fsync(handle.fileno())
 
 
 @contextlib.contextmanager
@@ -80,12 +126,32 @@ check that its folder exists, is writable, and has space left
         raise storage_error from error
 
 
-def _write_new(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    with open(descriptor, "wb") as handle:
-        handle.write(data)
-        handle.flush()
-        os.fsync(handle.fileno())
+_SUFFIX = re.compile(r"\.[0-9a-f]{8}\.tmp\Z")
+
+
+def _is_temporary(name: str) -> bool:
+    return _SUFFIX.search(name) is not None
+
+
+@contextlib.contextmanager
+def _temporary_file(target: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """A new locked file beside `target`, which is deleted if the block fails."""
+    while True:
+        path = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        with open(descriptor, "wb") as handle:
+            if os.name != "nt":
+                with contextlib.suppress(OSError):  # some network file systems have no locks, and nothing is deleted
+                    fcntl.flock(handle, fcntl.LOCK_EX)
+            if not path.exists():
+                continue  # deleted as a leftover before it was locked
+            try:
+                yield path, handle
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                raise
+        return
 
 
 def _sync_folder(folder: Path) -> None:

@@ -102,11 +102,30 @@ NETWORK = Record(
     optional={"precision"},  # files have it if it is not float32, because version 0.2.0 does not know it
 )
 
+_STOPPING_RULE = Nullable(_fields_of(EarlyStopping, {"str": Text(), "int": _POSITIVE_COUNT, "float": Number(0)}))
+
+_CONDITIONS: dict[str, Kind] = {
+    "rows": _COUNT,
+    "batch_size": _POSITIVE_COUNT,
+    "shuffle": BOOLEAN,
+    "early_stopping": _STOPPING_RULE,
+    "data": Text(64),
+    "validation": Nullable(Text(64)),
+    "backend": _NAME,
+    "device": _NAME,
+    "cpu": Text(),
+    "cpu_features": ListOf(_NAME),
+    "versions": OBJECT,
+}
+
 TRAINING = Record(
     {
         "optimizer": _optimizer(_RATE, _LOSS),
         "epoch": _COUNT,
         "step": _COUNT,
+        "batches": _COUNT,
+        "seconds": Number(0),
+        "conditions": Record(_CONDITIONS, optional=_CONDITIONS),
         "history": _fields_of(
             History, {"list[float]": ListOf(Number(finite=False)), "int | None": Nullable(_COUNT), "str": Text()}
         ),
@@ -114,7 +133,8 @@ TRAINING = Record(
         "best": Number(finite=False),
         "waited": _COUNT,
         "restored": BOOLEAN,
-    }
+    },
+    optional={"batches", "seconds", "conditions"},  # version 0.2.0 does not write them
 )
 
 MODEL = Record(
@@ -154,6 +174,9 @@ def _check_training(training: dict[str, Any]) -> None:
         may_be_shorter = name.startswith("val_")  # Ctrl-C can come before the validation of the last epoch
         if isinstance(values, list) and len(values) != epochs and not (may_be_shorter and len(values) < epochs):
             raise FieldError(f"metadata.training.history.{name} has {len(values)} entries, but loss has {epochs}")
+    done, conditions = training.get("batches", 0), training.get("conditions", {})
+    if done and not done * conditions.get("batch_size", 1) < conditions.get("rows", 0):
+        raise FieldError(f"metadata.training.batches is {done}, but an epoch has fewer, or its rows are not given")
     for name, number in (("epoch", training["epoch"]), ("history.best_epoch", history.get("best_epoch"))):
         if number is not None and number > epochs:
             raise FieldError(f"metadata.training.{name} is {number}, but the history has {epochs} epochs")
@@ -185,9 +208,7 @@ CONFIG = Record(
                 "batch_size": Nullable(_POSITIVE_COUNT),
                 "optimizer": _optimizer(Nullable(_RATE), Nullable(_LOSS)),  # standard JSON has null for infinity
                 "validation_fraction": Nullable(_FRACTION),
-                "early_stopping": Nullable(
-                    _fields_of(EarlyStopping, {"str": Text(), "int": _POSITIVE_COUNT, "float": Number(0)})
-                ),
+                "early_stopping": _STOPPING_RULE,
             }
         ),
         "versions": OBJECT,

@@ -16,14 +16,13 @@ not matter, nor do spaces between them.
 from __future__ import annotations
 
 import contextlib
-import copy
 import hashlib
 import json
 import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -71,7 +70,7 @@ _TYPE_NAMES = {name: short for short, name in _TYPES.items()}
 _MAX_HEADER = 100_000_000
 """The safetensors library reads no longer headers."""
 
-_SLOTS, _OTHER = "training.slots", "training.other_weights"
+_SLOTS, _OTHER, _BATCHES = "training.slots", "training.other_weights", "training.batches"
 
 
 def save(net: FeedForward, path: str | os.PathLike[str]) -> None:
@@ -134,24 +133,22 @@ class Snapshot:
     @classmethod
     def of(cls, net: FeedForward, state: TrainingState) -> Snapshot:
         """Copy everything that training changes."""
-        history = copy.copy(state.history)
-        for name, value in vars(history).items():
-            if isinstance(value, list):
-                setattr(history, name, value.copy())
-        copied_state = replace(
-            state,
-            optimizer=copy.deepcopy(state.optimizer),
-            slots=_host(net, state.slots).copy(),
-            history=history,
-            other_weights=None if state.other_weights is None else _host(net, state.other_weights).copy(),
+        return cls.made_of(
+            net, state.snapshot(net.xp, _host(net, state.slots).copy()), _host(net, net.parameters).copy()
         )
-        return cls(_describe(net), net.plan.layout, _host(net, net.parameters).copy(), copied_state)
+
+    @classmethod
+    def made_of(cls, net: FeedForward, state: TrainingState, parameters: NDArray[Any]) -> Snapshot:
+        """A snapshot of copies that were made already."""
+        return cls(_describe(net), net.plan.layout, parameters, state)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network and its training state atomically to a safetensors file."""
         tensors = _layer_tensors(self.layout, self.parameters) | {_SLOTS: self.state.slots}
         if self.state.other_weights is not None:
             tensors[_OTHER] = self.state.other_weights
+        if self.state.batches.size:
+            tensors[_BATCHES] = self.state.batches
         training = {"format_version": FORMAT_VERSION, "training": self.state.to_dict()}
         write_atomically(path, _to_bytes(self.description | training, tensors))
 
@@ -189,8 +186,9 @@ def read_training_state(net: FeedForward, path: str | os.PathLike[str]) -> Train
 def _training_state(net: FeedForward, description: dict[str, Any], tensors: Tensors, where: str) -> TrainingState:
     slots, weights = tensors[_SLOTS], tensors.get(_OTHER)
     other_weights = None if weights is None else net.xp.asarray(weights)
+    batches = tensors.get(_BATCHES, np.empty((2, 0)))
     try:
-        state = TrainingState.from_dict(description["training"], net.xp.asarray(slots), other_weights)
+        state = TrainingState.from_dict(description["training"], net.xp.asarray(slots), batches, other_weights)
     except (ConfigurationError, KeyError, TypeError, AttributeError) as error:
         cause = f"{type(error).__name__}: {shortened(error)}"
         raise _damaged(where, f"its training state cannot be read ({cause})") from error
@@ -429,6 +427,7 @@ def _check_tensors(file: ModelFile) -> None:
         shapes |= {f"layers.{l}.weight": (n_in, n_out), f"layers.{l}.bias": (n_out,)}
     if "training" in description:
         shapes |= _training_shapes(description["training"], file.layout, names)
+    types = dict.fromkeys(shapes, dtype) | {_BATCHES: "float64"}
     extra = names - set(shapes)
     if extra:
         raise _damaged(where, f"{network} has no tensor {quoted(min(extra))}")
@@ -439,8 +438,8 @@ def _check_tensors(file: ModelFile) -> None:
         shape, kind = tuple(entry.get_shape()), entry.get_dtype()
         if shape != expected:
             raise _damaged(where, f"{name} has shape {quoted(shape)}, but must have {expected}")
-        if _TYPES.get(kind) != dtype:
-            raise _damaged(where, f"{name} is {_TYPES.get(kind, quoted(kind))}, but the network's dtype is {dtype!r}")
+        if _TYPES.get(kind) != types[name]:
+            raise _damaged(where, f"{name} is {_TYPES.get(kind, quoted(kind))}, but must be {types[name]}")
 
 
 def _layer_names(n_layers: int) -> Iterator[str]:
@@ -454,6 +453,8 @@ def _training_shapes(training: dict[str, Any], layout: Layout, names: set[str]) 
     shapes: dict[str, tuple[int, ...]] = {_SLOTS: (len(rule.row.state), layout.n_parameters)}
     if _OTHER in names or training["restored"]:
         shapes[_OTHER] = (layout.n_parameters,)
+    if training.get("batches"):
+        shapes[_BATCHES] = (2, training["batches"])
     return shapes
 
 

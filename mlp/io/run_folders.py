@@ -5,7 +5,7 @@ The folder of a run contains
 - ``config.json``: data, network, training settings, backend and the reason for it, machine, parent run;
 - ``metrics.csv``: one row per epoch, written at the end of the epoch;
 - ``model.safetensors``: the network, see `mlp.load`;
-- ``training.safetensors``: the network with its training state after the last complete epoch, for `mlp.runs.resume`;
+- ``training.safetensors``: the network with its training state, for `mlp.runs.resume`;
 - ``results.json``: the results, written at the end.
 
 No other run writes to this folder: a resumed run has a new folder, whose ``config.json`` names the parent run.
@@ -19,38 +19,36 @@ import io
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlp import data
-from mlp._backends import ConfigurationError, DataError, FileFormatError, StorageError
+from mlp._backends import ConfigurationError, DataError, FileFormatError
 from mlp.checks import quoted
 from mlp.data import Dataset
 from mlp.data.files import open_checked
-from mlp.io import descriptions, machine_info, model_files
-from mlp.io.atomic_write import storage_errors
+from mlp.io import checkpoints, descriptions, machine_info, model_files
+from mlp.io.atomic_write import append, make_folder, remove_leftovers, storage_errors, sync
 from mlp.io.fields import FieldError
 from mlp.io.json_documents import read_json, write_json
 from mlp.io.model_files import Snapshot
-from mlp.training import Callback, History, Run
+from mlp.network import Examples, FeedForward
+from mlp.training import Callback, History, Interval, Run, TrainingState
 
-CONFIG, METRICS, MODEL, TRAINING, RESULTS = (
-    "config.json",
-    "metrics.csv",
-    "model.safetensors",
-    "training.safetensors",
-    "results.json",
-)
+CONFIG, METRICS, MODEL, RESULTS = "config.json", "metrics.csv", "model.safetensors", "results.json"
+TRAINING = checkpoints.FILE
 
 COLUMNS = ("epoch", "loss", "val_loss", "val_score", "learning_rate", "seconds", "samples_per_second")
 """Columns of ``metrics.csv``; epochs are counted from 1."""
 
 CHECKPOINT_SECONDS = 10.0
-"""Minimum time between checkpoints: if the process is killed, this much training is lost, or one epoch if longer."""
+"""Minimum time between checkpoints after epochs: without an interval of checkpoints, a killed process loses this much
+training, or one epoch if longer."""
 
 FORMAT_VERSION = 1
 
@@ -82,25 +80,38 @@ def create_folder(name: str, output_dir: str | os.PathLike[str] | None = None) -
     """
     if output_dir is not None:
         require_new(output_dir)
-        with storage_errors(output_dir):
-            Path(output_dir).mkdir(parents=True, exist_ok=True)
+        make_folder(output_dir)
+        if not _claim(Path(output_dir)):
+            raise ConfigurationError(
+                f"another run has just started in {str(output_dir)!r}; choose another folder, or omit --output-dir for "
+                "a new folder under runs/"
+            )
         return Path(output_dir)
     base = Path("runs")
-    with storage_errors(base):
-        base.mkdir(exist_ok=True)
-    existing = (path.name.rpartition("-") for path in base.iterdir())
+    make_folder(base)
+    folders = [path for path in base.iterdir() if path.is_dir()]
+    for folder in folders:
+        remove_leftovers(folder)
+    existing = (path.name.rpartition("-") for path in folders)
     number = 1 + max((int(suffix) for stem, _, suffix in existing if stem == name and suffix.isdecimal()), default=0)
+    while (base / f"{name}-{number}").exists():
+        number += 1
     while True:
         folder = base / f"{name}-{number}"
+        make_folder(folder)
+        if _claim(folder):
+            return folder
+        number += 1  # another process has created it
+
+
+def _claim(folder: Path) -> bool:
+    """Create the first file of a run in `folder`; return False if another run has done so."""
+    with storage_errors(folder):
         try:
-            with storage_errors(folder):
-                folder.mkdir()
-        except StorageError as error:
-            if not folder.exists():
-                raise error
-            number += 1  # another process has created it
-            continue
-        return folder
+            (folder / METRICS).touch(exist_ok=False)
+        except FileExistsError:
+            return False
+    return True
 
 
 def configuration(
@@ -141,7 +152,7 @@ def fingerprint(dataset: Dataset) -> str:
 
 
 class Recorder(Callback):
-    """Callback that writes the run folder during training.
+    """Writes the run folder during training: a callback and the checkpoint of `MLP.fit`.
 
     Parameters
     ----------
@@ -149,8 +160,12 @@ class Recorder(Callback):
         From `configuration`.
     output_dir : path-like, optional
         As in `create_folder`.
-    every : float
-        Minimum seconds between checkpoints; the first is written after the first epoch.
+    every : str, optional
+        Time between two checkpoints, as in `Checkpoint`.  Default: after an epoch, if `pause` has passed.
+    pause : float
+        Minimum seconds between writing the model, and without `every` the training state, at the end of an epoch.
+    allow_different_machine : bool
+        As in `Checkpoint`.
 
     Attributes
     ----------
@@ -165,13 +180,18 @@ class Recorder(Callback):
         config: dict[str, Any],
         output_dir: str | os.PathLike[str] | None = None,
         *,
-        every: float = CHECKPOINT_SECONDS,
+        every: str | None = None,
+        pause: float = CHECKPOINT_SECONDS,
+        allow_different_machine: bool = False,
     ) -> None:
         self.config = config
         self.output_dir = output_dir
-        self.every = every
+        self.every = None if every is None else Interval.parse(every)
+        self.pause = pause
+        self.allow_different_machine = allow_different_machine
         self._saved_at = -math.inf
-        self._last: Snapshot
+
+    # -- callback -------------------------------------------------------------------------------------------
 
     def on_train_begin(self, run: Run) -> None:
         net = run.net
@@ -179,29 +199,50 @@ class Recorder(Callback):
         backend = {"name": net.backend, "device": net.xp.device, "reason": net.backend_reason}
         write_json(self.folder / CONFIG, self.config | {"model": net.get_config(), "backend": backend})
         self._append(COLUMNS, *(_row(run.history, epoch) for epoch in range(len(run.history))))
-        self._last = Snapshot.of(net, run.state)
-        self._last.save(self.folder / TRAINING)
+        Snapshot.of(net, run.state).save(self.folder / TRAINING)
 
     def on_epoch_end(self, run: Run) -> None:
         self._append(_row(run.history, len(run.history) - 1))
-        if not run.whole_epoch:
-            return  # an incomplete epoch cannot be resumed exactly
-        self._last = Snapshot.of(run.net, run.state)
-        if time.monotonic() - self._saved_at >= self.every:
-            self._last.save_model(self.folder / MODEL)
-            self._last.save(self.folder / TRAINING)
+        if run.whole_epoch and time.monotonic() - self._saved_at >= self.pause:
+            snapshot = Snapshot.of(run.net, run.state)
+            snapshot.save_model(self.folder / MODEL)
+            if self.every is None:
+                self._save(snapshot)
             self._saved_at = time.monotonic()
 
     def on_train_end(self, run: Run) -> None:
         model_files.save(run.net, self.folder / MODEL)
-        self._last.save(self.folder / TRAINING)
+
+    # -- checkpoint -----------------------------------------------------------------------------------------
+
+    def conditions(self, net: FeedForward, examples: Examples, validation: Examples | None) -> dict[str, Any]:
+        """What a training that is resumed from the folder must have in common with this one."""
+        return {"data": self.config["data_sha256"], **checkpoints.machine(net)}
+
+    def require_same(self, recorded: Mapping[str, Any], present: Mapping[str, Any]) -> None:
+        """Raise an error that names the first condition of the training to resume that differs and may not."""
+        allowed = self.allow_different_machine
+        checkpoints.require_same_conditions(recorded, present, allow_different_machine=allowed)
+
+    def begin(self, run: Run) -> None:
+        """Do nothing: the folder exists."""
+
+    def capture(self, net: FeedForward, state: TrainingState, parameters: NDArray[Any]) -> Callable[[], None]:
+        """Return a function that writes a checkpoint; `state` and `parameters` will not change."""
+        snapshot = Snapshot.made_of(net, state, parameters)
+        return lambda: self._save(snapshot)
+
+    def finish(self, run: Run) -> None:
+        """Do nothing: results follow."""
+
+    def _save(self, snapshot: Snapshot) -> None:
+        sync(self.folder / METRICS)
+        snapshot.save(self.folder / TRAINING)
 
     def _append(self, *rows: Sequence[object]) -> None:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
-        path = self.folder / METRICS
-        with storage_errors(path), path.open("a", encoding="utf-8") as handle:
-            handle.write(text.getvalue())
+        append(self.folder / METRICS, text.getvalue())
 
 
 def _row(history: History, epoch: int) -> list[object]:

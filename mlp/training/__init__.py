@@ -2,6 +2,7 @@
 
 from mlp.network import CHUNK, Examples
 from mlp.training.callbacks import Callback, Run, check_callbacks
+from mlp.training.checkpoints import CheckpointWriter, Interval
 from mlp.training.early_stopping import EarlyStopping, check_early_stopping
 from mlp.training.epochs import batch_size_for, execution, train
 from mlp.training.evaluation import evaluate, evaluate_rows, score
@@ -14,9 +15,11 @@ from mlp.training.validation_split import split_validation
 __all__ = [
     "CHUNK",
     "Callback",
+    "CheckpointWriter",
     "EarlyStopping",
     "Examples",
     "History",
+    "Interval",
     "Run",
     "TrainingState",
     "batch_size_for",

@@ -24,12 +24,15 @@ class Run:
         Total number of epochs.
     whole_epoch : bool
         Whether all batches of the last epoch were processed; False if training was stopped within the epoch.
+    stopping : bool
+        Whether a stop was requested.
     """
 
     net: FeedForward
     state: TrainingState
     epochs: int
     whole_epoch: bool = True
+    stopping: bool = False
     control: Control = field(default_factory=Control)
 
     @property
@@ -38,12 +41,13 @@ class Run:
 
     @property
     def epoch(self) -> int:
-        """Epochs done so far."""
+        """Complete epochs so far."""
         return self.state.epoch
 
     def stop(self, reason: str = "a callback asked for it") -> None:
         """Stop training after the current batch."""
         self.history.stop_reason = reason
+        self.stopping = True
         self.control.request_stop()
 
 

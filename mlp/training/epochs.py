@@ -6,20 +6,23 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError, EpochPlan, Execution, Shuffle, Trainer
 from mlp.checks import check_batch_size
 from mlp.network import Examples, FeedForward
 from mlp.optimizers import GradientDescent, Optimizer
 from mlp.training.callbacks import Callback, Run
+from mlp.training.checkpoints import Checkpoints, CheckpointWriter
 from mlp.training.divergence import divergence_error
 from mlp.training.early_stopping import EarlyStopping, update_early_stopping
 from mlp.training.evaluation import evaluate
 from mlp.training.history import History
-from mlp.training.interrupt import stop_on_ctrl_c
+from mlp.training.interrupt import stop_on_ctrl_c, stop_on_sigterm
 from mlp.training.progress import progress_bar
 from mlp.training.state import TrainingState
 
@@ -37,6 +40,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     progress: bool = False,
     catch_interrupt: bool = True,
+    checkpoint: CheckpointWriter | None = None,
 ) -> History:
     """Train `net` until `epochs` epochs are done in total.
 
@@ -44,8 +48,18 @@ def train(
     ------
     DivergenceError
         If a loss or a weight is not finite.  The network has the weights from the start of that epoch.
+    StorageError
+        If a checkpoint cannot be written.
+    ConfigurationError, DataError
+        If the training cannot be resumed exactly under other conditions than it had.
     """
     run = Run(net, state, epochs)
+    conditions = {"rows": examples.rows, "batch_size": batch_size, "shuffle": shuffle, "backend": net.backend}
+    if checkpoint:
+        conditions |= checkpoint.conditions(net, examples, validation)
+        conditions["early_stopping"] = asdict(early_stopping) if early_stopping else None
+    _require_same_conditions(state, conditions, checkpoint)
+    state.conditions = conditions
     batch_callbacks = [callback for callback in callbacks if type(callback).on_batch_end is not Callback.on_batch_end]
 
     def on_batch(batch: int, loss: float) -> None:
@@ -53,6 +67,7 @@ def train(
             callback.on_batch_end(run, batch, loss)
 
     state.history.stop_reason = ""
+    state.history.shorten(state.epoch)
     if state.restored:
         state.swap_weights(net)
     monitor = early_stopping.monitor if early_stopping else ""
@@ -61,26 +76,31 @@ def train(
         state.monitor = monitor
     for callback in callbacks:
         callback.on_train_begin(run)
-    interrupts = stop_on_ctrl_c(run) if catch_interrupt else contextlib.nullcontext()
+    if checkpoint:
+        checkpoint.begin(run)
     trainer = _make_trainer(run, examples, batch_size)
-    with interrupts, progress_bar(run, examples.rows, batch_size, shown=progress):
-        while state.epoch < epochs and not run.control.stop_requested:
+    with (
+        stop_on_ctrl_c(run) if catch_interrupt else contextlib.nullcontext(),
+        stop_on_sigterm(run) if checkpoint else contextlib.nullcontext(),
+        progress_bar(run, examples.rows, batch_size, shown=progress),
+        Checkpoints(checkpoint, run) as checkpoints,
+    ):
+        while state.epoch < epochs and not run.stopping:
             if callbacks:  # one of them may have moved the network, changed its optimizer, or assigned weights
                 trainer = _follow(trainer, run, examples, batch_size)
             plan = _plan_epoch(net, state, examples.rows, batch_size, shuffle)
-            if not _train_epoch(run, trainer, plan, on_batch if batch_callbacks else None):
+            if not _train_epoch(run, trainer, plan, on_batch if batch_callbacks else None, checkpoints):
                 break
-            loss = state.history.loss[-1]
-            if validation is not None:
-                loss, score = evaluate(net, validation)
-                state.history.append_validation(loss, score)
-            elif state.history.val_loss:
-                state.history.append_validation(math.nan, math.nan)
-            state.optimizer.schedule.observe(loss)
-            if early_stopping:
-                update_early_stopping(run, early_stopping)
+            _validate(net, state.history, validation)
+            if run.whole_epoch:
+                history = state.history
+                state.optimizer.schedule.observe((history.loss if validation is None else history.val_loss)[-1])
+                if early_stopping:
+                    update_early_stopping(run, early_stopping)
             for callback in callbacks:
                 callback.on_epoch_end(run)
+            if checkpoints.due(state.step) and not run.stopping:
+                checkpoints.write(net, *_copies(net, state))
     state.history.stop_reason = state.history.stop_reason or (
         "1 epoch done" if epochs == 1 else f"all {epochs} epochs done"
     )
@@ -88,6 +108,9 @@ def train(
         state.swap_weights(net)
     for callback in callbacks:
         callback.on_train_end(run)
+    if checkpoint:
+        checkpoint.capture(net, *_copies(net, state))()
+        checkpoint.finish(run)
     return state.history
 
 
@@ -147,7 +170,7 @@ def _plan_epoch(net: FeedForward, state: TrainingState, n: int, batch_size: int,
         rule=optimizer.rule,
         batch_size=batch_size,
         order=Shuffle(net.seed, state.epoch, n) if shuffle else np.arange(n),
-        learning_rates=optimizer.schedule.rates(state.step, state.epoch, n_batches),
+        learning_rates=optimizer.schedule.rates(state.step - state.batches_done, state.epoch, n_batches),
         l2=np.full(n_batches, net.l2),
         l1=net.l1,
         weight_decay=optimizer.weight_decay,
@@ -155,40 +178,100 @@ def _plan_epoch(net: FeedForward, state: TrainingState, n: int, batch_size: int,
         clip_norm=optimizer.clip_norm,
         seed=net.seed,
         epoch=state.epoch,
-        first_step=state.step,
+        first_step=state.step - state.batches_done,
+        first_batch=state.batches_done,
     )
 
 
-def _train_epoch(run: Run, trainer: Trainer, plan: EpochPlan, on_batch: Callable[[int, float], None] | None) -> bool:
-    """Train for one epoch and record its result; return False if it was stopped before its first batch."""
+def _train_epoch(
+    run: Run,
+    trainer: Trainer,
+    plan: EpochPlan,
+    on_batch: Callable[[int, float], None] | None,
+    checkpoints: Checkpoints,
+) -> bool:
+    """Train for one epoch, or the rest of it, and record the result; return False if it was stopped at once.
+
+    Checkpoints divide the epoch into parts.  The results do not depend on it.
+    """
     net, state, xp = run.net, run.state, run.net.xp
-    run.control.batches_done = 0
+    first, last = plan.batches.start, plan.batches.stop
+    run.control.batches_done = done = first
+    parts = [state.batches]
     xp.synchronize()
-    start = time.perf_counter()
+    start = time.perf_counter() - state.seconds
     try:
-        (result,) = trainer.epochs([plan], run.control, on_batch)
-    except BaseException:  # from a callback, or a second Ctrl-C: an incomplete epoch cannot be resumed exactly
+        while True:
+            left = checkpoints.updates_left(plan.first_step + done)
+            n_batches = last - done if left is None else min(left, last - done)
+            (result,) = trainer.epochs([replace(plan, first_batch=done, n_batches=n_batches)], run.control, on_batch)
+            parts.append(np.stack([result.losses, result.weights]))
+            done += len(result.losses)
+            if result.failed is not None or not result.finite:
+                trainer.roll_back()
+                raise divergence_error(net, plan, trainer, state, done - 1)
+            if done == last or run.stopping or not checkpoints.due(plan.first_step + done):
+                break
+            parameters, slots = trainer.current()
+            now = replace(
+                state,
+                step=plan.first_step + done,
+                batches=np.concatenate(parts, axis=1),
+                seconds=time.perf_counter() - start,
+            )
+            checkpoints.write(net, now.snapshot(xp, slots), parameters)
+    except BaseException:  # from a callback, a checkpoint, or a second Ctrl-C
         trainer.roll_back()
         raise
-    done = len(result.losses)
-    if result.failed is not None or not result.finite:
-        trainer.roll_back()
-        raise divergence_error(net, plan, trainer, state, done - 1)
     trainer.read_back()
     xp.synchronize()
-    seconds = time.perf_counter() - start
-    if not done:
+    if done == first:
         return False
-    weights, total = result.weights, result.weights.sum()
-    rows = min(done * plan.batch_size, len(plan.order))
-    history = state.history
-    history.loss.append(float(result.losses @ weights / total) if total else 0.0)
-    history.learning_rate.append(float(plan.learning_rates[done - 1]))
-    history.samples_per_second.append(rows / max(seconds, 1e-9))
-    history.seconds.append(seconds)
-    state.epoch += 1
-    state.step += done
-    run.whole_epoch = done == len(plan.batches)
-    if not run.whole_epoch:
-        history.stop_reason += f" (in epoch {state.epoch}, after {done} of {len(plan.batches)} batches)"
+    run.whole_epoch = done == last
+    _record(run, plan, np.concatenate(parts, axis=1), time.perf_counter() - start)
     return True
+
+
+def _record(run: Run, plan: EpochPlan, batches: NDArray[np.float64], seconds: float) -> None:
+    """Append the values of an epoch to the history, and bring the training state up to date."""
+    state, history = run.state, run.state.history
+    losses, weights = batches
+    done, total = len(losses), weights.sum()
+    history.loss.append(float(losses @ weights / total) if total else 0.0)
+    history.learning_rate.append(float(plan.learning_rates[done - 1]))
+    history.samples_per_second.append(min(done * plan.batch_size, len(plan.order)) / max(seconds, 1e-9))
+    history.seconds.append(seconds)
+    state.step, state.batches, state.seconds = plan.first_step + done, batches, seconds
+    if run.whole_epoch:
+        state.leave_epoch()
+    else:
+        history.stop_reason += f" (in epoch {state.epoch + 1}, after {done} of {len(plan.learning_rates)} batches)"
+
+
+def _validate(net: FeedForward, history: History, validation: Examples | None) -> None:
+    if validation is not None:
+        history.append_validation(*evaluate(net, validation))
+    elif history.val_loss:
+        history.append_validation(math.nan, math.nan)
+
+
+def _copies(net: FeedForward, state: TrainingState) -> tuple[TrainingState, NDArray[Any]]:
+    """Host copies of the training state and the parameters, which further training does not change."""
+    slots, parameters = (np.array(net.xp.to_numpy(array)) for array in (state.slots, net.parameters))
+    return state.snapshot(net.xp, slots), parameters
+
+
+def _require_same_conditions(
+    state: TrainingState, present: dict[str, Any], checkpoint: CheckpointWriter | None
+) -> None:
+    """Raise an error if a training would be resumed within an epoch with other batches, or checkpoints forbid it."""
+    recorded, done = state.conditions, state.batches_done
+    for key in ("rows", "batch_size", "shuffle"):
+        if done and recorded.get(key) != present[key]:
+            raise ConfigurationError(
+                f"the training to resume stopped after batch {done} of epoch {state.epoch + 1}, with "
+                f"{key}={recorded.get(key)}; it cannot continue there with {key}={present[key]}. Give fit the same "
+                "data, batch_size and shuffle."
+            )
+    if checkpoint:
+        checkpoint.require_same(recorded, present)

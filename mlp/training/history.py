@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-INTERRUPTED = "interrupted by Ctrl-C"
+_INTERRUPTED = "interrupted by "
+INTERRUPTED = _INTERRUPTED + "Ctrl-C"
 """The beginning of `History.stop_reason` after Ctrl-C."""
+TERMINATED = _INTERRUPTED + "SIGTERM"
+"""The beginning of `History.stop_reason` after SIGTERM, by which batch systems end a job."""
 
 
 @dataclass
@@ -50,8 +53,13 @@ class History:
 
     @property
     def interrupted(self) -> bool:
-        """Whether Ctrl-C ended the training."""
-        return self.stop_reason.startswith(INTERRUPTED)
+        """Whether Ctrl-C or SIGTERM ended the training."""
+        return self.stop_reason.startswith(_INTERRUPTED)
+
+    @property
+    def terminated(self) -> bool:
+        """Whether SIGTERM ended the training."""
+        return self.stop_reason.startswith(TERMINATED)
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -61,3 +69,9 @@ class History:
         missing = [math.nan] * (len(self.loss) - 1 - len(self.val_loss))
         self.val_loss += [*missing, loss]
         self.val_score += [*missing, score]
+
+    def shorten(self, epochs: int) -> None:
+        """Remove the values of all epochs after the first `epochs`."""
+        for values in vars(self).values():
+            if isinstance(values, list):
+                del values[epochs:]

@@ -1,4 +1,4 @@
-"""Ctrl-C during training."""
+"""Ctrl-C and SIGTERM during training."""
 
 from __future__ import annotations
 
@@ -8,23 +8,36 @@ import threading
 from collections.abc import Iterator
 
 from mlp.training.callbacks import Run
-from mlp.training.history import INTERRUPTED
+from mlp.training.history import INTERRUPTED, TERMINATED
 
 
 @contextlib.contextmanager
 def stop_on_ctrl_c(run: Run) -> Iterator[None]:
     """Stop after the current batch on the first Ctrl-C; a second one raises KeyboardInterrupt as usual."""
+    with _stop_on(run, signal.SIGINT, INTERRUPTED, signal.default_int_handler):
+        yield
+
+
+@contextlib.contextmanager
+def stop_on_sigterm(run: Run) -> Iterator[None]:
+    """Stop after the current batch on the first SIGTERM; a second one ends the process as usual."""
+    with _stop_on(run, signal.SIGTERM, TERMINATED, signal.SIG_DFL):
+        yield
+
+
+@contextlib.contextmanager
+def _stop_on(run: Run, number: signal.Signals, reason: str, default: signal._HANDLER) -> Iterator[None]:
     in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    if not in_main_thread or signal.getsignal(number) is not default:
         yield  # only the main thread can set signal handlers, and a handler of the program must not be replaced
         return
 
     def request(signum: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        run.stop(INTERRUPTED)
+        signal.signal(number, default)
+        run.stop(reason)
 
-    signal.signal(signal.SIGINT, request)
+    signal.signal(number, request)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(number, default)

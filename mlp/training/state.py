@@ -7,8 +7,12 @@ import math
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mlp import optimizers
 from mlp._backends import Backend, ConfigurationError
+from mlp.checks import counted
 from mlp.network import FeedForward
 from mlp.optimizers import Optimizer
 from mlp.training.history import History
@@ -16,7 +20,7 @@ from mlp.training.history import History
 
 @dataclass
 class TrainingState:
-    """Everything besides the weights that training needs to resume exactly after an epoch.
+    """Everything besides the weights that training needs to resume exactly after any batch.
 
     Attributes
     ----------
@@ -25,8 +29,15 @@ class TrainingState:
     slots : array, shape (number of state arrays of the update rule, n_parameters)
         Optimizer state, on the network's device.
     epoch, step : int
-        Number of epochs and updates done.
+        Number of complete epochs, and of updates.
+    batches : ndarray of float64, shape (2, batches done)
+        Loss and weight of each batch of the epoch in which training stopped; none after a complete epoch.
+    seconds : float
+        Wall time of these batches.
+    conditions : dict
+        What a resumed training must have in common with this one, such as the number of rows.
     history : History
+        With a last entry for the epoch in which training stopped, if there is one.
     monitor, best, waited : str, float, int
         State of early stopping: the metric, its best value (negated for ``val_score``), and the number of epochs since
         then.
@@ -40,6 +51,9 @@ class TrainingState:
     slots: Any
     epoch: int = 0
     step: int = 0
+    batches: NDArray[np.float64] = field(default_factory=lambda: np.empty((2, 0)))
+    seconds: float = 0.0
+    conditions: dict[str, Any] = field(default_factory=dict)
     history: History = field(default_factory=History)
     monitor: str = ""
     best: float = math.inf
@@ -55,11 +69,14 @@ class TrainingState:
         return cls(optimizer, slots)
 
     def to_dict(self) -> dict[str, Any]:
-        """The state as plain data, except the arrays `slots` and `other_weights`."""
+        """The state as plain data, except the arrays `slots`, `batches` and `other_weights`."""
         return {
             "optimizer": self.optimizer.to_dict(),
             "epoch": self.epoch,
             "step": self.step,
+            "batches": self.batches_done,
+            "seconds": self.seconds,
+            "conditions": self.conditions,
             "history": asdict(self.history),
             "monitor": self.monitor,
             "best": self.best,
@@ -68,25 +85,42 @@ class TrainingState:
         }
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any], slots: Any, other_weights: Any) -> TrainingState:
+    def from_dict(
+        cls, data: dict[str, Any], slots: Any, batches: NDArray[np.float64], other_weights: Any
+    ) -> TrainingState:
         """Make a state from the result of `to_dict` and the arrays."""
+        settings = {
+            name: data[name]
+            for name in ("epoch", "step", "seconds", "conditions", "monitor", "best", "waited", "restored")
+            if name in data  # earlier versions did not save all of them
+        }
         return cls(
-            optimizers.from_dict(data["optimizer"]),
-            slots,
-            data["epoch"],
-            data["step"],
-            History(**data["history"]),
-            data["monitor"],
-            data["best"],
-            data["waited"],
-            other_weights,
-            data["restored"],
+            optimizer=optimizers.from_dict(data["optimizer"]),
+            slots=slots,
+            batches=batches,
+            history=History(**data["history"]),
+            other_weights=other_weights,
+            **settings,
         )
 
     def on_host(self, xp: Backend) -> TrainingState:
         """A copy of the state with its arrays, which are on `xp`, as host arrays."""
         weights = None if self.other_weights is None else xp.to_numpy(self.other_weights)
         return replace(self, slots=xp.to_numpy(self.slots), other_weights=weights)
+
+    def snapshot(self, xp: Backend, slots: NDArray[Any]) -> TrainingState:
+        """A copy, with the host array `slots`, that further training does not change."""
+        history = copy.copy(self.history)
+        for name, value in vars(history).items():
+            if isinstance(value, list):
+                setattr(history, name, value.copy())
+        return replace(
+            self,
+            optimizer=copy.deepcopy(self.optimizer),
+            slots=slots,
+            history=history,
+            other_weights=None if self.other_weights is None else np.array(xp.to_numpy(self.other_weights)),
+        )
 
     def move(self, source: Backend, target: Backend) -> None:
         """Move the arrays from one backend to another."""
@@ -100,6 +134,17 @@ class TrainingState:
         net.parameters[...] = stored
         self.restored = not self.restored
 
+    @property
+    def batches_done(self) -> int:
+        """Number of batches done of the epoch in which training stopped; 0 after a complete epoch."""
+        return len(self.batches[0])
+
+    def leave_epoch(self) -> None:
+        """Count the epoch in which training stopped as a complete one: training does not continue within it."""
+        if self.batches_done:
+            self.epoch += 1
+            self.batches, self.seconds = np.empty((2, 0)), 0.0
+
     def reset_best(self) -> None:
         """Reset the state of early stopping."""
         self.best, self.waited, self.other_weights, self.restored = math.inf, 0, None, False
@@ -112,7 +157,7 @@ def require_resumable(state: TrainingState | None, epochs: int) -> TrainingState
         raise ConfigurationError("there is no training to resume: this network has not been trained yet.")
     if epochs <= state.epoch:
         raise ConfigurationError(
-            f"the training to resume has done {state.epoch} epochs, and epochs={epochs} is the total: it must be "
-            f"greater than {state.epoch}."
+            f"the training to resume has done {counted(state.epoch, 'epoch')}, and epochs={epochs} is the total: it "
+            f"must be greater than {state.epoch}."
         )
     return state

@@ -45,7 +45,7 @@ class Snapshots(Callback):
         self.on_epoch_end(run)
 
     def on_epoch_end(self, run: Run) -> None:
-        if run.epoch in self.epochs:
+        if run.whole_epoch and run.epoch in self.epochs:
             self.nets[run.epoch] = run.net.copy()
 
 
@@ -123,7 +123,7 @@ class LayerRecorder(Callback):
         self._record(run)
 
     def on_epoch_end(self, run: Run) -> None:
-        if run.epoch % math.ceil(run.epochs / self.points) == 0 or run.epoch == run.epochs:
+        if run.whole_epoch and (run.epoch % math.ceil(run.epochs / self.points) == 0 or run.epoch == run.epochs):
             self._record(run)
 
     def _record(self, run: Run) -> None:

@@ -44,6 +44,7 @@ def record(
     else:
         copied = copy.deepcopy(training_state.optimizer)
         state = replace(training_state, optimizer=copied, slots=training_state.slots.copy(), history=History())
+    state.leave_epoch()
     state.reset_best()
     _check_size(net.plan, batch_size, steps, len(state.slots))
     trained, recorder = net.copy(), Recorder(net.xp, net.plan)
