@@ -134,6 +134,30 @@ def test_roll_back_undoes_what_was_not_read_back(xp):
     assert_bitwise_equal(training.arrays(), again.arrays())
 
 
+def test_the_current_values_are_copies_within_an_epoch_too(xp, dtype):
+    """Reading them changes neither the training nor what is restored."""
+    case = make(rule=ADAM, weighted=True)
+    training = Training(xp, case, dtype)
+    before = training.current_arrays()
+    n_batches = len(case.plan.batches)
+    for first in range(0, n_batches, 2):
+        part = replace(case.plan, first_batch=first, n_batches=min(2, n_batches - first))
+        training.epochs(part)
+        expected = Training(xp, case, dtype)
+        expected.epochs(replace(case.plan, n_batches=min(first + 2, n_batches)))
+        copies = training.trainer.current()
+        assert_bitwise_equal(copies, expected.arrays())
+        for copy in copies:
+            assert isinstance(copy, np.ndarray)
+            copy[...] = np.nan
+    assert_bitwise_equal(training.trainer.current(), expected.arrays())
+    training.trainer.roll_back()
+    assert_bitwise_equal(training.arrays(), before)
+    training.epochs(case.plan)
+    assert_bitwise_equal(training.arrays(), expected.arrays())
+    assert_bitwise_equal(training.trainer.current(), expected.arrays())
+
+
 def test_epochs_with_and_without_a_report_of_each_batch_follow_each_other(xp):
     """Numba changes between the kernel and the loop, without a `read_back` in between."""
     case = make(rule=ADAM)

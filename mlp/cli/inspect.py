@@ -107,7 +107,9 @@ def _network(model: dict[str, Any]) -> str:
 
 
 def _show_training(training: dict[str, Any]) -> None:
-    done = f"{training['optimizer']['name']}, {counted(training['epochs'], 'epoch')}, {training['steps']:,} steps"
+    part = f" and {counted(training['batches'], 'batch')}" if training["batches"] else ""
+    epochs = counted(training["epochs"], "epoch") + part
+    done = f"{training['optimizer']['name']}, {epochs}, {training['steps']:,} steps"
     losses = [
         f"{title} {training[name]:.4g}"
         for name, title in (("loss", "loss"), ("val_loss", "validation loss"), ("val_score", "validation score"))

@@ -69,6 +69,7 @@ def _training(training: dict[str, Any]) -> dict[str, Any]:
     return {
         "optimizer": training["optimizer"],
         "epochs": training["epoch"],
+        "batches": training.get("batches", 0),
         "steps": training["step"],
         "seconds": sum(history.get("seconds", ())),
         **last,

@@ -67,6 +67,12 @@ def update_early_stopping(run: Run, rule: EarlyStopping) -> None:
         history.best_epoch = state.epoch
         return
     state.waited += 1
-    if state.waited >= rule.patience:
+    stop_if_waited(run, rule)
+
+
+def stop_if_waited(run: Run, rule: EarlyStopping) -> None:
+    """Stop if the metric has not improved for `rule.patience` epochs."""
+    history = run.history
+    if run.state.waited >= rule.patience:
         best = f"; best was epoch {history.best_epoch}" if history.best_epoch is not None else ""  # none if all are NaN
         run.stop(f"{rule.monitor} has not improved for {counted(rule.patience, 'epoch')}{best}")

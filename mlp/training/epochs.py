@@ -19,7 +19,7 @@ from mlp.optimizers import GradientDescent, Optimizer
 from mlp.training.callbacks import Callback, Run
 from mlp.training.checkpoints import Checkpoints, CheckpointWriter
 from mlp.training.divergence import divergence_error
-from mlp.training.early_stopping import EarlyStopping, update_early_stopping
+from mlp.training.early_stopping import EarlyStopping, stop_if_waited, update_early_stopping
 from mlp.training.evaluation import evaluate
 from mlp.training.history import History
 from mlp.training.interrupt import stop_on_ctrl_c, stop_on_sigterm
@@ -74,6 +74,8 @@ def train(
     if monitor != state.monitor:  # the best values of different metrics cannot be compared
         state.reset_best()
         state.monitor = monitor
+    if early_stopping:
+        stop_if_waited(run, early_stopping)
     for callback in callbacks:
         callback.on_train_begin(run)
     if checkpoint:
