@@ -140,7 +140,7 @@ def test_a_number_of_updates_is_kept_across_epochs(every: str, expected: list[in
 
 def test_a_time_divides_epochs(backend: str, tmp_path: Path) -> None:
     """The checkpoints are within the one epoch of this training."""
-    n = 4000 if backend == "numpy" else 40_000
+    n = 40_000 if backend == "numba" else 4000
     rows = RNG.normal(size=(n, 6))
     targets = (rows[:, 0] > 0).astype(int)
     checkpoint = Counting(tmp_path, "0.02s")
@@ -564,7 +564,7 @@ def test_sigterm_saves_reports_and_exits_with_143(tmp_path: Path) -> None:
     process.send_signal(signal.SIGTERM)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 143, errors
-    assert "interrupted by SIGTERM (in epoch" in output
+    assert "ended     interrupted by SIGTERM" in output
     assert "continue with: mlp train --resume first" in errors
     assert json.loads((tmp_path / "first" / "results.json").read_text())["interrupted"]
     state = mlp.load(tmp_path / "first" / "training.safetensors").training_state

@@ -106,8 +106,32 @@ def test_a_file_is_read_on_another_backend_than_it_was_written_on(path: Path, ba
 def test_arrays_that_do_not_lie_in_order_are_written_in_order(disorder: Any) -> None:
     array = np.arange(12.0).reshape(3, 4)
     described = files._describe(small_net())
-    data = files._to_bytes(described, {"layers.0.weight": disorder(array)})
+    data = b"".join(files._to_chunks(described, {"layers.0.weight": disorder(array)}))
     np.testing.assert_array_equal(safetensors.numpy.load(data)["layers.0.weight"], array)
+
+
+@pytest.mark.parametrize("options", [{}, {"dtype": "float64"}, {"classes": ['"', "ä\\", "\n\u2028😀"]}])
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_file_has_the_bytes_that_the_safetensors_library_writes(
+    options: dict[str, Any], trained: bool, path: Path
+) -> None:
+    net = small_net(**options)
+    if (
+        trained
+    ):  # a training that was stopped within an epoch has a float64 tensor in any case, and SGD has an empty one
+        net.fit(X, Y, batch_size=2, optimizer="sgd", callbacks=[Stop()])
+        assert net.training_state.batches_done == 1
+        persistence.save_training_state(net, path)
+    else:
+        net.save(path)
+    with safetensors.safe_open(path, framework="np") as handle:
+        metadata = handle.metadata()
+    assert path.read_bytes() == safetensors.numpy.save(safetensors.numpy.load_file(path), metadata)
+
+
+class Stop(mlp.Callback):
+    def on_batch_end(self, run: Any, batch: int, loss: float) -> None:
+        run.stop()
 
 
 def test_the_tensors_have_the_names_and_shapes_that_are_promised(path: Path) -> None:

@@ -16,8 +16,8 @@ if os.name != "nt":
     import fcntl
 
 
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write `data` to the file `path` atomically.
+def write_atomically(path: str | os.PathLike[str], *chunks: bytes | memoryview) -> None:
+    """Write `chunks`, one after the other, to the file `path` atomically.
 
     After any failure (full disk, killed process, power cut), `path` has either its old content or all of the new: the
     bytes are written to a temporary file in the same folder and flushed to disk, then the file is renamed.  Temporary
@@ -27,7 +27,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     ----------
     path : str or path-like
         A link is followed.
-    data : bytes
+    *chunks : bytes-like
 
     Raises
     ------
@@ -51,7 +51,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
             raise StorageError(f"{str(path)!r} is a folder or a device, not a file; choose another name")
         remove_leftovers(target.parent, target.name)
         with _temporary_file(target) as (temporary, handle):
-            handle.write(data)
+            handle.writelines(chunks)
             handle.flush()
             os.fsync(handle.fileno())
             os.replace(temporary, target)

@@ -100,7 +100,7 @@ def save(net: FeedForward, path: str | os.PathLike[str]) -> None:
     (2, 3, 1)
     >>> folder.cleanup()
     """
-    write_atomically(path, _to_bytes(_describe(net), _layer_tensors(net.plan.layout, _host(net, net.parameters))))
+    write_atomically(path, *_to_chunks(_describe(net), _layer_tensors(net.plan.layout, _host(net, net.parameters))))
 
 
 def read(
@@ -150,13 +150,13 @@ class Snapshot:
         if self.state.batches.size:
             tensors[_BATCHES] = self.state.batches
         training = {"format_version": FORMAT_VERSION, "training": self.state.to_dict()}
-        write_atomically(path, _to_bytes(self.description | training, tensors))
+        write_atomically(path, *_to_chunks(self.description | training, tensors))
 
     def save_model(self, path: str | os.PathLike[str]) -> None:
         """Write only the network, as `save` does, with the best weights if there are any from early stopping."""
         best = self.state.other_weights
         tensors = _layer_tensors(self.layout, self.parameters if best is None else best)
-        write_atomically(path, _to_bytes(self.description, tensors))
+        write_atomically(path, *_to_chunks(self.description, tensors))
 
 
 def read_training_state(net: FeedForward, path: str | os.PathLike[str]) -> TrainingState:
@@ -234,23 +234,39 @@ def _describe(net: FeedForward) -> dict[str, Any]:
     }
 
 
-def _to_bytes(description: dict[str, Any], tensors: Tensors) -> bytes:
-    from safetensors.numpy import save as serialize
+def _to_chunks(description: dict[str, Any], tensors: Tensors) -> list[bytes | memoryview]:
+    """The content of a file, without a copy of the tensors.
 
+    It is what ``safetensors.numpy.save`` returns, which copies them twice: that is much for a checkpoint every second.
+    """
     classes = description["config"]["classes"] or ()
     if invalid := [name for name in classes if not isinstance(name, str | int | float | bool)]:
         raise ConfigurationError(
             f"classes contains {invalid[0]!r} of type {type(invalid[0]).__name__}; class names must be strings, "
             "numbers or booleans to be saved: convert them to strings."
         )
-    # safetensors ignores strides
     contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
     text = json.dumps(description)
     _require_readable(description, text)
     digest = _Digest(text)
     for name in sorted(contiguous):
         digest.update(name, contiguous[name])
-    return serialize(contiguous, metadata={_KEY: f'{text[:-1]}, "sha256": "{digest.hexdigest()}"}}'})
+    header: dict[str, Any] = {"__metadata__": {_KEY: f'{text[:-1]}, "sha256": "{digest.hexdigest()}"}}'}}
+    position, chunks = 0, []
+    for name in sorted(
+        contiguous, key=lambda name: (-contiguous[name].itemsize, name)
+    ):  # each at a multiple of its size
+        array = contiguous[name]
+        header[name] = {
+            "dtype": _TYPE_NAMES[array.dtype.name],
+            "shape": array.shape,
+            "data_offsets": (position, position + array.nbytes),
+        }
+        position += array.nbytes
+        chunks.append(array.data.cast("B") if array.size else b"")
+    encoded = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    return [len(encoded).to_bytes(8, "little"), encoded, *chunks]
 
 
 def _require_readable(description: dict[str, Any], text: str) -> None:
