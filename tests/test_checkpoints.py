@@ -297,6 +297,7 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
         ("cpu", "Pentium", "ran with cpu 'Pentium', not"),
         ("cpu_features", ["MMX"], r"ran with cpu features \['MMX'\], not"),
         ("versions", {"mlp": "0.0.1"}, "ran with versions {'mlp': '0.0.1', 'numpy': None}, not {'mlp'"),
+        ("blas_threads", 96, r"ran with blas threads 96, not \d"),
         ("backend", "numba", "ran with backend 'numba', not 'numpy'"),
     ],
 )

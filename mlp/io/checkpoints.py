@@ -23,7 +23,7 @@ from mlp.training import Interval, Run, TrainingState
 FILE = "training.safetensors"
 """Name of the file in the folder of a checkpoint or a run."""
 
-_MACHINE = ("backend", "device", "cpu", "cpu_features", "versions")
+_MACHINE = ("backend", "device", "cpu", "cpu_features", "versions", "blas_threads")
 
 
 class Checkpoint:
@@ -145,15 +145,17 @@ class Checkpoint:
 
 
 def machine(net: FeedForward) -> dict[str, Any]:
-    """What the results of a network depend on, besides its backend."""
+    """What the last digits of results depend on, besides the backend."""
     libraries = {"numba": ("numba", "llvmlite"), "cupy": ("cupy", "cupy-cuda12x", "cupy-cuda13x")}
     names = ("mlp", "numpy", *libraries.get(net.backend, ()))
     description, versions = machine_info.describe(), machine_info.versions()
+    blas = machine_info.threads()["blas"] if net.backend == "numpy" else []
     return {
         "device": net.xp.device,
         "cpu": description["cpu"],
         "cpu_features": description["cpu_features"],
         "versions": {name: versions[name] for name in names if name in versions},
+        "blas_threads": max((library["threads"] for library in blas), default=0),  # the results of NumPy depend on them
     }
 
 

@@ -116,6 +116,7 @@ _CONDITIONS: dict[str, Kind] = {
     "cpu": Text(),
     "cpu_features": ListOf(_NAME),
     "versions": OBJECT,
+    "blas_threads": _COUNT,
 }
 
 TRAINING = Record(
