@@ -150,6 +150,20 @@ def test_a_time_divides_epochs(backend: str, tmp_path: Path) -> None:
     assert len([step for step in checkpoint.steps if step % n]) >= 2
 
 
+def test_full_batch_gradient_descent_is_resumed_too(backend: str, tmp_path: Path) -> None:
+    settings = SETTINGS | {"batch_size": None}
+    whole, resumed = make(backend), make(backend)
+    history = whole.fit(X, Y, optimizer=mlp.GradientDescent(0.1), **settings)
+    with pytest.raises(Killed):
+        make(backend).fit(
+            X, Y, optimizer=mlp.GradientDescent(0.1), checkpoint=KilledAfterWriting(tmp_path, "7steps"), **settings
+        )
+    checkpoint = mlp.Checkpoint(tmp_path)
+    assert checkpoint.restore(resumed)
+    assert_same_history(resumed.fit(X, Y, checkpoint=checkpoint, resume=True, **settings), history)
+    assert sha256(resumed, tmp_path) == sha256(whole, tmp_path)
+
+
 # -- ended within an epoch, in memory -------------------------------------------------------------------------
 
 

@@ -106,7 +106,7 @@ class Checkpoints:
     def __init__(self, writer: CheckpointWriter | None, run: Run) -> None:
         self._writer, self._run = writer, run
         self._every = (writer.every if writer else None) or Interval()
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="mlp-checkpoint")
+        self._thread: ThreadPoolExecutor | None = None
         self._written: Future[None] | None = None
         self._timer: threading.Timer | None = None
         self._time_is_up = self._closed = False
@@ -122,7 +122,8 @@ class Checkpoints:
         self._closed = True
         if self._timer:
             self._timer.cancel()
-        self._threads.shutdown()
+        if self._thread:
+            self._thread.shutdown()
         if error is None:
             self._wait()
 
@@ -152,7 +153,8 @@ class Checkpoints:
         self._run.control.withdraw_stop()
         if self._run.stopping:  # that request came since the caller looked
             self._run.control.request_stop()
-        self._written = self._threads.submit(self._writer.capture(net, state, parameters))
+        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="mlp-checkpoint")
+        self._written = self._thread.submit(self._writer.capture(net, state, parameters))
         self._written.add_done_callback(self._after_writing)
 
     def _after_writing(self, written: Future[None]) -> None:
