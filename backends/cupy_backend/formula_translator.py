@@ -50,15 +50,17 @@ class _Cuda(Language):
     def call(self, name: str, arguments: list[str]) -> str:
         return f"{name}<T>({', '.join(arguments)})"
 
-    def define(self, name: str, number: int, text: str) -> tuple[list[str], str]:
-        return [f"const T {name}_{number} = {text};"], f"{name}_{number}"
+    def variable(self, stem: str, number: int, used: set[str]) -> str:
+        return f"{stem}_{number}"
 
-    def define_entry(self, name: str, number: int, text: str) -> tuple[list[str], str]:
-        return [f"auto {name}_{number} = {self.entry_result(text)};"], f"{name}_{number}(k)"
+    def define(self, name: str, text: str) -> list[str]:
+        return [f"const T {name} = {text};"]
 
-    def reduce(self, name: str, number: int, entry: str) -> tuple[list[str], str]:
-        reduction = f"row.template {name.removeprefix('row_')}<T>({self.entry_result(entry)})"
-        return [f"const T {name}_{number} = {reduction};"], f"{name}_{number}"
+    def define_entry(self, name: str, text: str) -> tuple[list[str], str]:
+        return [f"auto {name} = {self.entry_result(text)};"], f"{name}(k)"
+
+    def reduce(self, name: str, reduction: str, entry: str) -> list[str]:
+        return [f"const T {name} = row.template {reduction.removeprefix('row_')}<T>({self.entry_result(entry)});"]
 
     def entry_result(self, text: str) -> str:
         return f"[=](int k) -> T {{ return {text}; }}"

@@ -84,16 +84,20 @@ class Language:
         """Write a call of another formula."""
         raise NotImplementedError
 
-    def define(self, name: str, number: int, text: str) -> tuple[list[str], str]:
-        """Return the lines that define a number, and its name; `number` makes names different."""
+    def variable(self, stem: str, number: int, used: set[str]) -> str:
+        """Return the name of a new variable; `number` is different for each, and `used` are the names of the others."""
+        return f"{stem}_{number}" if stem in used else stem
+
+    def define(self, name: str, text: str) -> list[str]:
+        """Write the definition of a number."""
         raise NotImplementedError
 
-    def define_entry(self, name: str, number: int, text: str) -> tuple[list[str], str]:
+    def define_entry(self, name: str, text: str) -> tuple[list[str], str]:
         """Return the lines that define a function of k, if any, and how its value is written."""
         raise NotImplementedError
 
-    def reduce(self, name: str, number: int, entry: str) -> tuple[list[str], str]:
-        """Return the lines that compute ``row_max`` or ``row_sum`` of an expression in k, and the result's name."""
+    def reduce(self, name: str, reduction: str, entry: str) -> list[str]:
+        """Write the definition of a number, the ``row_max`` or ``row_sum`` of an expression in k."""
         raise NotImplementedError
 
     def entry_result(self, text: str) -> str:
@@ -150,6 +154,7 @@ class _Formula:
         self.known: dict[str, Any] = {}  # names that refer to Python objects
         self.values: dict[str, str] = {}  # names that refer to numbers, and how these are written
         self.entries: set[str] = set()  # those of them that are functions of k
+        self.used: set[str] = set()  # names of arguments and variables
         self.lines: list[str] = []
         self.arguments = self._bind(function)
         tree = _source(self.code)
@@ -187,6 +192,7 @@ class _Formula:
         for name in names:
             argument, self.values[name] = self.language.argument(name, self.rowwise)
             arguments.append(argument)
+        self.used |= set(arguments)
         return arguments
 
     # -- statements ---------------------------------------------------------------------------------
@@ -210,11 +216,20 @@ class _Formula:
 
     def _define(self, stem: str, value: ast.expr) -> tuple[str, bool]:
         """Write the definition of a value; return how it is written from now on, and whether it is a function of k."""
-        is_entry, text = self._is_entry(value), self._expression(value, _ATOM if self._is_entry(value) else _CHOICE)
-        define = self.language.define_entry if is_entry else self.language.define
-        lines, reference = define(stem, len(self.lines), text)
+        is_entry = self._is_entry(value)
+        text = self._expression(value, _ATOM if is_entry else _CHOICE)
+        name = self._variable(stem)
+        if is_entry:
+            lines, reference = self.language.define_entry(name, text)
+        else:
+            lines, reference = self.language.define(name, text), name
         self.lines += lines
         return reference, is_entry
+
+    def _variable(self, stem: str) -> str:
+        name = self.language.variable(stem, len(self.lines), self.used)
+        self.used.add(name)
+        return name
 
     def _result(self, value: ast.expr) -> str:
         text = self._expression(value)
@@ -280,8 +295,8 @@ class _Formula:
             if not self.rowwise:
                 raise TranslationError(f"{self.where} uses {name}, but it is not declared row-wise")
             entry = self._expression(node.args[0])
-            lines, variable = self.language.reduce(name, len(self.lines), entry)
-            self.lines += lines
+            variable = self._variable(name)
+            self.lines += self.language.reduce(variable, name, entry)
             return variable, _ATOM
         takes_namespace = bool(node.args) and isinstance(self._static(node.args[0]), _Namespace)
         if name == "where":
