@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import inspect
 import types
 from collections.abc import Callable, Iterator
@@ -350,6 +351,7 @@ def _identifier(function: Function) -> str:
     return name if name.isascii() and name.isidentifier() else "function"
 
 
+@functools.lru_cache(maxsize=100)
 def _source(code: types.CodeType) -> ast.FunctionDef | ast.Lambda:
     """The syntax tree of a function: the smallest function in its file that contains the positions of its code."""
     try:

@@ -32,7 +32,7 @@ def to_c(model: Model, checks: CheckRows, path: Path) -> str:
     names = Names(model, path)
     model = _in_single_precision(model)
     parts = [
-        _heading(model, names, path),
+        _heading(model, names, printable(path.name)),
         "#include <math.h>",
         _sizes(model, names),
         *(_row_types(model, names) if model.takes_rows else ()),
@@ -73,7 +73,7 @@ def _single(array: NDArray[Any], what: str) -> NDArray[np.float32]:
 # -- the comment at the start --------------------------------------------------------------------------
 
 
-def _heading(model: Model, names: Names, path: Path) -> str:
+def _heading(model: Model, names: Names, name: str) -> str:
     out = _output_name(model)
     if model.takes_rows:
         given = f"struct {names.row} row = {{ {_example_row(names)} }};"
@@ -91,13 +91,13 @@ def _heading(model: Model, names: Names, path: Path) -> str:
         "for NaN.",
     ]
     lines = [
-        f"{path.name}: a multilayer perceptron ({model.summary}) in C99, written by mlp {__version__}.",
+        f"{name}: a multilayer perceptron ({model.summary}) in C99, written by mlp {__version__}.",
         "",
         *(f"    {line}" for line in usage),
     ]
     for paragraph in filter(None, paragraphs):
         lines += ["", *wrapped(paragraph).split("\n")]
-    lines += ["", f"To test it:  cc -DSELF_TEST {path.name} -lm && ./a.out"]
+    lines += ["", f"To test it:  cc -DSELF_TEST {name} -lm && ./a.out"]
     return "/*\n" + "\n".join(f" * {line}".rstrip() for line in lines) + "\n */"
 
 

@@ -13,7 +13,7 @@ from mlp.data.preprocessing import CategoricalColumn, NumericColumn
 from mlp.io.exports.check_rows import CheckRows
 from mlp.io.exports.js_formulas import js_formulas
 from mlp.io.exports.model import Model
-from mlp.io.exports.text import block, filled, numbers, shortest, wrapped
+from mlp.io.exports.text import block, filled, numbers, printable, shortest, wrapped
 
 LARGEST_INTEGER = 2**53
 """Above, a number of JavaScript cannot hold every integer."""
@@ -30,7 +30,7 @@ def to_js(model: Model, checks: CheckRows, path: Path) -> str:
         If a class name is an integer that a number of JavaScript cannot hold.
     """
     parts = [
-        _heading(model, checks, path),
+        _heading(model, checks, printable(path.name)),
         _classes(model),
         *_weights(model),
         js_formulas(model),
@@ -46,14 +46,14 @@ def to_js(model: Model, checks: CheckRows, path: Path) -> str:
 # -- the parts of the file -----------------------------------------------------------------------------
 
 
-def _heading(model: Model, checks: CheckRows, path: Path) -> str:
+def _heading(model: Model, checks: CheckRows, name: str) -> str:
     names = ["predict"] if model.task == "numbers" else ["predict", _outputs_name(model)]
     results = {
         "classes": "one of `classes`",
         "labels": "0 or 1 for each of `classes`",
         "numbers": f"{model.meaning_of_outputs}{', in an array' if model.outputs > 1 else ''}",
     }
-    usage = [f'import {{ {", ".join(names)} }} from "./{path.name}";']
+    usage = [f'import {{ {", ".join(names)} }} from "./{name}";']
     if model.takes_rows:
         usage.append(f"const row = {_row(model, checks.rows[-1], shown=3)};")
     usage.append(f"predict({_given(model)}); // {results[model.task]}")
@@ -76,13 +76,13 @@ def _heading(model: Model, checks: CheckRows, path: Path) -> str:
         else:
             inputs += ". NaN or an infinite one is a RangeError."
     lines = [
-        f"{path.name}: a multilayer perceptron ({model.summary}) as an ES module, written by mlp {__version__}.",
+        f"{name}: a multilayer perceptron ({model.summary}) as an ES module, written by mlp {__version__}.",
         "",
         *(f"    {line}" for line in usage),
         "",
         *wrapped(inputs).split("\n"),
         "",
-        f"To test it with Node 20.19 or newer:  node {path.name}",
+        f"To test it with Node 20.19 or newer:  node {name}",
     ]
     return "/*\n" + "\n".join(f" * {line}".rstrip() for line in lines) + "\n */"
 
@@ -243,10 +243,9 @@ function selfTest() {{
 }}
 
 // Only if Node runs this file itself: not in a browser, and not where another file imports it.
-const builtin = (name) => globalThis.process?.getBuiltinModule?.(name);
-if (builtin("fs") && process.argv[1]) {{
-  const started = builtin("fs").realpathSync(process.argv[1]);
-  if (started === builtin("url").fileURLToPath(import.meta.url)) selfTest();
+const [fs, url] = ["fs", "url"].map((name) => globalThis.process?.getBuiltinModule?.(name));
+if (fs?.existsSync(process.argv[1] ?? "")) {{
+  if (url.pathToFileURL(fs.realpathSync(process.argv[1])).href === import.meta.url) selfTest();
 }}"""
 
 

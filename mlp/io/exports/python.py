@@ -120,7 +120,7 @@ def _heading(model: Model, checks: CheckRows, path: Path) -> str:
         "",
         *wrapped(_inputs(model, checks)).split("\n"),
         "",
-        f"To test it:  python {path.name}",
+        f"To test it:  python {printable(path.name)}",
     ]
     return '"""' + "\n".join(lines).replace("\\", "\\\\").replace('"""', '\\"\\"\\"') + '\n"""'
 
@@ -177,9 +177,10 @@ _NUMBER = '''def number(values, name, fill, shift, scale):
 _ONE_HOT = '''def one_hot(values, name, categories):
     """A column of categories: 1 in the column of its category, else 0."""
     values = [None if value != value else value for value in np.asarray(values, object).tolist()]
+    kind = str if isinstance(categories[0], str) else (bool, np.bool_)
     for value in values:
-        if value is not None and type(value) is not type(categories[0]):
-            raise TypeError(f"{name} holds {value!r}; give {type(categories[0]).__name__}, or None for missing")
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"{name} holds {value!r}; give values such as {categories[0]!r}, or None for missing")
     return np.array([[value == category for category in categories] for value in values], np.float64)'''
 
 
@@ -240,7 +241,8 @@ def _outputs(model: Model) -> str:
     lines.append("return np.hstack([1 - y, y])" if model.has_one_output_for_two_classes else "return y")
     body = "\n".join(f"    {line}" for line in lines)
     meaning = model.meaning_of_outputs
-    return f'def {_outputs_name(model)}({given}):\n    """{meaning[0].upper()}{meaning[1:]}."""\n{body}'
+    ignore = '@np.errstate(over="ignore")  # the activations are right even if a term overflows\n'
+    return f'{ignore}def {_outputs_name(model)}({given}):\n    """{meaning[0].upper()}{meaning[1:]}."""\n{body}'
 
 
 def _predict(model: Model) -> str:

@@ -18,6 +18,12 @@ COMPILERS = ("cc", "gcc", "clang")
 NODE_VERSION = (20, 19)
 """The first version of Node that runs an ES module from a file that ends in ``.js``."""
 
+_SMALLEST_C = """\
+#include <math.h>
+#include <stdio.h>
+int main(void) { return 0; }
+"""
+
 _SECONDS = 600
 
 
@@ -37,15 +43,22 @@ def run_c(text: str, name: str) -> None:
     ExportError
         If that fails.
     NotTested
-        If there is no C compiler.
+        If there is no C compiler that works.
     """
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
         raise NotTested(f"there is no C compiler ({', '.join(COMPILERS)}) on the PATH")
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "net.c").write_text(text, encoding="utf-8")
         program = str(Path(folder, "net.exe"))
-        _run([compiler, "-std=c99", "-DSELF_TEST", "net.c", "-lm", "-o", program], folder, name)
+        build = [compiler, "-std=c99", "-DSELF_TEST", "-o", program]
+        Path(folder, "smallest.c").write_text(_SMALLEST_C, encoding="utf-8")
+        try:
+            _run([*build, "smallest.c", "-lm"], folder, name)
+            _run([program], folder, name)
+        except ExportError as error:
+            raise NotTested(f"{compiler} cannot compile the smallest program") from error
+        Path(folder, "net.c").write_text(text, encoding="utf-8")
+        _run([*build, "net.c", "-lm"], folder, name)
         _run([program], folder, name)
 
 

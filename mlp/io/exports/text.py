@@ -50,15 +50,15 @@ def wrapped(text: str, indent: str = "") -> str:
     )
 
 
-def printable(text: object) -> str:
-    """A value for a comment: one short line, without characters that could end the comment or are not visible.
+def printable(text: object, length: int = 60) -> str:
+    """A value for a comment: one line of at most `length` characters, all visible, that does not end the comment.
 
     Examples
     --------
     >>> printable("a*/b"), printable("two\\nlines"), printable("Åsgård")
     ('a* /b', 'two lines', 'Åsgård')
     """
-    line = " ".join(str(text).split())[:60]
+    line = " ".join(str(text).split())[:length]
     visible = "".join(c if c.isprintable() and c not in "\\?" else "_" for c in line)
     return visible.replace("*/", "* /").replace("/*", "/ *")
 
