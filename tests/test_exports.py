@@ -25,6 +25,7 @@ import accuracy
 import numpy as np
 import oracle
 import pytest
+import scipy.special
 from click.testing import CliRunner
 
 import mlp
@@ -178,6 +179,13 @@ def load_module(path: Path) -> Any:
 
 U = 2.0**-24  # half of epsilon of float32
 
+FUNCTIONS = {name: function for name, (function, _) in oracle.ACTIVATIONS.items()}
+# where the oracle cancels
+FUNCTIONS["elu"] = lambda z: np.where(z > 0, z, np.expm1(z))
+FUNCTIONS["selu"] = lambda z: float(oracle.SELU_SCALE) * np.where(z > 0, z, float(oracle.SELU_ALPHA) * np.expm1(z))
+FUNCTIONS["softplus"] = lambda z: np.logaddexp(0, z)
+FUNCTIONS["gelu_tanh"] = lambda z: z * scipy.special.expit(2 * np.sqrt(2 / np.pi) * (z + 0.044715 * z**3))
+
 
 def activate(name: str, z: Any, error: Any) -> tuple[Any, Any]:
     """The activation in float64, and how far float32 may be off if its argument is off by `error`."""
@@ -187,7 +195,7 @@ def activate(name: str, z: Any, error: Any) -> tuple[Any, Any]:
         return y, y * np.expm1(relative)[:, None] + np.finfo(np.float32).tiny
     if name == "step":
         return np.where(z >= 0, 1.0, 0.0), np.where(np.abs(z) <= error, 1.0, 0.0)
-    function = oracle.ACTIVATIONS[name][0]
+    function = FUNCTIONS[name]
     bound = accuracy.FORWARD[name]
     error = error + bound.argument * 2 * U * np.abs(z)
     y = function(z)
@@ -417,6 +425,20 @@ def test_an_input_that_is_not_finite_is_refused(tmp_path: Path, language: str, v
         p, results = programs.outputs(language)["net"]
         assert np.isnan(p).all()
         assert results == [-1]
+
+
+@pytest.mark.filterwarnings("ignore:(invalid|overflow):RuntimeWarning")
+@pytest.mark.parametrize("activation", ["relu", "elu", "softplus", "step", "leaky_relu", "sigmoid", "softmax"])
+@pytest.mark.parametrize("language", [LANGUAGES[0], "py"])
+def test_what_overflows_is_not_hidden(tmp_path: Path, language: str, activation: str) -> None:
+    """Infinity minus infinity is NaN, and stays NaN."""
+    loss = "cross_entropy" if activation == "softmax" else "mse"
+    net = mlp.MLP([1, 2, 2], "identity", activation, loss, backend="numpy")
+    net.weights, net.biases = [[[3e38, 3e38]], [[1.0, 0.0], [-1.0, 0.0]]], [[0.0, 0.0], [0.0, 1.0]]
+    y, predicted = Programs({"net": Case(net, np.array([[10.0]], np.float32))}, tmp_path).outputs(language)["net"]
+    assert np.isnan(y).all()  # infinity times 0 is NaN, too
+    if language == "c" and activation == "softmax":
+        assert predicted == [-1]
 
 
 @each_language
@@ -701,6 +723,47 @@ def test_a_compiler_that_does_not_work_is_like_none(
         mlp.MLP([2, 2], backend="numpy").export(tmp_path / f"net.{suffix}")
     assert "cc cannot compile the smallest program" in caplog.messages[0]
     assert "Node v18.20.0 is too old, 20.19 is needed" in caplog.messages[1]
+
+
+# -- the translation of formulas ---------------------------------------------------------------------------
+
+
+class Plain(formulas.Language):
+    """A language like Python, except for the conditional expression."""
+
+    def argument(self, name: str, rowwise: bool) -> tuple[str, str]:
+        return name, name
+
+    def number(self, value: float) -> str:
+        return repr(value)
+
+    def function(self, formula: formulas.Translation) -> str:
+        return formula.results[0]
+
+
+# each lambda in a line of its own
+GROUPED = [
+    lambda a, b, c: a - (b - c),
+    lambda a, b, c: a - b - c,
+    lambda a, b, c: a / (b * c),
+    lambda a, b, c: a * (b / c),
+    lambda a, b, c: a / b * c,
+    lambda a, b, c: a * (b * c),
+    lambda a, b, c: (a + b) * (a - c),
+    lambda a, b, c: -(a * b) - -c,
+    lambda a, b, c: -(a + b) * c,
+    lambda a, b, c: a - (-b) * -(-c),
+    lambda a, b, c: a + b * 2 - 0.1 / c,
+]
+
+
+@pytest.mark.parametrize("formula", GROUPED)
+def test_a_translation_has_the_parentheses_that_it_needs(formula: Any) -> None:
+    translator = formulas.Translator(Plain())
+    translator.add(formula)
+    values = {"a": 0.1, "b": 0.7, "c": -1.3}
+    assert eval(translator.text(), {}, values) == formula(**values)
+    assert translator.text().count("(") <= 2
 
 
 # -- what cannot be exported -------------------------------------------------------------------------------
