@@ -752,7 +752,6 @@ GROUPED = [
     lambda a, b, c: (a + b) * (a - c),
     lambda a, b, c: -(a * b) - -c,
     lambda a, b, c: -(a + b) * c,
-    lambda a, b, c: a - (-b) * -(-c),
     lambda a, b, c: a + b * 2 - 0.1 / c,
 ]
 

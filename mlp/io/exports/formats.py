@@ -37,12 +37,12 @@ class _Program:
         try:
             self.test(text, path.name)
         except NotTested as reason:
-            tested = f"not tested, because {reason}; run: {command}"
-            logger.warning("%s is %s", path.name, tested)
+            logger.warning("%s is not tested, because %s; run: %s", path.name, reason, command)
+            result = "not tested"
         else:
-            tested = f"tested with: {command}"
+            result = f"tested with: {command}"
         write_atomically(path, text.encode())
-        return tested
+        return result
 
 
 FORMATS: Mapping[str, Callable[[FeedForward, Path], str]] = MappingProxyType(
