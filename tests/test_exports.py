@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,13 @@ from click.testing import CliRunner
 
 import mlp
 from backends import formulas
+from backends.formulas import translator
+from backends.plan import Layout
 from mlp.cli import cli
 from mlp.data.preprocessing import Preprocessing
-from mlp.io.exports import formats, self_tests
+from mlp.io.exports import self_tests
+from mlp.io.exports.check_rows import CheckRows
+from mlp.io.exports.model import Model
 
 THOROUGH = os.environ.get("MLP_HYPOTHESIS") == "thorough"
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror")
@@ -658,21 +662,11 @@ def test_a_wrong_program_is_not_written(
 ) -> None:
     path = tmp_path / f"net.{language}"
     path.write_text("as it was")
-    program = formats.FORMATS[path.suffix]
-    right = program.write
-    fault = {
-        "c": ("y[j] = b[j]", "y[j] = 0.0f"),
-        "js": ("Float64Array.from(b)", "new Float64Array(b)"),
-        "py": (" + b2", ""),
-    }
-    if language == "js":
-        fault["js"] = ("y = softmax(", "y = (")
-    object.__setattr__(program, "write", lambda *arguments: right(*arguments).replace(*fault[language]))
-    try:
-        with pytest.raises(self_tests.ExportError, match=f"'net.{language}' was not written"):
-            digits.export(path)
-    finally:
-        object.__setattr__(program, "write", right)
+    right = CheckRows.draw(digits, Model.of(digits))
+    wrong = replace(right, outputs=right.outputs + 1e-3)
+    monkeypatch.setattr(CheckRows, "draw", lambda net, model: wrong)
+    with pytest.raises(self_tests.ExportError, match=f"'net.{language}' was not written, because its self-test failed"):
+        digits.export(path)
     assert path.read_text() == "as it was"
 
 
@@ -758,11 +752,11 @@ GROUPED = [
 
 @pytest.mark.parametrize("formula", GROUPED)
 def test_a_translation_has_the_parentheses_that_it_needs(formula: Any) -> None:
-    translator = formulas.Translator(Plain())
-    translator.add(formula)
+    translated = formulas.Translator(Plain())
+    translated.add(formula)
     values = {"a": 0.1, "b": 0.7, "c": -1.3}
-    assert eval(translator.text(), {}, values) == formula(**values)
-    assert translator.text().count("(") <= 2
+    assert eval(translated.text(), {}, values) == formula(**values)
+    assert translated.text().count("(") <= 2
 
 
 # -- what cannot be exported -------------------------------------------------------------------------------
@@ -789,6 +783,37 @@ def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
     assert "the class 9007199254740993 is larger" in refused(mlp.MLP([2, 2], classes=[2**53 + 1, 3]), tmp_path / "a.js")
     with pytest.raises(mlp.UnknownNameError, match=r"unknown format of an export '\.cpp'.*\.c, \.js, \.py"):
         net.export(tmp_path / "net.cpp")
+
+
+@dataclass(frozen=True)
+class Date:
+    """A kind of column that exports do not know."""
+
+    name: str
+    categories: tuple[str, ...] = ("day", "month")
+    kind: str = "text"
+
+
+def test_an_unknown_step_is_named(tmp_path: Path) -> None:
+    net = mlp.MLP([2, 2], preprocessing=Preprocessing("none", (Date("when"),)), backend="numpy")
+    assert "column 'when' is prepared by Date, which cannot be exported" in refused(net, tmp_path / "net.js")
+    net = mlp.MLP([2, 2], backend="numpy")
+    net.plan = replace(net.plan, layout=Layout((2, 2), scaling_layer=True))
+    assert "the scaling layer of the inputs cannot be exported" in refused(net, tmp_path / "net.c")
+
+
+@pytest.mark.parametrize("suffix", ["c", "py"])
+def test_formulas_without_their_source_are_explained(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_source(code: Any) -> Any:
+        raise OSError("could not get source code")
+
+    translator._source.cache_clear()
+    monkeypatch.setattr("inspect.findsource", no_source)
+    message = refused(mlp.MLP([2, 3, 2], backend="numpy"), tmp_path / f"net.{suffix}")
+    assert "their Python source, which this installation lacks: " in message
+    assert "could not get source code" in message
 
 
 def test_classes_of_every_kind(tmp_path: Path) -> None:

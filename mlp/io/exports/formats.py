@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from mlp._backends import UnknownNameError
+from mlp._backends import ConfigurationError, UnknownNameError, formulas
 from mlp.io.atomic_write import write_atomically
 from mlp.io.exports.c import to_c
 from mlp.io.exports.check_rows import CheckRows
@@ -32,7 +32,14 @@ class _Program:
 
     def __call__(self, net: FeedForward, path: Path) -> str:
         model = Model.of(net)
-        text = self.write(model, CheckRows.draw(net, model), path)
+        checks = CheckRows.draw(net, model)
+        try:
+            text = self.write(model, checks, path)
+        except (OSError, formulas.TranslationError) as error:
+            raise ConfigurationError(
+                f"the formulas of the activations are translated from their Python source, which this installation "
+                f"lacks: {error}. Export where mlp is installed with its .py files."
+            ) from error
         command = self.command.format(path.name)
         try:
             self.test(text, path.name)
