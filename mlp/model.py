@@ -532,7 +532,7 @@ class MLP(FeedForward):
         self-test that compares them.  It is run before the file is written, if there is a C compiler (``cc``, ``gcc``
         or ``clang``) or Node; if not, a warning is logged (logger ``mlp``).
 
-        An estimator is converted first: ``mlp.from_sklearn(estimator).export("net.c")``.
+        `MLPClassifier.export` and `MLPRegressor.export` do the same.
 
         Examples
         --------

@@ -27,6 +27,7 @@ import oracle
 import pytest
 import scipy.special
 from click.testing import CliRunner
+from sklearn.exceptions import NotFittedError
 
 import mlp
 from backends import formulas
@@ -635,7 +636,7 @@ def self_test(path: Path) -> subprocess.CompletedProcess[str]:
 def digits() -> Any:
     data = mlp.data.load("digits")
     net = mlp.MLP([64, 16, 10], input_scale=data.input_scale, backend="numpy", seed=0)
-    net.fit(data.X, data.y, epochs=5)
+    net.fit(data.X, data.y, epochs=2)
     return net
 
 
@@ -827,15 +828,17 @@ def test_classes_of_every_kind(tmp_path: Path) -> None:
         assert [type(each) for each in predicted] == [type(each) for each in classes]
 
 
-def test_an_estimator_is_exported_through_its_network(tmp_path: Path) -> None:
+def test_an_estimator_is_exported(tmp_path: Path) -> None:
     X, y = np.random.default_rng(0).normal(size=(60, 3)), np.tile(["b", "a", "c"], 20)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it does not converge
         estimator = mlp.MLPClassifier((5,), max_iter=20, random_state=0).fit(X, y)
-    mlp.from_sklearn(estimator).export(tmp_path / "net.py")
+    estimator.export(tmp_path / "net.py")
     module = load_module(tmp_path / "net.py")
     np.testing.assert_allclose(module.predict_proba(X), estimator.predict_proba(X), rtol=1e-6, atol=1e-9)
     np.testing.assert_array_equal(module.predict(X), estimator.predict(X))
+    with pytest.raises(NotFittedError):
+        mlp.MLPRegressor().export(tmp_path / "none.py")
 
 
 # -- the command -------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from mlp.io.exports.c_formulas import c_formulas
 from mlp.io.exports.c_names import Names
 from mlp.io.exports.check_rows import CheckRows
 from mlp.io.exports.model import Model
-from mlp.io.exports.text import enclosed, filled, numbers, printable, shortest, wrapped
+from mlp.io.exports.text import aligned, enclosed, filled, numbers, printable, shortest, wrapped
 
 
 def to_c(model: Model, checks: CheckRows, path: Path) -> str:
@@ -111,7 +111,7 @@ def _example_row(names: Names) -> str:
 
 def _meaning(model: Model, names: Names) -> str:
     if model.task == "numbers":
-        text = f"The function writes {model.meaning_of_outputs}. Its result is 0"
+        text = f"y receives {model.meaning_of_outputs}. The result of the function is 0"
     else:
         noun = "class" if model.task == "classes" else "label"
         text = f"p[i] is {model.meaning_of_outputs.replace(f'each {noun}', f'{noun} i')}"
@@ -167,11 +167,9 @@ def _row_types(model: Model, names: Names) -> list[str]:
 
 
 def _commented(entries: Iterable[tuple[str, str]]) -> str:
-    """Lines in braces, with aligned comments."""
-    entries = list(entries)
-    width = min(40, max(len(text) for text, _ in entries))
-    lines = (f"    {text:<{width}} /* {comment} */" if comment else f"    {text}" for text, comment in entries)
-    return "{\n" + "\n".join(lines) + "\n}"
+    """Lines in braces, with comments."""
+    lines = aligned((text, f"/* {comment} */" if comment else "") for text, comment in entries)
+    return "{\n" + "\n".join(f"    {line}" for line in lines) + "\n}"
 
 
 def _classes(model: Model, names: Names) -> str:

@@ -23,8 +23,13 @@ _RESERVED = frozenset(
 )
 
 
+LONGEST = 40
+
+
 def words(text: str) -> str:
-    """The ASCII letters and digits of a text, accents removed, with single underscores between them; may be empty.
+    """The ASCII letters and digits of the start of a text, with single underscores between them; may be empty.
+
+    Accents are removed.
 
     Examples
     --------
@@ -32,7 +37,7 @@ def words(text: str) -> str:
     ('Preis_m2', 'Asgard', '')
     """
     ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    return re.sub(r"[^A-Za-z0-9]+", "_", ascii_text).strip("_")
+    return re.sub(r"[^A-Za-z0-9]+", "_", ascii_text).strip("_")[:LONGEST].rstrip("_")
 
 
 class Identifiers:

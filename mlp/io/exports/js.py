@@ -13,7 +13,7 @@ from mlp.data.preprocessing import CategoricalColumn, NumericColumn
 from mlp.io.exports.check_rows import CheckRows
 from mlp.io.exports.js_formulas import js_formulas
 from mlp.io.exports.model import Model
-from mlp.io.exports.text import block, filled, numbers, printable, shortest, wrapped
+from mlp.io.exports.text import aligned, block, filled, numbers, printable, shortest, wrapped
 
 LARGEST_INTEGER = 2**53
 """Above, a number of JavaScript cannot hold every integer."""
@@ -56,9 +56,10 @@ def _heading(model: Model, checks: CheckRows, name: str) -> str:
     usage = [f'import {{ {", ".join(names)} }} from "./{name}";']
     if model.takes_rows:
         usage.append(f"const row = {_row(model, checks.rows[-1], shown=3)};")
-    usage.append(f"predict({_given(model)}); // {results[model.task]}")
+    calls = [(f"predict({_given(model)});", f"// {results[model.task]}")]
     if len(names) > 1:
-        usage.append(f"{names[1]}({_given(model)}); // {model.meaning_of_outputs}, in the order of `classes`")
+        calls.append((f"{names[1]}({_given(model)});", f"// {model.meaning_of_outputs}, in the order of `classes`"))
+    usage += aligned(calls)
     if model.takes_rows:
         inputs = (
             "A value that is missing is null, and a number may also be NaN. A category that the training data did not "
@@ -189,11 +190,10 @@ def _outputs(model: Model) -> str:
             text = f"{text}.map((z) => {name}(z))"
         lines.append(f"y = {text};")
     if model.target_scaling is not None:
-        shift, scale = (f"[{', '.join(map(_number, values))}]" for values in model.target_scaling)
-        lines += [
-            "// back to the units of the targets",
-            f"y = y.map((value, j) => value * {scale}[j] + {shift}[j]);",
-        ]
+        lines.append("// Back to the units of the targets.")
+        for name, values in zip(("shift", "scale"), model.target_scaling, strict=True):
+            lines.append(f"const {name} = {block(map(_number, values), '[]', _INDENT * 2, _INDENT)};")
+        lines.append("y = y.map((value, j) => value * scale[j] + shift[j]);")
     lines.append("return [1 - y[0], y[0]];" if model.has_one_output_for_two_classes else "return Array.from(y);")
     body = "\n".join(f"  {line}" for line in lines)
     export = "" if model.task == "numbers" else "export "

@@ -16,7 +16,7 @@ from mlp._version import __version__
 from mlp.data.preprocessing import CategoricalColumn, NumericColumn
 from mlp.io.exports.check_rows import CheckRows
 from mlp.io.exports.model import Model
-from mlp.io.exports.text import block, filled, numbers, printable, shortest, wrapped
+from mlp.io.exports.text import aligned, block, filled, numbers, printable, shortest, wrapped
 
 
 def to_python(model: Model, checks: CheckRows, path: Path) -> str:
@@ -111,7 +111,7 @@ def _heading(model: Model, checks: CheckRows, path: Path) -> str:
     }[model.task]
     if model.task != "numbers":
         results.append((_outputs_name(model), f"{model.meaning_of_outputs}{order}: an array of shape {size}"))
-    usage = [f"{module}.{name}({given})  # {text}" for name, text in results]
+    usage = aligned((f"{module}.{name}({given}) ", f"# {text}") for name, text in results)
     lines = [
         f"A multilayer perceptron ({model.summary}) in NumPy, written by mlp {__version__}.",
         "",
@@ -236,8 +236,10 @@ def _outputs(model: Model) -> str:
         name = layer.activation.name
         lines.append(f"y = {text if name == 'identity' else f'{layer.activation.forward.__name__}({text})'}")
     if model.target_scaling is not None:
-        shift, scale = (f"np.array({list(values)!r}, y.dtype)" for values in model.target_scaling)
-        lines.append(f"y = y * {scale} + {shift}  # back to the units of the targets")
+        lines.append("# Back to the units of the targets.")
+        for name, values in zip(("shift", "scale"), model.target_scaling, strict=True):
+            lines.append(f"{name} = np.array({block(map(repr, values), '[]', ' ' * 8, ' ' * 4)}, y.dtype)")
+        lines.append("y = y * scale + shift")
     lines.append("return np.hstack([1 - y, y])" if model.has_one_output_for_two_classes else "return y")
     body = "\n".join(f"    {line}" for line in lines)
     meaning = model.meaning_of_outputs

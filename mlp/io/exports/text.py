@@ -63,6 +63,19 @@ def printable(text: object, length: int = 60) -> str:
     return visible.replace("*/", "* /").replace("/*", "/ *")
 
 
+def aligned(lines: Iterable[tuple[str, str]]) -> list[str]:
+    """Lines with comments below each other; a comment after a long line is farther to the right.
+
+    Examples
+    --------
+    >>> aligned([("int a;", "/* one */"), ("double b;", "")])
+    ['int a;    /* one */', 'double b;']
+    """
+    lines = list(lines)
+    width = min(40, max(len(line) for line, _ in lines))
+    return [f"{line:<{width}} {comment}".rstrip() for line, comment in lines]
+
+
 def block(items: Iterable[str], brackets: str, indent: str = "    ", outer: str = "") -> str:
     """A list in brackets: in one line if it is short, else in lines that begin with `indent`.
 
