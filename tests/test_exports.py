@@ -468,6 +468,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[str, An
     rng = np.random.default_rng(0)
     n = 60
     numbers = [
+        "*/ ' \" \\ ${x} `",
+        '\\"""',
         "int",
         "class",
         "a b",
@@ -476,7 +478,6 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[str, An
         "年齢",
         "__proto__",
         "constructor",
-        "*/ ' \" \\ ${x} `",
         "linux",
         "y",
     ]

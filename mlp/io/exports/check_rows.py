@@ -66,7 +66,7 @@ class CheckRows:
         # where rounding decides, as at a step, an output says nothing about the program
         usable = np.argsort(np.where(difference <= 1e-4, 0.0, difference), kind="stable")
         chosen = np.sort(usable[: min(wanted, int(finite.sum()))])
-        rounding = 1e-5 + 8 * float(difference[chosen].max())
+        rounding = 1e-5 + 16 * float(difference[chosen].max())
         return cls([rows[i] for i in chosen], exact[chosen], rounding * scale, 1e-9 * scale)
 
 

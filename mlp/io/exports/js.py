@@ -85,7 +85,8 @@ def _heading(model: Model, checks: CheckRows, name: str) -> str:
         "",
         f"To test it with Node 20.19 or newer:  node {name}",
     ]
-    return "/*\n" + "\n".join(f" * {line}".rstrip() for line in lines) + "\n */"
+    text = "\n".join(f" * {line}".rstrip() for line in lines)
+    return "/*\n" + text.replace("*/", "*\\/") + "\n */"  # a string in an example may contain the end of a comment
 
 
 def _classes(model: Model) -> str:

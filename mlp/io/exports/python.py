@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import keyword
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -100,7 +101,7 @@ class _Formulas:
 
 
 def _heading(model: Model, checks: CheckRows, path: Path) -> str:
-    module = path.stem if path.stem.isidentifier() else "net"
+    module = path.stem if path.stem.isidentifier() and not keyword.iskeyword(path.stem) else "net"
     given = "table" if model.takes_rows else "X"
     size = "(n,)" if model.outputs == 1 else f"(n, {model.outputs})"
     order = ", in the order of CLASSES"
