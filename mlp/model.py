@@ -515,6 +515,52 @@ class MLP(FeedForward):
 
         model_files.save(self, path)
 
+    def export(self, path: str | PathLike[str]) -> None:
+        """Write the network as a program that needs neither mlp nor other libraries.
+
+        The suffix of the path is the language: ``.c`` (C99 in one file, in float32), ``.js`` (an ES module for Node
+        and browsers, in double precision) or ``.py`` (Python with NumPy, in the network's dtype).  The program includes
+        the `preprocessing`, `input_scale`, `target_scaling` and the names of the `classes`.  The comment at its start
+        says how to call it.
+
+        Parameters
+        ----------
+        path : path-like
+            An existing file is replaced.
+
+        Raises
+        ------
+        UnknownNameError
+            If the suffix is another one.
+        ConfigurationError
+            If the network has a part that cannot be exported, such as a custom activation; the message names it.
+        mlp.io.exports.self_tests.ExportError
+            If the program does not compute the outputs of the network for the check rows; then nothing is written.
+        StorageError
+            If the file cannot be written; then an existing file is not changed.
+
+        Notes
+        -----
+        The program has a few check rows with the outputs that the network computes in double precision, and a
+        self-test that compares them.  It is run before the file is written, if there is a C compiler (``cc``, ``gcc``
+        or ``clang``) or Node; if not, a warning is logged (logger ``mlp``).
+
+        `MLPClassifier.export` and `MLPRegressor.export` do the same.
+
+        Examples
+        --------
+        >>> import pathlib, subprocess, sys, tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> path = pathlib.Path(folder.name) / "net.py"
+        >>> MLP([2, 3, 2], classes=["no", "yes"]).export(path)
+        >>> subprocess.run([sys.executable, path], capture_output=True, text=True, check=True).stdout
+        '5 check rows: all outputs as expected\\n'
+        >>> folder.cleanup()
+        """
+        from mlp.io import exports
+
+        exports.export(self, path)
+
     def to_torch(self, *, logits: bool = False) -> Any:
         """Convert the network to a torch.nn.Sequential; `mlp.from_torch` converts it back.
 

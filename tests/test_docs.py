@@ -27,6 +27,7 @@ def name_of(page):
 @pytest.mark.parametrize("page", WITH_EXAMPLES, ids=name_of)
 def test_the_examples_of_a_page_run_in_order(page, tmp_path, request, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # as in a session: a page may import a file that it writes
     found = examples.blocks(page)
     try:
         mnist = request.getfixturevalue("mnist_folder") if any(block.needs_mnist for block in found) else None

@@ -8,7 +8,7 @@ import warnings
 from abc import ABC, abstractmethod
 from itertools import pairwise
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,9 @@ from mlp.network import FeedForward
 from mlp.optimizers import GradientDescent, Optimizer
 from mlp.schedules import Schedule
 from mlp.training import Examples, History, Run, TrainingState
+
+if TYPE_CHECKING:
+    from os import PathLike
 
 logger = logging.getLogger("mlp")
 
@@ -466,6 +469,39 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
             )
         self.coefs_, self.intercepts_ = self._host_layers(net)
         callbacks.on_train_end()
+
+    # -- export -------------------------------------------------------------------------------------
+
+    def export(self, path: str | PathLike[str]) -> None:
+        """Write the fitted network as a program that needs neither mlp nor other libraries, as `MLP.export` does.
+
+        Parameters
+        ----------
+        path : path-like
+            The suffix is the language: ``.c``, ``.js`` or ``.py``.  An existing file is replaced.
+
+        Raises
+        ------
+        ConfigurationError
+            As `MLP.export`, or if the estimator was fitted to a single class.
+        StorageError
+            If the file cannot be written; then an existing file is not changed.
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> from mlp import MLPClassifier
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> X = np.array([[0.0], [1.0], [2.0], [3.0]])
+        >>> estimator = MLPClassifier(8, solver="lbfgs", random_state=0).fit(X, ["low", "low", "high", "high"])
+        >>> estimator.export(pathlib.Path(folder.name) / "small.py")
+        >>> folder.cleanup()
+        """
+        from mlp.io import exports
+        from mlp.io.scikit_learn import from_sklearn
+
+        check_is_fitted(self)
+        exports.export(from_sklearn(self, backend="numpy"), path)
 
     # -- prediction and input checks ----------------------------------------------------------------
 
