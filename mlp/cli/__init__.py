@@ -16,6 +16,7 @@ from mlp._backends import MLPError
 from mlp._version import __version__
 from mlp.cli.bench import bench
 from mlp.cli.evaluate import evaluate
+from mlp.cli.export import export
 from mlp.cli.gradcheck import gradcheck
 from mlp.cli.info import info
 from mlp.cli.inspect import inspect
@@ -72,7 +73,7 @@ def cli(debug: bool) -> None:
     logger.propagate = False
 
 
-for _command in (train, predict, evaluate, inspect, info, bench, plot, report, trace, gradcheck):
+for _command in (train, predict, evaluate, export, inspect, info, bench, plot, report, trace, gradcheck):
     cli.add_command(_command)
 
 

@@ -8,7 +8,7 @@ import warnings
 from abc import ABC, abstractmethod
 from itertools import pairwise
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,9 @@ from mlp.network import FeedForward
 from mlp.optimizers import GradientDescent, Optimizer
 from mlp.schedules import Schedule
 from mlp.training import Examples, History, Run, TrainingState
+
+if TYPE_CHECKING:
+    from os import PathLike
 
 logger = logging.getLogger("mlp")
 
@@ -466,6 +469,35 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
             )
         self.coefs_, self.intercepts_ = self._host_layers(net)
         callbacks.on_train_end()
+
+    # -- ONNX ---------------------------------------------------------------------------------------
+
+    def to_onnx(self, path: str | PathLike[str]) -> None:
+        """Write the fitted network as an ONNX file, which ONNX Runtime and other programs run.
+
+        Parameters
+        ----------
+        path : path-like
+            The usual suffix is ``.onnx``.  An existing file is replaced.
+
+        Raises
+        ------
+        ConfigurationError
+            As `MLP.to_onnx`, or if the estimator was fitted to a single class.
+        StorageError
+            If the file cannot be written; then an existing file is not changed.
+
+        Notes
+        -----
+        One input ``X`` of shape (batch, n_features), with the dtype of ``coefs_``: usually float64.  For float32 inputs
+        fit with ``dtype="float32"``.  The outputs are ``label``, of the type of ``classes_``, and ``probabilities``;
+        for a regressor ``variable``, of shape (batch, n_outputs).
+        """
+        from mlp.io.onnx_files.export import to_onnx
+        from mlp.io.scikit_learn import from_sklearn
+
+        check_is_fitted(self)
+        to_onnx(from_sklearn(self, backend="numpy"), path)
 
     # -- prediction and input checks ----------------------------------------------------------------
 

@@ -61,7 +61,7 @@ def to_bytes(net: FeedForward, outputs: Sequence[str]) -> bytes:
             "in float32, or save it with net.save."
         )
     helper = onnx.helper
-    columns = _column_names(net.preprocessing, outputs)
+    columns = _column_names(net.preprocessing)
     writer = GraphWriter({*columns, *outputs})
     inputs, value = _add_inputs(writer, net, helper)
     for number, (W, b, activation) in enumerate(zip(net.weights, net.biases, net.plan.activations, strict=True)):
@@ -182,7 +182,7 @@ def _texts(column: CategoricalColumn) -> list[str]:
     return texts
 
 
-def _column_names(preprocessing: Preprocessing | None, outputs: Sequence[str]) -> list[str]:
+def _column_names(preprocessing: Preprocessing | None) -> list[str]:
     names = [] if preprocessing is None else [column.name for column in preprocessing.columns]
     if "" in names:
         raise ConfigurationError("a column of the training data has no name, but each input of an ONNX file needs one.")
@@ -211,7 +211,7 @@ def output_names(net: FeedForward) -> tuple[str, ...]:
         names = ["variable"]
     else:
         names = ["label", "probabilities" if net.kind.output.name in ("softmax", "sigmoid") else "scores"]
-    columns = [] if net.preprocessing is None else [column.name for column in net.preprocessing.columns]
+    columns = _column_names(net.preprocessing)
     for position in range(len(names)):
         while names[position] in columns:
             names[position] = _COLUMN_HAS_NAME + names[position]
