@@ -568,7 +568,11 @@ class MLP(FeedForward):
         >>> import pathlib, tempfile
         >>> folder = tempfile.TemporaryDirectory()
         >>> path = pathlib.Path(folder.name) / "small.onnx"
-        >>> MLP([2, 3, 2], classes=["no", "yes"]).to_onnx(path)  # doctest: +SKIP
+        >>> MLP([2, 3, 2], classes=["no", "yes"]).to_onnx(path)
+        >>> import onnxruntime
+        >>> session = onnxruntime.InferenceSession(path)
+        >>> [output.name for output in session.get_outputs()]
+        ['label', 'probabilities']
         >>> folder.cleanup()
         """
         from mlp.io.onnx_files.export import to_onnx

@@ -49,8 +49,8 @@ def add_activation(writer: GraphWriter, activation: Activation, z: str, dtype: n
     """
     if activation.custom:
         raise ConfigurationError(
-            f"activation {activation.name!r} is a custom function, which ONNX files cannot contain: they hold operators "
-            "and no code. Use one of the built-in activations, or add the nodes by hand with onnx.helper."
+            f"activation {activation.name!r} is a custom function, which ONNX files cannot contain: they hold "
+            "operators and no code. Use one of the built-in activations, or add the nodes by hand with onnx.helper."
         )
     if activation.name == "identity":
         return z

@@ -161,7 +161,7 @@ def _add_categories(
                 "of empty texts, and a missing value cannot be given",
                 column.name,
             )
-        categories = {"cats_strings": _texts(column)}
+        categories: dict[str, Any] = {"cats_strings": _texts(column)}
     else:
         if column_dtype != np.bool_:
             missing = writer.node("IsNaN", [value], f"{column.name}.missing")
@@ -229,37 +229,29 @@ def _add_outputs(writer: GraphWriter, net: FeedForward, value: str, names: Seque
         writer.output("Identity", [value], names[0])
         return [helper.make_tensor_value_info(names[0], kind, ["batch", n_outputs])]
     label, scores = names
-    if n_outputs == 1 and net.kind.output.name == "sigmoid":
+    two_classes = n_outputs == 1 and net.kind.output.name == "sigmoid"
+    if two_classes:
         complement = writer.node("Sub", [writer.scalar(1, net.dtype), value], "complement")
         writer.output("Concat", [complement, value], scores, axis=1)
     else:
         writer.output("Identity", [value], scores)
-    if net.task == "labels" and n_outputs > 1:
+    if net.task == "labels" and not two_classes:
         above = writer.node("Greater", [value, writer.scalar(0.5, net.dtype)], "above_half")
         integer = _kind(helper, np.dtype(np.int64))
         writer.output("Cast", [above], label, to=integer)
         label_info = helper.make_tensor_value_info(label, integer, ["batch", n_outputs])
     else:
-        label_info = _add_class(writer, net, value, scores, label, helper)
-    width = 2 if n_outputs == 1 and net.kind.output.name == "sigmoid" else n_outputs
-    return [label_info, helper.make_tensor_value_info(scores, kind, ["batch", width])]
+        label_info = _add_class(writer, net, scores, label, helper)
+    return [label_info, helper.make_tensor_value_info(scores, kind, ["batch", 2 if two_classes else n_outputs])]
 
 
-def _add_class(writer: GraphWriter, net: FeedForward, value: str, scores: str, label: str, helper: Any) -> Any:
+def _add_class(writer: GraphWriter, net: FeedForward, scores: str, label: str, helper: Any) -> Any:
     """The class of each row: its name, or its number if the classes have no names."""
-    if net.sizes[-1] == 1:
-        above = writer.node("Greater", [value, writer.scalar(0.5, net.dtype)], "above_half")
-        number = writer.node("Cast", [above], "class_column", to=_kind(helper, np.dtype(np.int64)))
-        shape = writer.constant(np.array([-1]), "label_shape")
-        number_node: tuple[str, list[str], dict[str, Any]] = ("Reshape", [number, shape], {})
-    else:
-        number_node = ("ArgMax", [scores], {"axis": 1, "keepdims": 0})
-    operator, inputs, attributes = number_node
     if net.classes is None:
-        writer.output(operator, inputs, label, **attributes)
+        writer.output("ArgMax", [scores], label, axis=1, keepdims=0)
         return helper.make_tensor_value_info(label, _kind(helper, np.dtype(np.int64)), ["batch"])
     classes = class_array(net.classes)
-    number = writer.node(operator, inputs, "class_number", **attributes)
+    number = writer.node("ArgMax", [scores], "class_number", axis=1, keepdims=0)
     writer.output("Gather", [writer.constant(classes, "classes"), number], label, axis=0)
     return helper.make_tensor_value_info(label, _kind(helper, classes.dtype), ["batch"])
 

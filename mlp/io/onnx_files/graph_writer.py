@@ -71,9 +71,7 @@ class GraphWriter:
         self._names.add(candidate)
         return candidate
 
-    def _add(
-        self, operator: str, inputs: Sequence[str], output: str, domain: str, attributes: dict[str, Any]
-    ) -> str:
+    def _add(self, operator: str, inputs: Sequence[str], output: str, domain: str, attributes: dict[str, Any]) -> str:
         self.nodes.append(
             self._onnx.helper.make_node(operator, list(inputs), [output], name=output, domain=domain, **attributes)
         )
