@@ -33,6 +33,7 @@ from mlp.io.onnx_files.values import (
     Refusal,
     Shape,
     Signal,
+    Stacked,
     Table,
     TwoClasses,
     Value,
@@ -251,7 +252,7 @@ class Interpretation:
             row = _row(constant, layer.width)
             if node.op_type == "Add" and layer.b is None and signal.steps == () and is_plain(signal, PROBE):
                 b = np.ascontiguousarray(np.broadcast_to(row, (layer.width,)))
-                return Signal(replace(layer, b=b), PROBE, ())
+                return Signal(replace(layer, b=b), PROBE, (), self._node)
             steps = None if signal.steps is None or len(signal.steps) > 8 else (*signal.steps, (node.op_type, row))
         else:
             steps = None
@@ -259,7 +260,7 @@ class Interpretation:
         values = compute(node.op_type, scalars, attributes) if len(scalars) == len(operands) else None
         if values is None and steps is None:
             raise Refusal("it uses different constants for the outputs of a layer, which no activation here does")
-        return Signal(layer, values, steps)
+        return Signal(layer, values, steps, self._node)
 
     def _is_missing(self, node: Any, inputs: list[Value], attributes: Mapping[str, Any]) -> Value:
         [value] = _operands(inputs, 1, 1)
@@ -282,7 +283,7 @@ class Interpretation:
             row = _row(rest[0], layer.width)
             row = row if beta == 1 else (row * beta).astype(row.dtype)
             layer = replace(layer, b=np.ascontiguousarray(np.broadcast_to(row, (layer.width,))))
-        return Signal(layer, PROBE, ())
+        return Signal(layer, PROBE, (), self._node)
 
     def _matmul(self, node: Any, inputs: list[Value], attributes: Mapping[str, Any]) -> Value:
         source, weight = _operands(inputs, 2, 2)
@@ -310,7 +311,7 @@ class Interpretation:
             n_in = source.layer.width
         if n_in != len(W):
             raise Refusal(f"its matrix has {len(W)} rows, but there are {n_in} inputs")
-        return Signal(Layer(source, W, None, self._node), PROBE, ())
+        return Signal(Layer(source, W, None, self._node), PROBE, (), self._node)
 
     # -- shapes -------------------------------------------------------------------------------------
 
@@ -331,6 +332,8 @@ class Interpretation:
         width = value.width if isinstance(value, Table) else value.layer.width if isinstance(value, Signal) else 1
         if isinstance(value, Label) or (isinstance(value, Signal) and width == 1 and target == [-1]):
             return value
+        if isinstance(value, Signal) and target == [-1, 1]:
+            return Stacked(value)
         rows_stay = len(target) == 2 and (
             target in ([0, -1], [0, width], [-1, width]) or (target[0] > 0 and target[1] == width)
         )
@@ -471,14 +474,30 @@ class Interpretation:
 # -- parts of nodes -------------------------------------------------------------------------------------
 
 
+_ATTRIBUTE_FIELDS = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings"}
+"""The field with the value of an attribute, by the number of its type."""
+
+_ATTRIBUTES = {
+    "f": ("alpha", "beta", "gamma", "max", "min", "replaced_value_float", "threshold", "value_float"),
+    "i": ("axis", "end", "select_last_index", "start", "to", "transA", "transB", "value_int", "zeros"),
+    "s": ("approximate",),
+    "t": ("value",),
+    "floats": ("imputed_value_floats", "offset", "scale", "value_floats"),
+    "ints": ("cats_int64s", "classlabels_int64s", "perm", "value_ints"),
+    "strings": ("cats_strings", "classlabels_strings"),
+}
+"""The attributes that are read, by their field."""
+
+_FIELD_OF = {name: field for field, names in _ATTRIBUTES.items() for name in names}
+
+
 def _attributes(node: Any) -> dict[str, Any]:
     """The attributes of a node: numbers, bytes, and lists of them; the tensors of constants unread."""
-    fields = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings"}
     found: dict[str, Any] = {}
     for attribute in node.attribute:
-        field = fields.get(attribute.type)
-        if field is None:
-            raise Refusal(f"its attribute {quoted(attribute.name)} is not supported")
+        field = _ATTRIBUTE_FIELDS.get(attribute.type)
+        if field is None or field != _FIELD_OF.get(attribute.name, field):
+            raise Refusal(f"its attribute {quoted(attribute.name)} has a type that is not supported")
         value = getattr(attribute, field)
         found[attribute.name] = list(value) if field in ("floats", "ints", "strings") else value
     return found

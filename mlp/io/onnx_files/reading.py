@@ -29,6 +29,7 @@ from mlp.io.onnx_files.values import (
     Numbers,
     Refusal,
     Signal,
+    Stacked,
     Steps,
     Table,
     TwoClasses,
@@ -120,7 +121,7 @@ class _Result:
                 flags.append((name, value))
             elif isinstance(value, Signal):
                 signals.append((name, value))
-            elif isinstance(value, TwoClasses | ClassMap):
+            elif isinstance(value, TwoClasses | ClassMap | Stacked):
                 signals.append((name, value.signal))
                 classes = (value.classes if isinstance(value, ClassMap) else None) or classes
             else:
@@ -162,7 +163,7 @@ def _output_activation(signal: Signal) -> tuple[str | None, Steps]:
         return name, ()
     if signal.steps:
         return "identity", signal.steps
-    raise Refusal(f"what follows {signal.layer.node} is no output activation of this library")
+    raise Refusal(f"{signal.node} ends what follows {signal.layer.node}, which is no activation of this library")
 
 
 # -- the network ----------------------------------------------------------------------------------------
@@ -209,8 +210,9 @@ def _chain(last: Layer) -> tuple[list[Layer], list[str]]:
         name = None if values is None else activation_of(np.asarray(values, dtype=np.float64))
         if name is None:
             raise Refusal(
-                f"what is between {source.layer.node} and {layers[0].node} is no activation of this library. Define it "
-                "with mlp.custom_activation, and build the network with mlp.MLP, net.weights and net.biases"
+                f"{source.node} ends what is between {source.layer.node} and {layers[0].node}, which is no activation "
+                "of this library. Define it with mlp.custom_activation, and build the network with mlp.MLP, "
+                "net.weights and net.biases"
             )
         if formulas.ACTIVATIONS[name].role == "output":
             raise Refusal(f"{name!r} follows {source.layer.node}, but it is for the output only")

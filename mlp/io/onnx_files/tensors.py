@@ -18,6 +18,16 @@ TYPES = {
 }  # fmt: skip
 """The types of tensors by their numbers in ONNX, without those of which NumPy has none."""
 
+_FIELDS = {
+    "float32": "float_data",
+    "float64": "double_data",
+    "int64": "int64_data",
+    "string": "string_data",
+    "uint32": "uint64_data",
+    "uint64": "uint64_data",
+}
+"""Where a tensor keeps values that are not raw bytes; those of other types are in ``int32_data``."""
+
 
 def read_tensor(tensor: Any, where: str) -> NDArray[Any]:
     """The array of a TensorProto.
@@ -38,20 +48,16 @@ def read_tensor(tensor: Any, where: str) -> NDArray[Any]:
     shape = tuple(tensor.dims)
     size = np.dtype("O" if kind == "string" else kind).itemsize
     declared = declared_bytes(shape, size, where)
-    if kind == "string":
-        found = len(tensor.string_data) * size
-    elif tensor.HasField("raw_data"):
-        found = len(tensor.raw_data)
-    else:
-        found = size * max(
-            len(field) for field in (tensor.float_data, tensor.int32_data, tensor.int64_data, tensor.double_data,
-                                     tensor.uint64_data)
-        )  # fmt: skip
-    if found != declared:
+    raw = tensor.HasField("raw_data")
+    values = tensor.raw_data if raw else getattr(tensor, _FIELDS.get(kind, "int32_data"))
+    found = len(values) if raw else len(values) * size
+    if found != declared or (raw and kind == "string"):
         raise Refusal(f"its shape {quoted(list(shape))} needs {declared} bytes, but it has {found}")
     if kind == "string":
-        return np.array([decoded(text) for text in tensor.string_data], dtype=object).reshape(shape)
-    return np.asarray(require("onnx").numpy_helper.to_array(tensor))
+        return np.array([decoded(text) for text in values], dtype=object).reshape(shape)
+    if raw:
+        return np.frombuffer(values, np.dtype(kind).newbyteorder("<")).astype(kind).reshape(shape)
+    return np.array(values).astype(kind).reshape(shape)
 
 
 def decoded(text: bytes) -> str:

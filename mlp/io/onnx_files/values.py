@@ -118,6 +118,8 @@ class Signal:
         The function at `operators.PROBE`; None if it differs between the outputs.
     steps : Steps or None
         The function as arithmetic with constants, if it is; ``()`` is z itself.
+    node : str
+        The last node of the function.
     softmax : bool
         Whether it is the softmax of z.
     """
@@ -125,6 +127,7 @@ class Signal:
     layer: Layer
     values: NDArray[Any] | None
     steps: Steps | None
+    node: str
     softmax: bool = False
 
 
@@ -153,6 +156,13 @@ class ClassMap:
 
 
 @dataclass(frozen=True, eq=False)
+class Stacked:
+    """The outputs of each row below one another: skl2onnx writes those of a regressor with several targets so."""
+
+    signal: Signal
+
+
+@dataclass(frozen=True, eq=False)
 class Shape:
     """The shape of a value; only its first entry, the number of rows, may be used."""
 
@@ -162,7 +172,7 @@ class BatchSize:
     """The number of rows."""
 
 
-Value = Constant | Table | MissingFlags | Signal | TwoClasses | Label | ClassMap | Shape | BatchSize
+Value = Constant | Table | MissingFlags | Signal | TwoClasses | Label | ClassMap | Stacked | Shape | BatchSize
 
 
 def is_plain(signal: Signal, probe: NDArray[Any]) -> bool:
