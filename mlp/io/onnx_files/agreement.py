@@ -48,14 +48,19 @@ def require_agreement(content: bytes, net: FeedForward, outputs: Sequence[str]) 
         ``(label, probabilities)`` or ``(variable,)``.
     """
     found, rows = _run(content, net)
-    scores = net.feedforward(rows.X)
-    bound = 2 * _rounding_bound(net, rows.X)  # both sides round
+    with np.errstate(all="ignore"):  # large rows may overflow
+        _compare(found, net, rows.X, outputs)
+
+
+def _compare(found: dict[str, NDArray[Any]], net: FeedForward, X: NDArray[Any], outputs: Sequence[str]) -> None:
+    scores = net.feedforward(X)
+    bound = 2 * _rounding_bound(net, X)  # both sides round
     if net.task != "numbers" and net.kind.output.name in ("softmax", "sigmoid"):
-        scores = net.predict_proba(rows.X)
+        scores = net.predict_proba(X)
         bound = np.broadcast_to(bound, scores.shape)
     _compare_numbers(found[outputs[-1]], scores, bound, outputs[-1])
     if net.task != "numbers":
-        _compare_labels(found[outputs[0]], net, rows.X, scores, bound, outputs[0])
+        _compare_labels(found[outputs[0]], net, X, scores, bound, outputs[0])
 
 
 def _run(content: bytes, net: FeedForward) -> tuple[dict[str, NDArray[Any]], _Rows]:
@@ -152,29 +157,27 @@ def _rounding_bound(net: FeedForward, X: NDArray[Any]) -> NDArray[np.float64]:
     if X.dtype == np.uint8 and net.input_scale is not None:
         a *= net.input_scale
     error = unit * np.abs(a)
-    with np.errstate(all="ignore"):
-        for W, b, activation in zip(net.weights, net.biases, net.plan.activations, strict=True):
-            W64, b64 = W.astype(np.float64), b.astype(np.float64)
-            size = np.abs(a) @ np.abs(W64) + np.abs(b64)
-            z = a @ W64 + b64
-            error = error @ np.abs(W64) + unit * (len(W) + 1) * size
-            a = np.asarray(activation.forward(z))
-            if activation.rowwise:  # softmax: a shift of the logits by at most d changes it by a factor up to exp(2 d)
-                change = a * np.expm1(np.minimum(2 * error.max(axis=1, keepdims=True), 700))
-            else:
-                change = np.maximum(*(np.abs(activation.forward(z + step) - a) for step in (error, -error)))
-            error = change + _FUNCTION_ERROR * unit * (1 + np.abs(a))
-        if net.target_scaling is not None:
-            shift, scale = (np.array(values) for values in net.target_scaling)
-            error = error * scale + 4 * unit * (np.abs(a * scale) + np.abs(shift))
+    for W, b, activation in zip(net.weights, net.biases, net.plan.activations, strict=True):
+        W64, b64 = W.astype(np.float64), b.astype(np.float64)
+        size = np.abs(a) @ np.abs(W64) + np.abs(b64)
+        z = a @ W64 + b64
+        error = error @ np.abs(W64) + unit * (len(W) + 1) * size
+        a = np.asarray(activation.forward(z))
+        if activation.rowwise:  # softmax: a shift of the logits by at most d changes it by a factor up to exp(2 d)
+            change = a * np.expm1(np.minimum(2 * error.max(axis=1, keepdims=True), 700))
+        else:
+            change = np.maximum(*(np.abs(activation.forward(z + step) - a) for step in (error, -error)))
+        error = change + _FUNCTION_ERROR * unit * (1 + np.abs(a))
+    if net.target_scaling is not None:
+        shift, scale = (np.array(values) for values in net.target_scaling)
+        error = error * scale + 4 * unit * (np.abs(a * scale) + np.abs(shift))
     return np.asarray(error)
 
 
 def _compare_numbers(found: NDArray[Any], expected: NDArray[Any], bound: NDArray[Any], name: str) -> None:
     if found.shape != expected.shape:
         raise _disagreement(f"returns {name!r} of shape {found.shape}, but the network {expected.shape}")
-    with np.errstate(invalid="ignore"):
-        wrong = np.isfinite(bound) & np.isfinite(expected) & ~(np.abs(found - expected) <= bound)
+    wrong = np.isfinite(bound) & np.isfinite(expected) & ~(np.abs(found - expected) <= bound)
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
         raise _disagreement(
