@@ -300,7 +300,8 @@ class Interpretation:
         self._weights.add(weight.source)
         W = W.T if transposed else W
         if isinstance(source, Table):
-            if not all(part.flat and not part.whole for part in source.parts if isinstance(part, Numbers)):
+            numbers = [part for part in source.parts if isinstance(part, Numbers)]
+            if not all(part.flat and not part.whole and part.dtype != "string" for part in numbers):
                 raise Refusal("its inputs are not rows of numbers; flatten them before the first layer")
             if source.width is None and len(source.parts) == 1:
                 [part] = source.parts

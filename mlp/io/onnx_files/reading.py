@@ -270,8 +270,7 @@ def _preparation(table: Table) -> tuple[float | None, Preprocessing | None]:
 
 def _numeric_columns(part: Numbers, *, alone: bool) -> list[NumericColumn]:
     """The columns of ``(x - shift) / scale``; inputs of several columns are numbered."""
-    if part.width is None or part.dtype == "string":
-        raise Refusal(f"its input {quoted(part.names[0])} is not a table of numbers")
+    assert part.width is not None
     names: list[str] = []
     for name, width in zip(part.names, part.widths, strict=True):
         prefix = "x" if alone and len(part.names) == 1 else name
