@@ -311,7 +311,8 @@ class Interpretation:
         else:
             n_in = source.layer.width
         if n_in != len(W):
-            raise Refusal(f"its matrix has {len(W)} rows, but there are {n_in} inputs")
+            number = "an unknown number of" if n_in is None else n_in
+            raise Refusal(f"its matrix has {len(W)} rows, but there are {number} inputs")
         return Signal(Layer(source, W, None, self._node), PROBE, (), self._node)
 
     # -- shapes -------------------------------------------------------------------------------------
