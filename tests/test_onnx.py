@@ -435,6 +435,9 @@ def test_the_command_exports_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     found = run(Path("fruit.onnx"), feeds)
     assert_allclose(found["probabilities"], net.predict_proba(X), atol=1e-6)
     assert set(found["label"]) <= {"apple", "pear"}
+    result = runner.invoke(cli, ["export", "runs/fruit-1", "fruit.onnx"])
+    assert result.exit_code == 2
+    assert "already exists" in result.output
     result = runner.invoke(cli, ["export", "runs/fruit-1", "fruit.text"])
     assert result.exit_code == 2
     assert "must end in" in result.output
