@@ -131,19 +131,21 @@ def test_activations_are_stable_for_all_inputs(name: str, dtype: str) -> None:
     assert error.max() < {"float32": 5e-7, "float64": 2e-15}[dtype]
 
 
+@pytest.mark.parametrize("name", ["elu", "selu", "softplus", "silu", "gelu", "gelu_tanh"])
+def test_small_values_are_accurate_in_float64(name: str) -> None:
+    """Near zero and in the tails, where a formula that cancels would lose digits."""
+    net = mlp.MLP([1, 1], output_activation=name, loss="mse", dtype="float64")
+    net.weights, net.biases = [[[1.0]]], [[0.0]]
+    z = np.logspace(-30, 1, 300)
+    z = np.concatenate([-z, z])[:, None]
+    assert_allclose(run(export.to_bytes(net, ["variable"]), z)["variable"], net.feedforward(z), rtol=1e-13, atol=0)
+
+
 def test_a_softmax_of_huge_logits_is_no_nan(tmp_path: Path) -> None:
     net = mlp.MLP([2, 2])
     net.weights = [np.eye(2)]
     found = run(export.to_bytes(net, ["label", "probabilities"]), np.array([[3e38, -3e38], [1e30, 1e30]], np.float32))
     assert_array_equal(found["probabilities"], [[1, 0], [0.5, 0.5]])
-
-
-def test_the_tail_of_gelu_in_float64_is_accurate() -> None:
-    """ONNX Runtime has no Erf for float64, and 1 + erf would lose all digits here."""
-    net = mlp.MLP([1, 1], output_activation="gelu", loss="mse", dtype="float64")
-    net.weights, net.biases = [[[1.0]]], [[0.0]]
-    z = np.linspace(-12, 6, 500)[:, None]
-    assert_allclose(run(export.to_bytes(net, ["variable"]), z)["variable"], net.feedforward(z), rtol=1e-13, atol=0)
 
 
 @st.composite
@@ -459,6 +461,13 @@ def test_classes_of_several_types_are_refused(tmp_path: Path) -> None:
         mlp.MLP([2, 2], classes=["a", 1]).to_onnx(tmp_path / "net.onnx")
     with pytest.raises(mlp.ConfigurationError, match="64 bits"):
         mlp.MLP([2, 2], classes=[2**80, 1]).to_onnx(tmp_path / "net.onnx")
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    columns = Preprocessing.fit({"\ud800": np.arange(3.0)})
+    for net in (mlp.MLP([1, 2], classes=["\ud800", "b"]), mlp.MLP([1, 2], preprocessing=columns)):
+        with pytest.raises(mlp.ConfigurationError, match="not valid Unicode"):
+            net.to_onnx(tmp_path / "net.onnx")
 
 
 @pytest.mark.parametrize("fault", ["other operator", "transposed weights", "no scaling", "other class", "no bias"])
@@ -807,6 +816,10 @@ REFUSED: dict[str, tuple[list[Any], dict[str, Any], str]] = {
         [FIRST, node("Dropout", "z rate yes")], {"rate": np.float32(0.5), "yes": np.array(True)}, "my Dropout.*eval",
     ),
     "an attribute of another type": ([node("Gemm", "X W b", alpha="much")], {}, "my Gemm.*'alpha' has a type"),
+    "columns of one output that are not those of two classes": (
+        [node("Gemm", "X one", "z"), node("Sigmoid", "z", "p"), node("Concat", "p p", axis=1)],
+        {"one": np.ones((3, 1), np.float32)}, r"my Concat.*1 - y and y",
+    ),
     "negative scale": ([FIRST, node("Mul", "z minus")], {"minus": np.full(3, -2, np.float32)}, "network: .*scale"),
 }  # fmt: skip
 
@@ -818,6 +831,29 @@ def test_a_graph_that_is_no_perceptron_is_refused_with_the_node(name: str, tmp_p
     with pytest.raises(mlp.FileFormatError, match=message) as raised:
         mlp.from_onnx(tmp_path / "net.onnx")
     assert len(str(raised.value)) < 500 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize("operators", ["Sub Div", "Mul Add", "Add Mul", "Div Sub"])
+def test_any_scaling_of_outputs_and_inputs_is_read(operators: str, tmp_path: Path, caplog: Any) -> None:
+    path, (first, second) = tmp_path / "net.onnx", operators.split()
+    constants = {"c": np.array([1, 2, 4], np.float32), "d": np.array(0.5, np.float32)}
+    X = RNG.normal(size=(9, 3)).astype(np.float32)
+    save_graph(path, [FIRST, node(first, "z c", "s"), node(second, "s d")], constants)
+    net = mlp.from_onnx(path)
+    assert_allclose(net.predict(X), run(path, X)["y"], rtol=1e-5, atol=1e-6)
+    assert net.target_scaling is not None
+    assert not caplog.text
+    nodes = [node(first, "X c", "s"), node(second, "s d", "t"), node("Gemm", "t W b")]
+    save_graph(path, nodes, constants)
+    net = mlp.from_onnx(path)
+    assert_allclose(net.predict(net.preprocessing.transform(X)), run(path, X)["y"], rtol=1e-5, atol=1e-6)
+    assert "the graph scales its input 'X', and the network takes scaled inputs" in caplog.text
+
+
+def test_a_loss_that_does_not_fit_is_an_error_of_the_caller(tmp_path: Path) -> None:
+    mlp.MLP([2, 2]).to_onnx(tmp_path / "net.onnx")
+    with pytest.raises(mlp.ConfigurationError, match="poisson"):
+        mlp.from_onnx(tmp_path / "net.onnx", loss="poisson")
 
 
 def test_two_outputs_of_numbers_are_refused(tmp_path: Path) -> None:

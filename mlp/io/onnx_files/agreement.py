@@ -47,8 +47,8 @@ def require_agreement(content: bytes, net: FeedForward, outputs: Sequence[str]) 
     outputs : sequence of str
         ``(label, probabilities)`` or ``(variable,)``.
     """
-    found, rows = _run(content, net)
     with np.errstate(all="ignore"):  # large rows may overflow
+        found, rows = _run(content, net)
         _compare(found, net, rows.X, outputs)
 
 

@@ -43,7 +43,13 @@ _COARSE = 2.0**14
 def to_onnx(net: FeedForward, path: str | os.PathLike[str]) -> None:
     """Write a network as an ONNX file; see `MLP.to_onnx`."""
     outputs = output_names(net)
-    content = to_bytes(net, outputs)
+    try:
+        content = to_bytes(net, outputs)
+    except UnicodeEncodeError as error:
+        raise ConfigurationError(
+            f"{quoted(error.object)} cannot be stored in an ONNX file, because it is not valid Unicode; rename this "
+            "column, category or class."
+        ) from None
     require_agreement(content, net, outputs)
     for output in outputs:
         if output.startswith(_COLUMN_HAS_NAME):

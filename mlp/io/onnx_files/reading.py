@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp._backends import FileFormatError, MLPError, formulas, resolve
+from mlp._backends import ConfigurationError, FileFormatError, MLPError, formulas, resolve
 from mlp.checks import quoted, shortened
 from mlp.configuration import LOSS_FOR, configure
 from mlp.data.files import open_checked
@@ -70,6 +70,10 @@ def from_onnx(
         except FileFormatError:
             raise
         except MLPError as error:
+            if loss is not None and isinstance(
+                error, ConfigurationError
+            ):  # such as a loss that does not fit the output
+                raise
             raise FileFormatError(f"{where} describes an invalid network: {shortened(error)}") from error
 
 
@@ -197,8 +201,12 @@ def _network(result: _Result, loss: Any, backend: str, device: str) -> FeedForwa
     net.weights = [layer.W for layer in layers]
     net.biases = [np.zeros(layer.width, dtypes[0]) if layer.b is None else layer.b for layer in layers]
     net.class_numbers = result.picks_one and sizes[-1] > 1 and net.kind.loss.name != "cross_entropy"
-    if preprocessing is not None:
-        logger.info("the graph prepares its inputs; the network takes net.preprocessing.transform(table)")
+    part = table.parts[0]
+    if preprocessing is not None and len(table.parts) == 1 and isinstance(part, Numbers) and len(part.names) == 1:
+        logger.warning(
+            "the graph scales its input %r, and the network takes scaled inputs: net.preprocessing.transform(X)",
+            part.names[0],
+        )
     return net
 
 
