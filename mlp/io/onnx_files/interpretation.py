@@ -1,12 +1,13 @@
 """Go through the nodes of an ONNX graph, and find out what each value stands for.
 
 Nodes are in an order in which each uses only values of earlier ones, as ONNX requires; so a circle cannot be read.  No
-node is run on data.  The work is limited: each node costs at most the size of the constants that it uses, and
-arithmetic with constants is limited to some times the size of the file.
+node is run on data.  The work is limited by the size of the file: a node costs as much as the constants and the columns
+of inputs that it uses.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
@@ -43,6 +44,9 @@ from mlp.io.onnx_files.values import (
 MAX_NODES = 20_000
 """Most nodes, inputs or stored tensors of a graph."""
 
+_MAX_STEPS = 8
+"""Most operators that scale the inputs or the outputs."""
+
 _ADVICE = {
     "BatchNormalization": "fold it into the layer before it, with torch.nn.utils.fusion.fuse_linear_bn_eval",
     "DequantizeLinear": "export the network before it is quantized",
@@ -71,7 +75,7 @@ class Interpretation:
 
     def __init__(self, graph: Any, where: str, size: int) -> None:
         self._where = where
-        self._budget = 4 * size + 1_000_000  # elements of folded constants
+        self._budget = 4 * size + 1_000_000
         self._values: dict[str, Value] = {}
         self._weights: set[str] = set()
         self._node = ""
@@ -143,6 +147,9 @@ class Interpretation:
             if handler is None or not len(node.output):
                 raise Refusal(f"this operator is not supported; {_ADVICE.get(node.op_type, _GENERAL_ADVICE)}")
             inputs = [self._input(name) for name in node.input if name]
+            self._budget -= sum(map(_cost, inputs))
+            if self._budget < 0:
+                raise Refusal("the file needs too much work for its size; simplify it, for example with onnxsim")
             result = handler(self, node, inputs, _attributes(node))
         except Refusal as refusal:
             raise self._error(f"{self._node}: {refusal}") from None
@@ -186,7 +193,6 @@ class Interpretation:
         kind = np.dtype(dtype).kind
         with np.errstate(all="ignore"):
             if isinstance(value, Constant) and value.array.dtype != object:
-                self._spend(value.array.size)
                 return Constant(value.array.astype(dtype), value.source)
             if isinstance(value, Signal) and value.values is not None:
                 values = value.values.astype(np.float64 if kind == "f" else dtype)
@@ -210,17 +216,10 @@ class Interpretation:
             return self._on_table(node.op_type, operands)
         if all(isinstance(operand, Constant) for operand in operands):
             arrays = [_array(operand) for operand in operands]
-            size = int(np.prod(_broadcast(arrays), dtype=object))
-            if size > max(array.size for array in arrays):
+            if math.prod(_broadcast(arrays)) > max(array.size for array in arrays):
                 raise Refusal("the shapes of its constants do not match")
-            self._spend(size)
             return Constant(compute(node.op_type, arrays, attributes), node.output[0])
         return self._on_signals(node, operands, attributes)
-
-    def _spend(self, size: int) -> None:
-        self._budget -= size
-        if self._budget < 0:
-            raise Refusal("the file computes too much with constants; simplify it, for example with onnxsim")
 
     def _on_table(self, operator: str, operands: list[Value]) -> Value:
         """Scaling and missing values before the first layer."""
@@ -233,6 +232,8 @@ class Interpretation:
         if operator not in ("Add", "Sub", "Mul", "Div") or not isinstance(first, Table):
             raise Refusal("before the first layer there may be only scaling of inputs by constants")
         part = _single(first)
+        if len(part.steps) > _MAX_STEPS:
+            raise Refusal("the inputs are scaled too often; simplify the file, for example with onnxsim")
         return Table((replace(part, steps=(*part.steps, (operator, _row(rest[0], part.width)))),))
 
     def _on_signals(self, node: Any, operands: list[Value], attributes: Mapping[str, Any]) -> Value:
@@ -251,9 +252,10 @@ class Interpretation:
             [signal], [constant] = signals, constants
             row = _row(constant, layer.width)
             if node.op_type == "Add" and layer.b is None and signal.steps == () and is_plain(signal, PROBE):
-                b = np.ascontiguousarray(np.broadcast_to(row, (layer.width,)))
-                return Signal(replace(layer, b=b), PROBE, (), self._node)
-            steps = None if signal.steps is None or len(signal.steps) > 8 else (*signal.steps, (node.op_type, row))
+                return Signal(replace(layer, b=np.broadcast_to(row, (layer.width,))), PROBE, (), self._node)
+            steps = (
+                None if signal.steps is None or len(signal.steps) > _MAX_STEPS else (*signal.steps, (node.op_type, row))
+            )
         else:
             steps = None
         scalars = [value for operand in operands if (value := _function_values(operand)) is not None]
@@ -282,7 +284,7 @@ class Interpretation:
         if rest:
             row = _row(rest[0], layer.width)
             row = row if beta == 1 else (row * beta).astype(row.dtype)
-            layer = replace(layer, b=np.ascontiguousarray(np.broadcast_to(row, (layer.width,))))
+            layer = replace(layer, b=np.broadcast_to(row, (layer.width,)))
         return Signal(layer, PROBE, (), self._node)
 
     def _matmul(self, node: Any, inputs: list[Value], attributes: Mapping[str, Any]) -> Value:
@@ -505,6 +507,15 @@ def _attributes(node: Any) -> dict[str, Any]:
     return found
 
 
+def _cost(value: Value) -> int:
+    """What the use of a value costs, in entries of arrays."""
+    if isinstance(value, Constant):
+        return value.array.size
+    if isinstance(value, Table):
+        return 10 * len(value.parts) + sum(len(part.names) for part in value.parts if isinstance(part, Numbers))
+    return 1
+
+
 def _operands(inputs: list[Value], fewest: int, most: int) -> list[Value]:
     if not fewest <= len(inputs) <= most:
         raise Refusal(f"it has {len(inputs)} inputs; expected {fewest if fewest == most else f'{fewest} to {most}'}")
@@ -577,6 +588,9 @@ def _side_by_side(tables: list[Table]) -> Table:
             run = []
         if part is not None:
             parts.append(part)
+    used = [name for part in parts for name in (part.names if isinstance(part, Numbers) else (part.name,))]
+    if len(set(used)) < len(used):
+        raise Refusal("an input is used twice")
     return Table(tuple(parts))
 
 

@@ -195,11 +195,11 @@ def _network(result: _Result, loss: Any, backend: str, device: str) -> FeedForwa
         target_scaling=_target_scaling(result.scaling, sizes[-1]) if result.scaling else None,
     )
     net = FeedForward(configuration, backend, device)
-    for layer in layers:
-        if layer.b is None:
-            logger.warning("%s has no bias; the layer gets a bias of zeros, which training changes", layer.node)
+    if unbiased := [layer.node for layer in layers if layer.b is None]:
+        more = f" and {len(unbiased) - 1} more" if len(unbiased) > 1 else ""
+        logger.warning("%s%s: no bias; these layers get biases of zeros, which training changes", unbiased[0], more)
     net.weights = [layer.W for layer in layers]
-    net.biases = [np.zeros(layer.width, dtypes[0]) if layer.b is None else layer.b for layer in layers]
+    net.biases = [np.zeros(layer.width, dtypes[0]) if layer.b is None else layer.b.copy() for layer in layers]
     net.class_numbers = result.picks_one and sizes[-1] > 1 and net.kind.loss.name != "cross_entropy"
     part = table.parts[0]
     if preprocessing is not None and len(table.parts) == 1 and isinstance(part, Numbers) and len(part.names) == 1:
@@ -270,7 +270,7 @@ def _preparation(table: Table) -> tuple[float | None, Preprocessing | None]:
             columns.append(CategoricalColumn(part.name, part.categories))
     names = [column.name for column in columns]
     if len(set(names)) < len(names):
-        raise Refusal("an input is used twice")
+        raise Refusal("its numbered inputs have the names of others; rename the inputs")
     scaled = any(isinstance(column, NumericColumn) and (column.shift, column.scale) != (0, 1) for column in columns)
     preprocessing = Preprocessing("standard" if scaled else "none", tuple(columns))
     return None, Preprocessing.from_dict(preprocessing.to_dict())  # which checks it
