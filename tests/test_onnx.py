@@ -363,6 +363,13 @@ def test_empty_texts_beside_missing_values(tmp_path: Path, caplog: Any) -> None:
     require_same(net, mlp.from_onnx(tmp_path / "net.onnx"))
 
 
+def test_a_column_near_the_largest_number(tmp_path: Path) -> None:
+    net = mlp.MLP([1, 2], preprocessing=Preprocessing.fit({"mass": np.array([1e38, 2e38, 3e38])}))
+    net.to_onnx(tmp_path / "net.onnx")
+    found = run(tmp_path / "net.onnx", {"mass": np.array([[2e38]], np.float32)})
+    assert_allclose(found["probabilities"], net.predict_proba([[0.0]]), atol=1e-6)
+
+
 def test_a_column_that_float32_rounds_too_much_is_named(tmp_path: Path, caplog: Any) -> None:
     columns = {"time": 1.7e9 + np.arange(50.0), "size": np.arange(50.0)}
     net = mlp.MLP([2, 2], preprocessing=Preprocessing.fit(columns))
@@ -820,6 +827,17 @@ REFUSED: dict[str, tuple[list[Any], dict[str, Any], str]] = {
         [node("Gemm", "X one", "z"), node("Sigmoid", "z", "p"), node("Concat", "p p", axis=1)],
         {"one": np.ones((3, 1), np.float32)}, r"my Concat.*1 - y and y",
     ),
+    "the class of the smallest output": (
+        [FIRST, node("Neg", "z", "n"), node("ArgMax", "n", axis=1)], {}, "my Neg.*no activation",
+    ),
+    "the class of a single output": (
+        [node("Gemm", "X one", "z"), node("ArgMax", "z", axis=1)], {"one": np.ones((3, 1), np.float32)}, "my ArgMax",
+    ),
+    "an input left out": (
+        [FIRST, helper.make_node("Clip", ["z", "", "zero"], ["y"], name="my Clip")], {"zero": np.float32(0)},
+        "my Clip.*leaves out an input",
+    ),
+    "a bias for each row": ([node("Gemm", "X W column")], {"column": np.ones((3, 1), np.float32)}, "my Gemm.*constant"),
     "negative scale": ([FIRST, node("Mul", "z minus")], {"minus": np.full(3, -2, np.float32)}, "network: .*scale"),
 }  # fmt: skip
 
@@ -854,6 +872,13 @@ def test_a_loss_that_does_not_fit_is_an_error_of_the_caller(tmp_path: Path) -> N
     mlp.MLP([2, 2]).to_onnx(tmp_path / "net.onnx")
     with pytest.raises(mlp.ConfigurationError, match="poisson"):
         mlp.from_onnx(tmp_path / "net.onnx", loss="poisson")
+
+
+def test_a_label_of_other_outputs_is_refused(tmp_path: Path) -> None:
+    nodes = [FIRST, node("Relu", "z", "r"), node("Softmax", "z"), node("ArgMax", "r", "label", axis=1)]
+    save_graph(tmp_path / "net.onnx", nodes, output="label y")
+    with pytest.raises(mlp.FileFormatError, match="its label is not that of the largest of its outputs"):
+        mlp.from_onnx(tmp_path / "net.onnx")
 
 
 def test_two_outputs_of_numbers_are_refused(tmp_path: Path) -> None:

@@ -47,6 +47,9 @@ MAX_NODES = 20_000
 _MAX_STEPS = 8
 """Most operators that scale the inputs or the outputs."""
 
+_ROWS = -2
+"""Stands for the number of rows in a shape that the graph computes."""
+
 _ADVICE = {
     "BatchNormalization": "fold it into the layer before it, with torch.nn.utils.fusion.fuse_linear_bn_eval",
     "DequantizeLinear": "export the network before it is quantized",
@@ -146,7 +149,12 @@ class Interpretation:
                 handler = Interpretation._elementwise
             if handler is None or not len(node.output):
                 raise Refusal(f"this operator is not supported; {_ADVICE.get(node.op_type, _GENERAL_ADVICE)}")
-            inputs = [self._input(name) for name in node.input if name]
+            given = list(node.input)
+            while given and not given[-1]:
+                given.pop()
+            if "" in given:
+                raise Refusal("it leaves out an input before the last one, which is not supported")
+            inputs = [self._input(name) for name in given]
             self._budget -= sum(map(_cost, inputs))
             if self._budget < 0:
                 raise Refusal("the file needs too much work for its size; simplify it, for example with onnxsim")
@@ -181,7 +189,7 @@ class Interpretation:
     def _dropout(self, node: Any, inputs: list[Value], attributes: Mapping[str, Any]) -> Value:
         """Identity, except in training mode, which is the third input."""
         _operands(inputs, 1, 3)
-        if len(node.input) > 2 and node.input[2] and _array(inputs[-1]).any():
+        if len(inputs) > 2 and _array(inputs[2]).any():
             raise Refusal("it is in training mode; export the module after module.eval()")
         return inputs[0]
 
@@ -328,6 +336,10 @@ class Interpretation:
     def _reshape(self, node: Any, inputs: list[Value], attributes: Mapping[str, Any]) -> Value:
         value, shape = _operands(inputs, 2, 2)
         target = [int(entry) for entry in _array(shape).ravel()[:8].tolist()]
+        if attributes.get("allowzero", 0) and 0 in target:
+            raise Refusal("a dimension of size 0 is not supported")
+        if target and target[0] == _ROWS:
+            target[0] = 0
         if isinstance(value, Constant):
             try:
                 return replace(value, array=value.array.reshape(target))
@@ -368,7 +380,7 @@ class Interpretation:
         axis = attributes.get("axis")
         if isinstance(values[0], BatchSize) and axis == 0:
             rest = [_array(value).ravel()[:8] for value in values[1:9]]
-            return Constant(np.concatenate([np.array([0]), *rest]), node.output[0])  # 0: as many rows as before
+            return Constant(np.concatenate([np.array([_ROWS]), *rest]), node.output[0])
         if axis not in (1, -1):
             raise Refusal(f"axis must be 1, not {quoted(axis)}")
         tables = [value for value in values if isinstance(value, Table)]
@@ -408,10 +420,10 @@ class Interpretation:
         if attributes.get("axis", 0) not in (1, -1) or attributes.get("select_last_index", 0):
             raise Refusal("it must find the first largest output of each row: axis=1, select_last_index=0")
         if isinstance(value, TwoClasses):
-            return Label(value.signal, two_classes=True)
-        if isinstance(value, Signal):
-            return Label(value, two_classes=False)
-        raise Refusal("it does not work on the outputs of a layer")
+            return Label(value.signal)
+        if isinstance(value, Signal) and value.layer.width > 1:
+            return Label(value)
+        raise Refusal("it does not work on several outputs of a layer")
 
     def _extract(self, node: Any, inputs: list[Value], attributes: Mapping[str, Any]) -> Value:
         source, position = _operands(inputs, 2, 2)
@@ -483,7 +495,7 @@ _ATTRIBUTE_FIELDS = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: 
 
 _ATTRIBUTES = {
     "f": ("alpha", "beta", "gamma", "max", "min", "replaced_value_float", "threshold", "value_float"),
-    "i": ("axis", "end", "select_last_index", "start", "to", "transA", "transB", "value_int", "zeros"),
+    "i": ("allowzero", "axis", "end", "select_last_index", "start", "to", "transA", "transB", "value_int", "zeros"),
     "s": ("approximate",),
     "t": ("value",),
     "floats": ("imputed_value_floats", "offset", "scale", "value_floats"),
@@ -540,7 +552,11 @@ def _broadcast(arrays: list[NDArray[Any]]) -> tuple[int, ...]:
 def _row(value: Value, width: int | None) -> NDArray[Any]:
     """A constant for each column, or one for all: shape (width,) or (1,)."""
     array = _array(value)
-    if array.size not in (1, width) or max(array.shape, default=1) != array.size or array.dtype.kind not in "fiu":
+    if (
+        array.size not in (1, width)
+        or (array.size > 1 and array.shape[-1] != array.size)
+        or array.dtype.kind not in "fiu"
+    ):
         raise Refusal(f"its constant has shape {quoted(list(array.shape))}, and there are {width} columns")
     return array.reshape(-1)
 

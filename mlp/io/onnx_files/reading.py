@@ -150,6 +150,9 @@ class _Result:
 def _require_same(main: Signal, other: Signal) -> None:
     if other.layer is not main.layer:
         raise Refusal("its label and its probabilities come from different layers")
+    kinds = [_output_activation(signal) for signal in (main, other)]
+    if kinds[0][0] != kinds[1][0] and {name for name, _ in kinds} not in ({None, "softmax"}, {None, "sigmoid"}):
+        raise Refusal("its label is not that of the largest of its outputs")
 
 
 def _is_above_half(flag: Signal, main: Signal) -> bool:

@@ -140,10 +140,9 @@ class TwoClasses:
 
 @dataclass(frozen=True, eq=False)
 class Label:
-    """The class with the largest output, by number or by name."""
+    """The class with the largest output, by number or by name; for a single output y, that of 1 - y and y."""
 
     signal: Signal
-    two_classes: bool
     classes: tuple[Any, ...] | None = None
 
 
