@@ -881,6 +881,18 @@ def test_a_label_of_other_outputs_is_refused(tmp_path: Path) -> None:
         mlp.from_onnx(tmp_path / "net.onnx")
 
 
+def test_a_label_of_an_output_that_is_no_probability_is_refused(tmp_path: Path) -> None:
+    nodes = [FIRST, node("Greater", "z half", "c"), node("Cast", "c", "label", to=7), node("Identity", "z")]
+    save_graph(tmp_path / "net.onnx", nodes, {"half": np.float32(0.5)}, output="label y")
+    with pytest.raises(mlp.FileFormatError, match="'label' compares with 1/2 what is not the output of a sigmoid"):
+        mlp.from_onnx(tmp_path / "net.onnx")
+    nodes = [node("Gemm", "X one", "z"), node("Sub", "unit z", "n"), node("Concat", "n z", axis=1)]
+    constants = {"one": np.ones((3, 1), np.float32), "unit": np.float32(1)}
+    save_graph(tmp_path / "net.onnx", [*nodes, node("ArgMax", "y", "label", axis=1)], constants, output="label y")
+    with pytest.raises(mlp.FileFormatError, match="'label' compares with 1/2"):
+        mlp.from_onnx(tmp_path / "net.onnx")
+
+
 def test_two_outputs_of_numbers_are_refused(tmp_path: Path) -> None:
     save_graph(tmp_path / "net.onnx", [FIRST, node("Softmax", "z")], output="z y")
     with pytest.raises(mlp.FileFormatError, match="several outputs of numbers, 'z', 'y'"):

@@ -288,10 +288,12 @@ class Interpretation:
         layer = signal.layer
         alpha, beta = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)
         if alpha != 1:
-            layer = replace(layer, W=(layer.W * alpha).astype(layer.W.dtype))
+            with np.errstate(all="ignore"):  # weights that are not finite are refused later
+                layer = replace(layer, W=(layer.W * alpha).astype(layer.W.dtype))
         if rest:
             row = _row(rest[0], layer.width)
-            row = row if beta == 1 else (row * beta).astype(row.dtype)
+            with np.errstate(all="ignore"):
+                row = row if beta == 1 else (row * beta).astype(row.dtype)
             layer = replace(layer, b=np.broadcast_to(row, (layer.width,)))
         return Signal(layer, PROBE, (), self._node)
 
@@ -335,7 +337,9 @@ class Interpretation:
 
     def _reshape(self, node: Any, inputs: list[Value], attributes: Mapping[str, Any]) -> Value:
         value, shape = _operands(inputs, 2, 2)
-        target = [int(entry) for entry in _array(shape).ravel()[:8].tolist()]
+        if _array(shape).dtype.kind != "i":
+            raise Refusal("its shape is not given in integers")
+        target = _array(shape).ravel()[:8].tolist()
         if attributes.get("allowzero", 0) and 0 in target:
             raise Refusal("a dimension of size 0 is not supported")
         if target and target[0] == _ROWS:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import formulas
+from mlp.io.onnx_files.values import Refusal
 
 PROBE = np.concatenate(
     [
@@ -101,8 +102,12 @@ OPERATORS: Mapping[str, tuple[int, int, Callable[..., Any]]] = {
 
 def compute(operator: str, operands: list[NDArray[Any]], attributes: Mapping[str, Any]) -> NDArray[Any]:
     """The result of an elementwise operator."""
-    with np.errstate(all="ignore"):
-        return np.asarray(OPERATORS[operator][2](*operands, attributes=attributes))
+    try:
+        with np.errstate(all="ignore"):
+            return np.asarray(OPERATORS[operator][2](*operands, attributes=attributes))
+    except TypeError:  # such as a difference of booleans
+        kinds = ", ".join(str(operand.dtype) for operand in operands)
+        raise Refusal(f"it does not work on {kinds}") from None
 
 
 @cache

@@ -142,6 +142,9 @@ class _Result:
             if flag.layer is not main.layer or not _is_above_half(flag, main):
                 raise Refusal(f"its output {quoted(name)} is not that of a layer, nor 1 where that is above 1/2")
         activation, scaling = _output_activation(main)
+        halves = [name for name, _ in flags] or [name for name, _ in outputs if labels and main.layer.width == 1]
+        if halves and activation != "sigmoid":
+            raise Refusal(f"its output {quoted(halves[0])} compares with 1/2 what is not the output of a sigmoid")
         return cls(
             main.layer, activation, scaling, classes, bool(labels), [name for name, _ in outputs] == ["variable"]
         )
