@@ -1089,4 +1089,4 @@ def test_a_damaged_graph_that_is_read_computes_what_the_runtime_computes(tmp_pat
         with np.errstate(all="ignore"):
             assert_allclose(np.ravel(found), net.feedforward(rows).ravel(), rtol=1e-3, atol=1e-3)
         compared += 1
-    assert compared > 15
+    assert compared > 5
