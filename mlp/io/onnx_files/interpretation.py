@@ -205,14 +205,12 @@ class Interpretation:
             if isinstance(value, Signal) and value.values is not None:
                 values = value.values.astype(np.float64 if kind == "f" else dtype)
                 return replace(value, values=values, steps=value.steps if kind == "f" else None)
-        if isinstance(value, Table) and all(part.flat for part in value.parts if isinstance(part, Numbers)):
-            if kind == "f":
-                return value
-            [part] = value.parts
-            if isinstance(part, Numbers) and not part.steps and part.dtype != "string" and kind in "iu":
-                return Table((replace(part, whole=np.dtype(part.dtype).kind == "f"),))
         if isinstance(value, Table) and kind == "f":
             return value
+        if isinstance(value, Table) and kind in "iu":
+            part = _single(value)
+            if not part.steps and part.dtype != "string":
+                return Table((replace(part, whole=np.dtype(part.dtype).kind == "f"),))
         if isinstance(value, Label):
             return value
         raise Refusal(f"a conversion to {dtype} is not supported here")
@@ -261,9 +259,8 @@ class Interpretation:
             row = _row(constant, layer.width)
             if node.op_type == "Add" and layer.b is None and signal.steps == () and is_plain(signal, PROBE):
                 return Signal(replace(layer, b=np.broadcast_to(row, (layer.width,))), PROBE, (), self._node)
-            steps = (
-                None if signal.steps is None or len(signal.steps) > _MAX_STEPS else (*signal.steps, (node.op_type, row))
-            )
+            few = signal.steps is not None and len(signal.steps) <= _MAX_STEPS
+            steps = (*(signal.steps or ()), (node.op_type, row)) if few else None
         else:
             steps = None
         scalars = [value for operand in operands if (value := _function_values(operand)) is not None]
