@@ -24,7 +24,7 @@ _NAMES_BY_MODULE = {
     "mlp.custom": ("custom_activation", "custom_loss"),
     "mlp.io.checkpoints": ("Checkpoint",),
     "mlp.persistence": ("load",),
-    "mlp.interchange": ("from_sklearn", "from_torch"),
+    "mlp.interchange": ("from_onnx", "from_sklearn", "from_torch"),
     "mlp.many_networks": ("fit_many",),
     "mlp._backends": (
         "BackendUnavailableError",
@@ -84,7 +84,7 @@ if TYPE_CHECKING:
     )
     from mlp.custom import custom_activation, custom_loss
     from mlp.estimators import MLPClassifier, MLPRegressor
-    from mlp.interchange import from_sklearn, from_torch
+    from mlp.interchange import from_onnx, from_sklearn, from_torch
     from mlp.io.checkpoints import Checkpoint
     from mlp.many_networks import fit_many
     from mlp.model import MLP

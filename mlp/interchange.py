@@ -1,13 +1,15 @@
-"""Convert networks of scikit-learn and PyTorch to `MLP`, with the same predictions; training can continue."""
+"""Convert networks of scikit-learn, PyTorch and ONNX to `MLP`, with the same predictions; training can continue."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from mlp.io import pytorch, scikit_learn
+from mlp.io.onnx_files import reading
 from mlp.model import MLP
 
-__all__ = ["from_sklearn", "from_torch"]
+__all__ = ["from_onnx", "from_sklearn", "from_torch"]
 
 
 def from_sklearn(estimator: Any, *, backend: str = "auto", device: str = "auto") -> MLP:
@@ -114,3 +116,56 @@ def from_torch(
     """
     core = pytorch.from_torch(source, activation=activation, output_activation=output_activation, loss=loss, **settings)
     return MLP.of(core)
+
+
+def from_onnx(path: str | os.PathLike[str], *, loss: Any = None, backend: str = "auto", device: str = "auto") -> MLP:
+    """Read an ONNX file that contains a multilayer perceptron: of `MLP.to_onnx`, PyTorch, skl2onnx and others.
+
+    Needs the package onnx.  No code of the file is run, and no other file is opened.
+
+    Parameters
+    ----------
+    path : str or path-like
+    loss : str or Loss, optional
+        Loss for further training.  Default: ``cross_entropy`` after softmax, ``binary_cross_entropy`` after sigmoid,
+        ``poisson`` after exp, else ``mse``.  **If the graph ends in logits, give the loss**: ``"cross_entropy"`` for a
+        PyTorch module trained with torch.nn.CrossEntropyLoss.  The output of the network is then the softmax.
+    backend, device : str
+        As in `MLP`.
+
+    Returns
+    -------
+    MLP
+        A network with the dtype of the weights, and with the names of the classes if the file has them.  Scaling of a
+        uint8 input becomes `input_scale`, and that of outputs `target_scaling`.
+
+    Raises
+    ------
+    FileFormatError
+        If the file is damaged, keeps weights in another file, or contains anything that is not part of a multilayer
+        perceptron; the message names the node and its operator.
+    ConfigurationError
+        If onnx is not installed.
+
+    Notes
+    -----
+    A graph is a chain of ``Gemm``, or ``MatMul`` and ``Add``.  What is between them is compared with the activations of
+    this library by its values, so several nodes may spell one activation.
+
+    **If the graph scales its inputs**, fills missing values or encodes categories, as a pipeline with a StandardScaler
+    does, this becomes `preprocessing`, and the network takes its result:
+    ``net.predict(net.preprocessing.transform(X))``.  A missing value in a column for which the file has no replacement
+    becomes the mean of that column.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = pathlib.Path(folder.name) / "small.onnx"
+    >>> MLP([2, 3, 2], "gelu", classes=["no", "yes"]).to_onnx(path)
+    >>> net = from_onnx(path)
+    >>> net.sizes, net.plan.activations[0].name, net.classes
+    ((2, 3, 2), 'gelu', ('no', 'yes'))
+    >>> folder.cleanup()
+    """
+    return MLP.of(reading.from_onnx(path, loss=loss, backend=backend, device=device))

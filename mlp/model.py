@@ -496,7 +496,7 @@ class MLP(FeedForward):
             self, X, y, sample_weight=sample_weight, epsilon=epsilon, parameters=parameters, tolerance=tolerance
         )
 
-    # -- files and PyTorch --------------------------------------------------------------------------
+    # -- files, PyTorch and ONNX -------------------------------------------------------------------
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the network atomically to a safetensors file; `mlp.load` reads it.
@@ -589,3 +589,51 @@ class MLP(FeedForward):
         from mlp.io.pytorch import to_torch
 
         return to_torch(self, logits=logits)
+
+    def to_onnx(self, path: str | PathLike[str]) -> None:
+        """Write the network as an ONNX file, which ONNX Runtime and other programs run; `mlp.from_onnx` reads it.
+
+        Needs the packages onnx and onnxruntime.  Before the file is written, ONNX Runtime computes random rows and edge
+        cases, which are compared with `predict_proba` and `predict`.
+
+        Parameters
+        ----------
+        path : path-like
+            The usual suffix is ``.onnx``.  An existing file is replaced.
+
+        Raises
+        ------
+        ConfigurationError
+            If a package is not installed, an activation is a custom function, the names of the classes have several
+            types, or ONNX Runtime computes something else; then no file is written.
+        StorageError
+            If the file cannot be written; then an existing file is not changed.
+
+        Notes
+        -----
+        Inputs: ``X`` of shape (batch, n_in) and the network's dtype.  With `input_scale`, X is uint8 and the factor is
+        applied inside.  With `preprocessing`, there is an input of shape (batch, 1) for each column of the table, with
+        the name of the column, and missing values, scaling and categories are handled inside.
+
+        Outputs: ``label`` and ``probabilities`` of a classifier, ``variable`` of shape (batch, n_out) of a regressor.
+        A label is the name of the class, or its number if `classes` is None; for several labels it is a row of 0 and
+        1.  For two classes with one output, the probabilities have two columns, as those of `predict_proba`.  Outputs
+        of a classifier that are not probabilities are called ``scores``.
+
+        The operators are those of opset 17.  Dropout, the loss and the state of a training are not part of the file.
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> path = pathlib.Path(folder.name) / "small.onnx"
+        >>> MLP([2, 3, 2], classes=["no", "yes"]).to_onnx(path)
+        >>> import onnxruntime
+        >>> session = onnxruntime.InferenceSession(path)
+        >>> [output.name for output in session.get_outputs()]
+        ['label', 'probabilities']
+        >>> folder.cleanup()
+        """
+        from mlp.io.onnx_files.export import to_onnx
+
+        to_onnx(self, path)

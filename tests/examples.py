@@ -35,6 +35,7 @@ LIBRARIES = {
     r"\btorch\b": "torch",
     r"mlp (plot|report)|plots\.|matplotlib": "matplotlib",
     r"\.csv|\.parquet": "polars",
+    r"onnx": "onnxruntime",
 }
 """Patterns in a block, and the library that the block then needs."""
 

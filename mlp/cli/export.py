@@ -21,7 +21,17 @@ def _to_program(net: MLP, path: Path) -> str:
     return exports.export(net, path)
 
 
-WRITERS: Mapping[str, Callable[[MLP, Path], str]] = {".c": _to_program, ".js": _to_program, ".py": _to_program}
+def _to_onnx(net: MLP, path: Path) -> str:
+    net.to_onnx(path)
+    return "its outputs in ONNX Runtime agree with the model"
+
+
+WRITERS: Mapping[str, Callable[[MLP, Path], str]] = {
+    ".c": _to_program,
+    ".js": _to_program,
+    ".py": _to_program,
+    ".onnx": _to_onnx,
+}
 """What writes a file, by its suffix; it returns how the file was tested."""
 
 
@@ -32,13 +42,14 @@ def export(model: str, file: str) -> None:
     """Write MODEL as a file for programs that do not have this library.
 
     MODEL is a run folder or a .safetensors file.  The suffix of FILE, a new file, is the format: .c (C99 in one file),
-    .js (an ES module for Node and browsers) or .py (Python with NumPy).  The file includes the preprocessing and the
-    names of the classes.
+    .js (an ES module for Node and browsers), .py (Python with NumPy), or .onnx (for ONNX Runtime and others; needs the
+    packages onnx and onnxruntime).  The file includes the preprocessing and the names of the classes.
 
     A program tests itself: it has a few rows with the outputs of the model, and compares its own.  This test is run
-    before the file is written, if there is a C compiler or Node.
+    before the file is written, if there is a C compiler or Node.  An ONNX file is tested in ONNX Runtime.
 
     \b
+    mlp export runs/digits-1 digits.onnx
     mlp export runs/digits-1 digits.c
     cc -DSELF_TEST digits.c -lm && ./a.out
     """

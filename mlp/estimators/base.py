@@ -503,6 +503,46 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
         check_is_fitted(self)
         exports.export(from_sklearn(self, backend="numpy"), path)
 
+    def to_onnx(self, path: str | PathLike[str]) -> None:
+        """Write the fitted network as an ONNX file, which ONNX Runtime and other programs run.
+
+        Parameters
+        ----------
+        path : path-like
+            The usual suffix is ``.onnx``.  An existing file is replaced.
+
+        Raises
+        ------
+        ConfigurationError
+            As `MLP.to_onnx`, or if the estimator was fitted to a single class.
+        StorageError
+            If the file cannot be written; then an existing file is not changed.
+
+        Notes
+        -----
+        One input ``X`` of shape (batch, n_features), with the dtype of ``coefs_``: usually float64.  For float32 inputs
+        fit with ``dtype="float32"``.  The outputs are ``label``, of the type of ``classes_``, and ``probabilities``;
+        for a regressor ``variable``, of shape (batch, n_outputs).
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> import onnxruntime
+        >>> from mlp import MLPClassifier
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> path = pathlib.Path(folder.name) / "small.onnx"
+        >>> X = np.array([[0.0], [1.0], [2.0], [3.0]])
+        >>> MLPClassifier(8, solver="lbfgs", random_state=0).fit(X, ["low", "low", "high", "high"]).to_onnx(path)
+        >>> onnxruntime.InferenceSession(path).run(["label"], {"X": X})[0].tolist()
+        ['low', 'low', 'high', 'high']
+        >>> folder.cleanup()
+        """
+        from mlp.io.onnx_files.export import to_onnx
+        from mlp.io.scikit_learn import from_sklearn
+
+        check_is_fitted(self)
+        to_onnx(from_sklearn(self, backend="numpy"), path)
+
     # -- prediction and input checks ----------------------------------------------------------------
 
     def _forward(self, X: Any) -> NDArray[Any]:
