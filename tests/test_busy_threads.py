@@ -21,9 +21,9 @@ import mlp
 
 pytest.importorskip("numba")
 
-from backends.numba_backend import threads  # noqa: E402
+from backends.numba_backend import threads
 
-WAIT = 3  # seconds; only a test that fails waits so long
+WAIT = 60  # seconds; only a test that fails waits so long
 
 
 @pytest.fixture(autouse=True)

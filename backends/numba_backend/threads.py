@@ -210,7 +210,7 @@ def in_worker() -> bool:
 
 
 class Team:
-    """The threads that one caller of `reserve` may use.
+    """The threads that one caller of `reserve` may use, until the end of the ``with`` block.
 
     Attributes
     ----------
@@ -220,11 +220,20 @@ class Team:
         Whether they are for a training.
     """
 
-    def __init__(self, pool: _ThreadPool, training: bool) -> None:
-        self._pool, self.training, self.size = pool, training, 1
+    def __init__(self, threads: int, training: bool) -> None:
+        self._pool, self.training, self.size = _pool, training, 1
+        if threads > 1 and not in_worker():
+            self.size = _share(self._pool, threads, training)
+
+    def __enter__(self) -> Team:
+        self._pool.teams[self] = None
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.teams.pop(self, None)
 
     def run(self, task: Callable[[int], object], parts: int, on_interrupt: Callable[[], object] | None = None) -> None:
-        """Call ``task(0), ..., task(parts - 1)``; see the function `run`.  At most `size` parts run at the same time."""
+        """Call ``task(0), ..., task(parts - 1)`` as the function `run`, at most `size` of them at the same time."""
         threads, caller_works = min(parts, self.size), on_interrupt is None  # the caller then runs the first parts
         if in_worker() or (threads <= 1 and caller_works):
             for part in range(parts):
@@ -247,9 +256,8 @@ class Team:
             raise job.error
 
 
-@contextlib.contextmanager
-def reserve(threads: int, *, training: bool = False) -> Iterator[Team]:
-    """Reserve up to `threads` threads, without waiting for those that others use.
+def reserve(threads: int, *, training: bool = False) -> Team:
+    """Reserve up to `threads` threads for a ``with`` block, without waiting for those that others use.
 
     Trainings get equal shares of the threads, because they use them for long.  Anything else gets what is left.  Both
     get at least one thread.  As many parts as the team has threads run at the same time, so they may use a `barrier`.
@@ -260,6 +268,10 @@ def reserve(threads: int, *, training: bool = False) -> Iterator[Team]:
     training : bool
         Whether the threads are used for as long as a part of a training.
 
+    Returns
+    -------
+    Team
+
     Examples
     --------
     >>> set_num_threads(4)
@@ -268,15 +280,7 @@ def reserve(threads: int, *, training: bool = False) -> Iterator[Team]:
     (4, 2, 1)
     >>> set_num_threads(None)
     """
-    pool = _pool
-    team = Team(pool, training)
-    try:
-        if threads > 1 and not in_worker():
-            team.size = _share(pool, threads, training)
-        pool.teams[team] = None
-        yield team
-    finally:
-        pool.teams.pop(team, None)
+    return Team(threads, training)
 
 
 def _share(pool: _ThreadPool, threads: int, training: bool) -> int:
