@@ -30,6 +30,7 @@ from backends.errors import (
     UnknownNameError,
     WrongDeviceError,
 )
+from backends.float_warnings import callers_float_warnings, no_float_warnings
 from backends.formulas import Activation
 from backends.loop import Execution, Trainer
 from backends.plan import PRECISIONS, Control, EpochPlan, EpochResult, Layout, NetworkPlan, Shuffle
@@ -62,9 +63,11 @@ __all__ = [
     "UnknownNameError",
     "WrongDeviceError",
     "available",
+    "callers_float_warnings",
     "formulas",
     "get_backend",
     "loop",
+    "no_float_warnings",
     "random",
     "require_precision",
     "resolve",

@@ -15,7 +15,7 @@ from mlp.checks import check_batch_size
 from mlp.network import Examples, FeedForward
 from mlp.optimizers import GradientDescent, Optimizer
 from mlp.training.callbacks import Callback, Run
-from mlp.training.divergence import divergence_error
+from mlp.training.divergence import divergence_error, warn_of_infinite_validation
 from mlp.training.early_stopping import EarlyStopping, update_early_stopping
 from mlp.training.evaluation import evaluate
 from mlp.training.history import History
@@ -63,6 +63,7 @@ def train(
         callback.on_train_begin(run)
     interrupts = stop_on_ctrl_c(run) if catch_interrupt else contextlib.nullcontext()
     trainer = _make_trainer(run, examples, batch_size)
+    warned = False
     with interrupts, progress_bar(run, examples.rows, batch_size, shown=progress):
         while state.epoch < epochs and not run.control.stop_requested:
             if callbacks:  # one of them may have moved the network, changed its optimizer, or assigned weights
@@ -74,6 +75,7 @@ def train(
             if validation is not None:
                 loss, score = evaluate(net, validation)
                 state.history.append_validation(loss, score)
+                warned = warned or warn_of_infinite_validation(run)
             elif state.history.val_loss:
                 state.history.append_validation(math.nan, math.nan)
             state.optimizer.schedule.observe(loss)
@@ -170,8 +172,10 @@ def _train_epoch(run: Run, trainer: Trainer, plan: EpochPlan, on_batch: Callable
     except BaseException:  # from a callback, or a second Ctrl-C: an incomplete epoch cannot be resumed exactly
         trainer.roll_back()
         raise
-    done = len(result.losses)
-    if result.failed is not None or not result.finite:
+    done, total = len(result.losses), result.weights.sum()
+    with np.errstate(over="ignore"):  # an infinite mean of large losses is an error, too
+        loss = float(result.losses @ result.weights / total) if total else 0.0
+    if result.failed is not None or not result.finite or not math.isfinite(loss):
         trainer.roll_back()
         raise divergence_error(net, plan, trainer, state, done - 1)
     trainer.read_back()
@@ -179,10 +183,9 @@ def _train_epoch(run: Run, trainer: Trainer, plan: EpochPlan, on_batch: Callable
     seconds = time.perf_counter() - start
     if not done:
         return False
-    weights, total = result.weights, result.weights.sum()
     rows = min(done * plan.batch_size, len(plan.order))
     history = state.history
-    history.loss.append(float(result.losses @ weights / total) if total else 0.0)
+    history.loss.append(loss)
     history.learning_rate.append(float(plan.learning_rates[done - 1]))
     history.samples_per_second.append(rows / max(seconds, 1e-9))
     history.seconds.append(seconds)
