@@ -14,6 +14,7 @@ if getattr(backends, "DISTRIBUTION", None) != "mlp":
 
 from backends import Backend, Status, available, formulas, get_backend, loop, random, resolve, status
 from backends.checks import require_precision
+from backends.environment import threads_of_environment
 from backends.errors import (
     BackendUnavailableError,
     ConfigurationError,
@@ -72,4 +73,5 @@ __all__ = [
     "require_precision",
     "resolve",
     "status",
+    "threads_of_environment",
 ]

@@ -31,29 +31,16 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from backends.environment import threads_of_environment
 from backends.errors import ConfigurationError
 from backends.numba_backend.subroutine import subroutine
 
 logger = logging.getLogger("mlp")
 
-_VARIABLES = ("MLP_NUM_THREADS", "NUMBA_NUM_THREADS")
-
 
 # ---------------------------------------------------------------------------------------------------
 # Number of threads
 # ---------------------------------------------------------------------------------------------------
-
-
-def _default_num_threads() -> int:
-    for name in _VARIABLES:
-        text = os.environ.get(name, "").strip()
-        if text:
-            if not text.isdecimal() or int(text) < 1:
-                raise ConfigurationError(
-                    f"environment variable {name}={text!r}: the number of threads must be a positive integer"
-                )
-            return int(text)
-    return _usable_processors()
 
 
 @functools.cache
@@ -76,7 +63,7 @@ def get_num_threads() -> int:
     ConfigurationError
         If the environment variable is not a positive integer.
     """
-    return _default_num_threads() if _num_threads is None else _num_threads
+    return _num_threads or threads_of_environment() or _usable_processors()
 
 
 def set_num_threads(number: int | None) -> None:
