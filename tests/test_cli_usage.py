@@ -40,6 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         ]
         assert CliRunner().invoke(cli, train).exit_code == 0
         mlp.MLP([2, 3, 2]).save(MODEL)
+        mlp.MLP([2, 1], loss="mse").save("regression.safetensors")
         with open(TABLE, "w", newline="") as handle:
             csv.writer(handle).writerows([("size", "price"), *((i, 2.0 * i + 0.5) for i in range(40))])
         np.save("rows.npy", np.zeros((4, 2), np.float32))
@@ -133,7 +134,7 @@ TRAIN = [
     ("rows.npy --target price", "--target"),
     ("digits --backend numppy", "--backend"),
     ("digits --device gpu", "--device"),
-    ("digits --backend numpy --device cuda", "--device"),
+    ("digits --backend numpy --device cuda", "--backend"),
     (f"digits --output-dir {RUN}", "--output-dir"),
     ("digits --output-dir notes.txt", "--output-dir"),
     ("digits --output-dir notes.txt/run", "--output-dir"),
@@ -177,7 +178,7 @@ COMMANDS: dict[str, list[tuple[str, str]]] = {
         (f"{MODEL} moons --output answers.xls", "--output"),
         (f"{MODEL} moons --output=", "--output"),
         *((f"{MODEL} moons {arguments.format(suffix='.csv')}", name) for arguments, name in NEW_OUTPUT),
-        ("house.safetensors rows.npy --proba", "MODEL"),
+        ("regression.safetensors rows.npy --proba", "--proba"),
     ],
     "evaluate": [("", "MODEL"), (MODEL, "DATA"), *MODEL_AND_DATA],
     "inspect": [("", "FILE"), ("nowhere", "FILE"), ("empty", "FILE")],
@@ -191,7 +192,7 @@ COMMANDS: dict[str, list[tuple[str, str]]] = {
         ("--plan 3-2 --loss=", "--loss"),
         ("--plan 3-4-2 --activation step", "--activation"),
         ("--plan 3-2 --clip-norm 0", "--clip-norm"),
-        ("--plan 3-2 --backend numpy --device cuda", "--device"),
+        ("--plan 3-2 --backend numpy --device cuda", "--backend"),
     ],
     "bench": [
         ("--nets 784", "--nets"),
