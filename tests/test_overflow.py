@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -182,3 +183,26 @@ def test_the_command_line_names_the_row(tmp_path: Any) -> None:
         assert result.stdout == ""
         assert result.stderr.startswith("mlp: error: the outputs for row 2 of X")
         assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_test_part_that_overflows_does_not_lose_the_training(tmp_path: Any, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    y = targets("cross_entropy", 5)
+    np.savez("rows.npz", X=SMALL / 4, y=y[:3], X_test=HUGE, y_test=y)
+    arguments = [
+        "train",
+        "rows.npz",
+        "--epochs",
+        "1",
+        "--lr",
+        "1",
+        "--output-dir",
+        "run",
+        "--backend",
+        "numpy",
+        "--json",
+    ]
+    result = CliRunner().invoke(cli, arguments, prog_name="mlp")
+    assert result.exit_code == 0
+    assert "mlp: warning: the test part has no score: the outputs for row 2 of X" in result.stderr
+    assert json.loads(result.stdout)["test"] is None
