@@ -304,6 +304,10 @@ def test_wrong_usage(folder: Path, command: str, arguments: str, name: str) -> N
     check(folder, [*command.split(), *arguments.split()], name)
 
 
+def test_a_missing_folder_is_named(folder: Path) -> None:
+    check(folder, ["bench", "--quick", "--json", "no/such/x.json"], f"there is no folder '{folder / 'no' / 'such'}'")
+
+
 def test_every_command_is_in_the_table() -> None:
     assert set(COMMANDS) - {""} == set(cli.commands)
 
