@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from typing import Any
 
 import numpy as np
 
-_callers: ContextVar[dict[str, Any] | None] = ContextVar("settings of the caller", default=None)
+_callers: ContextVar[Any] = ContextVar("settings of the caller", default=None)
 
 
-@contextlib.contextmanager
-def no_float_warnings() -> Iterator[None]:
+class no_float_warnings:  # a class, because a generator takes longer, and a prediction of one row is short
     """Compute without floating-point warnings.
 
     Examples
@@ -25,13 +24,21 @@ def no_float_warnings() -> Iterator[None]:
     ...     np.float64(1e300) * np.float64(1e300)
     np.float64(inf)
     """
-    token = _callers.set(dict(np.geterr())) if _callers.get() is None else None
-    try:
-        with np.errstate(all="ignore"):
-            yield
-    finally:
-        if token is not None:
-            _callers.reset(token)
+
+    __slots__ = ("_errstate", "_token")
+    _token: Token[Any] | None
+
+    def __enter__(self) -> None:
+        self._token = None
+        if _callers.get() is None:  # else they are off already
+            self._token = _callers.set(np.geterr())
+            self._errstate = np.errstate(all="ignore")
+            self._errstate.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        if self._token is not None:
+            self._errstate.__exit__(*error)
+            _callers.reset(self._token)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,8 @@ from mlp._backends import Backend, DataError, loop, no_float_warnings
 def require_finite_outputs(outputs: NDArray[Any], find_layer: Callable[[int], tuple[int, str] | None]) -> None:
     """Raise `DataError` if an output is NaN or infinite; the message names the first such row and the layer.
 
+    To be called within `no_float_warnings`, since the sum of finite outputs can overflow.
+
     Parameters
     ----------
     outputs : ndarray, shape (n, n_out)
@@ -22,13 +24,11 @@ def require_finite_outputs(outputs: NDArray[Any], find_layer: Callable[[int], tu
         The result of `first_layer_not_finite` for one row; called only if an output is not finite.  None means that
         the user's own output activation returned NaN or infinity for finite values, which is no error.
     """
-    with np.errstate(all="ignore"):
-        if math.isfinite(float(outputs.sum())):  # one pass is enough for nearly all outputs
-            return
+    if math.isfinite(np.add.reduce(outputs, axis=None)):  # one pass is enough for nearly all outputs
+        return
     finite = np.isfinite(outputs).all(axis=1)
     for row in np.flatnonzero(~finite).tolist():
-        with no_float_warnings():
-            place = find_layer(row)
+        place = find_layer(row)
         if place is not None:
             layer, cause = place
             count = len(finite) - int(finite.sum())
@@ -55,11 +55,11 @@ def first_layer_not_finite(
         Whether the last activation is user-defined: then its inputs count as the outputs.
     """
     layers = list(layers)
-    with no_float_warnings():
-        for number, (W, b, activation) in enumerate(layers, start=1):
+    for number, (W, b, activation) in enumerate(layers, start=1):
+        with no_float_warnings():
             x = xp.dense(x, W, b, "identity" if custom_output and number == len(layers) else activation)
-            if not (loop.all_finite(xp, W) and loop.all_finite(xp, b)):
-                return number, "its weights are not finite"
-            if not loop.all_finite(xp, x):
-                return number, "its outputs are not finite"
+        if not (loop.all_finite(xp, W) and loop.all_finite(xp, b)):
+            return number, "its weights are not finite"
+        if not loop.all_finite(xp, x):
+            return number, "its outputs are not finite"
     return None

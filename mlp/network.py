@@ -412,10 +412,9 @@ class FeedForward:
             if self.target_scaling is not None:
                 shift, scale = (np.array(values, dtype=self.dtype) for values in self.target_scaling)
                 y = y * scale + shift
-        self.require_finite_outputs(y, X)
+            self.require_finite_outputs(y, X)
         return y
 
-    @on_its_device
     def require_finite_outputs(self, outputs: NDArray[Any], X: Any) -> None:
         """Raise `DataError` if an output for checked rows on the device is NaN or infinite; see `feedforward`."""
         require_finite_outputs(outputs, lambda row: self._first_layer_not_finite(X[row : row + 1]))

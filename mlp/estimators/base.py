@@ -495,9 +495,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
                     x = xp.dense(x, W, b, activation)
                 W, b, activation = layers[-1]
                 out[start : start + CHUNK] = xp.to_numpy(xp.activate(xp.dense(x, W, b), activation))
-        require_finite_outputs(
-            out, lambda row: first_layer_not_finite(xp, xp.asarray(X[row : row + 1], dtype=dtype), layers)
-        )
+            require_finite_outputs(
+                out, lambda row: first_layer_not_finite(xp, xp.asarray(X[row : row + 1], dtype=dtype), layers)
+            )
         return out
 
     def __sklearn_tags__(self) -> Any:
