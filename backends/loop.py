@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from backends.checks import require_precision
 from backends.errors import ConfigurationError, ShapeError
+from backends.float_warnings import callers_float_warnings, no_float_warnings
 from backends.formulas import Rule
 from backends.operations import Operations
 from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, NetworkPlan, Shuffle
@@ -226,7 +227,9 @@ class Trainer:
             If an order has rows that X does not have.
         """
         control, results = control or Control(), []
-        with np.errstate(all="ignore"):  # an overflow makes the loss infinite or NaN, which is reported
+        if on_batch is not None:
+            on_batch = callers_float_warnings()(on_batch)
+        with no_float_warnings():  # an overflow makes the loss infinite or NaN, which is reported
             for plan in plans:
                 self._check_plan(plan)
                 results.append(self._epoch(plan, control, on_batch))
@@ -317,7 +320,7 @@ class Trainer:
         self._use_arrays()
         weight = self._weight_of(rows)
         batch_weight = float(len(rows) if weight is None else weight.sum())
-        with np.errstate(all="ignore"):
+        with no_float_warnings():
             return self._gradient(plan, batch, self.xp.asarray(rows[first:last]), first, batch_weight)
 
     def _gradient(

@@ -17,6 +17,7 @@ Shapes: X (n, n_in), W (n_in, n_out), b (n_out,), as in PyTorch's and scikit-lea
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any, ClassVar
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 from backends import formulas, random
 from backends.checks import FLOATS, ArgumentChecks
 from backends.errors import DtypeError, ShapeError, WrongDeviceError
+from backends.float_warnings import callers_float_warnings
 from backends.formulas import NAMES, ROW_NAMES, Activation, OutputLoss, Rule
 from backends.plan import Array
 
@@ -537,7 +539,7 @@ class Operations(ArgumentChecks):
         """A formula bound to this backend; a user-defined one gets the backend as its first argument."""
         assert function is not None
         if row.custom:
-            return lambda *arrays: function(self, *arrays)
+            return callers_float_warnings()(functools.partial(function, self))
         return self._formula(function)
 
     def _into(self, out: Array | None, value: Array, like: Array) -> Array:

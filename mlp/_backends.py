@@ -14,6 +14,7 @@ if getattr(backends, "DISTRIBUTION", None) != "mlp":
 
 from backends import Backend, Status, available, formulas, get_backend, loop, random, resolve, status
 from backends.checks import require_precision
+from backends.environment import threads_of_environment
 from backends.errors import (
     BackendUnavailableError,
     ConfigurationError,
@@ -30,6 +31,7 @@ from backends.errors import (
     UnknownNameError,
     WrongDeviceError,
 )
+from backends.float_warnings import callers_float_warnings, no_float_warnings
 from backends.formulas import Activation
 from backends.loop import Execution, Trainer
 from backends.plan import PRECISIONS, Control, EpochPlan, EpochResult, Layout, NetworkPlan, Shuffle
@@ -62,11 +64,14 @@ __all__ = [
     "UnknownNameError",
     "WrongDeviceError",
     "available",
+    "callers_float_warnings",
     "formulas",
     "get_backend",
     "loop",
+    "no_float_warnings",
     "random",
     "require_precision",
     "resolve",
     "status",
+    "threads_of_environment",
 ]

@@ -24,7 +24,9 @@ class _Backward:
     derivative: Callable[[Any, Any], Any]
 
     def __call__(self, xp: Any, dy: Any, z: Any) -> Any:
-        return dy * self.derivative(xp, z)
+        derivative = self.derivative(xp, z)
+        with np.errstate(all="ignore"):  # only the user's function may warn
+            return dy * derivative
 
 
 @dataclass(frozen=True)

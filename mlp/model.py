@@ -368,6 +368,12 @@ class MLP(FeedForward):
             Without penalties.
         score : float
             As returned by `score`.
+
+        Raises
+        ------
+        ShapeError, DtypeError
+        DataError
+            If the rows are invalid, or the network's outputs for one of them overflow; see `feedforward`.
         """
         return training.evaluate_rows(self, X, y, sample_weight)
 

@@ -24,6 +24,7 @@ from mlp._backends import (
     formulas,
     get_backend,
     loop,
+    no_float_warnings,
     require_precision,
     resolve,
 )
@@ -39,6 +40,7 @@ from mlp.checks import (
     require_finite,
 )
 from mlp.configuration import Configuration, with_precision
+from mlp.finite_outputs import first_layer_not_finite, require_finite_outputs
 from mlp.initializers import draw_layer
 
 if TYPE_CHECKING:
@@ -377,7 +379,7 @@ class FeedForward:
     @on_its_device
     def logits(self, X: Any) -> Any:
         """The logits (inputs of the output activation) of checked rows on the device; a device array."""
-        with np.errstate(all="ignore"):
+        with no_float_warnings():
             return loop.logits(self.xp, self.plan, self.parameters, self.as_floats(X))
 
     @on_its_device
@@ -396,7 +398,10 @@ class FeedForward:
 
         Raises
         ------
-        ShapeError, DtypeError, DataError
+        ShapeError, DtypeError
+        DataError
+            If X is not finite, or an output is not: then the message names the first such row and the layer where its
+            values overflow.  What a user-defined output activation returns for finite values is not checked.
 
         Examples
         --------
@@ -405,15 +410,31 @@ class FeedForward:
         array([[0.33333334, 0.33333334, 0.33333334]], dtype=float32)
         """
         X = self.check_inputs(X)
-        chunks = [
-            self.xp.to_numpy(self.xp.activate(self.logits(X[first : first + CHUNK]), self.kind.output))
-            for first in range(0, X.shape[0], CHUNK)
-        ]
-        y = np.concatenate(chunks)
-        if self.target_scaling is not None:
-            shift, scale = (np.array(values, dtype=self.dtype) for values in self.target_scaling)
-            y = y * scale + shift
+        with no_float_warnings():
+            chunks = [
+                self.xp.to_numpy(self.xp.activate(self.logits(X[first : first + CHUNK]), self.kind.output))
+                for first in range(0, X.shape[0], CHUNK)
+            ]
+            y = np.concatenate(chunks)
+            if self.target_scaling is not None:
+                shift, scale = (np.array(values, dtype=self.dtype) for values in self.target_scaling)
+                y = y * scale + shift
+            self.require_finite_outputs(y, X)
         return y
+
+    def require_finite_outputs(self, outputs: NDArray[Any], X: Any) -> None:
+        """Raise `DataError` if an output for checked rows on the device is NaN or infinite; see `feedforward`."""
+        require_finite_outputs(outputs, lambda row: self._first_layer_not_finite(X[row : row + 1]))
+
+    def _first_layer_not_finite(self, X: Any) -> tuple[int, str] | None:
+        x, layout, output = self.as_floats(X), self.plan.layout, self.kind.output
+        factors = layout.scaling(self.parameters)
+        x = x if factors is None else self.xp.scale_columns(x, factors)
+        layers = ((W, b, f) for (W, b), f in zip(layout.layers(self.parameters), self.plan.activations, strict=True))
+        place = first_layer_not_finite(self.xp, x, layers, custom_output=output.custom)
+        if place is None and not output.custom:
+            return layout.n_layers, "scaling them back to the range of the targets overflows"
+        return place
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Predict the class, the labels or the numbers for each row of X.
@@ -499,7 +520,9 @@ class FeedForward:
         self.require_trainable()
         (X, target, weight), _ = self.check_examples(X, y, sample_weight)
         workspace = loop.Workspace(self.xp, self.plan, X.shape[0], self.dtype)
-        loss, gradient = loop.loss_and_gradient(
-            self.xp, self.plan, self.parameters, workspace, self.as_floats(X), target, weight, l2=self.l2, l1=self.l1
-        )
+        x = self.as_floats(X)
+        with no_float_warnings():
+            loss, gradient = loop.loss_and_gradient(
+                self.xp, self.plan, self.parameters, workspace, x, target, weight, l2=self.l2, l1=self.l1
+            )
         return loss, self.plan.layout.layers(self.xp.to_numpy(gradient))

@@ -36,9 +36,14 @@ def run(*arguments: object, status: int = 0) -> Result:
     return result
 
 
-def fails(*arguments: object) -> str:
+def refused(*arguments: object) -> str:
+    """The one line on stderr of a command that cannot be run as given."""
+    return fails(*arguments, status=2)
+
+
+def fails(*arguments: object, status: int = 1) -> str:
     """The one line on stderr of a command that fails."""
-    result = run(*arguments, status=1)
+    result = run(*arguments, status=status)
     assert result.stdout == ""
     line = result.stderr.splitlines()[-1]
     assert line.startswith("mlp: error: ")
@@ -175,7 +180,7 @@ def test_ten_epochs_are_five_and_five_more() -> None:
     whole, more = mlp.load("whole/model.safetensors"), mlp.load("more/model.safetensors")
     np.testing.assert_array_equal(more.parameters, whole.parameters)
     assert json.loads(Path("more/config.json").read_text())["parent"] == str(Path("half").resolve())
-    assert "has done 5 epochs" in fails("train", "--resume", "half")
+    assert "has done 5 epochs" in refused("train", "--resume", "half")
 
 
 def test_a_cosine_schedule_that_is_over_is_told_of() -> None:
@@ -186,7 +191,7 @@ def test_a_cosine_schedule_that_is_over_is_told_of() -> None:
 def test_a_run_is_never_overwritten() -> None:
     run("train", "moons", "--output-dir", "mine", *QUICK)
     before = {path: path.read_bytes() for path in Path("mine").iterdir()}
-    assert "'mine' exists already" in fails("train", "moons", "--output-dir", "mine", *QUICK)
+    assert "'mine' exists already" in refused("train", "moons", "--output-dir", "mine", *QUICK)
     assert {path: path.read_bytes() for path in Path("mine").iterdir()} == before
 
 
@@ -276,8 +281,8 @@ def test_wrong_usage_is_status_2(arguments: tuple[str, ...], message: str) -> No
         (("info", "--plan", "3-2", "--loss", ""), "unknown loss ''"),
         (("train", "mnist", "--data-dir", ""), "the folder of the MNIST files is not set"),
         (("plot", "sine", "--output", ""), "must end in"),
-        (("bench", "--from", ""), "Is a directory"),
-        (("bench", "--quick", "--compare", ""), "Is a directory"),
+        (("bench", "--from", ""), "is a folder"),
+        (("bench", "--quick", "--compare", ""), "is a folder"),
         (("bench", "--nets", ""), "''"),
         (("bench", "--quick", "--backends", ""), "''"),
         (("evaluate", "nowhere", "digits"), "there is no file 'nowhere'"),
@@ -285,8 +290,8 @@ def test_wrong_usage_is_status_2(arguments: tuple[str, ...], message: str) -> No
         (("train", "--resume", "nowhere"), "there is no file"),
     ],
 )
-def test_failures_are_status_1_and_one_line(arguments: tuple[str, ...], message: str) -> None:
-    assert message in fails(*arguments)
+def test_wrong_values_are_told_in_one_line(arguments: tuple[str, ...], message: str) -> None:
+    assert message in refused(*arguments)
 
 
 def test_divergence_is_told_with_its_place_and_remedy() -> None:
@@ -297,7 +302,7 @@ def test_divergence_is_told_with_its_place_and_remedy() -> None:
 
 @pytest.mark.skipif(mlp._backends.status()["cupy"].usable, reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_an_error_with_the_remedy() -> None:
-    assert "backend 'cupy' cannot be used here" in fails("train", "digits", "--device", "cuda")
+    assert "backend 'cupy' cannot be used here" in refused("train", "digits", "--device", "cuda")
 
 
 def test_debug_shows_the_traceback() -> None:
@@ -325,7 +330,7 @@ def test_a_table_is_prepared_as_in_training(houses: str) -> None:
     X = net.preprocessing.transform({"city": np.array(["Oslo", "Atlantis"]), "size": np.array([100.0, np.nan])})
     assert answers == ["prediction", *map(str, net.predict(X))]
     os.rename("run/model.safetensors", "alone.safetensors")
-    assert "no target column is given" in fails("evaluate", "alone.safetensors", houses)
+    assert "no target column is given" in refused("evaluate", "alone.safetensors", houses)
     Path("new.csv").write_text("city\nOslo\n")
     assert "lacks column 'size'" in fails("predict", "alone.safetensors", "new.csv")
 
@@ -447,7 +452,7 @@ def test_inspect_says_whether_a_checksum_holds(monkeypatch: pytest.MonkeyPatch) 
     old = run("inspect", ROOT / "tests" / "data" / "model-0.1.safetensors").stdout
     assert "written by mlp 0.1.0" in old
     assert "checksum  model-0.1.safetensors: none" in old
-    assert "is not a run" in fails("inspect", ".")
+    assert "is not a run" in refused("inspect", ".")
 
 
 # -- info ---------------------------------------------------------------------------------------------------
@@ -546,12 +551,14 @@ def test_a_wrong_plan_is_wrong_usage(arguments: tuple[object, ...], message: str
 
 
 def test_a_plan_that_training_would_refuse_is_refused() -> None:
-    assert "batch_size=50 is larger than the 20 rows" in fails(
+    assert "batch_size=50 is larger than the 20 rows" in refused(
         "info", "--plan", "3-2", "--rows", 20, "--batch-size", 50
     )
-    assert "did you mean 'adam'" in fails("info", "--plan", "3-2", "--optimizer", "adan")
-    assert "derivative is zero" in fails("info", "--plan", "3-4-2", "--activation", "step")
-    assert "backend 'numpy' runs on the CPU" in fails("info", "--plan", "3-2", "--backend", "numpy", "--device", "cuda")
+    assert "did you mean 'adam'" in refused("info", "--plan", "3-2", "--optimizer", "adan")
+    assert "derivative is zero" in refused("info", "--plan", "3-4-2", "--activation", "step")
+    assert "backend 'numpy' runs on the CPU" in refused(
+        "info", "--plan", "3-2", "--backend", "numpy", "--device", "cuda"
+    )
 
 
 # -- the terminal ---------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlp._backends import DataError, DtypeError, FileFormatError, MLPError, UnknownNameError
+from mlp._backends import ConfigurationError, DataError, DtypeError, FileFormatError, MLPError, UnknownNameError
 from mlp.data import MissingExtraError, Preprocessing, load, read_table
 
 pl = pytest.importorskip("polars")
@@ -253,7 +253,7 @@ def test_classes_are_plain_python_values(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "target", "error", "message"),
     [
-        ("a,b\n1,2\n", None, DataError, "no target column is given.*: a, b"),
+        ("a,b\n1,2\n", None, ConfigurationError, "no target column is given.*: a, b"),
         ("price,b\n1,2\n", "prize", UnknownNameError, "has no column 'prize'; did you mean 'price'"),
         ("a,y\n1,u\n2,u\n", "y", DataError, "one class only, 'u'"),
         ("a,y\n1,u\n2,\n3,v\n4,NA\n", "y", DataError, r"column 'y' is missing in rows 1, 3 \(counted from 0\)"),

@@ -369,8 +369,9 @@ def count_steps(part, counter, steps, x, torn):
 
 
 def count_together(workers, steps):
-    counter, torn, x = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(workers, np.int64)
-    threads.run(lambda part: count_steps(part, counter, steps, x, torn), workers)
+    with threads.reserve(workers) as team:  # fewer threads if others are in use
+        counter, torn, x = np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(team.size, np.int64)
+        team.run(lambda part: count_steps(part, counter, steps, x, torn), team.size)
     return torn[0] == 0 and (x == steps).all()
 
 
@@ -430,7 +431,7 @@ def test_an_interrupt_at_the_end_of_the_wait_ends_it(monkeypatch):
         def __init__(self, lock):
             self.lock, self.release = lock, lock.release
 
-        def acquire(self):
+        def acquire(self, timeout):
             self.lock.acquire()
             raise KeyboardInterrupt
 

@@ -486,17 +486,17 @@ def test_the_command_draws_a_model_alone(moons_run: Path, tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("arguments", "status", "told"),
     [
-        (["wieghts"], 1, "did you mean 'weights'"),
+        (["wieghts"], 2, "did you mean 'weights'"),
         (["weights"], 2, "needs a MODEL"),
         (["weights", "RUN", "moons"], 2, "remove 'moons'"),
         (["sine", "RUN"], 2, "takes no MODEL"),
-        (["weights", "RUN", "--output", "w.jpeg"], 1, ".png, .svg or .pdf"),
+        (["weights", "RUN", "--output", "w.jpeg"], 2, ".png, .svg or .pdf"),
         (["weights", "RUN", "--shape", "8"], 2, "HEIGHTxWIDTH"),
         (["weights", "RUN", "--shape", "8x8"], 1, "do not fit a network of 2 inputs"),
-        (["curves", "RUN/model.safetensors"], 1, "needs a run folder"),
+        (["curves", "RUN/model.safetensors"], 2, "is a file; a run is a folder"),
         (["confusion", "RUN/model.safetensors"], 2, "needs DATA"),
-        (["predictions", "RUN"], 1, "predicts classes"),
-        (["curves", "no-such-run"], 1, "no-such-run"),
+        (["predictions", "RUN"], 2, "predicts classes"),
+        (["curves", "no-such-run"], 2, "no-such-run"),
     ],
 )
 def test_mistakes_on_the_command_line_are_told(

@@ -359,7 +359,7 @@ def test_the_command_writes_the_page_into_the_folder(copied: Any, tmp_path: Path
     assert "<h1>Run moons</h1>" in (folder / "report.html").read_text(encoding="utf-8")
     run("report", folder, "--output", tmp_path / "page.html")
     assert (tmp_path / "page.html").exists()
-    assert "no-such-run" in run("report", "no-such-run", status=1)
+    assert "no-such-run" in run("report", "no-such-run", status=2)
     model = folder / runs.MODEL
     before = model.read_bytes()
     assert "must end in .html" in run("report", folder, "--output", model, status=2)

@@ -1,7 +1,8 @@
 """A thread pool for kernels that release the GIL, and functions that synchronize the threads in compiled code.
 
 `run` gives the parts of a task to threads that already exist and wait.  Its cost is the time to wake a thread
-(20 to 50 microseconds measured for the round trip).  Kernels that run a whole epoch synchronize in compiled
+(20 to 50 microseconds measured for the round trip).  Nobody waits until threads are free: who finds them in use gets
+fewer of them, at least one (`reserve`).  Kernels that run a whole epoch synchronize in compiled
 code, with a `barrier` or in phases.
 """
 
@@ -12,6 +13,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import itertools
+import logging
 import os
 import platform
 import queue
@@ -28,27 +31,16 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from backends.environment import threads_of_environment
 from backends.errors import ConfigurationError
 from backends.numba_backend.subroutine import subroutine
 
-_VARIABLES = ("MLP_NUM_THREADS", "NUMBA_NUM_THREADS")
+logger = logging.getLogger("mlp")
 
 
 # ---------------------------------------------------------------------------------------------------
 # Number of threads
 # ---------------------------------------------------------------------------------------------------
-
-
-def _default_num_threads() -> int:
-    for name in _VARIABLES:
-        text = os.environ.get(name, "").strip()
-        if text:
-            if not text.isdecimal() or int(text) < 1:
-                raise ConfigurationError(
-                    f"environment variable {name}={text!r}: the number of threads must be a positive integer"
-                )
-            return int(text)
-    return _usable_processors()
 
 
 @functools.cache
@@ -71,7 +63,7 @@ def get_num_threads() -> int:
     ConfigurationError
         If the environment variable is not a positive integer.
     """
-    return _default_num_threads() if _num_threads is None else _num_threads
+    return _num_threads or threads_of_environment() or _usable_processors()
 
 
 def set_num_threads(number: int | None) -> None:
@@ -93,6 +85,10 @@ def set_num_threads(number: int | None) -> None:
 # ---------------------------------------------------------------------------------------------------
 # The thread pool
 # ---------------------------------------------------------------------------------------------------
+
+
+_SIGNAL_CHECK = 0.1
+"""Seconds after which a waiting thread looks whether there was a Ctrl-C."""
 
 
 class _Job:
@@ -126,7 +122,8 @@ class _Job:
         interrupt: KeyboardInterrupt | None = None
         while self._unfinished:  # an interrupt can come after the lock is acquired and before `acquire` returns
             try:
-                self._done.acquire()
+                # the system may deliver the signal to another thread, and then it does not end this wait
+                self._done.acquire(timeout=_SIGNAL_CHECK)
             except KeyboardInterrupt as caught:
                 interrupt = interrupt or caught
                 if on_interrupt is not None:
@@ -136,22 +133,30 @@ class _Job:
 
 
 class _ThreadPool:
-    """Worker threads that wait for jobs.  They are daemon threads, so the interpreter can exit without them."""
+    """Worker threads that wait for jobs.  They are daemon threads, so the interpreter can exit without them.
+
+    There is no lock: several threads may take workers at once, and nobody waits for another caller's job.
+    """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()  # one job at a time: parts that use a barrier need all their threads
-        self._queues: list[queue.SimpleQueue[tuple[_Job, int, int, int]]] = []
+        self.teams: dict[Team, None] = {}  # the reservations now, in order
+        self._idle: list[queue.SimpleQueue[tuple[_Job, int, int, int]]] = []
 
-    def grow(self, workers: int) -> None:
-        """Start threads until there are `workers`."""
-        while len(self._queues) < workers:
-            jobs: queue.SimpleQueue[tuple[_Job, int, int, int]] = queue.SimpleQueue()
-            name = f"mlp-{len(self._queues) + 1}"
-            threading.Thread(target=self._work, args=(jobs,), name=name, daemon=True).start()
-            self._queues.append(jobs)
+    def take(self, count: int, workers: list[queue.SimpleQueue[tuple[_Job, int, int, int]]]) -> None:
+        """Append `count` idle workers to a list; new threads are started if there are not enough."""
+        for _ in range(count):
+            try:
+                workers.append(self._idle.pop())
+            except IndexError:
+                workers.append(self._start())
 
-    def submit(self, worker: int, job: _Job, first: int, stop: int, step: int) -> None:
-        self._queues[worker].put((job, first, stop, step))
+    def give_back(self, workers: list[queue.SimpleQueue[tuple[_Job, int, int, int]]]) -> None:
+        self._idle.extend(workers)
+
+    def _start(self) -> queue.SimpleQueue[tuple[_Job, int, int, int]]:
+        jobs: queue.SimpleQueue[tuple[_Job, int, int, int]] = queue.SimpleQueue()
+        threading.Thread(target=self._work, args=(jobs,), name=f"mlp-{next(_numbers)}", daemon=True).start()
+        return jobs
 
     @staticmethod
     def _work(jobs: queue.SimpleQueue[tuple[_Job, int, int, int]]) -> None:
@@ -162,6 +167,7 @@ class _ThreadPool:
             del job  # otherwise the arrays of its task would stay in memory until the next job
 
 
+_numbers = itertools.count(1)
 _thread_state = threading.local()
 _pool = _ThreadPool()
 
@@ -190,12 +196,101 @@ def in_worker() -> bool:
     return getattr(_thread_state, "is_worker", False)
 
 
+class Team:
+    """The threads that one caller of `reserve` may use, until the end of the ``with`` block.
+
+    Attributes
+    ----------
+    size : int
+        Number of threads.
+    training : bool
+        Whether they are for a training.
+    """
+
+    def __init__(self, threads: int, training: bool) -> None:
+        self._pool, self.training, self.size = _pool, training, 1
+        if threads > 1 and not in_worker():
+            self.size = _share(self._pool, threads, training)
+
+    def __enter__(self) -> Team:
+        self._pool.teams[self] = None
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.teams.pop(self, None)
+
+    def run(self, task: Callable[[int], object], parts: int, on_interrupt: Callable[[], object] | None = None) -> None:
+        """Call ``task(0), ..., task(parts - 1)`` as the function `run`, at most `size` of them at the same time."""
+        threads, caller_works = min(parts, self.size), on_interrupt is None  # the caller then runs the first parts
+        if in_worker() or (threads <= 1 and caller_works):
+            for part in range(parts):
+                task(part)
+            return
+        if parts < 1:
+            return
+        job, workers = _Job(task, parts), list[Any]()
+        try:
+            self._pool.take(threads - caller_works, workers)
+            for first, jobs in enumerate(workers, start=caller_works):
+                jobs.put((job, first, parts, threads))
+            if caller_works:
+                with _as_worker():
+                    job.work(0, parts, threads)
+            job.wait(on_interrupt)
+        finally:
+            self._pool.give_back(workers)
+        if job.error is not None:
+            raise job.error
+
+
+def reserve(threads: int, *, training: bool = False) -> Team:
+    """Reserve up to `threads` threads for a ``with`` block, without waiting for those that others use.
+
+    Trainings get equal shares of the threads, because they use them for long.  Anything else gets what is left.  Both
+    get at least one thread.  As many parts as the team has threads run at the same time, so they may use a `barrier`.
+
+    Parameters
+    ----------
+    threads : int
+    training : bool
+        Whether the threads are used for as long as a part of a training.
+
+    Returns
+    -------
+    Team
+
+    Examples
+    --------
+    >>> set_num_threads(4)
+    >>> with reserve(4, training=True) as one, reserve(4, training=True) as other, reserve(4) as third:
+    ...     one.size, other.size, third.size
+    (4, 2, 1)
+    >>> set_num_threads(None)
+    """
+    return Team(threads, training)
+
+
+def _share(pool: _ThreadPool, threads: int, training: bool) -> int:
+    limit, teams = get_num_threads(), list(pool.teams)
+    wanted = min(threads, limit)
+    if training:
+        available = limit // (1 + sum(team.training for team in teams))
+    else:
+        available = limit - sum(team.size for team in teams)
+    if available >= wanted:
+        return wanted
+    size = max(1, available)
+    what = "a training" if training else "an operation"
+    logger.debug("%s uses %d of %d threads: others of this process use the rest", what, size, limit)
+    return size
+
+
 def run(task: Callable[[int], object], parts: int, on_interrupt: Callable[[], object] | None = None) -> None:
     """Call ``task(0), ..., task(parts - 1)``, in parallel if the task releases the GIL.
 
-    Up to n = `get_num_threads` parts run at the same time, each on its own thread, so they may use a `barrier`.
-    With more parts, each thread runs every n-th part.  Calls from several threads run one after the other.  A
-    call from within a task runs its parts one after the other, so these must not use a barrier.
+    Up to n = `get_num_threads` parts run at the same time, each on its own thread; with more parts, each thread runs
+    every n-th part.  While others use the threads, fewer parts run at the same time.  A call from within a task runs
+    its parts one after the other.  So parts must not wait for each other; for that, see `reserve`.
 
     Parameters
     ----------
@@ -220,26 +315,8 @@ def run(task: Callable[[int], object], parts: int, on_interrupt: Callable[[], ob
     >>> squares
     [0, 1, 4, 9, 16]
     """
-    if in_worker() or (parts <= 1 and on_interrupt is None):
-        for part in range(parts):
-            task(part)
-        return
-    if parts < 1:
-        return
-    threads = min(parts, get_num_threads())
-    pool = _pool
-    with pool.lock:
-        job = _Job(task, parts)
-        caller_works = on_interrupt is None  # the caller then runs the first parts
-        pool.grow(threads - caller_works)
-        for worker in range(threads - caller_works):
-            pool.submit(worker, job, worker + caller_works, parts, threads)
-        if caller_works:
-            with _as_worker():
-                job.work(0, parts, threads)
-        job.wait(on_interrupt)
-    if job.error is not None:
-        raise job.error
+    with reserve(parts) as team:
+        team.run(task, parts, on_interrupt)
 
 
 # ---------------------------------------------------------------------------------------------------

@@ -140,7 +140,7 @@ class FusedTrainer(Trainer):
 
         def work(t: int) -> None:
             kernel(
-                t, threads, phases, control.words, result, losses,
+                t, team.size, phases, control.words, result, losses,
                 panels.table, panels.space, sizes, panels.scratch, double_scratch,
                 numbers, bytes_, dtype.type(network.input_scale), order, classes, targets, row_shares,
                 kind, loss_code, loss_factor, delta_factor, ceiling,
@@ -154,7 +154,8 @@ class FusedTrainer(Trainer):
                 panel[...] = flat
             self._packed = True
         self._outdated = True
-        thread_pool.run(work, threads, on_interrupt=control.request_stop)
+        with thread_pool.reserve(threads, training=True) as team:  # fewer are enough: the panels fit any number
+            team.run(work, team.size, on_interrupt=control.request_stop)
         done, failed = int(result[0]), int(result[1])
         return EpochResult(
             losses[:done],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 from typing import Any
 
@@ -26,13 +27,24 @@ from mlp.cli.printing import print_message
 from mlp.cli.report import report
 from mlp.cli.trace import trace
 from mlp.cli.train import train
+from mlp.cli.usage import one_line
 from mlp.io.machine_info import VARIABLES
 
+FAILED, WRONG_USAGE = 1, 2
 INTERRUPTED = 130  # the exit status of shells for a program that Ctrl-C ended
 
 
 class _Commands(click.Group):
     """A group that converts errors to one line and an exit status, and documents both in its help."""
+
+    def make_context(self, *arguments: Any, **settings: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **settings)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            _print_usage_error(error)
+            raise click.exceptions.Exit(WRONG_USAGE) from error
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -40,11 +52,14 @@ class _Commands(click.Group):
         except KeyboardInterrupt:
             print_message("interrupted")
             ctx.exit(INTERRUPTED)
+        except click.UsageError as error:
+            _print_usage_error(error)
+            ctx.exit(WRONG_USAGE)
         except (MLPError, OSError, MemoryError) as error:
             if ctx.params["debug"]:
                 raise
             print_message(f"error: {_one_line(error)}")
-            ctx.exit(1)
+            ctx.exit(FAILED)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)  # in the order of use, not alphabetical
@@ -53,7 +68,9 @@ class _Commands(click.Group):
         with formatter.section("Environment variables"):
             formatter.write_dl(list(VARIABLES.items()))
         with formatter.section("Exit status"):
-            formatter.write_dl([("0", "done"), ("1", "failed"), ("2", "wrong usage"), ("130", "stopped by Ctrl-C")])
+            formatter.write_dl(
+                [("0", "done"), ("1", "failed while working"), ("2", "wrong usage"), ("130", "stopped by Ctrl-C")]
+            )
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -97,4 +114,14 @@ def _one_line(error: BaseException) -> str:
         return f"not enough memory ({error or 'no details'}); use smaller data, batches or layers"
     if isinstance(error, OSError) and not isinstance(error, MLPError) and error.filename is not None:
         return f"{error.strerror}: {error.filename!r}"
-    return " ".join(str(error).split()) or type(error).__name__
+    return one_line(error) or type(error).__name__
+
+
+def _print_usage_error(error: click.UsageError) -> None:
+    text = one_line(error.format_message())
+    if isinstance(error, (click.NoSuchOption, click.MissingParameter)) and error.ctx is not None:
+        text += f" See {error.ctx.command_path} --help."
+    variable = getattr(getattr(error, "param", None), "envvar", None)
+    if variable is not None and os.environ.get(variable):
+        text += f" The environment variable {variable} sets it."
+    print_message(f"error: {text}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mlp.cli import paths
 from mlp.cli.options import SectionedCommand, names, option
 from mlp.cli.printing import print_json, print_line, print_message
 
@@ -89,6 +90,9 @@ def bench(**options: Any) -> None:
 
     if options["json_file"] == "-" and options["markdown"]:
         raise click.UsageError("--json - and --markdown both write to stdout; give --json a file name.")
+    paths.require_file(options["source"], "--from")
+    paths.require_file(options["compare"], "--compare")
+    paths.require_output(options["json_file"] if options["json_file"] != "-" else None, "--json")
     earlier = (
         Report.load(options["compare"]) if options["compare"] is not None else None
     )  # fails before the measurement
@@ -158,7 +162,9 @@ def _batch_sizes(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise click.BadParameter(f"{text!r} is not a list of whole numbers such as 16,128.") from None
+        raise click.BadParameter(
+            f"{text!r} is not a list of whole numbers such as 16,128.", param_hint="--batch-sizes"
+        ) from None
 
 
 def _plot_paths(path: str | None) -> tuple[Path, ...] | None:
@@ -167,14 +173,17 @@ def _plot_paths(path: str | None) -> tuple[Path, ...] | None:
         return None
     first = Path(path)
     if first.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise click.BadParameter(f"{path!r} must end in .png, .svg or .pdf.")
+        raise click.BadParameter(f"{path!r} must end in .png, .svg or .pdf.", param_hint="--plot")
     from importlib.util import find_spec
 
     from mlp._backends import ConfigurationError
 
     if find_spec("matplotlib") is None:
         raise ConfigurationError("plots need matplotlib: pip install matplotlib")
-    return first, first.with_stem(f"{first.stem}-steps"), first.with_stem(f"{first.stem}-roofline")
+    written = (first, first.with_stem(f"{first.stem}-steps"), first.with_stem(f"{first.stem}-roofline"))
+    for one in written:
+        paths.require_output(one, "--plot")
+    return written
 
 
 @contextlib.contextmanager

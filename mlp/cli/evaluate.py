@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from mlp.cli import paths
 from mlp.cli.options import SectionedCommand, data_options, device_options, json_option
 from mlp.cli.printing import (
     describe_network,
@@ -42,6 +43,8 @@ def evaluate(model: str, data: str, **options: Any) -> None:
     from mlp.inspection.class_predictions import ClassPredictions
     from mlp.io import run_folders
 
+    paths.require_model(model)
+    paths.require_data(data, options["data_dir"])
     path = run_folders.model_path(model)
     net = persistence.load(path, backend=options["backend"], device=options["device"])
     rows = load_rows(net, model, data, options, with_targets=True)

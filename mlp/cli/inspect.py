@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from mlp.checks import counted, shortened
+from mlp.cli import paths
 from mlp.cli.options import SectionedCommand, json_option
 from mlp.cli.printing import print_field, print_json, print_line, print_message, print_table
 
@@ -32,6 +33,7 @@ def inspect(ctx: click.Context, /, file: str, as_json: bool) -> None:
     from mlp import persistence
     from mlp.io import run_folders
 
+    paths.require_model(file, "FILE")
     model = persistence.inspect(run_folders.model_path(file))
     summaries = [model]
     state = Path(file) / run_folders.TRAINING

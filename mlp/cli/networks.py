@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from mlp._backends import formulas
+from mlp.cli import paths
 from mlp.cli.options import Function, data_options, device_options, names, one_or_list, option, widths
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def load_network_and_rows(
     if data is None:
         raise click.UsageError("MODEL needs DATA: name the data set or file to take rows from.", ctx)
     reject_options(ctx, RANDOM_NETWORK_OPTIONS, f"{model!r} has its own network")
+    paths.require_model(model)
+    paths.require_data(data, options["data_dir"])
     from mlp import persistence
     from mlp.cli.input_rows import load_rows
     from mlp.io import run_folders

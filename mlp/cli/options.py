@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+
+from mlp._backends import MLPError, threads_of_environment
+from mlp.cli.usage import USAGE_ERRORS, usage_error
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Value = TypeVar("Value")
@@ -20,7 +24,16 @@ class SectionedOption(click.Option):
 
 
 class SectionedCommand(click.Command):
-    """A command with a help text that lists the options by section."""
+    """A command with a help text that lists the options by section, and errors of usage that name the option."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            threads_of_environment()  # a wrong value would be an error only after the work has begun
+            return super().invoke(ctx)
+        except MLPError as error:
+            if not isinstance(error, USAGE_ERRORS) or ctx.find_root().params.get("debug"):
+                raise
+            raise usage_error(ctx, error) from error
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
@@ -41,6 +54,14 @@ def widths(text: str) -> list[int]:
 def numbers(text: str) -> list[float]:
     """Parse a number, or several separated by commas."""
     return _parse_list(text, float, "a number, or several such as 0.2,0.5")
+
+
+def finite(text: str) -> float:
+    """Parse a finite number."""
+    (value, *others) = numbers(text)
+    if others or not math.isfinite(value):
+        raise click.BadParameter(f"{text!r} is not a number.")
+    return value
 
 
 def names(text: str) -> list[str]:

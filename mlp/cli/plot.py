@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlp._backends import ConfigurationError, UnknownNameError
+from mlp._backends import UnknownNameError
+from mlp.cli import paths
 from mlp.cli.options import SectionedCommand, data_options, device_options, option
 from mlp.cli.printing import print_message, score_name
 
@@ -73,6 +74,10 @@ def plot(kind: str, model: str | None, data: str | None, **options: Any) -> None
     from mlp import plots
 
     plots.check_path(path)
+    paths.require_output(path)
+    if model is not None:
+        (paths.require_run if kind in RUN_KINDS else paths.require_model)(model, "MODEL")
+    paths.require_data(data, options["data_dir"])
     if kind in EXPERIMENT_KINDS:
         figure = _plot_experiment(kind)
     elif model is None:
@@ -107,8 +112,6 @@ def _load_net(model: str, options: dict[str, Any]) -> Any:
 def _plot_run(kind: str, model: str, options: dict[str, Any]) -> Figure:
     from mlp import plots, runs
 
-    if not Path(model).is_dir():
-        raise ConfigurationError(f"the plot {kind!r} needs a run folder, and {model!r} is not a folder")
     if kind == "curves":
         loss = runs.read_config(model)["model"]["loss"]
         return plots.curves(runs.read_history(model), loss=loss, score=score_name(_load_net(model, options).task))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mlp.cli import paths
 from mlp.cli.options import SectionedCommand, data_options, device_options, json_option, option
 from mlp.cli.printing import print_json, print_line, print_message
 
@@ -46,6 +47,8 @@ def predict(model: str, data: str, **options: Any) -> None:
     from mlp.io import run_folders
 
     suffix = _check_output(options["output"])
+    paths.require_model(model)
+    paths.require_data(data, options["data_dir"])
     net = persistence.load(run_folders.model_path(model), backend=options["backend"], device=options["device"])
     rows = load_rows(net, model, data, options, with_targets=False)
     predictions = _class_names(net, net.predict(rows.X))
@@ -70,11 +73,10 @@ def predict(model: str, data: str, **options: Any) -> None:
 
 
 def _check_output(output: str | None) -> str:
-    if output is not None and Path(output).exists():
-        raise click.BadParameter(f"{output!r} already exists; choose another file.", param_hint="--output")
     suffix = "" if output is None else Path(output).suffix.lower()
     if output is not None and suffix not in (".csv", ".npy"):
         raise click.BadParameter(f"{output!r} must end in .csv or .npy.", param_hint="--output")
+    paths.require_new_file(output)
     return suffix
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mlp.cli import paths
 from mlp.cli.options import SectionedCommand, data_dir_option, option
 from mlp.cli.printing import print_message
 
@@ -37,7 +38,10 @@ def report(run: str, output: str | None, data_dir: str | None) -> None:
     from mlp.inspection import report as reports
     from mlp.io.atomic_write import write_atomically
 
-    page = reports.report(run, data_dir=data_dir)
     path = Path(run) / "report.html" if output is None else Path(output)
+    paths.require_run(run, "RUN")
+    paths.require_data(None, data_dir)
+    paths.require_output(path, "RUN" if output is None else "--output")
+    page = reports.report(run, data_dir=data_dir)
     write_atomically(path, page.encode())
     print_message(f"written: {path}")

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from mlp.cli import paths
 from mlp.cli.networks import RANDOM_NETWORK_OPTIONS, load_network_and_rows, network_options, reject_options
 from mlp.cli.options import SectionedCommand, option
 from mlp.cli.printing import print_line, print_message
@@ -98,8 +99,7 @@ def trace(ctx: click.Context, /, model: str | None, data: str | None, **options:
 
 def _format(options: dict[str, Any]) -> str:
     output, output_format = options["output"], options["output_format"]
-    if output is not None and Path(output).exists():
-        raise click.BadParameter(f"{output!r} already exists; choose another file.", param_hint="--output")
+    paths.require_new_file(output)
     if output_format is None and output is not None:
         suffix = Path(output).suffix.lower()
         if suffix not in FORMATS.values():

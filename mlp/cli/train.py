@@ -12,10 +12,12 @@ import click
 from click.core import ParameterSource
 
 from mlp._backends import UnknownNameError, resolve
+from mlp.cli import paths
 from mlp.cli.options import (
     SectionedCommand,
     data_dir_option,
     device_options,
+    finite,
     json_option,
     names,
     one_or_list,
@@ -70,7 +72,7 @@ _RESUME_OPTIONS = {
     metavar="FRACTION",
     help="Fraction of the rows for the test part, if DATA has no test part.",
 )
-@option("Data", "--validation", type=float, metavar="FRACTION", help="Fraction of the training rows for validation.")
+@option("Data", "--validation", type=finite, metavar="FRACTION", help="Fraction of the training rows for validation.")
 @option(
     "Network",
     "--hidden",
@@ -171,8 +173,12 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
     from mlp.io.json_documents import write_json
 
     if options["output_dir"] is not None:
-        runs.require_new(options["output_dir"])
+        paths.require_new_folder(options["output_dir"], "--output-dir")
+    else:
+        paths.require_folder_for_runs("runs", "--output-dir")
+    paths.require_data(data, options["data_dir"])
     if options["resume"] is not None:
+        paths.require_run(options["resume"], "--resume")
         net, dataset, config = _resume_run(ctx, options)
     else:
         assert data is not None

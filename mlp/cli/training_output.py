@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mlp._backends import DataError
 from mlp.checks import counted
-from mlp.cli.printing import describe_network, format_score, print_field, print_line, score_name
+from mlp.cli.printing import describe_network, format_score, print_field, print_line, print_message, score_name
 from mlp.io import run_folders
 from mlp.training import Callback, History, Run
 
@@ -108,8 +109,11 @@ class Reporter(Callback):
         training_seconds = sum(history.seconds[self.first :])
         test = None
         if data.X_test is not None:
-            loss, score = net.evaluate(data.X_test, data.y_test)
-            test = {"rows": len(data.X_test), "loss": loss, "score": score}
+            try:
+                loss, score = net.evaluate(data.X_test, data.y_test)
+                test = {"rows": len(data.X_test), "loss": loss, "score": score}
+            except DataError as error:  # the training is done, and its results must not be lost
+                print_message(f"warning: the test part has no score: {error}")
         return {
             "run": str(folder),
             "parent": self.config["parent"],

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp._backends import DataError, FileFormatError, MLPError, UnknownNameError
+from mlp._backends import ConfigurationError, DataError, FileFormatError, MLPError, UnknownNameError
 from mlp.data.columns import column_kind
 from mlp.data.files import MAX_EXPANDED_BYTES, open_checked
 
@@ -252,7 +252,7 @@ def check_column(name: str | int | None, columns: Collection[str], where: str) -
 
     Raises
     ------
-    DataError
+    ConfigurationError
         If `name` is None.
     UnknownNameError
         If the column does not exist.
@@ -265,7 +265,9 @@ def check_column(name: str | int | None, columns: Collection[str], where: str) -
     backends.errors.UnknownNameError: 'houses.csv' has no column 'prize'; did you mean 'price'? Valid: price, size
     """
     if name is None:
-        raise DataError(f"{where}: no target column is given; choose one (target=..., --target): {', '.join(columns)}")
+        raise ConfigurationError(
+            f"{where}: no target column is given; choose one (target=..., --target): {', '.join(columns)}"
+        )
     if name not in columns:
         remedy = str(UnknownNameError.among("column", name, columns)).removeprefix(f"unknown column {name!r}")
         raise UnknownNameError(f"{where} has no column {name!r}{remedy}")

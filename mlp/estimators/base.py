@@ -27,6 +27,7 @@ from mlp._backends import (
     ShapeError,
     formulas,
     get_backend,
+    no_float_warnings,
     resolve,
 )
 from mlp.checks import check_dtype, require_no_negative_weight
@@ -35,6 +36,7 @@ from mlp.estimators.callbacks import CallbackList, CallbackSupportMixin, with_ca
 from mlp.estimators.inputs import Data, dense, to_host
 from mlp.estimators.lbfgs import minimize
 from mlp.estimators.solvers import STOCHASTIC, make_solver
+from mlp.finite_outputs import first_layer_not_finite, require_finite_outputs
 from mlp.model import MLP
 from mlp.network import FeedForward
 from mlp.optimizers import GradientDescent, Optimizer
@@ -562,13 +564,16 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
             for W, b, name in zip(self.coefs_, self.intercepts_, names, strict=True)
         ]
         out = np.empty((n, np.shape(self.intercepts_[-1])[0]), dtype)
-        with np.errstate(all="ignore"):
+        with no_float_warnings():
             for start in range(0, n, CHUNK):
                 x = xp.asarray(X[start : start + CHUNK], dtype=dtype)
                 for W, b, activation in layers[:-1]:
                     x = xp.dense(x, W, b, activation)
                 W, b, activation = layers[-1]
                 out[start : start + CHUNK] = xp.to_numpy(xp.activate(xp.dense(x, W, b), activation))
+            require_finite_outputs(
+                out, lambda row: first_layer_not_finite(xp, xp.asarray(X[row : row + 1], dtype=dtype), layers)
+            )
         return out
 
     def __sklearn_tags__(self) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp import training
-from mlp._backends import EpochPlan, EpochResult
+from mlp._backends import EpochPlan, EpochResult, callers_float_warnings, no_float_warnings
 from mlp.estimators.callbacks import CallbackList
 from mlp.estimators.solvers import Solver
 from mlp.training import Examples, Run, progress_bar
@@ -137,9 +137,10 @@ class BatchTraining:
         estimator, run, optimizer = self.estimator, self.run, self.run.state.optimizer
         order = np.arange(self.batches.n)
         estimator.n_iter_ = 0
-        with np.errstate(all="ignore"), progress_bar(run, self.batches.n, self.batches.size, shown=estimator.progress):
+        with no_float_warnings(), progress_bar(run, self.batches.n, self.batches.size, shown=estimator.progress):
             while estimator.n_iter_ < epochs and not run.control.stop_requested:
-                self.callbacks.on_epoch_begin()
+                with callers_float_warnings():
+                    self.callbacks.on_epoch_begin()
                 if estimator.shuffle:
                     order = order[_permutation(self.rng, len(order))]
                 weight_sums = self.batches.weight_sums(order)
@@ -154,7 +155,8 @@ class BatchTraining:
                     optimizer.after_epoch(estimator.t_)
                 if estimator._no_improvement_count > estimator.n_iter_no_change:
                     self._on_plateau()
-                self.callbacks.on_epoch_end()
+                with callers_float_warnings():
+                    self.callbacks.on_epoch_end()
 
     def restore_best(self) -> None:
         """Set the network to the weights of the best validation score."""

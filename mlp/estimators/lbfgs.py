@@ -8,7 +8,7 @@ import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
 
-from mlp._backends import loop
+from mlp._backends import callers_float_warnings, loop, no_float_warnings
 from mlp.estimators.callbacks import CallbackList
 from mlp.training import Examples, Run, progress_bar
 
@@ -42,7 +42,8 @@ def minimize(
     def objective(packed: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         callbacks.on_epoch_begin()
         net.set_parameters(packed)
-        loss, gradient = loop.loss_and_gradient(xp, net.plan, net.parameters, workspace, *examples, l2=l2)
+        with no_float_warnings():
+            loss, gradient = loop.loss_and_gradient(xp, net.plan, net.parameters, workspace, *examples, l2=l2)
         return loss, np.array(xp.to_numpy(gradient), np.float64)
 
     def on_iteration(intermediate_result: Any) -> None:  # scipy requires this parameter name
@@ -52,11 +53,12 @@ def minimize(
         run.history.loss.append(loss)
         if verbose:
             print(f"Iteration {run.epoch}, loss = {loss:.8f}")
-        callbacks.on_epoch_end()
+        with callers_float_warnings():
+            callbacks.on_epoch_end()
         if run.control.stop_requested:
             raise StopIteration
 
-    with np.errstate(all="ignore"), progress_bar(run, n, n, shown=progress):
+    with no_float_warnings(), progress_bar(run, n, n, shown=progress):
         result = scipy.optimize.minimize(
             objective,
             np.array(xp.to_numpy(net.parameters), np.float64),

@@ -1,14 +1,18 @@
-"""Find the layer in which training diverged, by repeating the epoch."""
+"""Losses that are not finite: find the layer in which training diverged, and warn if the validation loss is."""
 
 from __future__ import annotations
 
+import logging
+import math
 from dataclasses import replace
 
-import numpy as np
-
-from mlp._backends import DivergenceError, EpochPlan, Trainer, loop
+from mlp._backends import DivergenceError, EpochPlan, Trainer
+from mlp.finite_outputs import first_layer_not_finite
 from mlp.network import FeedForward
+from mlp.training.callbacks import Run
 from mlp.training.state import TrainingState
+
+logger = logging.getLogger("mlp")
 
 
 def divergence_error(
@@ -26,16 +30,9 @@ def divergence_error(
     )
     rows = xp.asarray(plan.row_numbers()[plan.batch_rows(batch)])
     x = net.as_floats(xp.take_rows(trainer.X, rows))
-    layer, cause = net.plan.layout.n_layers, "its outputs are finite, but the loss is not"
-    with np.errstate(all="ignore"):
-        for number, ((W, b), activation) in enumerate(
-            zip(net.plan.layout.layers(params), net.plan.activations, strict=True), start=1
-        ):
-            x = xp.dense(x, W, b, activation)
-            weights_ok = loop.all_finite(xp, W) and loop.all_finite(xp, b)
-            if not weights_ok or not loop.all_finite(xp, x):
-                layer, cause = number, "its outputs are not finite" if weights_ok else "its weights are not finite"
-                break
+    layers = [(W, b, f) for (W, b), f in zip(net.plan.layout.layers(params), net.plan.activations, strict=True)]
+    place = first_layer_not_finite(xp, x, layers)
+    layer, cause = place or (len(layers), "its outputs are finite, but the loss is not")
     rate = float(plan.learning_rates[batch])
     start = (
         f"batch {plan.first_batch + 1}, with which it was resumed" if plan.first_batch else "the start of this epoch"
@@ -49,3 +46,17 @@ def divergence_error(
         layer=layer,
         learning_rate=rate,
     )
+
+
+def warn_of_infinite_validation(run: Run) -> bool:
+    """Log a warning if the last validation loss is not finite; return whether it was."""
+    loss = run.history.val_loss[-1]
+    if math.isfinite(loss):
+        return False
+    logger.warning(
+        "the validation loss is %s after epoch %d: the network's outputs or losses overflow for some rows of the "
+        "validation set. Training goes on; early stopping takes it as no improvement. Are these rows scaled as those "
+        "for training?",
+        loss, run.epoch,
+    )  # fmt: skip
+    return True

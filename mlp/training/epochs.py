@@ -18,7 +18,7 @@ from mlp.network import Examples, FeedForward
 from mlp.optimizers import GradientDescent, Optimizer
 from mlp.training.callbacks import Callback, Run
 from mlp.training.checkpoints import Checkpoints, CheckpointWriter
-from mlp.training.divergence import divergence_error
+from mlp.training.divergence import divergence_error, warn_of_infinite_validation
 from mlp.training.early_stopping import EarlyStopping, stop_if_waited, update_early_stopping
 from mlp.training.evaluation import evaluate
 from mlp.training.history import History
@@ -81,6 +81,7 @@ def train(
     if checkpoint:
         checkpoint.begin(run)
     trainer = _make_trainer(run, examples, batch_size)
+    warned = False
     with (
         stop_on_ctrl_c(run) if catch_interrupt else contextlib.nullcontext(),
         stop_on_sigterm(run) if checkpoint else contextlib.nullcontext(),
@@ -94,6 +95,8 @@ def train(
             if not _train_epoch(run, trainer, plan, on_batch if batch_callbacks else None, checkpoints):
                 break
             _validate(net, state.history, validation)
+            if validation is not None and not warned:
+                warned = warn_of_infinite_validation(run)
             if run.whole_epoch:
                 history = state.history
                 state.optimizer.schedule.observe((history.loss if validation is None else history.val_loss)[-1])
@@ -225,21 +228,24 @@ def _train_epoch(
     except BaseException:  # from a callback, a checkpoint, or a second Ctrl-C
         trainer.roll_back()
         raise
+    batches = np.concatenate(parts, axis=1)
+    if not math.isfinite(_mean_loss(batches)):
+        trainer.roll_back()
+        raise divergence_error(net, plan, trainer, state, done - 1)
     trainer.read_back()
     xp.synchronize()
     if done == first:
         return False
     run.whole_epoch = done == last
-    _record(run, plan, np.concatenate(parts, axis=1), time.perf_counter() - start)
+    _record(run, plan, batches, time.perf_counter() - start)
     return True
 
 
 def _record(run: Run, plan: EpochPlan, batches: NDArray[np.float64], seconds: float) -> None:
     """Append the values of an epoch to the history, and bring the training state up to date."""
     state, history = run.state, run.state.history
-    losses, weights = batches
-    done, total = len(losses), weights.sum()
-    history.loss.append(float(losses @ weights / total) if total else 0.0)
+    done = batches.shape[1]
+    history.loss.append(_mean_loss(batches))
     history.learning_rate.append(float(plan.learning_rates[done - 1]))
     history.samples_per_second.append(min(done * plan.batch_size, len(plan.order)) / max(seconds, 1e-9))
     history.seconds.append(seconds)
@@ -248,6 +254,13 @@ def _record(run: Run, plan: EpochPlan, batches: NDArray[np.float64], seconds: fl
         state.leave_epoch()
     else:
         history.stop_reason += f" (in epoch {state.epoch + 1}, after {done} of {len(plan.learning_rates)} batches)"
+
+
+def _mean_loss(batches: NDArray[np.float64]) -> float:
+    losses, weights = batches
+    total = weights.sum()
+    with np.errstate(over="ignore"):
+        return float(losses @ weights / total) if total else 0.0
 
 
 def _validate(net: FeedForward, history: History, validation: Examples | None) -> None:

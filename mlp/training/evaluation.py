@@ -2,35 +2,54 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlp._backends import no_float_warnings
 from mlp.network import CHUNK, Examples, FeedForward
 
 
-def evaluate(net: FeedForward, examples: Examples, task: str | None = None) -> tuple[float, float]:
-    """Mean loss (without penalties) and score: accuracy for classes, R^2 for numbers; `task` defaults to `net.task`."""
+def evaluate(
+    net: FeedForward, examples: Examples, task: str | None = None, *, require_finite: bool = False
+) -> tuple[float, float]:
+    """Mean loss (without penalties) and score: accuracy for classes, R^2 for numbers.
+
+    Parameters
+    ----------
+    net : FeedForward
+    examples : Examples
+    task : str, optional
+        Default: `net.task`.
+    require_finite : bool
+        Whether outputs that are not finite are a `DataError`.  Otherwise, as in a training, the score is NaN then.
+    """
     xp, outputs = net.xp, []
     total_loss, total_weight = 0.0, 0.0
-    for first in range(0, examples.rows, CHUNK):
-        chunk = slice(first, first + CHUNK)
-        z = net.logits(examples.X[chunk])
-        weight = None if examples.weight is None else examples.weight[chunk]
-        chunk_weight = float(z.shape[0]) if weight is None else float(xp.sum(weight))
-        total_loss += chunk_weight * float(xp.loss_and_delta(net.kind, z, examples.target[chunk], weight)[0])
-        total_weight += chunk_weight
-        outputs.append(xp.to_numpy(xp.activate(z, net.kind.output)))
-    weight = None if examples.weight is None else xp.to_numpy(examples.weight)
-    accuracy = score(task or net.task, np.concatenate(outputs), xp.to_numpy(examples.target), weight)
-    return total_loss / total_weight, accuracy
+    with no_float_warnings():
+        for first in range(0, examples.rows, CHUNK):
+            chunk = slice(first, first + CHUNK)
+            z = net.logits(examples.X[chunk])
+            weight = None if examples.weight is None else examples.weight[chunk]
+            chunk_weight = float(z.shape[0]) if weight is None else float(xp.sum(weight))
+            total_loss += chunk_weight * float(xp.loss_and_delta(net.kind, z, examples.target[chunk], weight)[0])
+            total_weight += chunk_weight
+            outputs.append(xp.to_numpy(xp.activate(z, net.kind.output)))
+        y = np.concatenate(outputs)
+        if require_finite:
+            net.require_finite_outputs(y, examples.X)
+        elif not np.isfinite(y).all():
+            return total_loss / total_weight, math.nan  # the largest of some NaN would count as a prediction
+        weight = None if examples.weight is None else xp.to_numpy(examples.weight)
+        return total_loss / total_weight, score(task or net.task, y, xp.to_numpy(examples.target), weight)
 
 
 def evaluate_rows(net: FeedForward, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, float]:
     """Check these rows and evaluate `net` on them; see `MLP.evaluate`."""
     examples, class_numbers = net.check_examples(X, y, sample_weight)
-    return evaluate(net, examples, "classes" if class_numbers else net.task)
+    return evaluate(net, examples, "classes" if class_numbers else net.task, require_finite=True)
 
 
 def score(task: str, y: NDArray[Any], target: NDArray[Any], weight: NDArray[Any] | None = None) -> float:
