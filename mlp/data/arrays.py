@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import DtypeError, FileFormatError
-from mlp.data.files import MAX_EXPANDED_BYTES, check_expansion, declared_bytes, open_checked
+from mlp.checks import quoted
+from mlp.data.files import check_expansion, declared_bytes, expansion_limit, open_checked
 
 _HEADER_LIMIT = 2**16
 """Bytes to read for the header; more than numpy accepts, and independent of the length that the file declares."""
@@ -52,15 +53,15 @@ def read_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
         return _read_array(handle, size, repr(os.fspath(path)))
 
 
-def read_npz(path: str | os.PathLike[str], *, max_bytes: int = MAX_EXPANDED_BYTES) -> dict[str, NDArray[Any]]:
+def read_npz(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> dict[str, NDArray[Any]]:
     """Read all arrays of an NPZ file, as written by `numpy.savez` or `numpy.savez_compressed`.
 
     Parameters
     ----------
     path : str or path-like
         The file.
-    max_bytes : int
-        Limit on the total size of the arrays.
+    max_bytes : int, optional
+        Limit on the total size of the arrays; by default that of `mlp.data.files.expansion_limit`.
 
     Returns
     -------
@@ -88,7 +89,7 @@ def read_npz(path: str | os.PathLike[str], *, max_bytes: int = MAX_EXPANDED_BYTE
     where = repr(os.fspath(path))
     with open_checked(path, "NPZ") as (handle, size), zipfile.ZipFile(handle) as archive:
         members = archive.infolist()
-        _check_members(members, size, max_bytes, where)
+        _check_members(members, size, expansion_limit(size, max_bytes), where)
         arrays = {}
         for member in members:
             name = member.filename.removesuffix(".npy")
@@ -97,7 +98,7 @@ def read_npz(path: str | os.PathLike[str], *, max_bytes: int = MAX_EXPANDED_BYTE
         return arrays
 
 
-def _check_members(members: list[zipfile.ZipInfo], size: int, max_bytes: int, where: str) -> None:
+def _check_members(members: list[zipfile.ZipInfo], size: int, limit: int, where: str) -> None:
     if not members:
         raise FileFormatError(f"{where} holds no arrays; write it with numpy.savez(path, X=X, y=y)")
     seen = set()
@@ -113,9 +114,9 @@ def _check_members(members: list[zipfile.ZipInfo], size: int, max_bytes: int, wh
                 f"{where} holds {member.filename!r} encrypted or compressed by another method than deflate; "
                 "write it with numpy.savez_compressed"
             )
-        check_expansion(member.file_size, member.compress_size, max_bytes, f"{member.filename!r} of {where}")
+        check_expansion(member.file_size, member.compress_size, limit, f"{quoted(member.filename)} of {where}")
     # members may overlap, so the sum of their sizes can exceed the limit although each size is valid
-    check_expansion(sum(member.file_size for member in members), size, max_bytes, where)
+    check_expansion(sum(member.file_size for member in members), size, limit, where)
 
 
 def _read_array(stream: IO[bytes], size: int, where: str) -> NDArray[Any]:

@@ -17,6 +17,7 @@ VARIABLES = {
     "MLP_DATA": "folder of the MNIST files",
     "MLP_NUM_THREADS": "threads of the compiled kernels (else NUMBA_NUM_THREADS, else every processor)",
     "MLP_CACHE_DIR": "folder of the compiled kernels",
+    "MLP_MAX_EXPANDED_BYTES": "bytes that a compressed data file may expand to",
     "MLP_DEBUG": "1 shows the traceback of an error",
 }
 """The environment variables of this library, with their meaning."""
