@@ -18,6 +18,7 @@ from mlp._backends import (
     Backend,
     BackendUnavailableError,
     ConfigurationError,
+    DataError,
     NetworkPlan,
     ShapeError,
     formulas,
@@ -29,9 +30,11 @@ from mlp._backends import (
 from mlp.checks import (
     as_array,
     cast,
+    cast_inputs,
     check_classes,
     check_dtype,
     check_inputs,
+    check_rows,
     check_targets,
     check_weight,
     counted,
@@ -397,9 +400,9 @@ class FeedForward:
         >>> mlp.MLP([2, 3], init="zeros").feedforward([[1.0, 2.0]])
         array([[0.33333334, 0.33333334, 0.33333334]], dtype=float32)
         """
-        X = self.check_inputs(X)
+        X = check_rows(X, self.sizes[0], self.xp)
         chunks = [
-            self.xp.to_numpy(self.xp.activate(self.logits(X[first : first + CHUNK]), self.kind.output))
+            self.xp.to_numpy(self.xp.activate(self.logits(self._cast_rows(X, first)), self.kind.output))
             for first in range(0, X.shape[0], CHUNK)
         ]
         y = np.concatenate(chunks)
@@ -407,6 +410,14 @@ class FeedForward:
             shift, scale = (np.array(values, dtype=self.dtype) for values in self.target_scaling)
             y = y * scale + shift
         return y
+
+    def _cast_rows(self, X: Any, first: int) -> Any:
+        """Some of the rows as `check_inputs` returns them, so that X is not copied as a whole."""
+        try:
+            return cast_inputs(X[first : first + CHUNK], self.dtype, self.xp)
+        except DataError:
+            cast_inputs(X, self.dtype, self.xp)  # raises the error with the row's number in X
+            raise
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Predict the class, the labels or the numbers for each row of X.

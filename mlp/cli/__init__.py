@@ -27,6 +27,7 @@ from mlp.cli.trace import trace
 from mlp.cli.train import train
 from mlp.io.machine_info import VARIABLES
 
+WRONG_USAGE = 2
 INTERRUPTED = 130  # the exit status of shells for a program that Ctrl-C ended
 
 
@@ -43,7 +44,9 @@ class _Commands(click.Group):
             if ctx.params["debug"]:
                 raise
             print_message(f"error: {_one_line(error)}")
-            ctx.exit(1)
+            from mlp.data.columns import UnknownColumnError
+
+            ctx.exit(WRONG_USAGE if isinstance(error, UnknownColumnError) else 1)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)  # in the order of use, not alphabetical

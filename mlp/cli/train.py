@@ -20,6 +20,8 @@ from mlp.cli.options import (
     names,
     one_or_list,
     option,
+    share,
+    share_above_zero,
     widths,
 )
 from mlp.cli.printing import print_json, print_line, print_message
@@ -60,13 +62,13 @@ _RESUME_OPTIONS = {"resume", "epochs", "output_dir", "data_dir", "backend", "dev
 @option(
     "Data",
     "--test-fraction",
-    type=float,
+    type=share,
     default=0.2,
     show_default=True,
     metavar="FRACTION",
     help="Fraction of the rows for the test part, if DATA has no test part.",
 )
-@option("Data", "--validation", type=float, metavar="FRACTION", help="Fraction of the training rows for validation.")
+@option("Data", "--validation", type=share_above_zero, metavar="FRACTION", help="Fraction of the training rows for validation.")
 @option(
     "Network",
     "--hidden",

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mlp._backends import DataError, DtypeError, ShapeError
+from mlp._backends import DataError, DtypeError, ShapeError, UnknownNameError
 from mlp.checks import refuse_masked
 
 Kind = Literal["number", "text", "boolean", "empty"]
@@ -16,6 +16,10 @@ Columns = Mapping[str, NDArray[Any]]
 
 EXACT_INTEGERS = 2**53
 """Every integer up to this one, and down to its negative, is a float64."""
+
+
+class UnknownColumnError(UnknownNameError):
+    """A column that the data do not have, by name or by number."""
 
 
 class _Series(Protocol):

@@ -12,8 +12,8 @@ _BLOCK_BYTES = 2**20
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _QUOTE, _RETURN, _NEWLINE = b'"\r\n'
 
-_ODD = b" \t+Iy"  # as in " 2", "+2", "Inf" and "Infinity"
-_ODD_PAIRS = (b".e", b".E")
+_ODD = b" \t+Iy"
+"""Characters of numbers such as ``" 2"``, ``+2``, ``Inf`` and ``infinity``, which polars accepts only in some places."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ def scan_rows(handle: IO[bytes], separator: str, n_columns: int) -> Scan | None:
             newlines &= ~inside
         if b"\r" in block and not _returns_are_plain(a, inside):
             return None
-        if any(character in block for character in (*(_ODD[i : i + 1] for i in range(len(_ODD))), *_ODD_PAIRS)):
-            places = _odd_places(a, field_end)
+        places = _odd_places(block, a, field_end)
+        if len(places):
             if n_lines == 0:  # the header may have any characters
                 places = places[places > newlines.argmax()] if newlines.any() else places[:0]
             before = np.cumsum(separators | newlines, dtype=np.int64)[places]
@@ -127,10 +127,16 @@ def _returns_are_plain(a: NDArray[np.uint8], inside: Any) -> bool:
     return bool(returns[-1] + 1 < len(a) and (a[returns + 1] == _NEWLINE).all())
 
 
-def _odd_places(a: NDArray[np.uint8], field_end: int) -> NDArray[np.intp]:
-    table = np.zeros(256, dtype=np.bool_)
-    table[list(_ODD)] = True
-    table[field_end] = False
-    found = table[a]
-    found[:-1] |= (a[:-1] == ord(".")) & ((a[1:] | 32) == ord("e"))
-    return np.flatnonzero(found)
+def _odd_places(block: bytes, a: NDArray[np.uint8], field_end: int) -> NDArray[np.intp]:
+    """The places of characters as in an unusually spelt number, in a block and in the same block as an array."""
+    kinds = [character for character in _ODD if character != field_end and character in block]
+    if kinds:
+        table = np.zeros(256, dtype=np.bool_)
+        table[kinds] = True
+        odd = np.flatnonzero(table[a])
+    else:
+        odd = np.empty(0, dtype=np.intp)
+    if b"e" in block or b"E" in block:  # as in "1.e5"; a search for both characters would stop at each point
+        exponents = np.flatnonzero((a | 32) == ord("e"))
+        odd = np.union1d(odd, exponents[a[exponents - 1] == ord(".")])
+    return odd

@@ -10,6 +10,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from mlp._backends import DataError, FileFormatError, UnknownNameError
+from mlp.checks import quoted, shortened
+from mlp.data.columns import UnknownColumnError
 from mlp.data.delimited import read_delimited
 from mlp.data.files import expansion_limit, open_checked
 from mlp.data.parquet import read_parquet
@@ -88,7 +90,7 @@ def check_column(name: str | int | None, columns: Collection[str], where: str) -
     ------
     DataError
         If `name` is None.
-    UnknownNameError
+    UnknownColumnError
         If the column does not exist.
 
     Examples
@@ -96,11 +98,13 @@ def check_column(name: str | int | None, columns: Collection[str], where: str) -
     >>> check_column("prize", ["price", "size"], "'houses.csv'")
     Traceback (most recent call last):
         ...
-    backends.errors.UnknownNameError: 'houses.csv' has no column 'prize'; did you mean 'price'? Valid: price, size
+    mlp.data.columns.UnknownColumnError: 'houses.csv' has no column 'prize'; did you mean 'price'? Valid: price, size
     """
+    known = shortened(", ".join(columns))
     if name is None:
-        raise DataError(f"{where}: no target column is given; choose one (target=..., --target): {', '.join(columns)}")
+        raise DataError(f"{where}: no target column is given; choose one (target=..., --target): {known}")
     if name not in columns:
-        remedy = str(UnknownNameError.among("column", name, columns)).removeprefix(f"unknown column {name!r}")
-        raise UnknownNameError(f"{where} has no column {name!r}{remedy}")
+        similar, _, _ = str(UnknownNameError.among("", quoted(name), columns)).partition(" Valid: ")
+        hint = similar.removeprefix(f"unknown  {quoted(name)!r}")
+        raise UnknownColumnError(f"{where} has no column {quoted(name)}{hint} Valid: {known}")
     return str(name)
