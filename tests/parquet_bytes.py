@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +26,9 @@ class Page:
     encoding: np.int32 = PLAIN
     kind: np.int32 = DATA
 
-    def __bytes__(self) -> bytes:
+    @functools.cached_property
+    def written(self) -> bytes:
+        """The header and the content."""
         part = {1: np.int32(self.n_values), 2: self.encoding} | ({3: RLE, 4: RLE} if self.kind == DATA else {})
         sizes = {1: self.kind, 2: np.int32(self.size), 3: np.int32(len(self.content))}
         return thrift(sizes | {5 if self.kind == DATA else 7: part})[1] + self.content
@@ -43,12 +46,11 @@ class Column:
     """Fields of its metadata that are not what they should be, by their number."""
 
     def metadata(self, start: int, n_rows: int) -> dict[int, Any]:
-        first = bytes(self.pages[0])
         has_dictionary = self.pages[0].kind == DICTIONARY
         sizes = {
-            6: sum(page.size - len(page.content) + len(bytes(page)) for page in self.pages),
-            7: sum(len(bytes(page)) for page in self.pages),
-            9: start + (len(first) if has_dictionary else 0),
+            6: sum(page.size - len(page.content) + len(page.written) for page in self.pages),
+            7: sum(len(page.written) for page in self.pages),
+            9: start + (len(self.pages[0].written) if has_dictionary else 0),
         }
         known = {1: self.type, 2: sorted({page.encoding for page in self.pages}), 3: [self.name], 4: self.codec}
         return known | {5: n_rows} | sizes | ({11: start} if has_dictionary else {}) | self.changes
@@ -56,16 +58,16 @@ class Column:
 
 def of(columns: Sequence[Column], n_rows: int) -> bytes:
     """A file of one row group."""
-    body, chunks = b"PAR1", []
+    body, chunks = bytearray(b"PAR1"), []
     for column in columns:
         chunks.append({2: len(body), 3: dict(sorted(column.metadata(len(body), n_rows).items()))})
-        body += b"".join(map(bytes, column.pages))
+        body += b"".join(page.written for page in column.pages)
     schema: list[dict[int, Any]] = [{4: "schema", 5: np.int32(len(columns))}]
     for column in columns:
         text = {6: np.int32(0)} if column.type == TEXT else {}
         schema.append({1: column.type, 3: np.int32(0), 4: column.name} | text)
     footer = thrift({1: np.int32(1), 2: schema, 3: n_rows, 4: [{1: chunks, 2: len(body), 3: n_rows}]})[1]
-    return body + footer + len(footer).to_bytes(4, "little") + b"PAR1"
+    return bytes(body) + footer + len(footer).to_bytes(4, "little") + b"PAR1"
 
 
 def varint(value: int) -> bytes:
@@ -95,8 +97,9 @@ def thrift(value: Any) -> tuple[int, bytes]:
             kind = thrift(value[0])[0]
             size = bytes([len(value) << 4 | kind]) if len(value) < 15 else bytes([0xF0 | kind]) + varint(len(value))
             return 9, size + b"".join(thrift(entry)[1] for entry in value)
-    out, last = b"", 0
+    out, last = [], 0
     for number, entry in value.items():
         kind, content = thrift(entry)
-        out, last = out + bytes([(number - last) << 4 | kind]) + content, number
-    return 12, out + b"\0"
+        out += [bytes([(number - last) << 4 | kind]), content]
+        last = number
+    return 12, b"".join(out) + b"\0"

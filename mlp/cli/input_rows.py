@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mlp import data
 from mlp._backends import ConfigurationError, DataError, ShapeError, UnknownNameError
+from mlp.checks import shortened
 from mlp.data.arrays import column_number, map_npy, without_column
 from mlp.data.columns import as_float64
 from mlp.data.splitting import split_rows
@@ -165,7 +166,9 @@ def _inputs_only(source: str, part: str | None, target: str | None) -> NDArray[A
     arrays = {_ARRAYS.get(name, name): array for name, array in data.read_npz(source).items()}
     key = "X_test" if part in (None, "test") and "X_test" in arrays else "X"
     if key not in arrays:
-        raise DataError(f"{source!r} holds the arrays {', '.join(arrays)}; expected X, one row per prediction")
+        raise DataError(
+            f"{source!r} holds the arrays {shortened(', '.join(arrays))}; expected X, one row per prediction"
+        )
     X = arrays[key]
     return X.reshape(len(X), -1) if X.ndim > 2 else X
 

@@ -68,7 +68,13 @@ _RESUME_OPTIONS = {"resume", "epochs", "output_dir", "data_dir", "backend", "dev
     metavar="FRACTION",
     help="Fraction of the rows for the test part, if DATA has no test part.",
 )
-@option("Data", "--validation", type=share_above_zero, metavar="FRACTION", help="Fraction of the training rows for validation.")
+@option(
+    "Data",
+    "--validation",
+    type=share_above_zero,
+    metavar="FRACTION",
+    help="Fraction of the training rows for validation.",
+)
 @option(
     "Network",
     "--hidden",

@@ -18,6 +18,8 @@ from mlp.data.files import check_expansion, declared_bytes, expansion_limit, ope
 _HEADER_LIMIT = 2**16
 """Bytes to read for the header; more than numpy accepts, and independent of the length that the file declares."""
 
+_MAX_ARRAYS = 1000
+
 
 def read_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Read the array of an NPY file.
@@ -108,24 +110,26 @@ def read_npz(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> d
         for member in members:
             name = member.filename.removesuffix(".npy")
             with archive.open(member) as stream:
-                arrays[name] = _read_array(stream, member.file_size, f"array {name!r} of {where}")
+                arrays[name] = _read_array(stream, member.file_size, f"array {quoted(name)} of {where}")
         return arrays
 
 
 def _check_members(members: list[zipfile.ZipInfo], size: int, limit: int, where: str) -> None:
     if not members:
         raise FileFormatError(f"{where} holds no arrays; write it with numpy.savez(path, X=X, y=y)")
+    if len(members) > _MAX_ARRAYS:
+        raise FileFormatError(f"{where} holds {len(members)} arrays, more than the limit of {_MAX_ARRAYS}")
     seen = set()
     for name in (member.filename for member in members):
         if name in seen:
-            raise FileFormatError(f"{where} holds {name!r} twice; write it again with numpy.savez")
+            raise FileFormatError(f"{where} holds {quoted(name)} twice; write it again with numpy.savez")
         seen.add(name)
         if not name.endswith(".npy") or any(part in name for part in ("/", "\\", "..")):
-            raise FileFormatError(f"{where} holds {name!r}, which is not an array written by numpy.savez")
+            raise FileFormatError(f"{where} holds {quoted(name)}, which is not an array written by numpy.savez")
     for member in members:
         if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise FileFormatError(
-                f"{where} holds {member.filename!r} encrypted or compressed by another method than deflate; "
+                f"{where} holds {quoted(member.filename)} encrypted or compressed by another method than deflate; "
                 "write it with numpy.savez_compressed"
             )
         check_expansion(member.file_size, member.compress_size, limit, f"{quoted(member.filename)} of {where}")

@@ -154,7 +154,7 @@ def _to_numpy(column: polars.Series, where: str) -> NDArray[Any]:
         )
     if column.dtype.is_integer() and column.null_count():
         lowest, highest = column.min(), column.max()
-        if lowest is not None and not (-EXACT_INTEGERS <= lowest and highest <= EXACT_INTEGERS):  # type: ignore[operator]
+        if lowest is not None and not (lowest >= -EXACT_INTEGERS and highest <= EXACT_INTEGERS):  # type: ignore[operator]
             raise inexact_integers(where)
     return column.to_numpy()
 

@@ -139,11 +139,23 @@ def expansion_limit(size: int, max_bytes: int | None = None) -> int:
     >>> expansion_limit(100), expansion_limit(10**6), expansion_limit(10**9), expansion_limit(100, 10**10)
     (33554432, 1000000000, 8589934592, 10000000000)
     """
+    chosen = chosen_limit(max_bytes)
+    return min(max(MAX_EXPANSION * size, SMALL_EXPANSION_BYTES), MAX_EXPANDED_BYTES) if chosen is None else chosen
+
+
+def chosen_limit(max_bytes: int | None) -> int | None:
+    """Return `max_bytes` or else the value of ``MLP_MAX_EXPANDED_BYTES``; None if there is neither.
+
+    Raises
+    ------
+    ConfigurationError
+        If the limit is not a positive integer.
+    """
     if max_bytes is not None:
         return require_count("max_bytes", max_bytes)
     setting = os.environ.get(LIMIT_VARIABLE)
     if not setting:
-        return min(max(MAX_EXPANSION * size, SMALL_EXPANSION_BYTES), MAX_EXPANDED_BYTES)
+        return None
     if not setting.isdecimal() or int(setting) == 0:
         raise ConfigurationError(f"{LIMIT_VARIABLE} is {setting!r}, expected a number of bytes such as 20000000000")
     return int(setting)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-_BLOCK_BYTES = 2**20
+_BLOCK_BYTES = 2**18
+_MOST_OF_A_LINE = 2**20  # lines that are longer are for the closer look, which has a limit for each field
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _QUOTE, _RETURN, _NEWLINE = b'"\r\n'
 
 _ODD = b" \t+Iy"
-"""Characters of numbers such as ``" 2"``, ``+2``, ``Inf`` and ``infinity``, which polars accepts only in some places."""
+"""Characters of numbers such as ``" 2"``, ``+2``, ``Inf`` and ``infinity``, which polars accepts only here and there."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Scan:
     odd: NDArray[np.bool_]
 
 
-def scan_rows(handle: IO[bytes], separator: str, n_columns: int) -> Scan | None:
+def scan_rows(handle: io.BufferedReader, separator: str, n_columns: int) -> Scan | None:
     """Scan a file of two columns or more; None if its rows need a closer look.
 
     The result is not None only if the text is UTF-8, each quote begins or ends a field or is one of a double quote,
@@ -41,7 +43,7 @@ def scan_rows(handle: IO[bytes], separator: str, n_columns: int) -> Scan | None:
 
     Parameters
     ----------
-    handle : file
+    handle : BufferedReader
         The open file; it is read from its beginning.
     separator : str
         One ASCII character.
@@ -51,9 +53,9 @@ def scan_rows(handle: IO[bytes], separator: str, n_columns: int) -> Scan | None:
     Examples
     --------
     >>> import io
-    >>> scan_rows(io.BytesIO(b'a,b\\n1,"x, y"\\n2,z\\n'), ",", 2)
+    >>> scan_rows(io.BufferedReader(io.BytesIO(b'a,b\\n1,"x, y"\\n2,z\\n')), ",", 2)
     Scan(n_rows=2, odd=array([False,  True]))
-    >>> scan_rows(io.BytesIO(b"a,b\\n1\\n"), ",", 2) is None
+    >>> scan_rows(io.BufferedReader(io.BytesIO(b"a,b\\n1\\n")), ",", 2) is None
     True
     """
     if n_columns < 2:
@@ -68,7 +70,9 @@ def scan_rows(handle: IO[bytes], separator: str, n_columns: int) -> Scan | None:
     last = b""
     # blocks end at a newline, so a quote and the characters beside it are always in one block
     while block := handle.read(_BLOCK_BYTES):
-        block += handle.readline()
+        block += handle.readline(_MOST_OF_A_LINE)
+        if len(block) > _BLOCK_BYTES and not block.endswith(b"\n") and handle.peek(1):
+            return None
         last = block[-1:]
         if not block.isascii() and not _is_utf8(block):
             return None

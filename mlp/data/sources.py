@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError, DataError, FileFormatError, ShapeError, UnknownNameError
+from mlp.checks import shortened
 from mlp.data.arrays import column_number, map_npy, read_npz, without_column
 from mlp.data.columns import as_float64, column_kind, format_rows
 from mlp.data.dataset import Dataset, Task
@@ -230,7 +231,7 @@ def _load_npz(name: str, task: Task | None) -> Dataset:
     arrays = {_NPZ_NAMES.get(key, key): array for key, array in read_npz(name).items()}
     expected = "expected X and y, and optionally X_test and y_test (or x_train, y_train, x_test, y_test)"
     if set(arrays) not in ({"X", "y"}, {"X", "y", "X_test", "y_test"}):
-        raise DataError(f"{name!r} holds the arrays {', '.join(arrays)}; {expected}")
+        raise DataError(f"{name!r} holds the arrays {shortened(', '.join(arrays))}; {expected}")
     images = arrays["X"].dtype == np.uint8 and arrays["X"].ndim > 2
     for key in ("X", "X_test"):
         if key in arrays:

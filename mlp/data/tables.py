@@ -13,7 +13,7 @@ from mlp._backends import DataError, FileFormatError, UnknownNameError
 from mlp.checks import quoted, shortened
 from mlp.data.columns import UnknownColumnError
 from mlp.data.delimited import read_delimited
-from mlp.data.files import expansion_limit, open_checked
+from mlp.data.files import open_checked
 from mlp.data.parquet import read_parquet
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
@@ -74,7 +74,7 @@ def read_table(
         raise UnknownNameError.among("kind of table", Path(path).suffix, TABLE_SUFFIXES)
     with open_checked(path, suffix[1:].upper()) as (handle, size):
         if suffix == ".parquet":
-            columns = read_parquet(handle, size, expansion_limit(size, max_bytes), where)
+            columns = read_parquet(handle, size, max_bytes, where)
         else:
             columns = read_delimited(handle, "," if suffix == ".csv" else "\t", text, where)
         n_rows = len(next(iter(columns.values()), ()))
