@@ -15,7 +15,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _QUOTE, _RETURN, _NEWLINE = b'"\r\n'
 
 _ODD = b" \t+Iy"
-"""Characters of numbers such as ``" 2"``, ``+2``, ``Inf`` and ``infinity``, which polars accepts only here and there."""
+"""Characters of numbers such as ``" 2"``, ``+2``, ``Inf`` and ``infinity``, which polars accepts at times."""
 
 
 @dataclass(frozen=True)
