@@ -37,9 +37,9 @@ class Scan:
 def scan_rows(handle: io.BufferedReader, separator: str, n_columns: int) -> Scan | None:
     """Scan a file of two columns or more; None if its rows need a closer look.
 
-    The result is not None only if the text is UTF-8, each quote begins or ends a field or is one of a double quote,
+    The result is not None only if each quote begins or ends a field or is one of a double quote,
     line ends are ``\\n`` or ``\\r\\n``, and there are as many separators outside of quotes as `n_columns` needs.  If in
-    addition no row has too many fields, which polars checks, then every row has `n_columns` fields and none is blank.
+    addition no row has too many fields and the text is UTF-8, which polars checks, then every row has `n_columns` fields and none is blank.
 
     Parameters
     ----------
@@ -74,8 +74,6 @@ def scan_rows(handle: io.BufferedReader, separator: str, n_columns: int) -> Scan
         if len(block) > _BLOCK_BYTES and not block.endswith(b"\n") and handle.peek(1):
             return None
         last = block[-1:]
-        if not block.isascii() and not _is_utf8(block):
-            return None
         a = np.frombuffer(block, dtype=np.uint8)
         separators, newlines = a == field_end, a == _NEWLINE
         inside: Any = None
@@ -103,14 +101,6 @@ def scan_rows(handle: io.BufferedReader, separator: str, n_columns: int) -> Scan
     if n_lines < 2 or n_separators != n_lines * (n_columns - 1):
         return None
     return Scan(n_lines - 1, odd)
-
-
-def _is_utf8(block: bytes) -> bool:
-    try:
-        block.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _quotes_are_plain(a: NDArray[np.uint8], quotes: NDArray[np.intp], open_quote: int, field_end: int) -> bool:
