@@ -26,7 +26,7 @@ SCALES: tuple[Scale, ...] = get_args(Scale)
 MAX_CATEGORIES = 1000
 """A text column with more distinct values is probably a key (a name, a date) and not a category."""
 
-_BLOCK_BYTES = 2**25
+_BLOCK_BYTES = 2**22
 
 _EPS = float(np.finfo(np.float64).eps)
 

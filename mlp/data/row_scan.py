@@ -37,9 +37,10 @@ class Scan:
 def scan_rows(handle: io.BufferedReader, separator: str, n_columns: int) -> Scan | None:
     """Scan a file of two columns or more; None if its rows need a closer look.
 
-    The result is not None only if each quote begins or ends a field or is one of a double quote,
-    line ends are ``\\n`` or ``\\r\\n``, and there are as many separators outside of quotes as `n_columns` needs.  If in
-    addition no row has too many fields and the text is UTF-8, which polars checks, then every row has `n_columns` fields and none is blank.
+    The result is not None only if each quote begins or ends a field or is one of a double quote, each carriage return
+    is followed by a newline, and there are as many separators outside of quotes as `n_columns` needs.  If in addition no
+    row has too many fields, which polars checks as it does that the text is UTF-8, then every row has `n_columns` fields
+    and none is blank.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ from typing import Any
 
 from mlp._version import __version__
 
-LIBRARIES = ("numpy", "numba", "scipy", "scikit-learn", "safetensors", "polars", "click", "rich")
+LIBRARIES = ("numpy", "numba", "scipy", "scikit-learn", "safetensors", "polars", "pyarrow", "click", "rich")
 _CUPY_WHEELS = ("cupy-cuda12x", "cupy-cuda13x", "cupy")
 
 VARIABLES = {
