@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 MISSING_VALUES = ("", "NA", "N/A", "NaN", "nan", "null", "NULL")
 """Missing values in a CSV or TSV file."""
 
+_ONLY_AS_IN_NUMBERS = r"(?i)^[\s\x1c-\x1f\d+\-._einfaty]+$"
+"""Texts of characters that `float` accepts: spaces, digits of any script, signs, the letters of nan and infinity."""
+
 _FIRST_ROWS = 1000
 """Rows from which the types of the columns are inferred, before all rows are read with them."""
 
@@ -230,7 +233,7 @@ def _first_line_not_utf8(handle: io.BufferedReader) -> int:
 def _check_text_column(column: polars.Series, where: str) -> None:
     """Detect columns of numbers that were read as text because of stray characters."""
     present = column.drop_nulls()
-    candidates = present.filter(present.str.contains(r"(?i)\d|inf|nan"))  # so that few values are tried one by one
+    candidates = present.filter(present.str.contains(_ONLY_AS_IN_NUMBERS))  # so that few values are tried one by one
     n_numbers = sum(map(_is_number, candidates))
     if n_numbers == 0:
         return

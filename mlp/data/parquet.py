@@ -104,7 +104,6 @@ def _open(handle: io.BufferedReader, metadata: Any, text: Any) -> Any:
         metadata=metadata,
         read_dictionary=text,
         pre_buffer=False,
-        thrift_container_size_limit=MAX_COLUMNS,
         page_checksum_verification=True,  # of files that have checksums
         arrow_extensions_enabled=False,
     )
@@ -170,7 +169,7 @@ def _value_type(field: pyarrow.Field) -> pyarrow.DataType:
 def _is_text(kind: pyarrow.DataType) -> bool:
     import pyarrow.types as kinds
 
-    return kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind)
+    return bool(kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind))
 
 
 def _check_pages(handle: io.BufferedReader, size: int, chunks: list[ColumnChunk], limit: int, where: str) -> None:

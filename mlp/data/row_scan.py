@@ -13,6 +13,7 @@ _BLOCK_BYTES = 2**18
 _MOST_OF_A_LINE = 2**20  # lines that are longer are for the closer look, which has a limit for each field
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _QUOTE, _RETURN, _NEWLINE = b'"\r\n'
+_NOWHERE = np.empty(0, dtype=np.intp)
 
 _ODD = b" \t+Iy"
 """Characters of numbers such as ``" 2"``, ``+2``, ``Inf`` and ``infinity``, which polars accepts at times."""
@@ -38,9 +39,9 @@ def scan_rows(handle: io.BufferedReader, separator: str, n_columns: int) -> Scan
     """Scan a file of two columns or more; None if its rows need a closer look.
 
     The result is not None only if each quote begins or ends a field or is one of a double quote, each carriage return
-    is followed by a newline, and there are as many separators outside of quotes as `n_columns` needs.  If in addition no
-    row has too many fields, which polars checks as it does that the text is UTF-8, then every row has `n_columns` fields
-    and none is blank.
+    is followed by a newline, and there are as many separators outside of quotes as `n_columns` needs.  If in addition
+    no row has too many fields, which polars checks as it does that the text is UTF-8, then every row has `n_columns`
+    fields and none is blank.
 
     Parameters
     ----------
@@ -65,8 +66,8 @@ def scan_rows(handle: io.BufferedReader, separator: str, n_columns: int) -> Scan
     if handle.read(3) != _BYTE_ORDER_MARK:
         handle.seek(0)
     field_end = ord(separator)
-    n_separators = n_lines = 0
-    open_quote = 0
+    n_fields = n_lines = 0
+    in_quotes = False
     odd = np.zeros(n_columns, dtype=np.bool_)
     last = b""
     # blocks end at a newline, so a quote and the characters beside it are always in one block
@@ -76,62 +77,71 @@ def scan_rows(handle: io.BufferedReader, separator: str, n_columns: int) -> Scan
             return None
         last = block[-1:]
         a = np.frombuffer(block, dtype=np.uint8)
-        separators, newlines = a == field_end, a == _NEWLINE
-        inside: Any = None
-        if open_quote or b'"' in block:
-            marks = a == _QUOTE
-            if not _quotes_are_plain(a, np.flatnonzero(marks), open_quote, field_end):
+        ends = a == field_end
+        ends |= a == _NEWLINE
+        quotes = np.flatnonzero(a == _QUOTE) if b'"' in block else _NOWHERE
+        returns = np.flatnonzero(a == _RETURN) if b"\r" in block else _NOWHERE
+        unusual = _odd_characters(block, a, field_end)
+        if not len(quotes) and not in_quotes and unusual is None:  # most blocks, so without the places of the ends
+            if not _all_before_newlines(a, returns):
                 return None
-            inside = (np.cumsum(marks, dtype=np.uint8) + np.uint8(open_quote)) & 1 == 1
-            open_quote = int(inside[-1])
-            separators &= ~inside
-            newlines &= ~inside
-        if b"\r" in block and not _returns_are_plain(a, inside):
+            n_fields += int(np.count_nonzero(ends))
+            n_lines += int(np.count_nonzero(a == _NEWLINE))
+            continue
+        if not _quotes_are_plain(a, quotes, in_quotes, field_end):
             return None
-        places = _odd_places(block, a, field_end)
-        if len(places):
+        if not _all_before_newlines(a, returns[~_are_quoted(returns, quotes, in_quotes)]):
+            return None
+        places = np.flatnonzero(ends)
+        places = places[~_are_quoted(places, quotes, in_quotes)]
+        in_quotes ^= len(quotes) % 2 == 1
+        newlines = a[places] == _NEWLINE
+        if unusual is not None:
+            in_field = np.bitwise_or.reduceat(unusual, np.concatenate([[0], places]))
             if n_lines == 0:  # the header may have any characters
-                places = places[places > newlines.argmax()] if newlines.any() else places[:0]
-            before = np.cumsum(separators | newlines, dtype=np.int64)[places]
-            odd |= np.bincount((n_separators + n_lines + before) % n_columns, minlength=n_columns) > 0
-        n_separators += int(np.count_nonzero(separators))
+                in_field[: newlines.argmax() + 1 if newlines.any() else None] = False
+            odd[(n_fields + np.flatnonzero(in_field)) % n_columns] = True
+        n_fields += len(places)
         n_lines += int(np.count_nonzero(newlines))
-    if open_quote or last == separator.encode():  # polars ignores one separator too many at the end of the file
+    if in_quotes or last == separator.encode():  # polars ignores one separator too many at the end of the file
         return None
-    n_lines += last != b"\n"
-    if n_lines < 2 or n_separators != n_lines * (n_columns - 1):
+    if last != b"\n":
+        n_lines, n_fields = n_lines + 1, n_fields + 1
+    if n_lines < 2 or n_fields != n_lines * n_columns:
         return None
     return Scan(n_lines - 1, odd)
 
 
-def _quotes_are_plain(a: NDArray[np.uint8], quotes: NDArray[np.intp], open_quote: int, field_end: int) -> bool:
+def _are_quoted(places: NDArray[np.intp], quotes: NDArray[np.intp], in_quotes: bool) -> NDArray[np.bool_]:
+    """Whether each of the places, in increasing order, is in quotes; `in_quotes` tells it for the first byte."""
+    before = np.diff(np.searchsorted(places, quotes), prepend=0, append=len(places))  # between two quotes each
+    return np.repeat(np.arange(len(quotes) + 1) % 2 == (0 if in_quotes else 1), before)
+
+
+def _quotes_are_plain(a: NDArray[np.uint8], quotes: NDArray[np.intp], in_quotes: bool, field_end: int) -> bool:
     """Whether each opening quote follows, and each closing quote precedes, the end of a field or another quote."""
-    opening, closing = quotes[open_quote::2], quotes[1 - open_quote :: 2]
+    opening, closing = quotes[int(in_quotes) :: 2], quotes[1 - int(in_quotes) :: 2]
     before = a[opening[opening > 0] - 1]
     after = a[closing[closing + 1 < len(a)] + 1]
-    ends = np.array([field_end, _NEWLINE, _QUOTE], dtype=np.uint8)
-    return bool(np.isin(before, ends).all() and np.isin(after, [*ends, _RETURN]).all())
+    may_precede = (before == field_end) | (before == _NEWLINE) | (before == _QUOTE)
+    may_follow = (after == field_end) | (after == _NEWLINE) | (after == _QUOTE) | (after == _RETURN)
+    return bool(may_precede.all() and may_follow.all())
 
 
-def _returns_are_plain(a: NDArray[np.uint8], inside: Any) -> bool:
-    returns = np.flatnonzero(a == _RETURN)
-    if inside is not None:
-        returns = returns[~inside[returns]]
-    if not len(returns):
-        return True
-    return bool(returns[-1] + 1 < len(a) and (a[returns + 1] == _NEWLINE).all())
+def _all_before_newlines(a: NDArray[np.uint8], returns: NDArray[np.intp]) -> bool:
+    return not len(returns) or bool(returns[-1] + 1 < len(a) and (a[returns + 1] == _NEWLINE).all())
 
 
-def _odd_places(block: bytes, a: NDArray[np.uint8], field_end: int) -> NDArray[np.intp]:
-    """The places of characters as in an unusually spelt number, in a block and in the same block as an array."""
-    kinds = [character for character in _ODD if character != field_end and character in block]
-    if kinds:
-        table = np.zeros(256, dtype=np.bool_)
-        table[kinds] = True
-        odd = np.flatnonzero(table[a])
-    else:
-        odd = np.empty(0, dtype=np.intp)
+def _odd_characters(block: bytes, a: NDArray[np.uint8], field_end: int) -> NDArray[np.bool_] | None:
+    """Where the block, which is also given as an array, has a character as in an unusually spelt number."""
+    found: Any = None
+    for character in _ODD:
+        if character != field_end and character in block:
+            found = a == character if found is None else np.logical_or(found, a == character, out=found)
     if b"e" in block or b"E" in block:  # as in "1.e5"; a search for both characters would stop at each point
         exponents = np.flatnonzero((a | 32) == ord("e"))
-        odd = np.union1d(odd, exponents[a[exponents - 1] == ord(".")])
-    return odd
+        exponents = exponents[a[exponents - 1] == ord(".")]
+        if len(exponents):
+            found = np.zeros(len(a), dtype=np.bool_) if found is None else found
+            found[exponents] = True
+    return found

@@ -175,7 +175,8 @@ def _split(dataset: Dataset, test_fraction: float, seed: int) -> Dataset:
 def _scale(dataset: Dataset, scale: Scale | None) -> Dataset:
     if scale is not None:
         fitted = Preprocessing.fit(dataset.X, scale)
-        X, X_test = (None if part is None else _transform(fitted, part) for part in (dataset.X, dataset.X_test))
+        X_test = None if dataset.X_test is None else _transform(fitted, dataset.X_test)
+        X = _transform(fitted, dataset.X)
         return replace(dataset, X=X, X_test=X_test, input_scale=None, preprocessing=fitted)
     return dataset
 
