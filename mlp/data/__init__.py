@@ -5,6 +5,7 @@ are checked against the file before memory is allocated, and nothing is unpickle
 """
 
 from mlp.data.arrays import read_npy, read_npz
+from mlp.data.columns import UnknownColumnError
 from mlp.data.dataset import Dataset
 from mlp.data.extras import MissingExtraError
 from mlp.data.idx import read_idx
@@ -20,6 +21,7 @@ __all__ = [
     "MissingExtraError",
     "NumericColumn",
     "Preprocessing",
+    "UnknownColumnError",
     "load",
     "read_idx",
     "read_npy",
