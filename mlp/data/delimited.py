@@ -70,7 +70,7 @@ def read_delimited(
         frame = None if scan is None else _read_plain(handle, separator, header, text, scan)
     if frame is None:
         header, not_blank = _check_rows(handle, separator, where)
-        frame = _read_frame(handle, separator, header, text, None)
+        frame = _read_frame(handle, separator, header, text, MISSING_VALUES, None)
         if frame.width != len(header) or frame.height != len(not_blank):
             raise FileFormatError(
                 f"{where} has ambiguous quotes or line ends; write it with line ends \\n or \\r\\n "
@@ -107,9 +107,10 @@ def _read_plain(
 
     # Inference from all rows takes three times as long as reading, so it is done only if it could matter: a later value
     # does not have the type of the first rows (an error of polars), or might have it by a more lenient rule.
+    missing_values = MISSING_VALUES if scan.has_words else ()  # polars is faster without
     for first_rows in (_FIRST_ROWS, None):
         try:
-            frame = _read_frame(handle, separator, header, text, first_rows)
+            frame = _read_frame(handle, separator, header, text, missing_values, first_rows)
         except pl.exceptions.PolarsError:
             continue
         if frame.width != len(header) or frame.height != scan.n_rows:
@@ -120,7 +121,12 @@ def _read_plain(
 
 
 def _read_frame(
-    handle: io.BufferedReader, separator: str, header: list[str], text: Collection[str], first_rows: int | None
+    handle: io.BufferedReader,
+    separator: str,
+    header: list[str],
+    text: Collection[str],
+    missing_values: Collection[str],
+    first_rows: int | None,
 ) -> polars.DataFrame:
     import polars as pl
 
@@ -129,7 +135,7 @@ def _read_frame(
         handle,
         separator=separator,
         infer_schema_length=first_rows,
-        null_values=list(MISSING_VALUES),
+        null_values=list(missing_values) or None,
         schema_overrides={name: pl.String for name in text if name in header},
     )
 

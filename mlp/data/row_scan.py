@@ -29,10 +29,14 @@ class Scan:
         Number of records below the header.
     odd : ndarray of shape (n_columns,), bool
         Columns with characters that occur in numbers of an unusual spelling, such as ``" 2"`` or ``+2``.
+    has_words : bool
+        Whether there are quotes or the letters n or N below the header, as in ``NA``; otherwise only empty fields are
+        missing values.
     """
 
     n_rows: int
     odd: NDArray[np.bool_]
+    has_words: bool
 
 
 def scan_rows(handle: io.BufferedReader, separator: str, n_columns: int) -> Scan | None:
@@ -56,7 +60,7 @@ def scan_rows(handle: io.BufferedReader, separator: str, n_columns: int) -> Scan
     --------
     >>> import io
     >>> scan_rows(io.BufferedReader(io.BytesIO(b'a,b\\n1,"x, y"\\n2,z\\n')), ",", 2)
-    Scan(n_rows=2, odd=array([False,  True]))
+    Scan(n_rows=2, odd=array([False,  True]), has_words=True)
     >>> scan_rows(io.BufferedReader(io.BytesIO(b"a,b\\n1\\n")), ",", 2) is None
     True
     """
@@ -67,7 +71,7 @@ def scan_rows(handle: io.BufferedReader, separator: str, n_columns: int) -> Scan
         handle.seek(0)
     field_end = ord(separator)
     n_fields = n_lines = 0
-    in_quotes = False
+    in_quotes = has_words = False
     odd = np.zeros(n_columns, dtype=np.bool_)
     last = b""
     # blocks end at a newline, so a quote and the characters beside it are always in one block
@@ -77,22 +81,24 @@ def scan_rows(handle: io.BufferedReader, separator: str, n_columns: int) -> Scan
             return None
         last = block[-1:]
         a = np.frombuffer(block, dtype=np.uint8)
-        ends = a == field_end
-        ends |= a == _NEWLINE
         quotes = np.flatnonzero(a == _QUOTE) if b'"' in block else _NOWHERE
         returns = np.flatnonzero(a == _RETURN) if b"\r" in block else _NOWHERE
         unusual = _odd_characters(block, a, field_end)
+        if not has_words:
+            rows = block if n_lines else block[block.find(b"\n") + 1 :]
+            has_words = bool(len(quotes)) or b"n" in rows or b"N" in rows
         if not len(quotes) and not in_quotes and unusual is None:  # most blocks, so without the places of the ends
             if not _all_before_newlines(a, returns):
                 return None
-            n_fields += int(np.count_nonzero(ends))
-            n_lines += int(np.count_nonzero(a == _NEWLINE))
+            n_newlines = block.count(b"\n")
+            n_fields += int(np.count_nonzero(a == field_end)) + n_newlines
+            n_lines += n_newlines
             continue
         if not _quotes_are_plain(a, quotes, in_quotes, field_end):
             return None
         if not _all_before_newlines(a, returns[~_are_quoted(returns, quotes, in_quotes)]):
             return None
-        places = np.flatnonzero(ends)
+        places = np.flatnonzero((a == field_end) | (a == _NEWLINE))
         places = places[~_are_quoted(places, quotes, in_quotes)]
         in_quotes ^= len(quotes) % 2 == 1
         newlines = a[places] == _NEWLINE
@@ -109,7 +115,7 @@ def scan_rows(handle: io.BufferedReader, separator: str, n_columns: int) -> Scan
         n_lines, n_fields = n_lines + 1, n_fields + 1
     if n_lines < 2 or n_fields != n_lines * n_columns:
         return None
-    return Scan(n_lines - 1, odd)
+    return Scan(n_lines - 1, odd, has_words)
 
 
 def _are_quoted(places: NDArray[np.intp], quotes: NDArray[np.intp], in_quotes: bool) -> NDArray[np.bool_]:
@@ -139,7 +145,7 @@ def _odd_characters(block: bytes, a: NDArray[np.uint8], field_end: int) -> NDArr
         if character != field_end and character in block:
             found = a == character if found is None else np.logical_or(found, a == character, out=found)
     if b"e" in block or b"E" in block:  # as in "1.e5"; a search for both characters would stop at each point
-        exponents = np.flatnonzero((a | 32) == ord("e"))
+        exponents = np.flatnonzero((a == ord("e")) | (a == ord("E")) if b"E" in block else a == ord("e"))
         exponents = exponents[a[exponents - 1] == ord(".")]
         if len(exponents):
             found = np.zeros(len(a), dtype=np.bool_) if found is None else found
