@@ -246,8 +246,6 @@ def _read_column(file: Any, field: pyarrow.Field, where: str) -> NDArray[Any]:
 
 def _texts(batches: Iterable[Any]) -> Iterator[NDArray[Any]]:
     """Yield arrays of Python strings and None."""
-    import pyarrow
-
     known: Any = None
     labels = np.empty(0, dtype=object)
     for chunk in batches:
@@ -255,7 +253,7 @@ def _texts(batches: Iterable[Any]) -> Iterator[NDArray[Any]]:
         if known is None or not chunk.dictionary.equals(known):
             known = chunk.dictionary
             labels = np.array([*known.to_pylist(), None], dtype=object)
-        yield labels[_values(chunk.indices.cast(pyarrow.int64()), len(known))]
+        yield labels[_values(chunk.indices, len(known))]
 
 
 def _values(array: Any, missing: float) -> NDArray[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,10 +139,10 @@ def _all_before_newlines(a: NDArray[np.uint8], returns: NDArray[np.intp]) -> boo
 
 def _odd_characters(block: bytes, a: NDArray[np.uint8], field_end: int) -> NDArray[np.bool_] | None:
     """Where the block, which is also given as an array, has a character as in an unusually spelt number."""
-    found: Any = None
+    found: NDArray[np.bool_] | None = None
     for character in _ODD:
         if character != field_end and character in block:
-            found = a == character if found is None else np.logical_or(found, a == character, out=found)
+            found = (a == character) if found is None else found | (a == character)
     if b"e" in block or b"E" in block:  # as in "1.e5"; a search for both characters would stop at each point
         exponents = np.flatnonzero((a == ord("e")) | (a == ord("E")) if b"E" in block else a == ord("e"))
         exponents = exponents[a[exponents - 1] == ord(".")]
