@@ -77,7 +77,9 @@ def read_npz(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> d
     path : str or path-like
         The file.
     max_bytes : int, optional
-        Limit on the total size of the arrays; by default that of `mlp.data.files.expansion_limit`.
+        Limit on the total size of the arrays, in bytes.  By default the value of the environment
+        variable ``MLP_MAX_EXPANDED_BYTES``; without it 1000 times the size of the file, but at least 32 MiB and at most
+        8 GiB.
 
     Returns
     -------

@@ -31,7 +31,9 @@ def read_idx(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> N
     path : str or path-like
         The file.
     max_bytes : int, optional
-        Limit on the expanded size of a compressed file; by default that of `mlp.data.files.expansion_limit`.
+        Limit on the expanded size of a compressed file, in bytes.  By default the value of the environment
+        variable ``MLP_MAX_EXPANDED_BYTES``; without it 1000 times the size of the file, but at least 32 MiB and at most
+        8 GiB.
 
     Returns
     -------

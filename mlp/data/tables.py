@@ -36,7 +36,9 @@ def read_table(
         Columns of a CSV or TSV file to read as text even if all values look like numbers, such as post codes or
         the `Preprocessing.text_columns` of a trained model; names that are not in the file are ignored.
     max_bytes : int, optional
-        Limit on the memory for the columns of a Parquet file; by default that of `mlp.data.files.expansion_limit`.
+        Limit on the memory for the columns of a Parquet file, in bytes.  By default the value of the environment
+        variable ``MLP_MAX_EXPANDED_BYTES``; without it 1000 times the size of the file, but at least 32 MiB and at most
+        8 GiB.
 
     Returns
     -------
