@@ -193,6 +193,16 @@ def check_inputs(X: Any, n_inputs: int, dtype: Any, xp: Backend) -> Any:
     ------
     DtypeError, ShapeError, DataError
     """
+    return cast_inputs(check_rows(X, n_inputs, xp), dtype, xp)
+
+
+def check_rows(X: Any, n_inputs: int, xp: Backend) -> Any:
+    """Return inputs as an array of the host or of `xp`, shape (n, n_inputs), of any dtype.
+
+    Raises
+    ------
+    DtypeError, ShapeError, DataError
+    """
     X = as_array("X", X, xp)
     if X.ndim != 2:
         if X.ndim == 1:
@@ -206,6 +216,17 @@ def check_inputs(X: Any, n_inputs: int, dtype: Any, xp: Backend) -> Any:
     if not X.shape[0]:
         raise DataError(f"X is empty, {X.shape}: it must have at least one row.")
     require_finite("X", X, "Remove these rows or replace the values first (sklearn.impute.SimpleImputer).")
+    return X
+
+
+def cast_inputs(X: Any, dtype: Any, xp: Backend) -> Any:
+    """Return the result of `check_rows`, or some of its rows, as `check_inputs` does.
+
+    Raises
+    ------
+    DataError
+        If a value is too large for `dtype`.
+    """
     return xp.as_rows(X) if X.dtype == np.uint8 else cast("X", X, dtype, xp, convert=xp.as_rows)
 
 

@@ -19,6 +19,7 @@ from mlp._backends import (
     Backend,
     BackendUnavailableError,
     ConfigurationError,
+    DataError,
     NetworkPlan,
     ShapeError,
     formulas,
@@ -31,9 +32,11 @@ from mlp._backends import (
 from mlp.checks import (
     as_array,
     cast,
+    cast_inputs,
     check_classes,
     check_dtype,
     check_inputs,
+    check_rows,
     check_targets,
     check_weight,
     counted,
@@ -409,10 +412,10 @@ class FeedForward:
         >>> mlp.MLP([2, 3], init="zeros").feedforward([[1.0, 2.0]])
         array([[0.33333334, 0.33333334, 0.33333334]], dtype=float32)
         """
-        X = self.check_inputs(X)
+        X = check_rows(X, self.sizes[0], self.xp)
         with no_float_warnings():
             chunks = [
-                self.xp.to_numpy(self.xp.activate(self.logits(X[first : first + CHUNK]), self.kind.output))
+                self.xp.to_numpy(self.xp.activate(self.logits(self._cast_rows(X, first)), self.kind.output))
                 for first in range(0, X.shape[0], CHUNK)
             ]
             y = np.concatenate(chunks)
@@ -423,11 +426,11 @@ class FeedForward:
         return y
 
     def require_finite_outputs(self, outputs: NDArray[Any], X: Any) -> None:
-        """Raise `DataError` if an output for checked rows on the device is NaN or infinite; see `feedforward`."""
+        """Raise `DataError` if an output for checked rows is NaN or infinite; see `feedforward`."""
         require_finite_outputs(outputs, lambda row: self._first_layer_not_finite(X[row : row + 1]))
 
     def _first_layer_not_finite(self, X: Any) -> tuple[int, str] | None:
-        x, layout, output = self.as_floats(X), self.plan.layout, self.kind.output
+        x, layout, output = self.as_floats(cast_inputs(X, self.dtype, self.xp)), self.plan.layout, self.kind.output
         factors = layout.scaling(self.parameters)
         x = x if factors is None else self.xp.scale_columns(x, factors)
         layers = ((W, b, f) for (W, b), f in zip(layout.layers(self.parameters), self.plan.activations, strict=True))
@@ -435,6 +438,14 @@ class FeedForward:
         if place is None and not output.custom:
             return layout.n_layers, "scaling them back to the range of the targets overflows"
         return place
+
+    def _cast_rows(self, X: Any, first: int) -> Any:
+        """Some of the rows as `check_inputs` returns them, so that X is not copied as a whole."""
+        try:
+            return cast_inputs(X[first : first + CHUNK], self.dtype, self.xp)
+        except DataError:
+            cast_inputs(X, self.dtype, self.xp)  # raises the error with the row's number in X
+            raise
 
     def predict(self, X: Any) -> NDArray[Any]:
         """Predict the class, the labels or the numbers for each row of X.

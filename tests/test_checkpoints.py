@@ -602,7 +602,7 @@ def test_the_command_line_refuses_another_machine(tmp_path: Path) -> None:
     persistence.save_training_state(net, file)
     refused = command(tmp_path, "train", "--resume", "run", "--epochs", 2)
     assert "ran with cpu 'Pentium', not" in refused.communicate(timeout=60)[1]
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     allowed = command(tmp_path, "train", "--resume", "run", "--epochs", 2, "--allow-different-machine")
     assert allowed.wait(timeout=60) == 0
 

@@ -240,6 +240,12 @@ def test_nielsens_network_on_mnist(mnist_folder: Path) -> None:
         (("train", "digits", "--momentum", "0.9"), "--momentum does not apply to --optimizer adam"),
         (("train", "digits", "--momentum", "0"), "--momentum does not apply to --optimizer adam"),
         (("bench", "--batch-sizes", ""), "is not a list of whole numbers"),
+        (("train", "digits", "--validation", "0"), "must be above 0 and below 1"),
+        (("train", "digits", "--validation", "nan"), "'nan' is not a fraction"),
+        (("train", "digits", "--validation", "1"), "'1' is not a fraction"),
+        (("train", "digits", "--validation", "-inf"), "'-inf' is not a fraction"),
+        (("train", "digits", "--test-fraction", "nan"), "'nan' is not a fraction"),
+        (("train", "digits", "--test-fraction", "1.5"), "'1.5' is not a fraction"),
         (("train", "digits", "--warmup", "2"), "--warmup needs --schedule cosine"),
         (("train", "digits", "--early-stopping", "5"), "add --validation 0.1"),
         (("train", "digits", "--schedule", "step:every"), "is not of the form KEY=NUMBER"),
@@ -276,7 +282,6 @@ def test_wrong_usage_is_status_2(arguments: tuple[str, ...], message: str) -> No
             "clip_value must be a positive number, not 0.0. Omit it to not clip",
         ),
         (("info", "--plan", "3-2", "--clip-norm", "0"), "clip_norm must be a positive number, not 0.0."),
-        (("train", "digits", "--validation", "0"), "validation_fraction must be a positive number"),
         (("train", "digits", "--loss", ""), "unknown loss ''"),
         (("info", "--plan", "3-2", "--loss", ""), "unknown loss ''"),
         (("train", "mnist", "--data-dir", ""), "the folder of the MNIST files is not set"),
@@ -292,6 +297,21 @@ def test_wrong_usage_is_status_2(arguments: tuple[str, ...], message: str) -> No
 )
 def test_wrong_values_are_told_in_one_line(arguments: tuple[str, ...], message: str) -> None:
     assert message in refused(*arguments)
+
+
+@pytest.mark.parametrize("target", ["3", "-4", "9" * 30, "price", "1.5", "nan", ""])
+def test_a_target_that_is_no_column_is_status_2_and_one_line(target: str) -> None:
+    rows = np.random.default_rng(0).normal(size=(40, 3))
+    np.save("rows.npy", rows)
+    Path("rows.csv").write_text("a,b,c\n" + "".join(f"{a},{b},{c}\n" for a, b, c in rows))
+    folder = run("train", "rows.npy", *QUICK, "--quiet").stdout.strip()
+    for arguments in (("train", "rows.npy"), ("predict", folder, "rows.npy"), ("evaluate", folder, "rows.npy")):
+        told = run(*arguments, "--target", target, status=2).stderr
+        assert told.count("\n") == 1
+        assert told.startswith("mlp: error: target is ")
+        assert "'rows.npy' has " in told
+    told = run("train", "rows.csv", "--target", target, status=2).stderr
+    assert told == f"mlp: error: 'rows.csv' has no column {target!r}. Valid: a, b, c\n"
 
 
 def test_divergence_is_told_with_its_place_and_remedy() -> None:

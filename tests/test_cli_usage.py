@@ -145,6 +145,10 @@ TRAIN = [
     (f"digits --resume {RUN}", "--resume"),
     (f"--resume {RUN}", "--resume"),
     (f"--resume {RUN} --epochs 9 --backend numppy", "--backend"),
+    ("digits --checkpoint-every often", "--checkpoint-every"),
+    ("digits --checkpoint-every 0s", "--checkpoint-every"),
+    ("digits --checkpoint-every 0.5steps", "--checkpoint-every"),
+    ("digits --allow-different-machine", "--allow-different-machine"),
 ]
 
 MODEL_AND_DATA = [
@@ -181,6 +185,18 @@ COMMANDS: dict[str, list[tuple[str, str]]] = {
         ("regression.safetensors rows.npy --proba", "--proba"),
     ],
     "evaluate": [("", "MODEL"), (MODEL, "DATA"), *MODEL_AND_DATA],
+    "export": [
+        ("", "MODEL"),
+        (MODEL, "FILE"),
+        ("nowhere x.c", "MODEL"),
+        ("empty x.c", "MODEL"),
+        (f"{MODEL} x", "FILE"),
+        (f"{MODEL} x.exe", "FILE"),
+        (f"{MODEL} taken.js", "FILE"),
+        (f"{MODEL} folder.py", "FILE"),
+        (f"{MODEL} no/such/x.onnx", "FILE"),
+        (f"{MODEL} notes.txt/x.c", "FILE"),
+    ],
     "inspect": [("", "FILE"), ("nowhere", "FILE"), ("empty", "FILE")],
     "info": [
         ("--plan 784", "--plan"),
@@ -282,9 +298,9 @@ CASES = [(command, arguments, name) for command, cases in COMMANDS.items() for a
 
 @pytest.fixture(scope="module", autouse=True)
 def taken_names(folder: Path) -> None:
-    for suffix in (".csv", ".json"):
+    for suffix in (".csv", ".json", ".js"):
         (folder / f"taken{suffix}").write_text("")
-    for suffix in (".csv", ".json", ".png", ".html"):
+    for suffix in (".csv", ".json", ".png", ".html", ".py"):
         (folder / f"folder{suffix}").mkdir()
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import io
+import os
+import subprocess
+import sys
 import tracemalloc
 import warnings
 import zipfile
@@ -16,8 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mlp._backends import DtypeError, FileFormatError, MLPError
-from mlp.data import read_npy, read_npz
+from mlp import MLP
+from mlp._backends import DataError, DtypeError, FileFormatError, MLPError
+from mlp.data import load, read_npy, read_npz
+
+ROOT = Path(__file__).parent.parent
 
 dtypes = st.one_of(
     hnp.boolean_dtypes(), hnp.integer_dtypes(endianness="?"), hnp.unsigned_integer_dtypes(), hnp.floating_dtypes()
@@ -168,7 +174,7 @@ def test_overlapping_members_are_bounded_together(tmp_path: Path) -> None:
 def test_a_zip_bomb_meets_the_limit(tmp_path: Path) -> None:
     path = tmp_path / "bomb.npz"
     np.savez_compressed(path, X=np.zeros(2**20, dtype=np.uint8))
-    with pytest.raises(FileFormatError, match="more than the limit of 1000; if you trust it"):
+    with pytest.raises(FileFormatError, match="above the limit of 1000; if you trust it"):
         read_npz(path, max_bytes=1000)
     assert read_npz(path)["X"].shape == (2**20,)
 
@@ -225,3 +231,105 @@ def test_foreign_archives_are_refused(tmp_path: Path, names: list[str], method: 
             archive.writestr(name, npy_bytes(np.zeros(3)))
     with pytest.raises(FileFormatError, match=message):
         read_npz(tmp_path / "a.npz")
+
+
+# -- memory -----------------------------------------------------------------------------------------------
+
+
+def anonymous_memory(program: str, *arguments: str) -> int:
+    """Largest memory in bytes, beside pages of files, that a program takes in a process of its own."""
+    watch = """
+import sys, threading, time
+import numpy as np
+import mlp
+from mlp.cli import input_rows
+peak, done = 0, threading.Event()
+def anonymous():
+    lines = open("/proc/self/status").read().splitlines()
+    return 1024 * int(next(line.split()[1] for line in lines if line.startswith("RssAnon")))
+def watch():
+    global peak
+    while not done.wait(0.002):
+        peak = max(peak, anonymous())
+net = mlp.MLP([32, 1], loss="mse", backend="numpy")
+net.fit(np.zeros((20, 32)), np.arange(20.0), epochs=1)
+before = anonymous()
+thread = threading.Thread(target=watch)
+thread.start()
+"""
+    end = "\ndone.set()\nthread.join()\nprint(peak - before)"
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", watch + program + end, *arguments], env=environment, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    return int(done.stdout)
+
+
+@pytest.fixture(scope="module", params=["C", "F", "big-endian"])
+def large(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A matrix of 33 columns of float64, 53 MB."""
+    X = np.random.default_rng(0).normal(size=(200_000, 33))
+    path = tmp_path_factory.mktemp("large") / "large.npy"
+    np.save(path, X.astype(">f8") if request.param == "big-endian" else np.asarray(X, order=request.param))
+    return path
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is read from Linux's /proc")
+@pytest.mark.parametrize(
+    ("program", "copies"),
+    [
+        ("mlp.data.load(sys.argv[1])", 1.25),
+        ("mlp.data.load(sys.argv[1], scale='standard')", 1.9),
+        ("data = mlp.data.load(sys.argv[1]); net.fit(data.X, data.y, epochs=1, batch_size=1000)", 1.75),
+        ("net.predict(input_rows._inputs_only(sys.argv[1], None, '-1'))", 0.25),
+        ("net.predict(input_rows._inputs_only(sys.argv[1], None, '0'))", 0.25),
+    ],
+)
+def test_the_rows_of_a_file_are_not_copied_more_often_than_needed(large: Path, program: str, copies: float) -> None:
+    assert anonymous_memory(program, str(large)) < copies * large.stat().st_size + 2**23
+
+
+def test_a_mapped_file_gives_the_same_data_set_and_predictions_in_any_order(tmp_path: Path) -> None:
+    X = np.random.default_rng(0).normal(size=(50, 4))
+    net = MLP([3, 2], backend="numpy")
+    results = []
+    for number, array in enumerate((X, np.asfortranarray(X), X.astype(">f8"))):
+        path = tmp_path / f"{number}.npy"
+        np.save(path, array)
+        for scale in (None, "minmax"):
+            for target in (0, 1, 3):
+                dataset = load(path, target=target, scale=scale)
+                assert dataset.X.dtype == dataset.X.dtype.newbyteorder("=")
+                assert dataset.y.dtype == dataset.y.dtype.newbyteorder("=")
+                results.append([dataset.X, dataset.X_test, dataset.y, dataset.y_test, net.predict(dataset.X)])
+    for i, result in enumerate(results[6:]):
+        for array, expected in zip(result, results[i % 6], strict=True):
+            np.testing.assert_array_equal(array, expected)
+
+
+def test_changes_of_a_mapped_array_do_not_reach_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros(3))
+    array = read_npy(path)
+    assert type(array) is np.ndarray
+    array += 1
+    assert read_npy(path).tolist() == [0, 0, 0]
+
+
+def test_a_value_too_large_for_the_network_is_named_with_its_row_in_the_file(tmp_path: Path) -> None:
+    X = np.zeros((10_000, 2))
+    X[9000, 1] = 1e300
+    np.save(tmp_path / "a.npy", X)
+    with pytest.raises(DataError, match=r"X\[9000, 1\] is inf, and 1 of its 20000 values are not finite.*too large"):
+        MLP([2, 2], backend="numpy").predict(read_npy(tmp_path / "a.npy"))
+
+
+def test_values_that_are_not_finite_are_named_with_their_row_and_column(tmp_path: Path) -> None:
+    X = np.zeros((300_000, 3))
+    X[250_000, 1], X[250_001, 0] = np.nan, np.inf
+    np.save(tmp_path / "a.npy", X)
+    with pytest.raises(DataError, match=r"in rows 250000, 250001 \(counted from 0\), first in column 1"):
+        load(tmp_path / "a.npy")
+    with pytest.raises(DataError, match=r"in row 250001 \(counted from 0\), first in column 0"):
+        load(tmp_path / "a.npy", scale="standard")

@@ -158,7 +158,7 @@ def test_dates_and_lists_of_parquet_are_refused_by_name(tmp_path: Path) -> None:
     import datetime
 
     pl.DataFrame({"n": [1], "day": [datetime.date(2020, 1, 1)]}).write_parquet(tmp_path / "a.parquet")
-    with pytest.raises(DtypeError, match="column 'day' holds values of type datetime64"):
+    with pytest.raises(DtypeError, match=r"column 'day' holds values of type date32.*convert dates and times"):
         read_table(tmp_path / "a.parquet")
     pl.DataFrame({"n": [1], "list": [[1, 2]]}).write_parquet(tmp_path / "b.parquet")
     with pytest.raises(DtypeError, match="column 'list'"):
@@ -168,8 +168,10 @@ def test_dates_and_lists_of_parquet_are_refused_by_name(tmp_path: Path) -> None:
 def test_a_small_parquet_file_of_many_rows_meets_the_limit(tmp_path: Path) -> None:
     path = tmp_path / "many.parquet"
     pl.DataFrame({"a": np.zeros(100_000)}).write_parquet(path)
-    with pytest.raises(FileFormatError, match="100000 rows of 1 columns, more than the limit of 1000 bytes"):
-        read_table(path, max_bytes=1000)
+    with pytest.raises(
+        FileFormatError, match="would expand to 800000 bytes or more, above the limit of 100000; if you"
+    ):
+        read_table(path, max_bytes=100_000)
     assert len(read_table(path)["a"]) == 100_000
 
 

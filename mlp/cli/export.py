@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mlp.cli.options import SectionedCommand
+from mlp.cli.paths import require_model, require_new_file
 from mlp.cli.printing import print_message
 
 if TYPE_CHECKING:
@@ -58,9 +59,9 @@ def export(model: str, file: str) -> None:
 
     path = Path(file)
     if path.suffix.lower() not in WRITERS:
-        raise click.BadParameter(f"{file!r} must end in {', '.join(WRITERS)}.", param_hint="FILE")
-    if path.exists():
-        raise click.BadParameter(f"{file!r} already exists; choose another file.", param_hint="FILE")
+        raise click.UsageError(f"FILE: {file!r} must end in {', '.join(WRITERS)}.")
+    require_model(model)
+    require_new_file(file, "FILE")
     net = persistence.load(run_folders.model_path(model), backend="numpy")
     tested = WRITERS[path.suffix.lower()](net, path)
     print_message(f"written: {file}, {path.stat().st_size:,} bytes, {tested}")

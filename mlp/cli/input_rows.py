@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from mlp import data
 from mlp._backends import ConfigurationError, DataError, ShapeError, UnknownNameError
+from mlp.checks import shortened
+from mlp.data.arrays import column_number, map_npy, without_column
 from mlp.data.columns import as_float64
 from mlp.data.splitting import split_rows
 from mlp.data.tables import TABLE_SUFFIXES, check_column
@@ -153,18 +155,20 @@ def _inputs_only(source: str, part: str | None, target: str | None) -> NDArray[A
     """Read the inputs of an NPY or NPZ file without targets."""
     suffix = Path(source).suffix.lower()
     if suffix == ".npy":
-        matrix = data.read_npy(source)
+        matrix = map_npy(source)
         if target is None:
             return matrix
-        if not target.lstrip("-").isdecimal() or matrix.ndim != 2:
-            raise ConfigurationError(f"--target {target}: {source!r} has no column names; give the column number")
-        return np.delete(matrix, int(target), axis=1)
+        if matrix.ndim != 2:
+            raise ShapeError(f"{source!r} has shape {matrix.shape}, expected (rows, columns)")
+        return without_column(matrix, column_number(target, matrix.shape[1], repr(source)))
     if suffix != ".npz":
         data.load(source)  # raises the error that lists the formats
     arrays = {_ARRAYS.get(name, name): array for name, array in data.read_npz(source).items()}
     key = "X_test" if part in (None, "test") and "X_test" in arrays else "X"
     if key not in arrays:
-        raise DataError(f"{source!r} holds the arrays {', '.join(arrays)}; expected X, one row per prediction")
+        raise DataError(
+            f"{source!r} holds the arrays {shortened(', '.join(arrays))}; expected X, one row per prediction"
+        )
     X = arrays[key]
     return X.reshape(len(X), -1) if X.ndim > 2 else X
 

@@ -69,6 +69,25 @@ def names(text: str) -> list[str]:
     return _parse_list(text, str, "a name, or several such as relu,tanh")
 
 
+def share(text: str) -> float:
+    """Parse a fraction, at least 0 and below 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < 1:
+        raise click.BadParameter(f"{text!r} is not a fraction: a number of at least 0 and below 1, such as 0.2.")
+    return value
+
+
+def share_above_zero(text: str) -> float:
+    """Parse a fraction above 0 and below 1."""
+    value = share(text)
+    if value == 0:
+        raise click.BadParameter(f"{text!r} must be above 0 and below 1, such as 0.1; omit the option for none.")
+    return value
+
+
 def _parse_list(text: str, convert: Callable[[str], Value], expected: str) -> list[Value]:
     try:
         return [convert(part.strip()) for part in text.split(",")]

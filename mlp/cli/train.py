@@ -17,11 +17,12 @@ from mlp.cli.options import (
     SectionedCommand,
     data_dir_option,
     device_options,
-    finite,
     json_option,
     names,
     one_or_list,
     option,
+    share,
+    share_above_zero,
     widths,
 )
 from mlp.cli.printing import print_json, print_line, print_message
@@ -66,13 +67,19 @@ _RESUME_OPTIONS = {
 @option(
     "Data",
     "--test-fraction",
-    type=float,
+    type=share,
     default=0.2,
     show_default=True,
     metavar="FRACTION",
     help="Fraction of the rows for the test part, if DATA has no test part.",
 )
-@option("Data", "--validation", type=finite, metavar="FRACTION", help="Fraction of the training rows for validation.")
+@option(
+    "Data",
+    "--validation",
+    type=share_above_zero,
+    metavar="FRACTION",
+    help="Fraction of the training rows for validation.",
+)
 @option(
     "Network",
     "--hidden",

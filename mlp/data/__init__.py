@@ -6,10 +6,11 @@ are checked against the file before memory is allocated, and nothing is unpickle
 
 from mlp.data.arrays import read_npy, read_npz
 from mlp.data.dataset import Dataset
+from mlp.data.extras import MissingExtraError
 from mlp.data.idx import read_idx
 from mlp.data.preprocessing import CategoricalColumn, NumericColumn, Preprocessing
 from mlp.data.sources import SOURCE_NAMES, load
-from mlp.data.tables import MissingExtraError, read_table
+from mlp.data.tables import read_table
 from mlp.data.toy_sets import toy
 
 __all__ = [

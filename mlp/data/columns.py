@@ -14,6 +14,9 @@ from mlp.checks import refuse_masked
 Kind = Literal["number", "text", "boolean", "empty"]
 Columns = Mapping[str, NDArray[Any]]
 
+EXACT_INTEGERS = 2**53
+"""Every integer up to this one, and down to its negative, is a float64."""
+
 
 class _Series(Protocol):
     def to_numpy(self) -> NDArray[Any]: ...
@@ -177,6 +180,14 @@ def as_categories(column: NDArray[Any], where: str) -> list[str | bool | None]:
         raise DtypeError(f"{where} holds numbers such as {first_value(column)}, expected text or booleans")
     python_type = str if kind == "text" else bool  # JSON cannot store NumPy scalars
     return [None if _is_missing(value) else python_type(value) for value in column.tolist()]
+
+
+def inexact_integers(where: str) -> DataError:
+    """Return the error for a column with missing values and integers beyond `EXACT_INTEGERS`: NaN would round them."""
+    return DataError(
+        f"{where} has missing values and integers above 2**53, which cannot be stored exactly as floats beside NaN; "
+        "remove the column, fill the missing values, or convert it to floats if the last digits do not matter"
+    )
 
 
 def first_value(column: NDArray[Any]) -> str:

@@ -11,11 +11,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlp._backends import FileFormatError, MLPError
-from mlp.checks import shortened
+from mlp._backends import ConfigurationError, FileFormatError, MLPError
+from mlp.checks import require_count, shortened
 
 MAX_EXPANDED_BYTES = 8 * 2**30
-"""Default limit on the expanded size of a compressed file.  Uncompressed files need no limit."""
+"""Largest expanded size of a compressed file by default.  Uncompressed files need no limit."""
+
+MAX_EXPANSION = 1000
+"""Largest ratio of the expanded size to that of the file by default; data that say something seldom reach 100."""
+
+SMALL_EXPANSION_BYTES = 2**25
+"""Expanded size that is permitted at any ratio."""
+
+LIMIT_VARIABLE = "MLP_MAX_EXPANDED_BYTES"
+"""The environment variable that replaces all of these limits."""
+
+MAX_COLUMNS = 50_000
+"""Most columns of a table; each takes some kilobytes beside its values."""
 
 DEFLATE_RATIO = 1032
 """Largest expansion factor of deflate: two bits can repeat 258 bytes."""
@@ -106,15 +118,81 @@ def declared_bytes(shape: tuple[int, ...], itemsize: int, where: str) -> int:
     return math.prod(shape) * itemsize
 
 
-def check_expansion(expanded: int, compressed: int, max_bytes: int, where: str) -> None:
+def expansion_limit(size: int, max_bytes: int | None = None) -> int:
+    """Return the largest number of bytes that a compressed file may expand to.
+
+    Parameters
+    ----------
+    size : int
+        Size of the file in bytes.
+    max_bytes : int, optional
+        The limit; by default the value of the environment variable ``MLP_MAX_EXPANDED_BYTES``, and without it 1000
+        times the size of the file, but at least 32 MiB and at most 8 GiB.
+
+    Raises
+    ------
+    ConfigurationError
+        If the limit is not a positive integer.
+
+    Examples
+    --------
+    >>> expansion_limit(100), expansion_limit(10**6), expansion_limit(10**9), expansion_limit(100, 10**10)
+    (33554432, 1000000000, 8589934592, 10000000000)
+    """
+    chosen = chosen_limit(max_bytes)
+    return min(max(MAX_EXPANSION * size, SMALL_EXPANSION_BYTES), MAX_EXPANDED_BYTES) if chosen is None else chosen
+
+
+def chosen_limit(max_bytes: int | None) -> int | None:
+    """Return `max_bytes` or else the value of ``MLP_MAX_EXPANDED_BYTES``; None if there is neither.
+
+    Raises
+    ------
+    ConfigurationError
+        If the limit is not a positive integer.
+    """
+    if max_bytes is not None:
+        return require_count("max_bytes", max_bytes)
+    setting = os.environ.get(LIMIT_VARIABLE)
+    if not setting:
+        return None
+    if not setting.isdecimal() or int(setting) == 0:
+        raise ConfigurationError(f"{LIMIT_VARIABLE} is {setting!r}, expected a number of bytes such as 20000000000")
+    return int(setting)
+
+
+def check_limit(expanded: int, limit: int, where: str) -> None:
+    """Reject content that would expand to more than the limit.
+
+    Raises
+    ------
+    FileFormatError
+        If it would.
+
+    Examples
+    --------
+    >>> check_limit(2**35, 2**33, "'rows.parquet'")
+    Traceback (most recent call last):
+        ...
+    backends.errors.FileFormatError: 'rows.parquet' would expand to 34359738368 bytes or more, above the limit of \
+8589934592; if you trust it, set the environment variable MLP_MAX_EXPANDED_BYTES (or max_bytes) to a larger number
+    """
+    if expanded > limit:
+        raise FileFormatError(
+            f"{where} would expand to {expanded} bytes or more, above the limit of {limit}; if you trust it, set the "
+            f"environment variable {LIMIT_VARIABLE} (or max_bytes) to a larger number"
+        )
+
+
+def check_expansion(expanded: int, compressed: int, limit: int, where: str) -> None:
     """Reject content that deflate cannot have produced, or that is larger than the limit.
 
     Parameters
     ----------
     expanded, compressed : int
         Declared number of bytes after decompression, and actual number before it.
-    max_bytes : int
-        The limit on `expanded`.
+    limit : int
+        The limit on `expanded`; see `expansion_limit`.
     where : str
         The file, for the error message.
 
@@ -136,8 +214,4 @@ more than 132096; the file is truncated or damaged
             f"{where} declares {expanded} bytes, but its {compressed} compressed bytes cannot hold more than "
             f"{compressed * DEFLATE_RATIO}; the file is truncated or damaged"
         )
-    if expanded > max_bytes:
-        raise FileFormatError(
-            f"{where} would expand to {expanded} bytes, more than the limit of {max_bytes}; "
-            f"if you trust it, read it with a larger max_bytes"
-        )
+    check_limit(expanded, limit, where)

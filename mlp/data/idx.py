@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import FileFormatError
-from mlp.data.files import MAX_EXPANDED_BYTES, check_expansion, declared_bytes, open_checked
+from mlp.data.files import check_expansion, declared_bytes, expansion_limit, open_checked
 
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -23,15 +23,17 @@ class _Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def read_idx(path: str | os.PathLike[str], *, max_bytes: int = MAX_EXPANDED_BYTES) -> NDArray[Any]:
+def read_idx(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> NDArray[Any]:
     """Read an IDX file, uncompressed or gzip-compressed (detected from its first bytes, not from its name).
 
     Parameters
     ----------
     path : str or path-like
         The file.
-    max_bytes : int
-        Limit on the expanded size of a compressed file.
+    max_bytes : int, optional
+        Limit on the expanded size of a compressed file, in bytes.  By default the value of the environment
+        variable ``MLP_MAX_EXPANDED_BYTES``; without it 1000 times the size of the file, but at least 32 MiB and at most
+        8 GiB.
 
     Returns
     -------
@@ -56,7 +58,7 @@ def read_idx(path: str | os.PathLike[str], *, max_bytes: int = MAX_EXPANDED_BYTE
     where = repr(os.fspath(path))
     with open_checked(path, "IDX") as (handle, size):
         if handle.peek(2)[:2] == _GZIP_MAGIC:
-            return _read_compressed(handle, size, max_bytes, where)
+            return _read_compressed(handle, size, expansion_limit(size, max_bytes), where)
         dtype, shape, offset = _read_header(handle, where)
         declared = declared_bytes(shape, dtype.itemsize, where)
         if offset + declared != size:
@@ -67,11 +69,11 @@ def read_idx(path: str | os.PathLike[str], *, max_bytes: int = MAX_EXPANDED_BYTE
         return _to_native_order(np.fromfile(handle, dtype, count=declared // dtype.itemsize), shape)
 
 
-def _read_compressed(handle: io.BufferedReader, size: int, max_bytes: int, where: str) -> NDArray[Any]:
+def _read_compressed(handle: io.BufferedReader, size: int, limit: int, where: str) -> NDArray[Any]:
     with gzip.GzipFile(fileobj=handle) as stream:
         dtype, shape, _ = _read_header(stream, where)
         declared = declared_bytes(shape, dtype.itemsize, where)
-        check_expansion(declared, size, max_bytes, where)
+        check_expansion(declared, size, limit, where)
         # the buffer grows with the data that is read, so a wrong header costs no memory
         body = bytearray()
         while len(body) < declared and (chunk := stream.read(min(_CHUNK, declared - len(body)))):

@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 from mlp._backends import DataError, DtypeError, FileFormatError, ShapeError, UnknownNameError
 from mlp.checks import quoted, refuse_masked
 from mlp.data.columns import Columns, DataFrame, as_categories, as_columns, as_float64, column_kind, first_value
+from mlp.data.row_blocks import row_blocks
 
 Scale = Literal["none", "standard", "minmax"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
 
 MAX_CATEGORIES = 1000
 """A text column with more distinct values is probably a key (a name, a date) and not a category."""
+
+_BLOCK_BYTES = 2**22
 
 _EPS = float(np.finfo(np.float64).eps)
 
@@ -139,15 +142,29 @@ class Preprocessing:
         if scale not in SCALES:
             raise UnknownNameError.among("scale", scale, SCALES)
         if isinstance(columns, np.ndarray):
-            matrix = _as_float_matrix(columns)
-            names = tuple(f"x{i}" for i in range(matrix.shape[1]))
-            _check_not_empty(*matrix.shape)
-            return cls(scale, _fit_numbers(names, np.ascontiguousarray(matrix.T), scale))
+            _check_matrix(columns)
+            _check_not_empty(*columns.shape)
+            step = max(1, _BLOCK_BYTES // (8 * len(columns)))  # several columns at once, for the speed
+            blocks = [range(i, min(i + step, columns.shape[1])) for i in range(0, columns.shape[1], step)]
+            return cls(
+                scale,
+                tuple(
+                    column
+                    for block in blocks
+                    for column in _fit_numbers(
+                        tuple(f"x{i}" for i in block),
+                        np.ascontiguousarray(columns[:, block.start : block.stop].T, dtype=np.float64),
+                        scale,
+                    )
+                ),
+            )
         table = as_columns(columns)
         _check_not_empty(min((len(column) for column in table.values()), default=0), len(table))
         return cls(scale, tuple(_fit_column(name, column, scale) for name, column in table.items()))
 
-    def transform(self, columns: Columns | DataFrame | NDArray[Any]) -> NDArray[np.float64]:
+    def transform(
+        self, columns: Columns | DataFrame | NDArray[Any], *, out: NDArray[np.float64] | None = None
+    ) -> NDArray[np.float64]:
         """Transform a table or matrix; an unknown category gives zeros in all outputs of its column.
 
         Columns that the training data did not have are ignored.  The columns of a matrix are matched by position; a
@@ -156,7 +173,9 @@ class Preprocessing:
         Parameters
         ----------
         columns : mapping of str to ndarray of shape (n,), data frame, or ndarray of shape (n, k)
-            The rows; not changed.
+            The rows; not changed, unless they are `out`.
+        out : ndarray of shape (n, n_outputs), float64, optional
+            For a matrix, where to store the result; may be the matrix itself.
 
         Returns
         -------
@@ -179,7 +198,7 @@ class Preprocessing:
                [3.]])
         """
         if isinstance(columns, np.ndarray):
-            return self._transform_matrix(_as_float_matrix(columns))
+            return self._transform_matrix(columns, out)
         table = as_columns(columns)
         missing = [column.name for column in self.columns if column.name not in table]
         if missing:
@@ -195,7 +214,8 @@ class Preprocessing:
             start = stop
         return outputs
 
-    def _transform_matrix(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _transform_matrix(self, matrix: NDArray[Any], out: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        _check_matrix(matrix)
         numeric = [column for column in self.columns if isinstance(column, NumericColumn)]
         if len(numeric) != len(self.columns):
             raise ShapeError(
@@ -205,7 +225,11 @@ class Preprocessing:
         if matrix.shape[1] != len(numeric):
             raise ShapeError(f"the matrix has {matrix.shape[1]} columns, the training data had {len(numeric)}")
         fill, shift, scale = np.array([(column.fill, column.shift, column.scale) for column in numeric]).T
-        return _impute_and_scale(matrix, fill, shift, scale)
+        if out is None:
+            out = np.empty(matrix.shape)
+        for rows in row_blocks(matrix):
+            out[rows] = _impute_and_scale(matrix[rows].astype(np.float64, copy=False), fill, shift, scale)
+        return out
 
     @property
     def n_outputs(self) -> int:
@@ -276,21 +300,26 @@ def _check_not_empty(n_rows: int, n_columns: int) -> None:
         )
 
 
-def _as_float_matrix(array: NDArray[Any]) -> NDArray[np.float64]:
+def _check_matrix(array: NDArray[Any]) -> None:
     refuse_masked("the matrix", array)
     if array.ndim != 2:
         raise ShapeError(f"expected a matrix of shape (rows, columns), got shape {array.shape}")
     if array.dtype.kind not in "biuf":
         raise DtypeError(f"expected a matrix of numbers, got dtype {array.dtype}; pass a table for text")
-    matrix: NDArray[np.float64] = array.astype(np.float64, copy=False)
-    infinite = np.isinf(matrix)
-    if infinite.any():
-        row, column = np.argwhere(infinite)[0]
+    if array.dtype.kind != "f":
+        return
+    count, place = 0, ""
+    for rows in row_blocks(array):
+        infinite = np.isinf(array[rows])
+        if infinite.any() and not count:
+            row, column = np.argwhere(infinite)[0]
+            place = f"row {rows.start + row}, column {column}"
+        count += int(np.count_nonzero(infinite))
+    if count:
         raise DataError(
-            f"the matrix holds infinity {infinite.sum()} times, first in row {row}, column {column} (counted from 0); "
-            "replace it with a number, or NaN for missing"
+            f"the matrix holds infinity {count} times, first in {place} (counted from 0); replace it with a number, or "
+            "NaN for missing"
         )
-    return matrix
 
 
 def _fit_column(name: str, column: NDArray[Any], scale: Scale) -> NumericColumn | CategoricalColumn:

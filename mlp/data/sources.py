@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError, DataError, FileFormatError, ShapeError, UnknownNameError
-from mlp.data.arrays import read_npy, read_npz
+from mlp.checks import shortened
+from mlp.data.arrays import column_number, map_npy, read_npz, without_column
 from mlp.data.columns import as_float64, column_kind, format_rows
 from mlp.data.dataset import Dataset, Task
 from mlp.data.images import digits, mnist
 from mlp.data.preprocessing import SCALES, Preprocessing, Scale
+from mlp.data.row_blocks import row_blocks, take_rows
 from mlp.data.splitting import split_rows
 from mlp.data.tables import TABLE_SUFFIXES, check_column, read_table
 from mlp.data.targets import encode_targets
@@ -146,12 +148,16 @@ def _check_arguments(name: str, kind: str, data_dir: object, target: object) -> 
 def _check_finite(X: NDArray[Any], where: str, *, nan_is_missing: bool) -> None:
     if X.dtype.kind != "f":
         return
-    bad = np.isinf(X) if nan_is_missing else ~np.isfinite(X)
+    bad = np.zeros(len(X), dtype=np.bool_)
+    for rows in row_blocks(X):  # X may be mapped from a file that is larger than the memory for another copy
+        bad[rows] = (np.isinf(X[rows]) if nan_is_missing else ~np.isfinite(X[rows])).any(axis=1)
     if bad.any():
+        first = X[bad.argmax()]
+        column = (np.isinf(first) if nan_is_missing else ~np.isfinite(first)).argmax()
         raise DataError(
-            f"{where}: inputs are NaN or infinite in {format_rows(bad.any(axis=1))}, first in column "
-            f"{np.argwhere(bad)[0][1]}; remove those rows, or write NaN for missing values and set scale ('none', "
-            "'standard', 'minmax'), which replaces NaN with the median of the column"
+            f"{where}: inputs are NaN or infinite in {format_rows(bad)}, first in column {column}; remove those rows, "
+            "or write NaN for missing values and set scale ('none', 'standard', 'minmax'), which replaces NaN with the "
+            "median of the column"
         )
 
 
@@ -162,16 +168,23 @@ def _split(dataset: Dataset, test_fraction: float, seed: int) -> Dataset:
     train, test = split_rows(len(dataset.X), test_fraction, seed, labels)
     X, y = dataset.X, dataset.y
     if len(test) == 0:
-        return replace(dataset, X=X[train], y=y[train])
-    return replace(dataset, X=X[train], y=y[train], X_test=X[test], y_test=y[test])
+        return replace(dataset, X=take_rows(X, train), y=y[train])
+    return replace(dataset, X=take_rows(X, train), y=y[train], X_test=take_rows(X, test), y_test=y[test])
 
 
 def _scale(dataset: Dataset, scale: Scale | None) -> Dataset:
     if scale is not None:
         fitted = Preprocessing.fit(dataset.X, scale)
-        X_test = None if dataset.X_test is None else fitted.transform(dataset.X_test)
-        return replace(dataset, X=fitted.transform(dataset.X), X_test=X_test, input_scale=None, preprocessing=fitted)
+        X_test = None if dataset.X_test is None else _transform(fitted, dataset.X_test)
+        X = _transform(fitted, dataset.X)
+        return replace(dataset, X=X, X_test=X_test, input_scale=None, preprocessing=fitted)
     return dataset
+
+
+def _transform(fitted: Preprocessing, X: NDArray[Any]) -> NDArray[np.float64]:
+    # nothing else refers to the array, so its memory may hold the result
+    in_place = X.dtype == np.float64 and X.flags.owndata and X.flags.writeable
+    return fitted.transform(X, out=X if in_place else None)
 
 
 def _load_table(
@@ -203,34 +216,23 @@ def _load_table(
 
 
 def _load_npy(name: str, target: str | int | None, task: Task | None) -> Dataset:
-    matrix = read_npy(name)
+    matrix = map_npy(name)
     if matrix.ndim != 2 or matrix.shape[1] < 2 or len(matrix) == 0:
         raise ShapeError(
             f"{name!r} has shape {matrix.shape}, expected rows of two columns or more, one of them the target; "
             "for separate inputs and targets write an NPZ file: numpy.savez(path, X=X, y=y)"
         )
-    column = _column_number(name, target, matrix.shape[1])
-    y, task, classes = encode_targets(matrix[:, column], task, f"{name!r}, column {column}")
-    return Dataset(name, np.delete(matrix, column, axis=1), y, task=task, classes=classes)
-
-
-def _column_number(name: str, target: str | int | None, n_columns: int) -> int:
-    try:
-        column = -1 if target is None else int(target)
-    except ValueError:
-        raise ConfigurationError(
-            f"target is {target!r}, but {name!r} has no column names; give the column number"
-        ) from None
-    if not -n_columns <= column < n_columns:
-        raise ConfigurationError(f"target is column {column}, but {name!r} has columns 0 to {n_columns - 1}")
-    return column % n_columns
+    column = column_number(target, matrix.shape[1], repr(name))
+    values = matrix[:, column].astype(matrix.dtype.newbyteorder("="))
+    y, task, classes = encode_targets(values, task, f"{name!r}, column {column}")
+    return Dataset(name, without_column(matrix, column), y, task=task, classes=classes)
 
 
 def _load_npz(name: str, task: Task | None) -> Dataset:
     arrays = {_NPZ_NAMES.get(key, key): array for key, array in read_npz(name).items()}
     expected = "expected X and y, and optionally X_test and y_test (or x_train, y_train, x_test, y_test)"
     if set(arrays) not in ({"X", "y"}, {"X", "y", "X_test", "y_test"}):
-        raise DataError(f"{name!r} holds the arrays {', '.join(arrays)}; {expected}")
+        raise DataError(f"{name!r} holds the arrays {shortened(', '.join(arrays))}; {expected}")
     images = arrays["X"].dtype == np.uint8 and arrays["X"].ndim > 2
     for key in ("X", "X_test"):
         if key in arrays:

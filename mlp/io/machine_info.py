@@ -10,13 +10,16 @@ from typing import Any
 
 from mlp._version import __version__
 
-LIBRARIES = ("numpy", "numba", "llvmlite", "scipy", "scikit-learn", "safetensors", "polars", "click", "rich")
+LIBRARIES = (
+    "numpy", "numba", "llvmlite", "scipy", "scikit-learn", "safetensors", "polars", "pyarrow", "click", "rich",
+)  # fmt: skip
 _CUPY_WHEELS = ("cupy-cuda12x", "cupy-cuda13x", "cupy")
 
 VARIABLES = {
     "MLP_DATA": "folder of the MNIST files",
     "MLP_NUM_THREADS": "threads of the compiled kernels (else NUMBA_NUM_THREADS, else every processor)",
     "MLP_CACHE_DIR": "folder of the compiled kernels",
+    "MLP_MAX_EXPANDED_BYTES": "bytes that a compressed data file may expand to",
     "MLP_DEBUG": "1 shows the traceback of an error",
 }
 """The environment variables of this library, with their meaning."""

@@ -1,0 +1,265 @@
+"""Read CSV and TSV files with polars, after checks that polars does not make.
+
+A fast scan shows that most files are plain.  Only the others are read row by row, which names the line that is wrong.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlp._backends import DataError, FileFormatError
+from mlp.checks import quoted
+from mlp.data.columns import EXACT_INTEGERS, inexact_integers
+from mlp.data.extras import require_extra
+from mlp.data.files import MAX_COLUMNS
+from mlp.data.row_scan import Scan, scan_rows
+
+if TYPE_CHECKING:
+    import polars
+
+logger = logging.getLogger(__name__)
+
+MISSING_VALUES = ("", "NA", "N/A", "NaN", "nan", "null", "NULL")
+"""Missing values in a CSV or TSV file."""
+
+_ONLY_AS_IN_NUMBERS = r"(?i)^[\s\x1c-\x1f\d+\-._einfaty]+$"
+"""Texts of characters that `float` accepts: spaces, digits of any script, signs, the letters of nan and infinity."""
+
+_FIRST_ROWS = 1000
+"""Rows from which the types of the columns are inferred, before all rows are read with them."""
+
+
+def read_delimited(
+    handle: io.BufferedReader, separator: str, text: Collection[str], where: str
+) -> dict[str, NDArray[Any]]:
+    """Read all columns of an open CSV or TSV file.
+
+    Parameters
+    ----------
+    handle : BufferedReader
+        The file.
+    separator : str
+        The character between fields.
+    text : collection of str
+        Columns to read as text even if all values look like numbers.
+    where : str
+        The file, for error messages.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n,)
+        As in `mlp.data.read_table`.
+
+    Raises
+    ------
+    FileFormatError, DataError, MissingExtraError
+        As in `mlp.data.read_table`.
+    """
+    pl = require_extra("polars", where)
+    header = _header(handle, separator, where)
+    frame = None
+    if header is not None:
+        scan = scan_rows(handle, separator, len(header))
+        frame = None if scan is None else _read_plain(handle, separator, header, text, scan)
+    if frame is None:
+        header, not_blank = _check_rows(handle, separator, where)
+        frame = _read_frame(handle, separator, header, text, MISSING_VALUES, None)
+        if frame.width != len(header) or frame.height != len(not_blank):
+            raise FileFormatError(
+                f"{where} has ambiguous quotes or line ends; write it with line ends \\n or \\r\\n "
+                'and double every " within a value'
+            )
+        if not all(not_blank):
+            frame = frame.filter(pl.Series(np.frombuffer(not_blank, dtype=np.bool_)))
+    assert header is not None
+    frame.columns = header  # polars does not unescape doubled quotes in column names
+    for name in header:
+        if frame[name].dtype == pl.String and name not in text:
+            _check_text_column(frame[name], f"{where}, column {quoted(name)}")
+    return {name: _to_numpy(frame[name], f"{where}, column {quoted(name)}") for name in header}
+
+
+def _header(handle: io.BufferedReader, separator: str, where: str) -> list[str] | None:
+    """Return the checked header, or None if it needs a closer look."""
+    lines = io.TextIOWrapper(handle, encoding="utf-8-sig", newline="")
+    try:
+        header = next(csv.reader(lines, delimiter=separator, strict=True), [])
+    except (csv.Error, UnicodeDecodeError):
+        return None
+    finally:
+        lines.detach()  # otherwise the wrapper closes the file when it is deleted
+    _check_header(header, separator, where)
+    return header
+
+
+def _read_plain(
+    handle: io.BufferedReader, separator: str, header: list[str], text: Collection[str], scan: Scan
+) -> polars.DataFrame | None:
+    """Read a file that was scanned; None if polars finds that a row is not as long as the others."""
+    import polars as pl
+
+    # Inference from all rows takes three times as long as reading, so it is done only if it could matter: a later value
+    # does not have the type of the first rows (an error of polars), or might have it by a more lenient rule.
+    missing_values = MISSING_VALUES if scan.has_words else ()  # polars is faster without
+    for first_rows in (_FIRST_ROWS, None):
+        try:
+            frame = _read_frame(handle, separator, header, text, missing_values, first_rows)
+        except pl.exceptions.PolarsError:
+            continue
+        if frame.width != len(header) or frame.height != scan.n_rows:
+            return None
+        if first_rows is None or not _types_may_be_wrong(frame, header, text, scan):
+            return frame
+    return None
+
+
+def _read_frame(
+    handle: io.BufferedReader,
+    separator: str,
+    header: list[str],
+    text: Collection[str],
+    missing_values: Collection[str],
+    first_rows: int | None,
+) -> polars.DataFrame:
+    import polars as pl
+
+    handle.seek(0)
+    return pl.read_csv(
+        handle,
+        separator=separator,
+        infer_schema_length=first_rows,
+        null_values=list(missing_values) or None,
+        schema_overrides={name: pl.String for name in text if name in header},
+    )
+
+
+def _types_may_be_wrong(frame: polars.DataFrame, header: list[str], text: Collection[str], scan: Scan) -> bool:
+    """Whether inference from all rows could give another type than that from the first rows."""
+    import polars as pl
+
+    first = frame.head(_FIRST_ROWS // 2)
+    for i, (name, column) in enumerate(zip(header, frame, strict=True)):
+        if column.dtype.is_numeric() and scan.odd[i]:
+            return True
+        if column.dtype.is_float() and column.is_nan().any():  # as "-nan", because "NaN" and "nan" are missing values
+            return True
+        if column.dtype == pl.String and name not in text and first[:, i].null_count() == len(first):
+            return True
+    return False
+
+
+def _to_numpy(column: polars.Series, where: str) -> NDArray[Any]:
+    if str(column.dtype).endswith("Int128"):
+        raise DataError(
+            f"{where} holds integers of more than 64 bits, which cannot be stored exactly; remove the column, or "
+            "write it with a decimal point if the last digits do not matter"
+        )
+    if column.dtype.is_integer() and column.null_count():
+        lowest, highest = column.min(), column.max()
+        if lowest is not None and not (lowest >= -EXACT_INTEGERS and highest <= EXACT_INTEGERS):  # type: ignore[operator]
+            raise inexact_integers(where)
+    return column.to_numpy()
+
+
+def _check_rows(handle: io.BufferedReader, separator: str, where: str) -> tuple[list[str], bytearray]:
+    """Return the header and, for each row below it, whether it is not blank.
+
+    The check is needed because polars silently pads short rows with missing values and renames duplicate columns.
+    """
+    handle.seek(0)
+    lines = io.TextIOWrapper(handle, encoding="utf-8-sig", newline="")
+    reader = csv.reader(lines, delimiter=separator, strict=True)
+    not_blank = bytearray()
+    try:
+        header = next(reader, [])
+        _check_header(header, separator, where)
+        for row in reader:
+            not_blank.append(bool(row))
+            if row and len(row) != len(header):
+                raise FileFormatError(
+                    f"{where}, line {reader.line_num}: {len(row)} fields, but the header has {len(header)} columns; "
+                    f"complete or remove that line, and quote values that contain {separator!r}"
+                )
+    except csv.Error as error:
+        raise FileFormatError(f"{where}, line {reader.line_num}: {error}; correct the quotes of that line") from error
+    except UnicodeDecodeError as error:
+        lines.detach()
+        raise FileFormatError(
+            f"{where}, line {_first_line_not_utf8(handle)}: not UTF-8 text; save it as UTF-8 "
+            "(iconv -f latin1 -t utf-8 converts from Latin-1)"
+        ) from error
+    lines.detach()
+    if not any(not_blank):
+        raise FileFormatError(f"{where} has a header and no rows below it; add at least one row")
+    return header, not_blank
+
+
+def _check_header(header: list[str], separator: str, where: str) -> None:
+    if not any(header):
+        raise FileFormatError(f"{where} has no header; its first line must contain the column names")
+    other = next((character for character in ";\t|," if len(header) == 1 and character in header[0]), None)
+    if other:
+        raise FileFormatError(
+            f"{where}: the header is one name, {quoted(header[0])}; the fields seem to be separated by {other!r}, "
+            f"expected {separator!r} (pandas.read_csv(path, sep={other!r}).to_csv(new, index=False) converts it)"
+        )
+    if len(header) > MAX_COLUMNS:
+        raise FileFormatError(f"{where} has {len(header)} columns, more than the limit of {MAX_COLUMNS}; remove some")
+    seen = set()
+    for i, name in enumerate(header, 1):
+        if not name:
+            raise FileFormatError(
+                f"{where}: column {i} of {len(header)} has no name in the header; name it, or remove it "
+                "(if pandas wrote its row numbers there: use to_csv(path, index=False))"
+            )
+        if name in seen:
+            raise FileFormatError(
+                f"{where}: column {i} has the same name as another column, {quoted(name)}; rename one"
+            )
+        seen.add(name)
+
+
+def _first_line_not_utf8(handle: io.BufferedReader) -> int:
+    handle.seek(0)
+    for number, line in enumerate(handle, 1):
+        try:
+            line.decode("utf-8")
+        except UnicodeDecodeError:
+            return number
+    return number
+
+
+def _check_text_column(column: polars.Series, where: str) -> None:
+    """Detect columns of numbers that were read as text because of stray characters."""
+    present = column.drop_nulls()
+    candidates = present.filter(present.str.contains(_ONLY_AS_IN_NUMBERS))  # so that few values are tried one by one
+    n_numbers = sum(map(_is_number, candidates))
+    if n_numbers == 0:
+        return
+    if n_numbers == len(present):
+        row = next(row for row, value in enumerate(column) if value is not None)
+        raise DataError(
+            f"{where} holds numbers in an unusual format, such as {quoted(column[row])} in row {row} (counted from 0); "
+            "remove spaces, plus signs and underscores, or read it as text: read_table(path, text=[name])"
+        )
+    if 2 * n_numbers > len(present):
+        row = next(row for row, value in enumerate(column) if value is not None and not _is_number(value))
+        logger.warning(
+            "%s is read as text: row %d (counted from 0) holds %s, although most values are numbers",
+            where, row, quoted(column[row]),
+        )  # fmt: skip
+
+
+def _is_number(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
