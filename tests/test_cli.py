@@ -308,10 +308,10 @@ def test_a_target_that_is_no_column_is_status_2_and_one_line(target: str) -> Non
     for arguments in (("train", "rows.npy"), ("predict", folder, "rows.npy"), ("evaluate", folder, "rows.npy")):
         told = run(*arguments, "--target", target, status=2).stderr
         assert told.count("\n") == 1
-        assert told.startswith("mlp: error: target is ")
+        assert told.startswith("mlp: error: --target: target is ")
         assert "'rows.npy' has " in told
     told = run("train", "rows.csv", "--target", target, status=2).stderr
-    assert told == f"mlp: error: 'rows.csv' has no column {target!r}. Valid: a, b, c\n"
+    assert told == f"mlp: error: --target: 'rows.csv' has no column {target!r}. Valid: a, b, c\n"
 
 
 def test_divergence_is_told_with_its_place_and_remedy() -> None:
