@@ -414,15 +414,25 @@ class FeedForward:
         """
         X = check_rows(X, self.sizes[0], self.xp)
         with no_float_warnings():
-            chunks = [
-                self.xp.to_numpy(self.xp.activate(self.logits(self._cast_rows(X, first)), self.kind.output))
-                for first in range(0, X.shape[0], CHUNK)
-            ]
-            y = np.concatenate(chunks)
-            if self.target_scaling is not None:
-                shift, scale = (np.array(values, dtype=self.dtype) for values in self.target_scaling)
-                y = y * scale + shift
+            y = self._outputs(X)
             self.require_finite_outputs(y, X)
+        return y
+
+    @on_its_device
+    def unchecked_outputs(self, X: Any) -> NDArray[Any]:
+        """As `feedforward`, but outputs that overflow are returned as they are: infinite or NaN."""
+        with no_float_warnings():
+            return self._outputs(check_rows(X, self.sizes[0], self.xp))
+
+    def _outputs(self, X: Any) -> NDArray[Any]:
+        chunks = [
+            self.xp.to_numpy(self.xp.activate(self.logits(self._cast_rows(X, first)), self.kind.output))
+            for first in range(0, X.shape[0], CHUNK)
+        ]
+        y = np.concatenate(chunks)
+        if self.target_scaling is not None:
+            shift, scale = (np.array(values, dtype=self.dtype) for values in self.target_scaling)
+            y = y * scale + shift
         return y
 
     def require_finite_outputs(self, outputs: NDArray[Any], X: Any) -> None:

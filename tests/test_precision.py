@@ -224,7 +224,7 @@ def test_the_command_line_sets_records_and_resumes_it(in_an_empty_folder, capabl
     ],
 )
 def test_the_command_line_refuses_it_in_one_line_and_writes_nothing(in_an_empty_folder, arguments, message):
-    result = run("train", "moons", *arguments, status=1)
+    result = run("train", "moons", *arguments, status=2)
     assert result.stdout == ""
     assert message in result.stderr.splitlines()[-1]
     assert list(in_an_empty_folder.iterdir()) == []

@@ -159,8 +159,7 @@ class _Formula:
         self.lines: list[str] = []
         self.arguments = self._bind(function)
         tree = _source(self.code)
-        body = tree.body if isinstance(tree, ast.FunctionDef) else [ast.Return(tree.body)]
-        body = [each for each in body if not (isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant))]
+        body = list(_statements(tree.body)) if isinstance(tree, ast.FunctionDef) else [ast.Return(tree.body)]
         if not body or not isinstance(body[-1], ast.Return) or body[-1].value is None:
             raise TranslationError(f"{self.where} does not end with a return of a value")
         for statement in body[:-1]:
@@ -349,6 +348,19 @@ class _Formula:
 def _identifier(function: Function) -> str:
     name = getattr(function, "__name__", type(function).__name__).strip("<>_")
     return name if name.isascii() and name.isidentifier() else "function"
+
+
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements that compute; docstrings are left out, and so is `numpy.errstate`, which only concerns NumPy."""
+    for statement in body:
+        if isinstance(statement, ast.With) and all(_is_errstate(item.context_expr) for item in statement.items):
+            yield from _statements(statement.body)
+        elif not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)):
+            yield statement
+
+
+def _is_errstate(context: ast.expr) -> bool:
+    return isinstance(context, ast.Call) and ast.unparse(context.func).split(".")[-1] == "errstate"
 
 
 @functools.lru_cache(maxsize=100)

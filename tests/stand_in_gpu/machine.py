@@ -122,8 +122,9 @@ class Queue:
         machine.run_some()
 
     def run_one(self):
-        with np.errstate(all="ignore"):
-            self.work.popleft()()
+        with machine.running, np.errstate(all="ignore"):
+            if self.work:  # another thread may have run it in the meantime
+                self.work.popleft()()
 
     def run_all(self):
         while self.work:
@@ -159,6 +160,7 @@ class Machine:
 
     def __init__(self):
         self.counters = Counters()
+        self.running = threading.RLock()  # several host threads may wait for the device at once
         self.attributes = {
             "MultiProcessorCount": 132,
             "MaxSharedMemoryPerBlock": 48 << 10,

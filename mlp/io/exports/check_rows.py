@@ -117,6 +117,6 @@ def _to_inputs(net: FeedForward, model: Model, rows: list[list[Any]]) -> NDArray
 
 
 def _outputs(net: FeedForward, model: Model, inputs: NDArray[Any], dtype: str) -> NDArray[np.float64]:
-    with np.errstate(all="ignore"):  # a row whose outputs are not finite is not used
-        y = net.copy(dtype).to("numpy").feedforward(inputs).astype(np.float64)
+    with np.errstate(over="ignore"):  # a row whose outputs are not finite is not used
+        y = net.copy(dtype).to("numpy").unchecked_outputs(inputs).astype(np.float64)
     return np.hstack([1 - y, y]) if model.has_one_output_for_two_classes else y
