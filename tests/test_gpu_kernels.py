@@ -10,9 +10,10 @@ from nvrtc import compile_for
 
 import mlp
 from backends import formulas
-from backends.cupy_backend.formula_translator import TranslationError, Translator
+from backends.cupy_backend.formula_translator import CudaTranslator
 from backends.cupy_backend.kernel_source import KernelOptions, kernel_source
 from backends.errors import ConfigurationError
+from backends.formulas.translator import TranslationError
 from backends.plan import Layout, NetworkPlan
 
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_120")
@@ -111,7 +112,7 @@ def test_a_spill_is_noticed():
 
 
 def translated(function, rowwise=False):
-    translator = Translator()
+    translator = CudaTranslator()
     translator.add(function, rowwise)
     return translator.text()
 

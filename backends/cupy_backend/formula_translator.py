@@ -1,4 +1,4 @@
-"""`Translator`: writes formulas as CUDA C++, from their Python source.
+"""`CudaTranslator`: writes formulas as CUDA C++, from their Python source.
 
 An elementwise formula becomes a function template over the number type.  One that returns a tuple gets a reference
 for each result.  In a row-wise formula every array is a function of the entry's number k, and so is the result:
@@ -10,41 +10,16 @@ User-defined functions are translated too, if they use only what formulas may us
 
 from __future__ import annotations
 
-import ast
-import builtins
-import inspect
-import types
-from collections.abc import Callable, Iterator
-from typing import Any
-
-import numpy as np
-
-from backends.formulas import NAMES, ROW_NAMES, elementary
-
-Function = Callable[..., Any]
-
-_ELEMENTARY: dict[Any, str] = {getattr(np, name): name for name in NAMES}
-_ELEMENTARY |= {getattr(elementary, name): name for name in ROW_NAMES}
-_OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
-_COMPARISONS = {ast.Gt: ">", ast.GtE: ">=", ast.Lt: "<", ast.LtE: "<=", ast.Eq: "==", ast.NotEq: "!="}
-_CONNECTIVES = {ast.BitAnd: "&&", ast.BitOr: "||"}
+from backends.formulas.translator import Language, Translation, Translator
 
 
-class TranslationError(ValueError):
-    """A formula uses something that cannot be translated; the message names it."""
-
-
-class _Namespace:
-    """The backend argument of user-defined functions: its attributes are the elementary functions."""
-
-
-class Translator:
+class CudaTranslator(Translator):
     """Collects the C++ text of formulas and of the formulas that they call.
 
     Examples
     --------
     >>> from backends.formulas import ACTIVATIONS
-    >>> translator = Translator()
+    >>> translator = CudaTranslator()
     >>> translator.add(ACTIVATIONS["relu"].forward)
     'relu'
     >>> print(translator.text())
@@ -56,271 +31,54 @@ class Translator:
     """
 
     def __init__(self) -> None:
-        self._names: dict[tuple[Any, bool], str] = {}
-        self._parts: list[str] = []
-
-    def add(self, function: Function, rowwise: bool = False) -> str:
-        """Translate a formula and what it calls, once; return its name in C++.
-
-        Raises
-        ------
-        TranslationError
-            If the source is not available, or uses what formulas may not use.
-        """
-        key = function, rowwise
-        if key not in self._names:
-            name = _identifier(function)
-            while name in self._names.values():
-                name += "_"
-            text = _Formula(self, function, rowwise).text(name)  # first the formulas that it calls
-            self._names[key] = name
-            self._parts.append(text)
-        return self._names[key]
-
-    def text(self) -> str:
-        """The C++ functions, each after those that it calls."""
-        return "\n".join(self._parts)
+        super().__init__(_Cuda())
 
 
-class _Formula:
-    """The translation of one function."""
+class _Cuda(Language):
+    all_parentheses = True
 
-    def __init__(self, translator: Translator, function: Function, rowwise: bool) -> None:
-        self.translator, self.rowwise = translator, rowwise
-        self.where = getattr(function, "__name__", type(function).__name__)
-        self.known: dict[str, Any] = {}  # names that refer to Python objects
-        self.values: dict[str, str] = {}  # names that refer to numbers, and in C++ to what
-        self.entries: set[str] = set()  # those of them that are functions of k
-        self.lines: list[str] = []
-        self.arguments = self._bind(function)
-        tree = _source(self.code)
-        body = tree.body if isinstance(tree, ast.FunctionDef) else [ast.Return(tree.body)]
-        body = [each for each in body if not (isinstance(each, ast.Expr) and isinstance(each.value, ast.Constant))]
-        if not body or not isinstance(body[-1], ast.Return) or body[-1].value is None:
-            raise TranslationError(f"{self.where} does not end with a return of a value")
-        for statement in body[:-1]:
-            self._assign(statement)
-        result = body[-1].value
-        self.is_tuple = isinstance(result, ast.Tuple)
-        self.results = [self._result(part) for part in (result.elts if isinstance(result, ast.Tuple) else [result])]
+    def argument(self, name: str, rowwise: bool) -> tuple[str, str]:
+        name += "_"  # so that no name is a keyword of C++
+        return name, f"{name}(k)" if rowwise else name
 
-    def _bind(self, function: Function) -> list[str]:
-        """Find the code and what its free names refer to; return the names of the arrays among the arguments."""
-        receiver = []
-        if not isinstance(function, types.FunctionType):
-            method = vars(type(function)).get("__call__")
-            if not isinstance(method, types.FunctionType):
-                raise TranslationError(f"{self.where} is not a Python function")
-            receiver, function = [function], method
-        self.code = function.__code__
-        free = inspect.getclosurevars(function)
-        self.known |= vars(builtins) | function.__globals__ | dict(free.nonlocals)
-        names = list(self.code.co_varnames[: self.code.co_argcount])
-        for name, value in zip(names, receiver, strict=False):
-            self.known[name] = value
-        names = names[len(receiver) :]
-        if names and names[0] == "xp":
-            self.known["xp"] = _Namespace()
-            names = names[1:]
-        self.values |= {name: name + "_" for name in names}  # so that no name is a keyword of C++
-        if self.rowwise:
-            self.entries |= set(names)
-        return [self.values[name] for name in names]
+    def number(self, value: float) -> str:
+        return f"T({value!r})".replace(".0)", ")")
 
-    # -- statements ---------------------------------------------------------------------------------
+    def elementary(self, name: str, arguments: list[str]) -> str:
+        return f"np::{name}<T>({', '.join(arguments)})"
 
-    def _assign(self, statement: ast.stmt) -> None:
-        if not isinstance(statement, ast.Assign) or len(statement.targets) != 1:
-            raise self._not_understood(statement)
-        target, value = statement.targets[0], statement.value
-        if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
-            pairs = list(zip(target.elts, value.elts, strict=True))
-        else:
-            pairs = [(target, value)]
-        new = []  # of all names, before any of them changes
-        for variable, part in pairs:
-            if not isinstance(variable, ast.Name):
-                raise self._not_understood(statement)
-            new.append((variable.id, *self._define(variable.id, part)))
-        for python_name, name, is_entry in new:
-            self.values[python_name] = name
-            (self.entries.add if is_entry else self.entries.discard)(python_name)
+    def call(self, name: str, arguments: list[str]) -> str:
+        return f"{name}<T>({', '.join(arguments)})"
 
-    def _define(self, stem: str, value: ast.expr) -> tuple[str, bool]:
-        """Write the definition of a value; return its name in C++, and whether it is a function of k."""
-        is_entry, text = self._is_entry(value), self._expression(value)
-        name = f"{stem}_{len(self.lines)}"
-        if is_entry:
-            self.lines.append(f"auto {name} = [=](int k) -> T {{ return {text}; }};")
-        else:
-            self.lines.append(f"const T {name} = {text};")
-        return name, is_entry
+    def define(self, name: str, number: int, text: str) -> tuple[list[str], str]:
+        return [f"const T {name}_{number} = {text};"], f"{name}_{number}"
 
-    def _result(self, value: ast.expr) -> str:
-        if not self.rowwise:
-            return self._expression(value)
-        text = self._expression(value)
+    def define_entry(self, name: str, number: int, text: str) -> tuple[list[str], str]:
+        return [f"auto {name}_{number} = {self.entry_result(text)};"], f"{name}_{number}(k)"
+
+    def reduce(self, name: str, number: int, entry: str) -> tuple[list[str], str]:
+        reduction = f"row.template {name.removeprefix('row_')}<T>({self.entry_result(entry)})"
+        return [f"const T {name}_{number} = {reduction};"], f"{name}_{number}"
+
+    def entry_result(self, text: str) -> str:
         return f"[=](int k) -> T {{ return {text}; }}"
 
-    def _is_entry(self, node: ast.expr) -> bool:
-        """Whether an expression depends on the entry k; reductions of the row do not."""
-        if isinstance(node, ast.Call) and str(self._elementary(node.func)).startswith("row_"):
-            return False
-        if isinstance(node, ast.Name):
-            return node.id in self.entries
-        return any(self._is_entry(child) for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr))
-
-    # -- expressions --------------------------------------------------------------------------------
-
-    def _expression(self, node: ast.expr) -> str:
-        match node:
-            case ast.Name(id=name) if name in self.values:
-                return f"{self.values[name]}(k)" if name in self.entries else self.values[name]
-            case ast.UnaryOp(op=ast.USub()):
-                return f"(-{self._expression(node.operand)})"
-            case ast.BinOp() if type(node.op) in _OPERATORS:
-                return f"({self._expression(node.left)} {_OPERATORS[type(node.op)]} {self._expression(node.right)})"
-            case ast.BinOp() if type(node.op) in _CONNECTIVES and self._are_conditions(node.left, node.right):
-                return f"({self._expression(node.left)} {_CONNECTIVES[type(node.op)]} {self._expression(node.right)})"
-            case ast.BinOp(op=ast.Pow(), right=ast.Constant(value=2)):
-                factor = self._expression(node.left)
-                return f"({factor} * {factor})"
-            case ast.Compare() if len(node.ops) == 1 and type(node.ops[0]) in _COMPARISONS:
-                sign = _COMPARISONS[type(node.ops[0])]
-                return f"({self._expression(node.left)} {sign} {self._expression(node.comparators[0])})"
-            case ast.Call() if not node.keywords:
-                return self._call(node)
-        value = self._static(node)
-        if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-            raise self._not_understood(node)
-        if not np.isfinite(value):
-            raise TranslationError(f"{self.where} uses the constant {value}")
-        return f"T({float(value)!r})".replace(".0)", ")")
-
-    def _are_conditions(self, *nodes: ast.expr) -> bool:
-        def is_condition(node: ast.expr) -> bool:
-            if isinstance(node, ast.BinOp) and type(node.op) in _CONNECTIVES:
-                return is_condition(node.left) and is_condition(node.right)
-            return isinstance(node, ast.Compare)
-
-        return all(map(is_condition, nodes))
-
-    def _call(self, node: ast.Call) -> str:
-        name = self._elementary(node.func)
-        if name in ("row_max", "row_sum"):
-            if not self.rowwise:
-                raise TranslationError(f"{self.where} uses {name}, but it is not declared row-wise")
-            entry = self._expression(node.args[0])
-            variable = f"{name}_{len(self.lines)}"
-            self.lines.append(
-                f"const T {variable} = row.template {name[4:]}<T>([=](int k) -> T {{ return {entry}; }});"
-            )
-            return variable
-        takes_namespace = bool(node.args) and isinstance(self._static(node.args[0]), _Namespace)
-        arguments = [self._expression(argument) for argument in node.args[takes_namespace:]]
-        if name == "where":
-            if len(node.args) != 3 or not self._are_conditions(node.args[0]):
-                raise self._not_understood(node)
-            return "({} ? {} : {})".format(*arguments)
-        if name:
-            return f"np::{name}<T>({', '.join(arguments)})"
-        function = self._static(node.func)
-        if not callable(function):
-            raise self._not_understood(node)
-        return f"{self.translator.add(function)}<T>({', '.join(arguments)})"
-
-    def _elementary(self, node: ast.expr) -> str | None:
-        """Name of the elementary function that an expression refers to, or None."""
-        if isinstance(node, ast.Attribute) and isinstance(self._static(node.value), _Namespace):
-            if node.attr not in NAMES + ROW_NAMES:
-                raise TranslationError(
-                    f"{self.where} uses xp.{node.attr}, which is not one of the elementary functions"
-                )
-            return node.attr
-        value = self._static(node)
-        try:
-            return _ELEMENTARY.get(value)
-        except TypeError:  # not hashable
-            return None
-
-    def _static(self, node: ast.expr) -> Any:
-        """The Python object that an expression refers to before any number is known, or None."""
-        match node:
-            case ast.Constant():
-                return node.value
-            case ast.Name(id=name) if name not in self.values:
-                return self.known.get(name)
-            case ast.Attribute():
-                return getattr(self._static(node.value), node.attr, None)
-        return None
-
-    def _not_understood(self, node: ast.AST) -> TranslationError:
-        return TranslationError(f"{self.where} uses {ast.unparse(node)!r:.80}")
-
-    # -- the function -------------------------------------------------------------------------------
-
-    def text(self, name: str) -> str:
-        if self.rowwise:
-            kinds = ["class T", "class Row", *(f"class A{i}" for i in range(len(self.arguments)))]
-            takes = ["Row row", *(f"A{i} {argument}" for i, argument in enumerate(self.arguments))]
-            result = f"Pair({', '.join(self.results)})" if self.is_tuple else self.results[0]
+    def function(self, formula: Translation) -> str:
+        results = formula.results
+        if formula.rowwise:
+            kinds = ["class T", "class Row", *(f"class A{i}" for i in range(len(formula.arguments)))]
+            takes = ["Row row", *(f"A{i} {argument}" for i, argument in enumerate(formula.arguments))]
+            result = f"Pair({', '.join(results)})" if formula.is_tuple else results[0]
             returns, last = "auto", [f"return {result};"]
         else:
-            kinds, takes = ["class T"], [f"T {argument}" for argument in self.arguments]
-            if self.is_tuple:
-                takes += [f"T& result_{i}" for i in range(len(self.results))]
+            kinds, takes = ["class T"], [f"T {argument}" for argument in formula.arguments]
+            if formula.is_tuple:
+                takes += [f"T& result_{i}" for i in range(len(results))]
                 # an argument may be the variable that receives a result
-                last = [f"const T value_{i} = {value};" for i, value in enumerate(self.results)]
-                last += [f"result_{i} = value_{i};" for i in range(len(self.results))]
+                last = [f"const T value_{i} = {value};" for i, value in enumerate(results)]
+                last += [f"result_{i} = value_{i};" for i in range(len(results))]
             else:
-                last = [f"return {self.results[0]};"]
-            returns = "void" if self.is_tuple else "T"
-        body = "".join(f"    {line}\n" for line in self.lines + last)
-        return f"template <{', '.join(kinds)}>\nDEVICE {returns} {name}({', '.join(takes)}) {{\n{body}}}\n"
-
-
-def _identifier(function: Function) -> str:
-    name = getattr(function, "__name__", type(function).__name__).strip("<>_")
-    return name if name.isascii() and name.isidentifier() else "function"
-
-
-def _source(code: types.CodeType) -> ast.FunctionDef | ast.Lambda:
-    """The syntax tree of a function: the smallest function in its file that contains the positions of its code."""
-    try:
-        lines, _ = inspect.findsource(code)
-        text = "".join(lines)
-        tree = ast.parse(text)
-    except (OSError, SyntaxError, IndexError, TypeError) as error:
-        raise TranslationError(f"the source of {code.co_name} is not available ({error})") from error
-    if not any(_same(compiled, code) for compiled in _code_objects(compile(text, "<formula>", "exec"))):
-        raise TranslationError(f"the source of {code.co_name} has changed since it was imported")
-    places = [place for place in code.co_positions() if None not in place and place[2:] != (0, 0)]
-    if not places:
-        raise TranslationError(f"the source of {code.co_name} cannot be found, since Python keeps no positions")
-    first, last = min((line, column) for line, _, column, _ in places), max((line, end) for _, line, _, end in places)
-    functions = [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Lambda | ast.FunctionDef)
-        and (node.lineno, node.col_offset) <= first
-        and last <= (node.end_lineno, node.end_col_offset)
-    ]
-    if not functions:
-        raise TranslationError(f"the source of {code.co_name} cannot be found")
-    return max(functions, key=lambda node: (node.lineno, node.col_offset))
-
-
-def _code_objects(code: types.CodeType) -> Iterator[types.CodeType]:
-    """The code of all functions in a module or function."""
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield constant
-            yield from _code_objects(constant)
-
-
-def _same(a: types.CodeType, b: types.CodeType) -> bool:
-    def key(code: types.CodeType) -> tuple[Any, ...]:
-        numbers = [constant for constant in code.co_consts if isinstance(constant, int | float)]
-        return code.co_firstlineno, code.co_code, code.co_varnames, code.co_names, code.co_freevars, numbers
-
-    return key(a) == key(b)
+                last = [f"return {results[0]};"]
+            returns = "void" if formula.is_tuple else "T"
+        body = "".join(f"    {line}\n" for line in formula.lines + last)
+        return f"template <{', '.join(kinds)}>\nDEVICE {returns} {formula.name}({', '.join(takes)}) {{\n{body}}}\n"

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from backends.cupy_backend.formula_translator import Translator
+from backends.cupy_backend.formula_translator import CudaTranslator
 from backends.formulas import ACTIVATIONS, Activation, OutputLoss, UpdateRule
 from backends.plan import NetworkPlan
 
@@ -105,7 +105,7 @@ def kernel_source(options: KernelOptions) -> str:
     TranslationError
         If a user-defined function cannot be translated.
     """
-    translator = Translator()
+    translator = CudaTranslator()
     structures = [
         _activation(translator, activation, f"Activation{number}")
         for number, activation in enumerate(options.network.activations[:-1], start=1)
@@ -119,7 +119,7 @@ def kernel_source(options: KernelOptions) -> str:
     return "\n".join([constants, *files, formulas, *structures, *_kernels(options)])
 
 
-def _activation(translator: Translator, row: Activation, name: str) -> str:
+def _activation(translator: CudaTranslator, row: Activation, name: str) -> str:
     forward = translator.add(row.forward)
     backward = f"formula::{translator.add(row.backward)}<T>(dy, s)" if row.backward else "T(0)"
     return (
@@ -131,7 +131,7 @@ def _activation(translator: Translator, row: Activation, name: str) -> str:
     )
 
 
-def _loss(translator: Translator, kind: OutputLoss) -> str:
+def _loss(translator: CudaTranslator, kind: OutputLoss) -> str:
     """`rows`: calls ``write(k, value, slope)`` for each entry of this lane, from the logits z(k) and targets t(k)."""
     output, formula = kind.output, kind.fused or kind.loss.formula
     assert formula is not None
@@ -171,7 +171,7 @@ def _loss(translator: Translator, kind: OutputLoss) -> str:
     )
 
 
-def _rule(translator: Translator, row: UpdateRule) -> str:
+def _rule(translator: CudaTranslator, row: UpdateRule) -> str:
     states = len(row.state)
     scalars = n_scalars(row)
     takes = ["p", "g", *(f"states[{i}]" for i in range(states)), *(f"scalars[{i}]" for i in range(scalars))]

@@ -12,11 +12,11 @@ import numpy as np
 
 from backends.cupy_backend.device import Device, TrainingStream
 from backends.cupy_backend.device_arrays import Buffers, EpochTables, HostResults, padded, padded_rows
-from backends.cupy_backend.formula_translator import TranslationError
 from backends.cupy_backend.graphs import RepeatedStep, steps_of_graph
 from backends.cupy_backend.host_rows import HostRows, RowWindows
 from backends.cupy_backend.kernel_source import THREADS, KernelOptions, kernel_source
 from backends.cupy_backend.step import LOSS_BLOCKS, Step, StepArrays, settings_of
+from backends.formulas.translator import TranslationError
 from backends.loop import Execution, Trainer, all_finite
 from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, Shuffle
 

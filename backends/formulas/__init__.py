@@ -16,6 +16,7 @@ from backends.formulas.activations import ACTIVATIONS, Activation, activation, r
 from backends.formulas.binding import bind
 from backends.formulas.elementary import NAMES, ROW_NAMES, erfc, row_max, row_sum
 from backends.formulas.losses import FUSED, LOSSES, Loss, OutputLoss, loss, output_loss, pair
+from backends.formulas.translator import Language, Translation, Translator
 from backends.formulas.update_rules import RULES, Rule, UpdateRule
 
 __all__ = [
@@ -26,9 +27,12 @@ __all__ = [
     "ROW_NAMES",
     "RULES",
     "Activation",
+    "Language",
     "Loss",
     "OutputLoss",
     "Rule",
+    "Translation",
+    "Translator",
     "UpdateRule",
     "activation",
     "bind",
