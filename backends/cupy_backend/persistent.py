@@ -16,7 +16,7 @@ from backends.plan import Array, EpochPlan
 from backends.random import dropout_threshold
 
 LAUNCH_MICROSECONDS = 5000
-"""Estimated time of a launch.  The host starts nine ahead, so a request to stop is answered in about 50 milliseconds."""
+"""Estimated time of a launch.  The host starts up to nine ahead: a request to stop is answered in about 50 ms."""
 
 LEAST_CAPABILITY = 90
 """Ten times the compute capability of the first GPUs with clusters of blocks."""
@@ -42,8 +42,6 @@ def persistent_tiling(device: Device, options: KernelOptions, plan: EpochPlan) -
         return "the persistent kernel has no scaling layer"
     if network.precision != "float32":
         return f"the products of the persistent kernel are in float32, not {network.precision}"
-    if plan.clip_norm is not None:
-        return "the persistent kernel does not clip by the norm"
     if len(plan.segments()) > 1:
         return "the persistent kernel has one learning rate for all parameters"
     tiling = tiling_for(options, min(plan.batch_size, len(plan.order)), device.shared_bytes)
@@ -91,6 +89,7 @@ class PersistentKernel:
         self._after: tuple[Any, ...] = (
             real(x_factor), real(1 - smoothing), real(smoothing / values), real(delta_factor),
             real(kind.ceiling(arrays.options.dtype)), np.float64(loss_factor), np.float64(plan.l1),
+            np.float64(math.inf if plan.clip_norm is None else plan.clip_norm),
             real(math.inf if plan.clip_value is None else plan.clip_value), np.int64(dropout_threshold(input_rate)),
             np.int64(dropout_threshold(hidden_rate)), real(1 / (1 - hidden_rate)),
         )  # fmt: skip

@@ -11,14 +11,14 @@ _ARGUMENTS = (
     "long long* words, const long long* X_order, const long long* order, const SOURCE* X, long long X_stride, "
     "const TARGET* target, const REAL* weight, const double* normalizers, const double* l2, const REAL* scalars, "
     "double* losses, REAL* params, REAL* state, int n_rows, int count, REAL x_factor, REAL keep, REAL add, "
-    "REAL delta_factor, REAL ceiling, double loss_factor, double l1, REAL clip_value, long long input_threshold, "
-    "long long hidden_threshold, REAL hidden_scale"
+    "REAL delta_factor, REAL ceiling, double loss_factor, double l1, double clip_norm, REAL clip_value, "
+    "long long input_threshold, long long hidden_threshold, REAL hidden_scale"
 )
 _CALL = """\
     extern __shared__ persistent::Bytes16 shared_memory[];
     const persistent::Arguments arguments = {
         words, X_order, order, X, X_stride, target, weight, normalizers, l2, scalars, losses, params, state, n_rows,
-        count, x_factor, {keep, add, delta_factor, ceiling}, loss_factor, l1, clip_value,
+        count, x_factor, {keep, add, delta_factor, ceiling}, loss_factor, l1, clip_norm, clip_value,
         {0, (unsigned int)input_threshold, REAL(1)}, {1, (unsigned int)hidden_threshold, hidden_scale}};
     persistent::Thread thread(arguments, shared_memory[0].value);
     thread.run();
@@ -58,7 +58,8 @@ def persistent_source(options: KernelOptions, tiling: Tiling, piece: int, clippe
     }  # fmt: skip
     flags = {
         "CLASS_NUMBERS": options.class_numbers, "WEIGHTED": options.weighted, "PENALIZED": options.penalized,
-        "CLIPPED": clipped, "INPUT_DROPOUT": network.dropout[0] > 0, "HIDDEN_DROPOUT": network.dropout[1] > 0,
+        "CLIPPED": clipped, "BY_NORM": options.by_norm,
+        "INPUT_DROPOUT": network.dropout[0] > 0, "HIDDEN_DROPOUT": network.dropout[1] > 0,
         "SCALED": source != real or network.dropout[0] > 0,
     }  # fmt: skip
     target = "long long" if options.class_numbers else real

@@ -17,7 +17,7 @@ MOST_THREADS = 512
 """Threads of a block; with more, a thread has too few registers for its weights and sums."""
 
 OTHER_REGISTERS = {4: 60, 8: 80}
-"""Registers of a thread besides its weights and sums, by the size of a number: what the compiler has been seen to need."""
+"""Registers of a thread besides its weights and sums, by the size of a number; `test_gpu_kernels.py` checks it."""
 
 REGISTERS, REGISTERS_OF_THREAD = 65536, 255
 
@@ -134,8 +134,8 @@ def tiling_for(options: KernelOptions, rows: int, shared_limit: int) -> Tiling |
             least = min(least or end, end)
     if least:
         return (
-            f"batches of {rows} rows and the update rule need {least} bytes of shared memory in each of {blocks} blocks, "
-            f"which can have {shared_limit}"
+            f"batches of {rows} rows and the state of the update rule need {least} bytes of shared memory in each of "
+            f"{blocks} blocks, and a block can have {shared_limit}"
         )
     return f"{units} hidden units of {n_in} weights do not fit in the registers of each of {blocks} blocks"
 
@@ -188,5 +188,7 @@ def _shared_arrays(
         "block_weights": 4 * blocks * 8 * options.penalized,
         "kept_inputs": 2 * rows * -(-n_in // 8) * bool(options.network.dropout[0]),
         "kept_hidden": 2 * rows * ((units + 14) // 8) * bool(options.network.dropout[1]),
-        "mbarriers": 16,
+        "warp_norms": warps * 8 * options.by_norm,
+        "block_norms": blocks * 8 * options.by_norm,
+        "mbarriers": 24,
     }

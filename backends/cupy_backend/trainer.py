@@ -1,4 +1,4 @@
-"""`GraphTrainer`: trains with CUDA graphs of whole steps, or a persistent kernel, or `backends.loop` where they cannot."""
+"""`GraphTrainer`: trains with CUDA graphs of whole steps or a persistent kernel, or else with `backends.loop`."""
 
 from __future__ import annotations
 

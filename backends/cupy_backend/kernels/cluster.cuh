@@ -8,6 +8,9 @@
 // Compute capability 9.0 or higher.  Other compilers than NVIDIA's get these functions from elsewhere.
 #ifdef __CUDACC__
 
+// The compiler may not use what it has computed from x before.
+DEVICE void recompute(int& x) { asm volatile("" : "+r"(x)); }
+
 DEVICE unsigned int shared_address(const void* place) { return (unsigned int)__cvta_generic_to_shared(place); }
 
 // Number of this block in its cluster.

@@ -45,7 +45,7 @@ struct Arguments {
     int n_rows, count;
     REAL x_factor;  // of the inputs; sums and gradients are multiplied by it, not each input
     step::LossSettings<REAL> loss;
-    double loss_factor, l1;
+    double loss_factor, l1, clip_norm;
     REAL clip_value;
     step::Dropout<REAL> input_dropout, hidden_dropout;
 };
@@ -85,13 +85,15 @@ struct Thread {
     const Arguments& a;
     unsigned char* const memory;
     const int t, rank, lane, group, slice;
-    const long long first;  // batch of this launch
+    const int first;  // batch of this launch
     double squares, sizes;  // sums over weights, for the penalties
+    double norm;            // sum of the squares of gradients
+    REAL norm_factor;
     REAL w[QUADS_OF_THREAD][4][UNITS_OF_THREAD];
 
     DEVICE Thread(const Arguments& arguments, unsigned char* shared)
         : a(arguments), memory(shared), t(threadIdx.x), rank(cluster_rank()), lane(t % 32), group(t / GROUP_THREADS),
-          slice(t % GROUP_THREADS), first(a.words[NEXT_BATCH]), squares(0), sizes(0) {}
+          slice(t % GROUP_THREADS), first((int)a.words[NEXT_BATCH]), squares(0), sizes(0), norm(0), norm_factor(1) {}
 
     template <class T>
     DEVICE T* at(int place) const {
@@ -99,19 +101,22 @@ struct Thread {
     }
     DEVICE REAL* reals(int place) const { return at<REAL>(place); }
 
-    DEVICE int rows_of(long long batch) const {
-        const long long left = a.n_rows - batch * BATCH_ROWS;
-        return left < BATCH_ROWS ? (int)left : BATCH_ROWS;
+    DEVICE int rows_of(int batch) const {
+        const int left = a.n_rows - batch * BATCH_ROWS;
+        return left < BATCH_ROWS ? left : BATCH_ROWS;
     }
     DEVICE bool is_unit(int unit) const { return unit < UNITS && rank * UNITS + unit < N_HIDDEN; }
-    DEVICE unsigned long long* mbarrier(long long batch) const { return at<unsigned long long>(AT_MBARRIERS) + (batch & 1); }
-    DEVICE const REAL* scalars_of(long long batch) const { return reals(AT_SCALARS) + (batch & 1) * SCALARS; }
-    DEVICE double normalizer(long long batch) const { return at<double>(AT_NORMALIZERS)[batch & 1]; }
-    DEVICE double l2(long long batch) const { return at<double>(AT_L2)[batch & 1]; }
+    DEVICE unsigned long long* mbarrier(int batch) const { return at<unsigned long long>(AT_MBARRIERS) + (batch & 1); }
+    DEVICE const REAL* scalars_of(int batch) const { return reals(AT_SCALARS) + (batch & 1) * SCALARS; }
+    DEVICE double normalizer(int batch) const { return at<double>(AT_NORMALIZERS)[batch & 1]; }
+    DEVICE double l2(int batch) const { return at<double>(AT_L2)[batch & 1]; }
 
     // Calls f(parameter, its place in the state, its place in the flat buffer) for all parameters that this thread has.
     template <class F>
     DEVICE void for_parameters(F f) {
+        int t = this->t;
+        recompute(t);  // or the places would be in registers from the beginning of the launch to its end
+        const int group = t / GROUP_THREADS, slice = t % GROUP_THREADS;
 #pragma unroll
         for (int i = 0; i < QUADS_OF_THREAD; ++i)
 #pragma unroll
@@ -154,19 +159,19 @@ struct Thread {
 
     // -- copies for a later batch ---------------------------------------------------------------------------------
 
-    DEVICE void fetch_order(long long batch) {
-        const int slot = (int)(batch % 3) * BATCH_ROWS, n = rows_of(batch);
+    DEVICE void fetch_order(int batch) {
+        const int slot = batch % 3 * BATCH_ROWS, n = rows_of(batch);
         for (int row = t; row < n; row += BLOCK_THREADS) {
             copy_async<8>(at<long long>(AT_X_ORDER) + slot + row, a.X_order + batch * BATCH_ROWS + row);
             copy_async<8>(at<long long>(AT_ORDER) + slot + row, a.order + batch * BATCH_ROWS + row);
         }
     }
 
-    DEVICE unsigned char* rows_in_memory(long long batch) const {
+    DEVICE unsigned char* rows_in_memory(int batch) const {
         return memory + AT_X + (X_BUFFERS == 2 ? (batch & 1) * TALL * ROW_BYTES : 0);
     }
 
-    DEVICE void fetch_rows(long long batch) {
+    DEVICE void fetch_rows(int batch) {
         const int n = rows_of(batch);
         const long long* const rows = at<long long>(AT_X_ORDER) + batch % 3 * BATCH_ROWS;
         for (int q = t; q < n * PIECES; q += BLOCK_THREADS)
@@ -175,7 +180,7 @@ struct Thread {
     }
 
     // Targets, weights of the rows, and the numbers of the batch.
-    DEVICE void fetch_numbers(long long batch) {
+    DEVICE void fetch_numbers(int batch) {
         const int width = CLASS_NUMBERS ? 1 : N_OUT, side = batch & 1, n = rows_of(batch);
         const long long* const rows = at<long long>(AT_ORDER) + batch % 3 * BATCH_ROWS;
         for (int q = t; q < n * width; q += BLOCK_THREADS)
@@ -192,7 +197,7 @@ struct Thread {
     }
 
     // The bits of the units that dropout keeps.
-    DEVICE void draw_masks(long long batch) {
+    DEVICE void draw_masks(int batch) {
         const int side = batch & 1, n = rows_of(batch);
         for (int q = t; INPUT_DROPOUT && q < n * INPUT_GROUPS; q += BLOCK_THREADS)
             memory[AT_KEPT_INPUTS + side * BATCH_ROWS * INPUT_GROUPS + q] = (unsigned char)step::kept_units(
@@ -202,7 +207,7 @@ struct Thread {
                 a.words, batch, q / OWN_GROUPS, HIDDEN_GROUPS, rank * UNITS / 8 + q % OWN_GROUPS, a.hidden_dropout);
     }
 
-    DEVICE bool keeps(long long batch, int row, int unit) const {
+    DEVICE bool keeps(int batch, int row, int unit) const {
         const int hidden = rank * UNITS + unit, own = hidden / 8 - rank * UNITS / 8;
         return memory[AT_KEPT_HIDDEN + ((batch & 1) * BATCH_ROWS + row) * OWN_GROUPS + own] >> hidden % 8 & 1;
     }
@@ -210,7 +215,7 @@ struct Thread {
     // -- a step -----------------------------------------------------------------------------------------------------
 
     // Four inputs of a row, without `x_factor`.
-    DEVICE Quad<REAL> inputs(long long batch, int row, int n, int quad) const {
+    DEVICE Quad<REAL> inputs(int batch, int row, int n, int quad) const {
         const SOURCE* from;
         if (X_BUFFERS) {
             from = (const SOURCE*)(rows_in_memory(batch) + row * ROW_BYTES);
@@ -232,7 +237,7 @@ struct Thread {
         return x;
     }
 
-    DEVICE void partial_sums(long long batch, int n) {
+    DEVICE void partial_sums(int batch, int n) {
         const int sums_of_lane = TILE_ROWS * UNITS_OF_THREAD / 32;
 #pragma unroll 1
         for (int row = 0; row < n; row += TILE_ROWS) {
@@ -263,7 +268,7 @@ struct Thread {
         }
     }
 
-    DEVICE void activate(long long batch, int n) {
+    DEVICE void activate(int batch, int n) {
         for (int q = t; q < n * PADDED_UNITS; q += BLOCK_THREADS) {
             const int row = q / PADDED_UNITS, unit = q % PADDED_UNITS;
             REAL z = REAL(0);
@@ -278,7 +283,7 @@ struct Thread {
         }
     }
 
-    DEVICE void send_logits(long long batch, int n) {
+    DEVICE void send_logits(int batch, int n) {
         const int side = batch & 1;
         if (t == 0)
             mbarrier_expect(mbarrier(batch), BLOCKS * (n * N_OUT * (int)sizeof(REAL) + (PENALIZED ? 16 : 0)));
@@ -301,7 +306,7 @@ struct Thread {
     }
 
     // LANES threads of a warp share a row, as in `step::loss_rows`.
-    DEVICE void evaluate_loss(long long batch, int n) {
+    DEVICE void evaluate_loss(int batch, int n) {
         const int side = batch & 1, row_lane = t % LANES;
         const double total = normalizer(batch);
         const TARGET* const target = at<TARGET>(AT_TARGET) + side * BATCH_ROWS * (CLASS_NUMBERS ? 1 : N_OUT);
@@ -337,7 +342,7 @@ struct Thread {
     }
 
     // The loss of the batch with its penalties: the same in every thread of every block.
-    DEVICE double total_loss(long long batch) const {
+    DEVICE double total_loss(int batch) const {
         double loss = 0, sums[2] = {0, 0};
         for (int warp = 0; warp < BLOCK_WARPS; ++warp) loss += at<double>(AT_WARP_LOSSES)[warp];
         loss *= a.loss_factor;
@@ -348,7 +353,7 @@ struct Thread {
         return loss;
     }
 
-    DEVICE void gradients(long long batch, int n) {
+    DEVICE void gradients(int batch, int n) {
         const REAL *const delta = reals(AT_DELTA), *const output = reals(AT_OUTPUT), *const w2 = reals(AT_W2);
         for (int q = t; q < PADDED_UNITS * N_OUT + n * PADDED_UNITS; q += BLOCK_THREADS) {
             if (q < PADDED_UNITS * N_OUT) {
@@ -369,12 +374,19 @@ struct Thread {
         }
     }
 
+    // Updates a parameter; if it MEASURES, adds the square of its gradient to `norm` instead.
+    template <bool MEASURES>
     DEVICE void change(REAL& p, REAL g, int place, bool is_weight, const REAL* scalars, double l2) {
         if (PENALIZED && is_weight) {
             if (l2 != 0) g += REAL(l2) * p;
             if (a.l1 != 0) g += REAL(a.l1) * np::sign<REAL>(p);
         }
         if (CLIPPED) g = np::minimum<REAL>(np::maximum<REAL>(g, -a.clip_value), a.clip_value);
+        if (MEASURES) {
+            norm += (double)(g * g);
+            return;
+        }
+        if (BY_NORM) g *= norm_factor;
         if (is_weight) p *= scalars[0];
         REAL states[Rule::STATES + 1];
 #pragma unroll
@@ -385,7 +397,8 @@ struct Thread {
         if (PENALIZED && is_weight) weigh(p);
     }
 
-    DEVICE void update(long long batch, int n) {
+    template <bool MEASURES>
+    DEVICE void update(int batch, int n) {
         REAL scalars[SCALARS];
 #pragma unroll
         for (int i = 0; i < SCALARS; ++i) scalars[i] = scalars_of(batch)[i];
@@ -393,7 +406,7 @@ struct Thread {
 #pragma unroll
         for (int i = 0; i < QUADS_OF_THREAD; ++i) {
             const int quad = slice + i * GROUP_THREADS;
-            if (quad < QUADS) update_quad(batch, n, i, quad, scalars, penalty);
+            if (quad < QUADS) update_quad<MEASURES>(batch, n, i, quad, scalars, penalty);
         }
         const REAL *const delta = reals(AT_DELTA), *const delta1 = reals(AT_DELTA1);
         const int others = WEIGHTS_OF_THREAD * BLOCK_THREADS, weights = PADDED_UNITS * N_OUT;
@@ -401,29 +414,30 @@ struct Thread {
             REAL g = REAL(0);
             if (q < weights) {
                 if (is_unit(q / N_OUT))
-                    change(reals(AT_W2)[q], reals(AT_GRADIENT2)[q], others + q, true, scalars, penalty);
+                    change<MEASURES>(reals(AT_W2)[q], reals(AT_GRADIENT2)[q], others + q, true, scalars, penalty);
             } else if (q < weights + PADDED_UNITS) {
                 const int unit = q - weights;
 #pragma unroll 8
                 for (int row = 0; row < n; ++row) g += delta1[row * PADDED_UNITS + unit];
-                if (is_unit(unit)) change(reals(AT_B1)[unit], g, others + q, false, scalars, penalty);
-            } else {
+                if (is_unit(unit)) change<MEASURES>(reals(AT_B1)[unit], g, others + q, false, scalars, penalty);
+            } else if (!MEASURES || rank == 0) {  // in the norm, b2 counts once
                 const int o = q - weights - PADDED_UNITS;
 #pragma unroll 8
                 for (int row = 0; row < n; ++row) g += delta[row * N_OUT + o];
-                change(reals(AT_B2)[o], g, others + q, false, scalars, penalty);
+                change<MEASURES>(reals(AT_B2)[o], g, others + q, false, scalars, penalty);
             }
         }
     }
 
     // The gradient of the weights of four inputs, and their update.
-    DEVICE void update_quad(long long batch, int n, int i, int quad, const REAL* scalars, double penalty) {
+    template <bool MEASURES>
+    DEVICE void update_quad(int batch, int n, int i, int quad, const REAL* scalars, double penalty) {
         REAL g[4][UNITS_OF_THREAD];
 #pragma unroll
         for (int c = 0; c < 4; ++c)
 #pragma unroll
             for (int j = 0; j < UNITS_OF_THREAD; ++j) g[c][j] = REAL(0);
-#pragma unroll 4
+#pragma unroll 2
         for (int row = 0; row < n; ++row) {
             const Quad<REAL> x = inputs(batch, row, n, quad);
 #pragma unroll
@@ -444,8 +458,32 @@ struct Thread {
                 if (!is_unit(group * UNITS_OF_THREAD + j)) continue;
                 const int number = (i * 4 + c) * UNITS_OF_THREAD + j;
                 const REAL gradient = SCALED ? g[c][j] * a.x_factor : g[c][j];
-                change(w[i][c][j], gradient, number * BLOCK_THREADS + t, true, scalars, penalty);
+                change<MEASURES>(w[i][c][j], gradient, number * BLOCK_THREADS + t, true, scalars, penalty);
             }
+    }
+
+    // -- clipping by the norm -------------------------------------------------------------------------------------------
+
+    // Leaves the sums of each warp for `send_norm`.
+    DEVICE void publish_norm() {
+        norm = sum_over_warp(norm);
+        if (lane == 0) at<double>(AT_WARP_NORMS)[t / 32] = norm;
+        norm = 0;
+    }
+
+    DEVICE void send_norm() {
+        if (t) return;
+        unsigned long long* const mbarrier = at<unsigned long long>(AT_MBARRIERS) + 2;
+        mbarrier_expect(mbarrier, BLOCKS * 8);
+        double sum = 0;
+        for (int warp = 0; warp < BLOCK_WARPS; ++warp) sum += at<double>(AT_WARP_NORMS)[warp];
+        for (int to = 0; to < BLOCKS; ++to) store_async(at<double>(AT_BLOCK_NORMS) + rank, to, sum, mbarrier);
+    }
+
+    DEVICE void read_norm() {
+        double sum = 0;
+        for (int block = 0; block < BLOCKS; ++block) sum += at<double>(AT_BLOCK_NORMS)[block];
+        norm_factor = REAL(np::minimum<double>(a.clip_norm / (::sqrt(sum) + 1e-6), 1.0));
     }
 
     // -- penalties ----------------------------------------------------------------------------------------------------
@@ -475,15 +513,15 @@ struct Thread {
 DEVICE void Thread::run() {
     // Earlier launches wrote these words.  In this one a single thread writes to `words`, after the barrier of the cluster.
     const bool halt = a.words[HALT] != 0;
-    long long failed = a.words[FAILED];
+    int failed = (int)a.words[FAILED];
     if (halt && failed >= 0) return;  // the same in all blocks
-    const long long last = first + a.count;
+    const int last = first + a.count;
     load();
     fetch_order(first);
     if (first + 1 < last) fetch_order(first + 1);
     copy_async_wait();
     __syncthreads();  // all threads have waited for their copies of row numbers, which any thread reads from here on
-    fetch_rows(first);
+    if (X_BUFFERS) fetch_rows(first);
     fetch_numbers(first);
     draw_masks(first);
     if (PENALIZED) {
@@ -494,15 +532,15 @@ DEVICE void Thread::run() {
     }
     copy_async_wait();
     if (t == 0) {
-        mbarrier_init(at<unsigned long long>(AT_MBARRIERS), 1);
-        mbarrier_init(at<unsigned long long>(AT_MBARRIERS) + 1, 1);
+        for (int i = 0; i < 3; ++i) mbarrier_init(at<unsigned long long>(AT_MBARRIERS) + i, 1);
         fence_mbarrier_init();
     }
     // Within the block: the first rows, masks and parameters are in shared memory.  Between blocks: the mbarriers to which
     // they send exist, and all have read `words`.
     cluster_barrier();
 
-    for (long long batch = first; batch < last; ++batch) {
+    unsigned int norms = 0;  // that have been exchanged
+    for (int batch = first; batch < last; ++batch) {
         const int n = rows_of(batch);
         // The copies go to the sides and the slot that step batch - 1 was the last to read; all threads have passed the
         // barrier at its end.
@@ -525,7 +563,7 @@ DEVICE void Thread::run() {
         if (batch + 1 < last) draw_masks(batch + 1);  // while the shares are on their way; read after the last barrier
         // This thread reads shares that all blocks, its own too, have sent.  It cannot miss the end of a later phase: no
         // block sends for batch + 2 before this one has sent for batch + 1, after the barrier at the end of this step.
-        mbarrier_wait(mbarrier(batch), (unsigned int)(batch - first) / 2 & 1);
+        mbarrier_wait(mbarrier(batch), (batch - first) / 2 & 1);
         evaluate_loss(batch, n);
         // Any thread reads the gradient of the logits, and the sums of all warps.  They are written again in the next step.
         __syncthreads();
@@ -537,8 +575,19 @@ DEVICE void Thread::run() {
         if (updates) gradients(batch, n);
         // Any thread reads the gradients of z1 and W2; and W2 and the biases, which others read before it, may change.
         __syncthreads();
+        if (updates && BY_NORM) {
+            update<true>(batch, n);
+            publish_norm();
+            // One thread reads the sums of all warps.  They are written again in the next step.
+            __syncthreads();
+            // The sums go where those of an earlier step were.  This block sends them after it has received all shares of
+            // this step, which others sent after the barrier at the end of the step before.
+            send_norm();
+            mbarrier_wait(at<unsigned long long>(AT_MBARRIERS) + 2, norms++ & 1);
+            read_norm();
+        }
         if (updates) {
-            update(batch, n);
+            update<false>(batch, n);
             if (PENALIZED) publish_weights();
         }
         if (X_BUFFERS == 1 && batch + 1 < last) {
