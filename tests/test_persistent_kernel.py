@@ -18,7 +18,12 @@ from test_same_results import HIDDEN, RULES, Case, assert_close
 
 import backends
 from backends import formulas
+from backends.cupy_backend.kernel_source import KernelOptions
+from backends.cupy_backend.persistent_source import persistent_source
+from backends.cupy_backend.tilings import tiling_for
 from backends.plan import Control, EpochPlan, Layout, NetworkPlan, Shuffle
+
+SHARED_BYTES = 232448  # that a block can have on an H100 or H200
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the stand-in needs g++")
 
@@ -32,8 +37,8 @@ def gpu(stand_in_gpu):
 
 
 def case_of(
-    sizes=(9, 7, 3), n=22, batch=6, *, activation="tanh", kind="softmax+cross_entropy", rule=RULES[0], dropout=(0.0, 0.0),
-    dtype="float64", bytes_in=False, weighted=False, classes=True, seed=0, **fields,
+    sizes=(9, 7, 3), n=22, batch=6, *, activation="tanh", kind="softmax+cross_entropy", rule=RULES[0],
+    dropout=(0.0, 0.0), bytes_in=False, weighted=False, classes=True, seed=0, **fields,
 ):  # fmt: skip
     """A case of `test_same_results` for one hidden layer, with its fields by name."""
     rng, layout, kind = np.random.default_rng(seed), Layout(sizes), formulas.output_loss(kind)
@@ -89,8 +94,8 @@ SHAPES = {
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_every_shape_gives_the_steps_of_numpy(gpu, name):
-    settings, blocks = SHAPES[name]
-    case = case_of(**settings, rule=RULES[7], l2=1e-3)
+    shape, blocks = SHAPES[name]
+    case = case_of(**shape, rule=RULES[7], l2=1e-3)
     state = gpu.zeros(case.state.shape, "float64")
     arrays = gpu.asarray(case.X), gpu.asarray(case.target), None, gpu.asarray(case.params), state
     trainer = gpu.trainer(case.plan.network, case.plan.rule, *arrays, case.plan.batch_size)
@@ -306,7 +311,7 @@ def reason_and_result(gpu, case, caplog):
 
 
 OBSTACLES = {
-    "has compute capability 9.0, and this GPU has 8.9|needs compute capability 9.0, and this GPU has 8.9": {},
+    "needs compute capability 9.0, and this GPU has 8.9": {},
     "has one learning rate": {"rate_factors": ((3, 9, 0.5),)},
     "no tiling: batches of 22 rows and the state of the update rule need [0-9]+ bytes of shared memory in each of 2 "
     "blocks, and a block can have 232448": {"sizes": (9, 7, 700), "batch": 22},
@@ -326,14 +331,14 @@ def test_graphs_take_the_rest_and_say_why(gpu, caplog, reason):
 
 def test_other_networks_run_as_graphs(gpu):
     hidden, kind = formulas.activation("relu"), formulas.output_loss("softmax+cross_entropy")
-    for layout, settings, reason in (
+    for layout, others, reason in (
         (Layout((9, 7, 6, 3)), {}, "is for one hidden layer, and the network has 2"),
         (Layout((9, 3)), {}, "is for one hidden layer, and the network has 0"),
         (Layout((9, 7, 3), scaling_layer=True), {}, "has no scaling layer"),
         (Layout((9, 7, 3)), {"precision": "tf32"}, "are in float32, not tf32"),
     ):
         rates = (0.0,) * layout.n_layers
-        network = NetworkPlan(layout, (*[hidden] * (layout.n_layers - 1), kind.output), kind, rates, **settings)
+        network = NetworkPlan(layout, (*[hidden] * (layout.n_layers - 1), kind.output), kind, rates, **others)
         case = case_of()
         plan = replace(case.plan, network=network)
         arrays = [gpu.asarray(each) for each in (case.X.astype("float32"), case.target)]
@@ -343,36 +348,77 @@ def test_other_networks_run_as_graphs(gpu):
         assert reason in how.reason
 
 
-# -- barriers -----------------------------------------------------------------------------------------------------
+# -- waits --------------------------------------------------------------------------------------------------------
 
-WAITS = r"__syncthreads|__syncwarp|cluster_barrier|fence_mbarrier_init|mbarrier_wait|copy_async_wait"
+WAITS = r"\b(__syncthreads|__syncwarp|cluster_barrier|fence_mbarrier_init|mbarrier_wait|copy_async_wait)\("
+
+# several warps in a block, and lanes without an output
+PLANTED = case_of((140, 8, 3), 44, 9, l2=1e-2, clip_norm=0.5, weighted=True, dropout=(0.2, 0.5), rule=RULES[1])
+HALTING = replace(PLANTED, X=np.where(np.arange(44)[:, None] == PLANTED.plan.order[20], np.nan, PLANTED.X))
 
 
-def planted_case(weighted=True):
-    return case_of((20, 12, 4), 44, 8, l2=1e-2, clip_norm=0.5, weighted=weighted, dropout=(0.2, 0.5), rule=RULES[1])
+def planted_options():
+    plan, row = PLANTED.plan, PLANTED.plan.rule.row
+    real = np.dtype(np.float64)
+    return KernelOptions(plan.network, row, real, real, True, weighted=True, penalized=True, by_norm=True)
 
 
-def source_of(gpu, case):
-    from backends.cupy_backend.persistent import module_source
+def tiling_with_one_buffer(options, rows, limit):
+    """A tiling whose rows of X do not fit twice."""
+    return tiling_for(options, rows, tiling_for(options, rows, limit).shared_bytes - 16)
 
-    trainer = trainer_of(gpu, case)
-    options = trainer._options(case.plan)
-    return module_source(options, trainer._tiling(case.plan), trainer.X, case.plan)
+
+def lines_of_waits():
+    """Numbers of the lines of the module on which a thread waits, or makes something visible to others."""
+    tiling = tiling_for(planted_options(), 9, SHARED_BYTES)
+    lines = persistent_source(planted_options(), tiling, 16, False).splitlines()
+    kernel = lines.index("namespace persistent {")
+    return [
+        number for number, line in enumerate(lines, 1) if number > kernel and re.search(WAITS, line.partition("//")[0])
+    ]
+
+
+def outcome(stand_in_gpu, monkeypatch, case, tiling, seed, line=0):
+    """The bits of losses, parameters and state, or the error, without the wait on a line."""
+    from backends.cupy_backend import persistent
+
+    stand_in_gpu.seed(seed)
+    stand_in_gpu.compile_with(f"-DWITHOUT_BARRIER={line}")
+    backends.get_backend("cupy").execution = "persistent"
+    with monkeypatch.context() as patch:
+        patch.setattr(persistent, "tiling_for", tiling)
+        try:
+            return [array.tobytes() for array in case.run(backends.get_backend("cupy"), train=persistently)]
+        except RuntimeError as error:
+            return str(error)
+
+
+SITUATIONS = (PLANTED, tiling_for), (PLANTED, tiling_with_one_buffer), (HALTING, tiling_for)
 
 
 @pytest.fixture(scope="module")
-def waits():
-    """Lines of the module on which a thread waits or makes something visible; the text of each."""
+def complete_outcomes():
+    """With all waits: for each situation, the same with each seed."""
     import stand_in_gpu
 
-    _, undo = stand_in_gpu.install()
+    stand_in, undo = stand_in_gpu.install()
+    found = []
     try:
-        gpu = backends.get_backend("cupy")
-        gpu.execution = "persistent"
-        text = source_of(gpu, planted_case())
+        with pytest.MonkeyPatch.context() as patch:
+            for situation in SITUATIONS:
+                outcomes = [outcome(stand_in, patch, *situation, seed) for seed in range(4)]
+                assert isinstance(outcomes[0], list), outcomes[0]
+                assert all(each == outcomes[0] for each in outcomes)
+                found.append(outcomes[0])
     finally:
         undo()
-    kernel = text.index("namespace persistent {")
-    lines = [line.partition("//")[0] for line in text.splitlines()]
-    first = text[:kernel].count("\n")
-    return [number for number, line in enumerate(lines, 1) if number > first and re.search(WAITS, line)]
+    return found
+
+
+@pytest.mark.parametrize("line", lines_of_waits())
+def test_a_missing_wait_is_noticed(stand_in_gpu, monkeypatch, complete_outcomes, line):
+    for situation, expected in zip(SITUATIONS, complete_outcomes, strict=True):
+        for seed in range(6):
+            if outcome(stand_in_gpu, monkeypatch, *situation, seed, line) != expected:
+                return
+    pytest.fail(f"nothing happens without the wait on line {line}")

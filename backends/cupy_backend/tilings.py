@@ -13,7 +13,7 @@ MOST_BLOCKS = 8
 UNITS_OF_BLOCK = 4
 """Hidden units of a block, at least: with fewer the exchange between blocks takes longer than what they save."""
 
-MOST_THREADS = 512
+MOST_THREADS = 448
 """Threads of a block; with more, a thread has too few registers for its weights and sums."""
 
 OTHER_REGISTERS = {4: 60, 8: 80}

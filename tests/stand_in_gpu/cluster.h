@@ -63,14 +63,14 @@ void complete_a_store() {
 }
 
 // Where the dynamic shared memory of a block begins.
-unsigned char* dynamic_memory(const Block& b, int line) {
+unsigned char* dynamic_memory(const Block& b) {
     for (const Variable& v : b.variables)
         if (v.key == &dynamic_key) return b.arena + v.offset;
-    fail("line %d: a store into a block that has not begun", line);
+    fail("a store into a block that has not begun");
 }
 
-Mbarrier* mbarrier_at(void* place, int line) {
+Mbarrier* mbarrier_at(void* place) {
     Mbarrier* const mbarrier = (Mbarrier*)place;
-    if (mbarrier->state != INITIALIZED && mbarrier->state != VISIBLE) fail("line %d: this is no mbarrier", line);
+    if (mbarrier->state != INITIALIZED && mbarrier->state != VISIBLE) fail("this is no mbarrier");
     return mbarrier;
 }

@@ -305,34 +305,34 @@ void mbarrier_fence() {
         if (each.thread == current->thread) each.mbarrier->state = VISIBLE;
 }
 
-void mbarrier_expect(void* place, unsigned bytes, int line) {
-    Mbarrier* const mbarrier = mbarrier_at(place, line);
-    if (!mbarrier->arrivals) fail("line %d: more arrivals at an mbarrier than it was initialized for", line);
+void mbarrier_expect(void* place, unsigned bytes) {
+    Mbarrier* const mbarrier = mbarrier_at(place);
+    if (!mbarrier->arrivals) fail("more arrivals at an mbarrier than it was initialized for");
     mbarrier->bytes += (int)bytes, --mbarrier->arrivals;
     end_phase_if_complete(mbarrier);
 }
 
-void mbarrier_wait(void* place, unsigned parity, int line) {
-    const Mbarrier* const mbarrier = mbarrier_at(place, line);
+void mbarrier_wait(void* place, unsigned parity) {
+    const Mbarrier* const mbarrier = mbarrier_at(place);
     if (mbarrier->parity == parity) at_mbarrier.push_back({current->thread, mbarrier, parity});
     else ready.push_back(current->thread);
     wait();
 }
 
-void store_async(void* place, unsigned rank, const void* value, size_t bytes, void* mbarrier, int line) {
-    if (rank >= blocks.size()) fail("line %d: block %d of a cluster of %d", line, (int)rank, (int)blocks.size());
-    unsigned char *const mine = dynamic_memory(block(), line), *const other = dynamic_memory(blocks[rank], line);
+void store_async(void* place, unsigned rank, const void* value, size_t bytes, void* mbarrier) {
+    if (rank >= blocks.size()) fail("a store into block %d of a cluster of %d", (int)rank, (int)blocks.size());
+    unsigned char *const mine = dynamic_memory(block()), *const other = dynamic_memory(blocks[rank]);
     const ptrdiff_t at = (unsigned char*)place - mine, flag = (unsigned char*)mbarrier - mine;
     if (at < 0 || at + bytes > dynamic_bytes || flag < 0 || flag + sizeof(Mbarrier) > dynamic_bytes || at % bytes)
-        fail("line %d: an asynchronous store to %d bytes behind the beginning of dynamic shared memory", line, (int)at);
-    Store store = {other + at, {}, bytes, mbarrier_at(other + flag, line), (int)rank};
-    if (store.mbarrier->state != VISIBLE) fail("line %d: no fence makes the mbarrier visible to the cluster", line);
+        fail("an asynchronous store to byte %d of dynamic shared memory", (int)at);
+    Store store = {other + at, {}, bytes, mbarrier_at(other + flag), (int)rank};
+    if (store.mbarrier->state != VISIBLE) fail("no fence makes the mbarrier visible to the cluster");
     memcpy(store.value, value, bytes);
     stores.push_back(store);
 }
 
-void copy_async(void* to, const void* from, size_t bytes, int line) {
-    if ((uintptr_t)to % bytes || (uintptr_t)from % bytes) fail("line %d: an asynchronous copy that is not aligned", line);
+void copy_async(void* to, const void* from, size_t bytes) {
+    if ((uintptr_t)to % bytes || (uintptr_t)from % bytes) fail("an asynchronous copy that is not aligned");
     if (draw() % 4 == 0) memcpy(to, from, bytes);
     else copies.push_back({current->thread, to, from, bytes});
 }

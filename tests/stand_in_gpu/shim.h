@@ -40,10 +40,10 @@ void cluster_barrier(int line);
 void mbarrier_init(void* mbarrier, unsigned count);
 // Makes what this thread has initialized visible to the cluster.
 void mbarrier_fence();
-void mbarrier_expect(void* mbarrier, unsigned bytes, int line);
-void mbarrier_wait(void* mbarrier, unsigned parity, int line);
-void store_async(void* place, unsigned rank, const void* value, size_t bytes, void* mbarrier, int line);
-void copy_async(void* to, const void* from, size_t bytes, int line);
+void mbarrier_expect(void* mbarrier, unsigned bytes);
+void mbarrier_wait(void* mbarrier, unsigned parity);
+void store_async(void* place, unsigned rank, const void* value, size_t bytes, void* mbarrier);
+void copy_async(void* to, const void* from, size_t bytes);
 void copy_async_wait();
 
 }  // namespace shim
@@ -197,17 +197,17 @@ struct Same {
 #define cluster_barrier() SHIM_UNLESS_LEFT_OUT(shim::cluster_barrier(__LINE__))
 #define mbarrier_init(mbarrier, count) shim::mbarrier_init(mbarrier, count)
 #define fence_mbarrier_init() SHIM_UNLESS_LEFT_OUT(shim::mbarrier_fence())
-#define mbarrier_expect(mbarrier, bytes) shim::mbarrier_expect(mbarrier, bytes, __LINE__)
-#define mbarrier_wait(mbarrier, parity) SHIM_UNLESS_LEFT_OUT(shim::mbarrier_wait(mbarrier, parity, __LINE__))
+#define mbarrier_expect(mbarrier, bytes) shim::mbarrier_expect(mbarrier, bytes)
+#define mbarrier_wait(mbarrier, parity) SHIM_UNLESS_LEFT_OUT(shim::mbarrier_wait(mbarrier, parity))
 #define copy_async_wait() SHIM_UNLESS_LEFT_OUT(shim::copy_async_wait())
 inline void recompute(int&) {}
 template <class T>
 void store_async(T* place, int rank, T value, unsigned long long* mbarrier) {
-    shim::store_async(place, rank, &value, sizeof value, mbarrier, __LINE__);
+    shim::store_async(place, rank, &value, sizeof value, mbarrier);
 }
 template <int BYTES>
 void copy_async(void* to, const void* from) {
-    shim::copy_async(to, from, BYTES, __LINE__);
+    shim::copy_async(to, from, BYTES);
 }
 
 inline void __threadfence() {}

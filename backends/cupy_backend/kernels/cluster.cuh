@@ -22,7 +22,7 @@ DEVICE int cluster_rank() {
 
 // All threads of all blocks of the cluster wait for each other.
 DEVICE void cluster_barrier() {
-    asm volatile("barrier.cluster.arrive.release.aligned;\n barrier.cluster.wait.acquire.aligned;" ::: "memory");
+    asm volatile("barrier.cluster.arrive.release;\n barrier.cluster.wait.acquire;" ::: "memory");
 }
 
 DEVICE void mbarrier_init(unsigned long long* mbarrier, unsigned int arrivals) {
