@@ -44,6 +44,8 @@ def persistent_tiling(device: Device, options: KernelOptions, plan: EpochPlan) -
         return f"the products of the persistent kernel are in float32, not {network.precision}"
     if len(plan.segments()) > 1:
         return "the persistent kernel has one learning rate for all parameters"
+    if len(plan.order) >= 2**31:
+        return "the persistent kernel counts the rows of an epoch in 32 bits"
     tiling = tiling_for(options, min(plan.batch_size, len(plan.order)), device.shared_bytes)
     return f"the persistent kernel has no tiling: {tiling}" if isinstance(tiling, str) else tiling
 
