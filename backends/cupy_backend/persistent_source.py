@@ -7,6 +7,7 @@ import functools
 from backends.cupy_backend.kernel_source import TYPES, KernelOptions, definitions, epoch_kernels, text_of
 from backends.cupy_backend.tilings import Tiling
 
+_FILES = ("cluster.cuh", "persistent_thread.cuh", "persistent_step.cuh", "persistent.cuh")
 _ARGUMENTS = (
     "long long* words, const long long* X_order, const long long* order, const SOURCE* X, long long X_stride, "
     "const TARGET* target, const REAL* weight, const double* normalizers, const double* l2, const REAL* scalars, "
@@ -20,8 +21,8 @@ _CALL = """\
         words, X_order, order, X, X_stride, target, weight, normalizers, l2, scalars, losses, params, state, n_rows,
         count, x_factor, {keep, add, delta_factor, ceiling}, loss_factor, l1, clip_norm, clip_value,
         {0, (unsigned int)input_threshold, REAL(1)}, {1, (unsigned int)hidden_threshold, hidden_scale}};
-    persistent::Thread thread(arguments, shared_memory[0].value);
-    thread.run();
+    persistent::Launch launch(arguments, shared_memory[0].value);
+    launch.run();
 """
 
 
@@ -71,5 +72,5 @@ def persistent_source(options: KernelOptions, tiling: Tiling, piece: int, clippe
         f'extern "C" __global__ void __cluster_dims__({tiling.blocks}, 1, 1) __launch_bounds__({tiling.threads}, 1) '
         f"train({_ARGUMENTS}) {{\n{_CALL}}}\n"
     )
-    parts = [definitions(options), "\n".join(constants), text_of("cluster.cuh"), text_of("persistent.cuh"), kernel]
-    return "\n".join([*parts, *epoch_kernels(options)])
+    files = [text_of(name) for name in _FILES]
+    return "\n".join([definitions(options), *constants, *files, kernel, *epoch_kernels(options)])

@@ -1,9 +1,9 @@
 // What blocks of a cluster need to exchange numbers, and copies into shared memory that a thread need not wait for.
 //
 // A store into the shared memory of another block is counted there by an mbarrier: one thread of the receiving block
-// says how many bytes to expect, and every thread that reads them waits.  A barrier of the cluster would do too, but its
-// release waits for all pending memory operations of a thread, the copies of the next rows among them, and its acquire
-// invalidates the L1 cache.
+// says how many bytes to expect, and every thread that reads them waits.  A barrier of the cluster would do too, but
+// its release waits for all pending memory operations of a thread, the copies of the next rows among them, and its
+// acquire invalidates the L1 cache.
 //
 // Compute capability 9.0 or higher.  Other compilers than NVIDIA's get these functions from elsewhere.
 #ifdef __CUDACC__
