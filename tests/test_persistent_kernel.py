@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from numpy.testing import assert_allclose, assert_array_equal
 from test_backend_trainers import extended_cases
 from test_gpu_kernels import all_kinds
-from test_same_results import HIDDEN, RULES, Case, assert_close
+from test_same_results import HIDDEN, PAIRS, RULES, Case, assert_close
 
 import backends
 from backends import formulas
@@ -135,11 +136,13 @@ def test_rows_of_a_wider_array_are_not_mixed_up(gpu):
 
 # -- formulas and fields ----------------------------------------------------------------------------------------
 
+THOROUGH = os.environ.get("MLP_HYPOTHESIS") == "thorough"
+KINDS = all_kinds() if THOROUGH else [all_kinds()[0], *(formulas.pair(*names) for names in PAIRS)]
 FORMULAS = [
-    (activation or "relu", kind or all_kinds()[0], rule or RULES[0])
-    for activation, kind, rule in zip_longest(HIDDEN, all_kinds(), RULES)
+    (activation or "relu", kind or KINDS[0], rule or RULES[0])
+    for activation, kind, rule in zip_longest(HIDDEN, KINDS, RULES)
 ]
-"""Every activation, every loss and every rule at least once."""
+"""Every activation, loss and rule at least once; every pair of an output and a loss in a thorough run."""
 
 
 @pytest.mark.parametrize(
