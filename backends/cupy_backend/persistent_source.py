@@ -54,7 +54,7 @@ def persistent_source(options: KernelOptions, tiling: Tiling, piece: int, clippe
         "UNITS": tiling.units, "PADDED_UNITS": tiling.padded_units, "UNITS_OF_THREAD": tiling.units_of_thread,
         "QUADS_OF_THREAD": tiling.quads_of_thread, "TILE_ROWS": tiling.tile_rows, "TALL": tiling.tall,
         "X_BUFFERS": tiling.x_buffers, "ROW_BYTES": tiling.row_bytes, "PIECE": piece,
-        "PIECES": -(-quads * 4 * options.X_dtype.itemsize // piece), "LANES": options.lanes,
+        "PIECES": -(-quads * 4 * options.X_dtype.itemsize // piece), "LANES": tiling.lanes,
         "OWN_GROUPS": tiling.own_groups,
     }  # fmt: skip
     flags = {

@@ -52,6 +52,8 @@ class Tiling:
     x_buffers : int
         Batches of X in shared memory.  2: rows are copied during the step before; 1: at its end; 0: they are read from
         global memory when they are needed.
+    lanes : int
+        Threads of a warp that share a row of the outputs: as many as finish all rows at once.
     rows, row_bytes : int
         Rows of a batch, and bytes of a row of X in shared memory.
     places : tuple of (str, int)
@@ -72,6 +74,7 @@ class Tiling:
     tile_rows: int
     tall: int
     x_buffers: int
+    lanes: int
     rows: int
     row_bytes: int
     places: tuple[tuple[str, int], ...]
@@ -125,10 +128,13 @@ def tiling_for(options: KernelOptions, rows: int, shared_limit: int) -> Tiling |
                 places[name] = end
                 end += -(-size // 16) * 16
             if end <= shared_limit:
+                lanes = options.lanes
+                while lanes > 1 and threads // lanes < rows:
+                    lanes //= 2
                 products = 2 * rows * weights * threads / MULTIPROCESSOR_LANES[4 * words]
                 return Tiling(
                     blocks, threads, groups, units, padded_units, units_of_thread, quads_of_thread, tile_rows, tall,
-                    x_buffers, rows, _row_bytes(options), tuple(places.items()), end,
+                    x_buffers, lanes, rows, _row_bytes(options), tuple(places.items()), end,
                     (STEP_CYCLES + 2 * products) / CYCLES_A_MICROSECOND,
                 )  # fmt: skip
             least = min(least or end, end)
