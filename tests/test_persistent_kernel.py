@@ -219,6 +219,21 @@ def test_the_division_into_launches_does_not_matter(gpu, stand_in_gpu, monkeypat
             assert_array_equal(ours, theirs)
 
 
+def test_a_batch_of_fewer_rows_has_the_bits_of_a_last_batch(gpu):
+    case = case_of((20, 12, 4), 70, 32, rule=RULES[7])
+    expected = case.run(gpu, train=persistently)
+    trainer, plan = trainer_of(gpu, case), case.plan
+    for first, last in ((0, 64), (64, 70)):
+        batches = slice(first // 32, -(-last // 32))
+        part = replace(
+            plan, order=plan.order[first:last], learning_rates=plan.learning_rates[batches], l2=plan.l2[batches],
+            first_step=first // 32,
+        )  # fmt: skip
+        trainer.epochs([part])
+    for ours, theirs in zip(trainer.current(), expected[1:], strict=True):
+        assert_array_equal(ours, theirs)
+
+
 def test_a_stop_is_answered_between_launches(gpu, monkeypatch):
     class StopAfter(Control):
         times = 3

@@ -46,7 +46,8 @@ def persistent_tiling(device: Device, options: KernelOptions, plan: EpochPlan) -
         return "the persistent kernel has one learning rate for all parameters"
     if len(plan.order) >= 2**31:
         return "the persistent kernel counts the rows of an epoch in 32 bits"
-    tiling = tiling_for(options, min(plan.batch_size, len(plan.order)), device.shared_bytes)
+    # not by the rows of the order, which may be fewer: a part of an epoch must have the bits of the whole
+    tiling = tiling_for(options, plan.batch_size, device.shared_bytes)
     return f"the persistent kernel has no tiling: {tiling}" if isinstance(tiling, str) else tiling
 
 
