@@ -386,7 +386,7 @@ def plan_stages(folder: Path, backend: str, then: str | None) -> list[Stage]:
     stages = [
         Stage("device", 60, part("device")),
         Stage("training", 90, part("training")),
-        Stage("persistent", 110, part("persistent")),
+        Stage("persistent", 130, part("persistent")),
         Stage("benchmark", 230, bench("bench", *grid, *cpu_and_gpu, *peers)),
         Stage(
             "first-use",
