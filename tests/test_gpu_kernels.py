@@ -174,7 +174,7 @@ def test_the_persistent_kernel_compiles_without_spills(case):
         assert resources.shared == 0  # all of it is dynamic
 
 
-@pytest.mark.parametrize("kind", all_kinds() if THOROUGH else all_kinds()[::8], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", all_kinds() if THOROUGH else all_kinds()[::20], ids=lambda kind: kind.name)
 def test_the_persistent_kernel_compiles_for_other_losses(kind):
     chosen = replace(persistent_options((9, 7, 3), "float32", "float32", False, kind), class_numbers=False)
     pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC is not installed")

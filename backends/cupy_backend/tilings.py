@@ -20,6 +20,7 @@ OTHER_REGISTERS = {4: 60, 8: 80}
 """Registers of a thread besides its weights and sums, by the size of a number; `test_gpu_kernels.py` checks it."""
 
 REGISTERS, REGISTERS_OF_THREAD = 65536, 255
+"""Of a multiprocessor, which one block has to itself; and of a thread at most."""
 
 MULTIPROCESSOR_LANES = {4: 128, 8: 64}
 """Multiplications with addition in a cycle of a multiprocessor, by the size of a number (compute capability 9.0)."""

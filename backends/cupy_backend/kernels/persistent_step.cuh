@@ -87,7 +87,7 @@ struct Step : Thread {
         for (int q = t; q < n * N_OUT; q += BLOCK_THREADS) {
             const int row = q / N_OUT, o = q % N_OUT;
             REAL share = REAL(0);
-#pragma unroll
+#pragma unroll 32
             for (int unit = 0; unit < PADDED_UNITS; ++unit)
                 share += reals(AT_OUTPUT)[row * PADDED_UNITS + unit] * reals(AT_W2)[unit * N_OUT + o];
 #pragma unroll
@@ -163,7 +163,7 @@ struct Step : Thread {
             }
             const int p = q - PADDED_UNITS * N_OUT, row = p / PADDED_UNITS, unit = p % PADDED_UNITS;
             REAL d = REAL(0);
-#pragma unroll
+#pragma unroll 32
             for (int o = 0; o < N_OUT; ++o) d += delta[row * N_OUT + o] * w2[unit * N_OUT + o];
             if (HIDDEN_DROPOUT) d = keeps(batch, row, unit) ? d * a.hidden_dropout.scale : REAL(0);
             d = Activation1::backward(d, reals(AT_SAVED)[p]);
