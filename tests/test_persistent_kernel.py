@@ -440,3 +440,46 @@ def test_a_missing_wait_is_noticed(stand_in_gpu, monkeypatch, complete_outcomes,
             if outcome(stand_in_gpu, monkeypatch, *situation, seed, line) != expected:
                 return
     pytest.fail(f"nothing happens without the wait on line {line}")
+
+
+def tiling_without_buffers(options, rows, limit):
+    """A tiling whose rows of X stay in global memory."""
+    return tiling_for(options, rows, tiling_with_one_buffer(options, rows, limit).shared_bytes - 16)
+
+
+# the exchange of norms would keep a block from sending shares before others have read those of the step before
+UNCLIPPED = replace(PLANTED, plan=replace(PLANTED.plan, clip_norm=None))
+ONE_SIDE = {
+    "shares": (
+        (UNCLIPPED, tiling_for),
+        {"(side * BLOCKS + rank) * LOGITS": "rank * LOGITS", "(side * BLOCKS + block) * LOGITS": "block * LOGITS"},
+    ),
+    "row numbers": ((PLANTED, tiling_without_buffers), {"batch % 3": "batch % 2"}),
+    "rows": (SITUATIONS[0], {"(batch & 1) * TALL": "0 * TALL"}),
+    "weights": (SITUATIONS[0], {"side * BATCH_ROWS + row": "row"}),
+    "masks": (SITUATIONS[0], {"((batch & 1) * BATCH_ROWS + row) * OWN_GROUPS": "row * OWN_GROUPS"}),
+    "scalars": (SITUATIONS[0], {"(batch & 1) * SCALARS": "0", "side * SCALARS": "0"}),
+}
+
+
+@pytest.mark.parametrize("buffer", ONE_SIDE)
+def test_each_further_side_of_a_buffer_is_needed(stand_in_gpu, monkeypatch, buffer):
+    from backends.cupy_backend import persistent_source as module
+
+    situation, changes = ONE_SIDE[buffer]
+    expected = outcome(stand_in_gpu, monkeypatch, *situation, 0)
+    assert isinstance(expected, list), expected
+
+    def with_one_side(name, text_of=module.text_of):
+        text = text_of(name)
+        for old, new in changes.items():
+            text = text.replace(old, new)
+        return text
+
+    monkeypatch.setattr(module, "text_of", with_one_side)
+    module.persistent_source.cache_clear()
+    try:
+        found = (outcome(stand_in_gpu, monkeypatch, *situation, seed) for seed in range(20))
+        assert any(each != expected for each in found)
+    finally:
+        module.persistent_source.cache_clear()

@@ -104,8 +104,11 @@ int choose() {
         held_first = first + thread, held_end = held_first + 1;
         if (which < 2) held_first = first + thread / 32 * 32, held_end = held_first + 32;
         if (held_end > first + threads) held_end = first + threads;
-        if (which == 3 && blocks.size() > 1) held_first = first, held_end = first + threads;
         newest_first = draw() % 2, patience = draw_below(4 * threads * blocks.size());
+        if (which == 3 && blocks.size() > 1) {
+            held_first = first, held_end = first + threads;
+            patience = draw_below(400 * threads);  // the others may come far ahead, until they need the block
+        }
         stores_are_late = draw() % 2;
     }
     if (!stores_are_late && !stores.empty() && draw() % 2) complete_a_store();

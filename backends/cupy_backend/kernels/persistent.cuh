@@ -29,7 +29,7 @@ namespace persistent {
 //
 // Buffers with a side for even and one for odd batches are those that copies, masks and stores of other blocks fill
 // ahead of time: rows, targets and numbers, masks, shares of the logits, mbarriers.  The row numbers, which are copied
-// two batches ahead, have three slots.
+// two batches ahead and are still read in their own step if X_BUFFERS is 0, have three slots.
 struct Launch : Step {
     DEVICE Launch(const Arguments& arguments, unsigned char* shared) : Step(arguments, shared) {}
 
