@@ -147,7 +147,10 @@ def training_cases() -> Iterator[tuple[str, dict[str, Any], Callable[[Any], Any]
 
 EXECUTIONS = ("graphs", "launches", "loop")
 """The ways in which a GPU backend runs an epoch: as CUDA graphs, as single launches of the same kernels, and as the
-portable loop over operations, which has other kernels and so other rounding errors."""
+portable loop over operations, which has other kernels and so other rounding errors.  The persistent kernel has a stage
+of its own."""
+
+PERSISTENT_NETS, PERSISTENT_BATCH_SIZES = ((784, 30, 10), (784, 128, 10)), (16, 32, 128)
 
 
 @contextlib.contextmanager
@@ -163,8 +166,8 @@ def execution_of(xp: Any, way: str) -> Iterator[None]:
         xp.execution = before
 
 
-def check_training(backend: str) -> dict[str, Any]:
-    """Train on the backend in each of its ways, and on NumPy.
+def check_training(backend: str, ways: tuple[str, ...] = EXECUTIONS) -> dict[str, Any]:
+    """Train on the backend in each of these ways, and on NumPy.
 
     The weights must be the same within rounding, and have the same bits in a second run, and as graphs and as launches.
     """
@@ -172,7 +175,7 @@ def check_training(backend: str) -> dict[str, Any]:
     import mlp
 
     xp = backends.get_backend(backend)
-    ways = EXECUTIONS if hasattr(xp, "execution") else ("",)
+    ways = ways if hasattr(xp, "execution") else ("",)
     rng = np.random.default_rng(0)
     numbers, y = rng.normal(size=(480, 20)), rng.integers(0, 4, 480)
     images, weight = rng.integers(0, 256, (480, 20), dtype=np.uint8), rng.uniform(0.5, 2, 480)
@@ -214,13 +217,74 @@ def check_training(backend: str) -> dict[str, Any]:
                     failures.append(label)
             if {"graphs", "launches"} <= set(of_way) and not np.array_equal(of_way["graphs"], of_way["launches"]):
                 failures.append(f"{name}, {dtype}: graphs and launches differ")
-            if {"graphs", "loop"} <= set(of_way):
-                error = float(np.abs(of_way["graphs"] - of_way["loop"]).max() / largest)
-                if not error <= tolerance:
-                    failures.append(f"{name}, {dtype}: graphs and loop differ by {error:.1e}")
+            for other in {"loop", "persistent"} & set(of_way):
+                if "graphs" in of_way:
+                    error = float(np.abs(of_way["graphs"] - of_way[other]).max() / largest)
+                    if not error <= tolerance:
+                        failures.append(f"{name}, {dtype}: graphs and {other} differ by {error:.1e}")
     if failures:
         raise AssertionError(f"{len(failures)} of the comparisons failed: {'; '.join(failures)}")
     return {"cases": results, "executions": list(ways)}
+
+
+def check_persistent(backend: str) -> dict[str, Any]:
+    """Check the persistent kernel like the other ways, and time it beside graphs: is it to be the default?
+
+    The plans for which it has no tiling run as graphs in both cases; ``how`` says so.
+    """
+    ways = ("graphs", "persistent")
+    found = check_training(backend, ways) | {"times": [], "sentence": ""}
+    for sizes in PERSISTENT_NETS:
+        for batch_size in PERSISTENT_BATCH_SIZES:
+            found["times"] += _times_of_ways(backend, ways, sizes, batch_size)
+    wrong = [each for each in found["times"] if not (each["error"] <= TOLERANCE["float32"] and each["same bits"])]
+    if wrong:
+        raise AssertionError(f"other weights than those of NumPy, or other bits in a second run: {json.dumps(wrong)}")
+    ratios = [
+        graphs["microseconds a step"] / other["microseconds a step"]
+        for graphs, other in zip(found["times"], found["times"][1:], strict=False)
+        if (graphs["execution"], other["execution"]) == ways
+    ]
+    if ratios:
+        found["sentence"] = (
+            f"the persistent kernel takes 1 / {min(ratios):.2f} to 1 / {max(ratios):.2f} of the time of CUDA graphs: "
+            + ("make it the default" if min(ratios) > 1 else "the default remains graphs")
+        )
+    print(found["sentence"])
+    return found
+
+
+def _times_of_ways(
+    backend: str, ways: tuple[str, ...], sizes: tuple[int, ...], batch_size: int
+) -> list[dict[str, Any]]:
+    """Error after some steps, and microseconds of a step, of each way on images of MNIST's size."""
+    import backends
+    import mlp
+    from mlp.training import execution
+
+    xp, rng = backends.get_backend(backend), np.random.default_rng(0)
+    X, y = rng.integers(0, 256, (60_000, sizes[0]), dtype=np.uint8), rng.integers(0, sizes[-1], 60_000)
+    few, found = 50 * batch_size + 3, []
+
+    def trained(where: str, rows: int, epochs: int) -> tuple[Any, Any]:
+        net = mlp.MLP(list(sizes), input_scale=1 / 255, seed=1, backend=where)
+        net.fit(X[:rows], y[:rows], epochs=epochs, batch_size=batch_size, optimizer=mlp.SGD(0.05))
+        return net, np.concatenate([p.ravel() for p in (*net.weights, *net.biases)])
+
+    _, expected = trained("numpy", few, 1)
+    for way in ways if hasattr(xp, "execution") else ("",):
+        with execution_of(xp, way):
+            (_, weights), (_, again) = trained(backend, few, 1), trained(backend, few, 1)
+            net, _ = trained(backend, len(X), 4)
+            how = execution(net, mlp.SGD(0.05), len(X), batch_size)
+        rate = float(np.median(net.history.samples_per_second[1:]))
+        found.append({
+            "net": "-".join(map(str, sizes)), "batch size": batch_size, "execution": way, "how": how.method,
+            "reason": how.reason, "error": float(np.abs(weights - expected).max() / np.abs(expected).max()),
+            "same bits": bool(np.array_equal(weights, again)), "microseconds a step": 1e6 * batch_size / rate,
+        })  # fmt: skip
+        print(json.dumps(found[-1]), flush=True)
+    return found
 
 
 def check_precision(backend: str) -> dict[str, Any]:
@@ -288,6 +352,7 @@ BENCHMARKS = ("bench", "first-use", "tf32", "compile", "adam")
 PARTS: dict[str, Callable[[str], dict[str, Any]]] = {
     "device": describe_device,
     "training": check_training,
+    "persistent": check_persistent,
     "precision": check_precision,
     "windows": check_windows,
     "small": small_training,
@@ -321,6 +386,7 @@ def plan_stages(folder: Path, backend: str, then: str | None) -> list[Stage]:
     stages = [
         Stage("device", 60, part("device")),
         Stage("training", 90, part("training")),
+        Stage("persistent", 130, part("persistent")),
         Stage("benchmark", 230, bench("bench", *grid, *cpu_and_gpu, *peers)),
         Stage(
             "first-use",
@@ -364,13 +430,17 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 
 def sentences(folder: Path) -> list[str]:
-    """From which batch size on the GPU is faster, for each benchmark."""
+    """From which batch size on the GPU is faster, for each benchmark; and whether the persistent kernel is."""
     documents = [
         json.loads(path.read_text(encoding="utf-8"))
         for path in (folder / f"{name}.json" for name in BENCHMARKS)
         if path.is_file()
     ]
-    return [each["sentence"] for document in documents for each in document["gpu_and_cpu"]]
+    found = [each["sentence"] for document in documents for each in document["gpu_and_cpu"]]
+    persistent = folder / "persistent.json"
+    if persistent.is_file():
+        found.append(json.loads(persistent.read_text(encoding="utf-8"))["sentence"])
+    return found
 
 
 def main() -> int:

@@ -608,9 +608,9 @@ def test_a_scaling_layer_of_ones_changes_no_loss_and_then_learns(xp):
 
 
 @st.composite
-def extended_cases(draw):
+def extended_cases(draw, **settings):
     """Cases of `test_same_results` with any of the additional fields."""
-    case = draw(cases())
+    case = draw(cases(**settings))
     plan, network = case.plan, case.plan.network
     total = len(plan.batches)
     first = draw(st.integers(0, total - 1))

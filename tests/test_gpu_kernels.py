@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +14,8 @@ import mlp
 from backends import formulas
 from backends.cupy_backend.formula_translator import CudaTranslator
 from backends.cupy_backend.kernel_source import KernelOptions, kernel_source
+from backends.cupy_backend.persistent_source import persistent_source
+from backends.cupy_backend.tilings import tiling_for
 from backends.errors import ConfigurationError
 from backends.formulas.translator import TranslationError
 from backends.plan import Layout, NetworkPlan
@@ -106,6 +110,104 @@ def test_a_spill_is_noticed():
         f"{body} __syncthreads(); x[threadIdx.x] = {total}; __syncthreads(); x[1] = {total.replace('+', '*')}; }}"
     )
     assert compile_for("sm_90", source).spilled > 0
+
+
+# -- the persistent kernel ----------------------------------------------------------------------------------
+
+THOROUGH = os.environ.get("MLP_HYPOTHESIS") == "thorough"
+CLUSTER_ARCHITECTURES = ("sm_90", "sm_100")
+SHARED_BYTES = 232448  # that a block of these can have
+
+EVERYTHING = {
+    "rule": "adam", "dropout": (0.2, 0.3), "hidden": ("gelu",), "weighted": True, "penalized": True, "by_norm": True,
+}  # fmt: skip
+PERSISTENT = {
+    # sizes, rows of a batch, types of parameters and X, all options: blocks, threads, buffers of X
+    ((784, 30, 10), 16, "float32", "uint8", False): (8, 224, 2),
+    ((784, 30, 10), 32, "float32", "uint8", False): (8, 224, 2),
+    ((784, 30, 10), 128, "float32", "uint8", False): (8, 224, 1),
+    ((784, 30, 10), 128, "float32", "float32", False): (8, 224, 0),
+    ((784, 128, 10), 16, "float32", "uint8", False): (8, 448, 2),
+    ((784, 128, 10), 32, "float32", "float32", False): (8, 448, 1),
+    ((784, 128, 10), 128, "float32", "uint8", False): (8, 448, 0),
+    ((784, 256, 10), 32, "float32", "float32", False): (8, 256, 1),
+    ((784, 30, 10), 32, "float32", "uint8", True): (8, 224, 2),
+    ((784, 128, 10), 16, "float32", "uint8", True): (8, 448, 2),
+    ((784, 30, 10), 16, "float64", "uint8", True): (8, 224, 2),
+    ((784, 64, 10), 32, "float64", "uint8", False): (8, 256, 2),
+    ((13, 7, 3), 5, "float64", "float64", True): (2, 32, 2),
+}
+COMPILED = [case for case in PERSISTENT if THOROUGH or case[1] == 16 or case[1:4] == (128, "float32", "float32")]
+"""With few of the tilings the compiler needs half of a minute, with all of them one and a half."""
+
+
+def persistent_options(sizes, dtype, X_dtype, everything, kind="softmax+cross_entropy"):
+    settings = {"hidden": ("relu",), "rule": "sgd", "dropout": (0.0, 0.0)} | (EVERYTHING if everything else {})
+    dropout = settings.pop("dropout")
+    found = options(kind=kind, dtype=dtype, X_dtype=X_dtype, **settings)
+    return replace(found, network=replace(found.network, layout=Layout(sizes), dropout=dropout))
+
+
+def case_name(case):
+    sizes, rows, dtype, X_dtype, everything = case
+    return f"{'-'.join(map(str, sizes))}, {rows} rows, {dtype}, {X_dtype}{', everything' * everything}"
+
+
+@pytest.mark.parametrize("case", PERSISTENT, ids=case_name)
+def test_tilings_are_those_of_the_table(case):
+    sizes, rows, *kind = case
+    tiling = tiling_for(persistent_options(sizes, *kind), rows, SHARED_BYTES)
+    assert (tiling.blocks, tiling.threads, tiling.x_buffers) == PERSISTENT[case]
+
+
+@pytest.mark.parametrize("case", COMPILED, ids=case_name)
+def test_the_persistent_kernel_compiles_without_spills(case):
+    pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC is not installed: pip install 'mlp-xp[gpu-check]'")
+    sizes, rows, *kind = case
+    chosen = persistent_options(sizes, *kind)
+    tiling = tiling_for(chosen, rows, SHARED_BYTES)
+    source = persistent_source(chosen, tiling, 16, clipped=case[-1])
+    for architecture in CLUSTER_ARCHITECTURES if THOROUGH or case == COMPILED[0] else CLUSTER_ARCHITECTURES[:1]:
+        resources = compile_for(architecture, source)
+        assert resources.spilled == 0
+        assert resources.registers * tiling.threads <= 65536
+        assert resources.shared == 0  # all of it is dynamic
+
+
+@pytest.mark.parametrize("kind", all_kinds() if THOROUGH else all_kinds()[::20], ids=lambda kind: kind.name)
+def test_the_persistent_kernel_compiles_for_other_losses(kind):
+    chosen = replace(persistent_options((9, 7, 3), "float32", "float32", False, kind), class_numbers=False)
+    pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC is not installed")
+    assert compile_for("sm_90", persistent_source(chosen, tiling_for(chosen, 8, SHARED_BYTES), 8, True)).spilled == 0
+
+
+def test_tilings_fit_or_say_why_not():
+    """For any shape: no array overlaps another, every unit and input has a thread, and nothing exceeds the limits."""
+    seen = set()
+    for n_in in (1, 7, 64, 784, 3000, 20000):
+        for n_hidden in (1, 5, 30, 128, 500, 4000):
+            for n_out in (1, 10, 300):
+                for rows in (1, 16, 128, 5000):
+                    for dtype, X_dtype in (("float32", "uint8"), ("float32", "float32"), ("float64", "float64")):
+                        chosen = persistent_options((n_in, n_hidden, n_out), dtype, X_dtype, n_out == 10)
+                        tiling = tiling_for(chosen, rows, SHARED_BYTES)
+                        if isinstance(tiling, str):
+                            seen.add(tiling.split()[0])
+                            assert re.search(r"do not fit in the registers|need \d{6,} bytes of shared memory", tiling)
+                            continue
+                        assert tiling.shared_bytes <= SHARED_BYTES
+                        assert tiling.threads <= 448
+                        assert tiling.blocks in (1, 2, 4, 8)
+                        assert tiling.blocks * tiling.units >= n_hidden
+                        assert tiling.groups * tiling.units_of_thread == tiling.padded_units >= tiling.units
+                        assert tiling.group_threads % 32 == 0
+                        assert tiling.group_threads * tiling.quads_of_thread * 4 >= n_in
+                        places = [place for _, place in tiling.places]
+                        assert places == sorted(places)
+                        assert all(place % 16 == 0 for place in places)
+                        seen.add(tiling.x_buffers)
+    assert {0, 1, 2, "batches"} <= seen
+    assert len(seen) > 4
 
 
 # -- translation --------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def test_every_execution_trains_like_numpy(gpu, settings):
 
 
 def test_an_unknown_execution_is_refused(gpu):
-    with pytest.raises(mlp.ConfigurationError, match="graphs, launches, loop, not 'graph'"):
+    with pytest.raises(mlp.ConfigurationError, match="graphs, launches, loop, persistent, not 'graph'"):
         gpu.execution = "graph"
 
 

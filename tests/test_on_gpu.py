@@ -102,12 +102,35 @@ def test_a_way_that_fails_does_not_hide_the_others(script, monkeypatch):
     assert "launches" not in str(caught.value)
 
 
+def test_the_persistent_kernel_is_compared_and_timed(script, monkeypatch, tmp_path):
+    monkeypatch.setattr(script, "PERSISTENT_NETS", ((20, 6, 4),))
+    monkeypatch.setattr(script, "PERSISTENT_BATCH_SIZES", (500,))
+    found = script.check_persistent("numba")
+    assert [each["execution"] for each in found["times"]] == ["graphs", "persistent"]
+    assert all(each["error"] < 1e-4 and each["microseconds a step"] > 0 for each in found["times"])
+    assert "default" in found["sentence"]
+    (tmp_path / "persistent.json").write_text(json.dumps(found))
+    assert script.sentences(tmp_path) == [found["sentence"]]
+
+    def far(net, way):
+        if way == "persistent":
+            net.parameters[0] += 0.1
+
+    change_training(monkeypatch, far)
+    with pytest.raises(AssertionError, match="sgd, float64, persistent; sgd, float64: graphs and persistent differ by"):
+        script.check_persistent("numba")
+    with monkeypatch.context() as patch:
+        patch.setattr(script, "check_training", lambda *arguments: {})
+        with pytest.raises(AssertionError, match=r"other weights than those of NumPy.*\"persistent\""):
+            script.check_persistent("numba")
+
+
 def test_the_stages_begin_with_what_one_wants_to_know_first(script, tmp_path):
     stages = script.plan_stages(tmp_path, "cupy", None)
-    first = ["device", "training", "benchmark", "first-use", "precision", "windows", "tests"]
+    first = ["device", "training", "persistent", "benchmark", "first-use", "precision", "windows", "tests"]
     assert [stage.name for stage in stages[: len(first)]] == first
-    grid = stages[2].command
-    assert float(grid[grid.index("--max-seconds") + 1]) < stages[2].seconds
+    grid = stages[3].command
+    assert float(grid[grid.index("--max-seconds") + 1]) < stages[3].seconds
 
 
 def test_the_sentences_of_all_benchmarks_are_printed(script, tmp_path):

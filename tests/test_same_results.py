@@ -126,8 +126,9 @@ rates = st.sampled_from([0.0, 0.0, 0.2, 0.5])
 
 
 @st.composite
-def cases(draw, max_batches=3):
-    sizes = tuple(draw(st.lists(st.integers(1, 40), min_size=2, max_size=4)))
+def cases(draw, max_batches=3, hidden_layers=(0, 2)):
+    fewest, most = hidden_layers
+    sizes = tuple(draw(st.lists(st.integers(1, 40), min_size=2 + fewest, max_size=2 + most)))
     output, loss = draw(st.sampled_from(PAIRS))
     hidden = [draw(st.sampled_from(HIDDEN)) for _ in sizes[1:-1]]
     batch, n_batches = draw(st.integers(1, 24)), draw(st.integers(1, max_batches))

@@ -287,6 +287,84 @@ def test_elementary_functions_have_the_type_of_their_argument(stand_in_gpu):
     assert 0 < abs(narrow) < 1e-6
 
 
+# -- clusters of blocks ---------------------------------------------------------------------------------------
+
+ROTATE = """
+extern "C" __global__ void __cluster_dims__(4, 1, 1) rotate(const double* x, double* y, int rounds) {
+    extern __shared__ double memory[];  // 64 numbers that are received, 64 of x, and an mbarrier
+    unsigned long long* const mbarrier = (unsigned long long*)(memory + 128);
+    const int thread = threadIdx.x, rank = cluster_rank();
+    copy_async<8>(memory + 64 + (thread + 1) % 64, x + blockIdx.x * 64 + (thread + 1) % 64);
+    if (thread == 0) {
+        mbarrier_init(mbarrier, 1);
+        fence_mbarrier_init();
+    }
+    copy_async_wait();
+    cluster_barrier();
+    double value = memory[64 + thread];
+    for (int round = 0; round < rounds; ++round) {
+        if (thread == 0) mbarrier_expect(mbarrier, 64 * 8);
+        store_async(memory + thread, (rank + 1) % 4, value, mbarrier);
+        mbarrier_wait(mbarrier, round % 2);
+        value = memory[63 - thread];
+        cluster_barrier();
+    }
+    y[blockIdx.x * 64 + thread] = value;
+}
+"""
+"""Sends numbers around the blocks of a cluster, and reverses them on the way."""
+
+
+def rotated(rounds=3, change=("", "")):
+    x, y = cupy().asarray(np.arange(512.0)), cupy().zeros(512, "float64")
+    kernel(ROTATE.replace(*change, 1), "rotate")((8,), (64,), (x, y, np.int32(rounds)), shared_mem=129 * 8)
+    return y.get().reshape(2, 4, 64)
+
+
+def test_blocks_of_a_cluster_exchange_numbers(stand_in_gpu):
+    for seed in SEEDS:
+        stand_in_gpu.seed(seed)
+        expected = np.roll(np.arange(512.0).reshape(2, 4, 64), 3, axis=1)[:, :, ::-1]
+        assert_array_equal(rotated(), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("    copy_async_wait();\n", ""), None),
+        (("    copy_async_wait();\n    cluster_barrier();", "    copy_async_wait();"), None),
+        (("        mbarrier_wait(mbarrier, round % 2);\n", ""), None),
+        (("thread];\n        cluster_barrier();", "thread];"), None),
+        (("        fence_mbarrier_init();\n", ""), "no fence makes the mbarrier visible"),
+        (("64 * 8);", "64 * 8 + 8);"), "deadlock: .* for an mbarrier"),
+        (("        mbarrier_init(mbarrier, 1);\n", ""), "this is no mbarrier"),
+        (("(rank + 1) % 4", "rank + 4"), "block [4-7] of a cluster of 4"),
+        (("if (thread == 0) mbarrier_expect", "if (thread < 2) mbarrier_expect"), "more arrivals|deadlock"),
+        (("copy_async<8>(memory", "copy_async<16>(memory"), "copy that is not aligned"),
+        (("copy_async_wait();\n    cluster_barrier();", "cluster_barrier();\n    if (rounds) return;"), "copies"),
+        (("store_async(memory +", "store_async(memory + 999 +"), "an asynchronous store to"),
+    ],
+    ids=lambda value: value[0].strip() if isinstance(value, tuple) else "",
+)
+def test_mistakes_of_a_cluster_are_noticed(stand_in_gpu, change, message):
+    expected, seen = rotated(), []
+    for seed in SEEDS:
+        stand_in_gpu.seed(seed)
+        try:
+            seen.append("same" if np.array_equal(rotated(change=change), expected) else "other")
+        except RuntimeError as error:
+            seen.append(str(error))
+    assert set(seen) != {"same"}
+    assert message is None or any(re.search(message, each) for each in seen), seen
+
+
+def test_clusters_have_cudas_limits(stand_in_gpu):
+    for grid, dims in ((6, "4, 1, 1"), (16, "16, 1, 1")):
+        x = cupy().zeros(1024, "float64")
+        with pytest.raises(RuntimeError, match="INVALID_CLUSTER_SIZE"):
+            kernel(ROTATE.replace("4, 1, 1", dims), "rotate")((grid,), (64,), (x, x, np.int32(0)), shared_mem=2000)
+
+
 # -- streams and graphs ---------------------------------------------------------------------------------------
 
 

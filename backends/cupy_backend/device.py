@@ -13,8 +13,8 @@ import numpy as np
 from backends.cupy_backend.cublas import WORKSPACE, Cublas
 from backends.errors import ConfigurationError, DeviceMemoryError
 
-EXECUTIONS = ("graphs", "launches", "loop")
-"""Values of `Device.execution`."""
+EXECUTIONS = ("graphs", "launches", "loop", "persistent")
+"""Values of `Device.execution`; the first is the default."""
 
 
 class TrainingStream:
@@ -48,6 +48,10 @@ class Device:
     is_hip : bool
         Whether it is an AMD GPU.
     multiprocessors : int
+    compute_capability : int
+        Ten times the number that NVIDIA writes.
+    shared_bytes : int
+        Shared memory that a block can have.
     captures : Lock
         Held while a stream captures a graph: meanwhile, no other thread may wait for the whole device.
     """
@@ -57,6 +61,8 @@ class Device:
         self.cuda = cupy.cuda.Device(int(name.partition(":")[2] or 0))
         self.is_hip = bool(cupy.cuda.runtime.is_hip)
         self.multiprocessors = int(self.cuda.attributes["MultiProcessorCount"])
+        self.compute_capability = 0 if self.is_hip else int(self.cuda.compute_capability)
+        self.shared_bytes = int(self.cuda.attributes.get("MaxSharedMemoryPerBlockOptin", 0))
         self._execution = EXECUTIONS[0]
         self._modules: dict[str, Any] = {}
         self.captures = threading.Lock()

@@ -23,7 +23,7 @@ THREADS = 256
 WORDS = ("next_batch", "batch", "failed", "finite", "halt", "seed", "epoch", "batches_before", "row_offset")
 """Entries of `EpochTables.words`; the kernels have constants of these names."""
 
-_TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double", np.dtype(np.uint8): "unsigned char"}
+TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double", np.dtype(np.uint8): "unsigned char"}
 _FOLDER = Path(__file__).parent / "kernels"
 
 
@@ -92,7 +92,8 @@ def _combination(options: KernelOptions, layer: int, forward: bool) -> int:
 
 
 @functools.cache
-def _text_of(name: str) -> str:
+def text_of(name: str) -> str:
+    """The text of a file of the folder ``kernels``."""
     return (_FOLDER / name).read_text(encoding="utf-8")
 
 
@@ -105,6 +106,11 @@ def kernel_source(options: KernelOptions) -> str:
     TranslationError
         If a user-defined function cannot be translated.
     """
+    return "\n".join([definitions(options), *_kernels(options), *epoch_kernels(options)])
+
+
+def definitions(options: KernelOptions) -> str:
+    """What kernels use: constants, templates, and the formulas of the network and the rule."""
     translator = CudaTranslator()
     structures = [
         _activation(translator, activation, f"Activation{number}")
@@ -114,9 +120,9 @@ def kernel_source(options: KernelOptions) -> str:
     structures.append(_loss(translator, options.network.kind))
     structures.append(_rule(translator, options.rule))
     formulas = f"namespace formula {{\n{translator.text()}}}  // namespace formula\n"
-    files = [_text_of(name) for name in ("elementary.cuh", "random.cuh", "step.cuh")]
+    files = [text_of(name) for name in ("elementary.cuh", "random.cuh", "step.cuh")]
     constants = f"const int THREADS = {THREADS};\nenum {{ {', '.join(WORDS).upper()} }};  // entries of words\n"
-    return "\n".join([constants, *files, formulas, *structures, *_kernels(options)])
+    return "\n".join([constants, *files, formulas, *structures])
 
 
 def _activation(translator: CudaTranslator, row: Activation, name: str) -> str:
@@ -194,9 +200,9 @@ def _flag(value: bool) -> str:
 
 def _kernels(options: KernelOptions) -> list[str]:
     network = options.network
-    real = _TYPES[options.dtype]
+    real = TYPES[options.dtype]
     operand = "unsigned short" if options.rounded else real
-    source = _TYPES[options.X_dtype]
+    source = TYPES[options.X_dtype]
     target = "long long" if options.class_numbers else real
     dropout_arguments = "int layer, long long threshold, REAL dropout_scale"
     dropout = "step::Dropout<REAL>{layer, (unsigned int)threshold, dropout_scale}"
@@ -279,17 +285,22 @@ def _kernels(options: KernelOptions) -> list[str]:
             "const long long* words, const REAL* params, int n_weights, double* block_sums",
             "step::sum_weights<REAL>(words, params, n_weights, block_sums)",
         )
-    add(
-        "weigh_batches",
-        "const long long* order, const REAL* weight, long long n_rows, int batch_size, int first_batch, "
-        "int last_batch, double* totals",
-        "step::weigh_batches<REAL>(order, weight, n_rows, batch_size, first_batch, last_batch, totals)",
-    )
     if options.rounded:
         add(
             "round_weights",
             "const REAL* params, int n_weights, OPERAND* operand",
             "step::round_weights<REAL>(params, n_weights, operand)",
         )
-    add("check_finite", "long long* words, const REAL* params, int n", "step::check_finite<REAL>(words, params, n)")
     return list(kernels.values())
+
+
+def epoch_kernels(options: KernelOptions) -> list[str]:
+    """The kernels that run once an epoch, however its steps run."""
+    kernels = (
+        'extern "C" __global__ void weigh_batches(const long long* order, const REAL* weight, long long n_rows, '
+        "int batch_size, int first_batch, int last_batch, double* totals) {\n"
+        "    step::weigh_batches<REAL>(order, weight, n_rows, batch_size, first_batch, last_batch, totals);\n}\n",
+        'extern "C" __global__ void check_finite(long long* words, const REAL* params, int n) {\n'
+        "    step::check_finite<REAL>(words, params, n);\n}\n",
+    )
+    return [text.replace("REAL", TYPES[options.dtype]) for text in kernels]

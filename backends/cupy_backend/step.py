@@ -43,8 +43,8 @@ class Launch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class StepArrays:
-    """The arrays of a trainer, and what else its launches need.
+class EpochArrays:
+    """The arrays of a trainer that every way of running an epoch needs, and its kernels.
 
     Attributes
     ----------
@@ -59,19 +59,25 @@ class StepArrays:
     cupy: Any
     options: KernelOptions
     kernel: Callable[[str], Any]
-    cublas: Cublas
     X: Array
     X_order: Array
     target: Array
     weight: Array | None
     params: Array
     state: Array
-    buffers: Buffers
     tables: EpochTables
+    update_blocks: int
+
+
+@dataclass(frozen=True)
+class StepArrays(EpochArrays):
+    """The arrays of a trainer, and what else the launches of a step need."""
+
+    cublas: Cublas
+    buffers: Buffers
     block_losses: Array
     block_squares: Array
     block_sums: Array
-    update_blocks: int
 
 
 class Step:

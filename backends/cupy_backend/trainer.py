@@ -1,4 +1,4 @@
-"""`GraphTrainer`: trains with CUDA graphs of whole steps, or with `backends.loop` if they cannot run a plan."""
+"""`GraphTrainer`: trains with CUDA graphs of whole steps or a persistent kernel, or else with `backends.loop`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from backends.cupy_backend.device_arrays import Buffers, EpochTables, HostResult
 from backends.cupy_backend.graphs import RepeatedStep, steps_of_graph
 from backends.cupy_backend.host_rows import HostRows, RowWindows
 from backends.cupy_backend.kernel_source import THREADS, KernelOptions, kernel_source
-from backends.cupy_backend.step import LOSS_BLOCKS, Step, StepArrays, settings_of
+from backends.cupy_backend.persistent import PersistentKernel, batches_of_launch, module_source, persistent_tiling
+from backends.cupy_backend.step import LOSS_BLOCKS, EpochArrays, Step, StepArrays, settings_of
+from backends.cupy_backend.tilings import Tiling
 from backends.formulas.translator import TranslationError
 from backends.loop import Execution, Trainer, all_finite
 from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, Shuffle
@@ -37,9 +39,10 @@ class GraphTrainer(Trainer):
     _data_changed = False
     _own: tuple[Any, ...] = (None,) * 5
     _windows: RowWindows | None = None
-    _arrays: StepArrays | None = None
+    _arrays: EpochArrays | None = None
     _key: Any = None
     _steps: dict[int, RepeatedStep]
+    _persistent: PersistentKernel | None = None
     _order_on_device: Any = None
     _logged = False
 
@@ -72,23 +75,35 @@ class GraphTrainer(Trainer):
 
     def execution(self, plan: EpochPlan, on_batch: bool = False) -> Execution:
         step_by_step = super().execution(plan, on_batch)
-        reason = "a callback runs after each batch" if on_batch else self._unsupported_reason(plan)
+        reason = self._unsupported_reason(plan, on_batch)
         if reason:
             precision = self.network.precision
             products = "" if precision == "float32" else f" (the products are in float32, not {precision})"
             return replace(step_by_step, reason=reason + products)
+        tiling = self._tiling(plan)
+        if isinstance(tiling, Tiling):
+            blocks, count = tiling.blocks, batches_of_launch(tiling)
+            return Execution(f"persistent kernel on {blocks} {_plural('block', blocks)}, {count} batches a launch")
         count = self._steps_of_graph(plan)
         if not count:
             return Execution("launches of single kernels")
-        return Execution(f"CUDA graphs of {count} {'step' if count == 1 else 'steps'}")
+        return Execution(f"CUDA graphs of {count} {_plural('step', count)}", tiling)
+
+    def _tiling(self, plan: EpochPlan) -> Tiling | str:
+        """The tiling of the persistent kernel if it is to run a plan; else the reason, empty if it is not asked for."""
+        return (
+            persistent_tiling(self._device, self._options(plan), plan) if self._device.execution == "persistent" else ""
+        )
 
     def _steps_of_graph(self, plan: EpochPlan) -> int:
         """Steps of a graph; 0 without graphs."""
         rows = min(plan.batch_size, len(plan.order))
-        return steps_of_graph(6.0 * self.network.layout.n_weights * rows) if self._device.execution == "graphs" else 0
+        return 0 if self._device.execution == "launches" else steps_of_graph(6.0 * self.network.layout.n_weights * rows)
 
-    def _unsupported_reason(self, plan: EpochPlan) -> str:
+    def _unsupported_reason(self, plan: EpochPlan, on_batch: bool) -> str:
         """Why the kernels cannot run a plan, so that `backends.loop` runs it; empty if they can."""
+        if on_batch:
+            return "a callback runs after each batch"
         if self._device.execution == "loop":
             return "the backend's execution is 'loop'"
         if self._device.is_hip:
@@ -123,11 +138,13 @@ class GraphTrainer(Trainer):
             return super().epochs(plans, control, on_batch)
 
     def _epoch(self, plan: EpochPlan, control: Control, on_batch: BatchHook | None) -> EpochResult:
-        reason = self.execution(plan, on_batch is not None).reason
-        if reason:
-            if not self._logged:
-                logger.info("training runs step by step, without CUDA graphs: %s", reason)
-                self._logged = True
+        how = self.execution(plan, on_batch is not None)
+        step_by_step = bool(self._unsupported_reason(plan, on_batch is not None))
+        if how.reason and not self._logged:
+            words = "step by step, without CUDA graphs" if step_by_step else f"as {how.method}"
+            logger.info("training runs %s: %s", words, how.reason)
+            self._logged = True
+        if step_by_step:
             return super()._epoch(plan, control, on_batch)
         if not plan.batches or control.stop_requested:
             return EpochResult(np.empty(0), np.empty(0), finite=all_finite(self.xp, self.params))
@@ -165,6 +182,8 @@ class GraphTrainer(Trainer):
             tables.normalizers[...] = tables.weights
         else:
             tables.send(tables.normalizers, plan.batch_weight, self._stream)
+        if not isinstance(arrays, StepArrays):
+            return
         if arrays.options.rounded:
             self._launch("round_weights", arrays.update_blocks, params, np.int32(n), arrays.buffers.weights)
         if arrays.options.penalized:
@@ -204,10 +223,12 @@ class GraphTrainer(Trainer):
         while started < plan.batches.stop and not control.stop_requested:
             rows = plan.batch_rows(started)
             same = max(first_shorter - started, 1)  # batches that follow with as many rows
+            if self._persistent is not None:
+                same = plan.batches.stop - started  # it takes a shorter one, too
             if self._windows is not None:
                 self._windows.before(started, self._stream)
                 same = min(same, self._windows.batches_left(started))
-            started += self._step_of(plan, rows.stop - rows.start).start(same)
+            started += (self._persistent or self._step_of(plan, rows.stop - rows.start)).start(same)
             in_flight.append((self._stream.record(), started))
             if len(in_flight) > IN_FLIGHT:
                 event, control.batches_done = in_flight.popleft()
@@ -231,31 +252,33 @@ class GraphTrainer(Trainer):
 
     # -- arrays and steps ---------------------------------------------------------------------------
 
-    def _arrays_for(self, plan: EpochPlan) -> StepArrays:
+    def _arrays_for(self, plan: EpochPlan) -> EpochArrays:
         """The arrays of the previous epoch, or new ones if this plan needs others."""
-        options, rows = self._options(plan), min(plan.batch_size, len(plan.order))
-        key = options, rows, settings_of(plan), self._device.execution
+        options, rows, tiling = self._options(plan), min(plan.batch_size, len(plan.order)), self._tiling(plan)
+        key = options, rows, settings_of(plan), self._device.execution, tiling
         arrays = self._arrays
         own = self.X, self.target, self.weight, self.params, self.state
         replaced = any(now is not before for now, before in zip(own, self._own, strict=True))
         if replaced:
             self._data = None
         if arrays is None or replaced or key != self._key or not arrays.tables.serve(plan):
-            self._arrays = self._windows = self._key = self._order_on_device = None
+            self._arrays = self._windows = self._key = self._order_on_device = self._persistent = None
             self._steps = {}  # with the arrays, so that their memory is free for the new ones
-            needed = Buffers.n_bytes(options, rows)
+            needed = 0 if isinstance(tiling, Tiling) else Buffers.n_bytes(options, rows)
             advice = "Use a smaller batch_size, float32 instead of float64, or narrower layers."
             with self._device.allocating(f"batches of {rows} rows", needed, advice):
-                self._arrays = self._make_arrays(options, plan, rows)
+                self._arrays = self._make_arrays(options, plan, rows, tiling)
+            if isinstance(tiling, Tiling):
+                self._persistent = PersistentKernel(self._arrays, plan, tiling)
             self._key, self._own = key, own
         elif self._data_changed:
             self._copy_data()
         assert self._arrays is not None
         return self._arrays
 
-    def _make_arrays(self, options: KernelOptions, plan: EpochPlan, rows: int) -> StepArrays:
+    def _make_arrays(self, options: KernelOptions, plan: EpochPlan, rows: int, tiling: Tiling | str) -> EpochArrays:
         assert self._own_stream is not None
-        cupy, cublas = self._device.cupy, self._own_stream.cublas
+        cupy = self._device.cupy
         if self._data is None:
             self._copy_data()
         assert self._data is not None
@@ -267,16 +290,22 @@ class GraphTrainer(Trainer):
             X, order = self._windows.X, self._windows.order
         n_parameters = self.network.layout.n_parameters
         blocks = min(-(-n_parameters // THREADS), BLOCKS_PER_MULTIPROCESSOR * self._device.multiprocessors)
+        persistent = isinstance(tiling, Tiling)
+        source = module_source(options, tiling, X, plan) if isinstance(tiling, Tiling) else kernel_source(options)
+        arrays = EpochArrays(
+            cupy, options, self._device.module(source).get_function, X, order, target, self.weight, self.params,
+            self.state, tables, blocks,
+        )  # fmt: skip
+        if persistent:
+            return arrays
         return StepArrays(
-            cupy, options, self._device.module(kernel_source(options)).get_function, cublas,
-            X, order, target, self.weight, self.params, self.state,
-            Buffers(cupy, options, self.params, rows),
-            tables,
+            **vars(arrays),
+            cublas=self._own_stream.cublas,
+            buffers=Buffers(cupy, options, self.params, rows),
             block_losses=cupy.zeros(LOSS_BLOCKS, dtype=np.float64),
             block_squares=cupy.zeros(blocks, dtype=np.float64),
             block_sums=cupy.zeros(4 * blocks, dtype=np.float64),
-            update_blocks=blocks,
-        )  # fmt: skip
+        )
 
     def _copy_data(self) -> None:
         """The data as the kernels read them: the arrays themselves where possible, else copies."""
@@ -292,7 +321,7 @@ class GraphTrainer(Trainer):
 
     def _step_of(self, plan: EpochPlan, rows: int) -> RepeatedStep:
         if rows not in self._steps:
-            assert self._arrays is not None
+            assert isinstance(self._arrays, StepArrays)
             needed = Buffers.n_bytes(self._arrays.options, rows)
             with self._device.allocating(f"batches of {rows} rows", needed, "Use a smaller batch_size."):
                 step = Step(self._arrays, plan, rows)
@@ -322,6 +351,10 @@ class GraphTrainer(Trainer):
     def current(self) -> tuple[Array, Array]:
         with self._device.cuda:
             return super().current()
+
+
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else f"{word}s"
 
 
 def _are_class_numbers(trainer: Trainer) -> bool:

@@ -23,7 +23,9 @@ FLAGS = ("-std=gnu++17", "-fPIC", "-w", "-ffp-contract=off", "-fno-strict-aliasi
 # a GPU refuses an access to an address that is not a multiple of the type's alignment; this processor would allow it
 KERNEL_FLAGS = (*FLAGS, "-fsanitize=alignment", "-fsanitize-undefined-trap-on-error")
 
-_KERNEL = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(")
+_KERNEL = re.compile(
+    r"__global__\s+void\s+(?:__cluster_dims__\s*\(\s*(\d+)[^)]*\)\s*)?(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\("
+)
 _DYNAMIC = re.compile(r"extern\s+__shared__\s+([\w\s:]*?[\w>])\s+(\w+)\s*\[\s*\]\s*;")
 _SHARED = re.compile(
     r"__shared__\s+(?:__align__\s*\(\w+\)\s*|alignas\s*\(\w+\)\s*)?([\w\s:<>,]*?[\w>])\s+(\w+)\s*((?:\[[^\]]*\]\s*)*);"
@@ -43,6 +45,7 @@ class Launch(ctypes.Structure):
         ("grid", Index),
         ("block", Index),
         ("dynamic_shared", ctypes.c_size_t),
+        ("cluster", ctypes.c_uint),
         ("seed", ctypes.c_uint64),
         ("message", ctypes.c_char_p),
         ("capacity", ctypes.c_int),
@@ -61,7 +64,7 @@ def for_the_cpu(code):
     code = _SHARED.sub(r"auto& \2 = shim::shared_variable<\1\3>([] {});", code)
     if "__shared__" in code:
         raise CompileException("the stand-in cannot read this declaration: " + code[code.index("__shared__") :][:80])
-    names = _KERNEL.findall(code)
+    names = [name for _, name in _KERNEL.findall(code)]
     return '#line 1 "kernels"\n' + code + "\n" + "".join(f"SHIM_KERNEL({name})\n" for name in names)
 
 
@@ -79,7 +82,7 @@ def _compile(arguments, target, text=None):
 @cache
 def _scheduler():
     """The object file of the scheduler, in a folder for all that is compiled with it."""
-    sources = [HERE / "shim.h", HERE / "scheduler.cpp"]
+    sources = [HERE / "shim.h", HERE / "scheduler.cpp", HERE / "cluster.h"]
     key = hashlib.sha256(repr((FLAGS, KERNEL_FLAGS, [path.read_bytes() for path in sources])).encode()).hexdigest()[:16]
     target = Path(tempfile.gettempdir()) / f"mlp-stand-in-gpu-{os.getuid()}" / key / "scheduler.o"
     if not target.exists():
@@ -122,14 +125,15 @@ class RawModule:
         library = self.compile()
         if not hasattr(library, f"launch_{name}"):
             raise CUDARuntimeError(f"CUDA_ERROR_NOT_FOUND: named symbol not found: {name}")
-        return RawFunction(library, name)
+        clusters = {kernel: int(cluster or 1) for cluster, kernel in _KERNEL.findall(without_comments(self.code))}
+        return RawFunction(library, name, clusters[name])
 
 
 class RawFunction:
     """A kernel; called as ``kernel(grid, block, arguments, shared_mem=0)``."""
 
-    def __init__(self, library, name):
-        self.name = name
+    def __init__(self, library, name, cluster):
+        self.name, self._cluster = name, cluster
         text = ctypes.create_string_buffer(10_000)
         getattr(library, f"signature_{name}")(text)
         self.types = text.value.decode().split(",")[:-1]
@@ -140,6 +144,8 @@ class RawFunction:
         grid, block = _three("grid", grid, (2**31 - 1, 65535, 65535)), _three("block", block, (1024, 1024, 64))
         if math.prod(block) > 1024:
             raise CUDARuntimeError(f"CUDA_ERROR_INVALID_VALUE: a block of {block} threads")
+        if not 1 <= self._cluster <= 8 or grid[0] % self._cluster:
+            raise CUDARuntimeError(f"CUDA_ERROR_INVALID_CLUSTER_SIZE: {grid} blocks in clusters of {self._cluster}")
         if not 0 <= shared_mem <= min(self.max_dynamic_shared_size_bytes, 227 << 10):
             raise CUDARuntimeError(f"CUDA_ERROR_INVALID_VALUE: {shared_mem} bytes of dynamic shared memory")
         if not isinstance(args, tuple | list) or len(args) != len(self.types):
@@ -164,7 +170,7 @@ class RawFunction:
             machine.require(memories)
             message = ctypes.create_string_buffer(500)
             how = Launch(
-                Index(*grid), Index(*block), shared_mem, machine.random.getrandbits(63),
+                Index(*grid), Index(*block), shared_mem, self._cluster, machine.random.getrandbits(63),
                 ctypes.cast(message, ctypes.c_char_p), len(message),
             )  # fmt: skip
             pointers = (ctypes.c_void_p * (len(values) + 1))(*(value.ctypes.data for value in values))

@@ -1,7 +1,7 @@
-// CUDA's threads on a CPU.  Blocks run one after the other in random order.  The threads of a block are fibers: one runs
-// until it waits for others, and then a random one is next, so no kernel may rely on an order.  Now and then a thread,
-// or a warp, is held back for as long as the others can go on: random order alone seldom makes one thread late enough
-// for a missing barrier to be noticed.
+// CUDA's threads on a CPU.  Clusters of blocks (most are of one block) run one after the other in random order.  The
+// threads of a cluster are fibers: one runs until it waits for others, and then a random one is next, so no kernel may
+// rely on an order.  Now and then a thread, a warp or a whole block is held back for as long as the others can go on:
+// random order alone seldom makes one thread late enough for a missing barrier to be noticed.
 #include <setjmp.h>
 #include <signal.h>
 #include <stddef.h>
@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
+#include <new>
 #include <vector>
 
 #define SHIM_SCHEDULER
@@ -24,7 +25,7 @@ size_t dynamic_bytes;
 
 namespace {
 
-constexpr size_t STACK = 256 << 10, GUARD = 64, MOST_THREADS = 1024;
+constexpr size_t STACK = 256 << 10, GUARD = 64;
 constexpr size_t STATIC_LIMIT = 48 << 10, SHARED_LIMIT = 227 << 10;
 constexpr unsigned char GUARD_BYTE = 0xA5;
 
@@ -44,28 +45,37 @@ struct Variable {
     size_t offset, bytes;
 };
 
+struct Block {  // of the cluster that runs
+    Index index;
+    std::vector<int> at_barrier;
+    int barrier_line = 0, votes[2] = {}, ended = 0;
+    unsigned barrier_phase = 0;
+    std::vector<std::vector<Exchange>> exchanges;  // of each warp
+    std::vector<Variable> variables;
+    unsigned char* arena = nullptr;
+    size_t arena_end = 0;
+};
+
 const Launch* how;
 void (*body)(void**);
 void** arguments;
-jmp_buf home;  // of `run_block`
-int threads, ended;
+jmp_buf home;  // of `run_cluster`
+int threads, ended;  // threads of a block; threads of the cluster that have ended
 uint64_t random_state;
 
 Fiber* current;
-Fiber* waiting_fiber[MOST_THREADS];  // null if the thread has not begun
+std::vector<Fiber*> waiting_fiber;   // of each thread of the cluster; null if the thread has not begun
 std::vector<Fiber*> fibers, idle;    // all; those that have run a thread to its end
 std::vector<int> ready, held;        // threads that can go on; those of them that are held back
 int held_first, held_end, patience;
 bool newest_first;
 
-std::vector<int> at_barrier;
-int barrier_line, votes[2];
-unsigned barrier_phase;
-std::vector<Exchange> exchanges[MOST_THREADS / 32];
+std::vector<Block> blocks;
+std::vector<int> at_cluster_barrier;
+int cluster_line;
 
-std::vector<Variable> variables;
-alignas(128) unsigned char arena[SHARED_LIMIT + (64 << 10)];
-size_t arena_end;
+constexpr size_t ARENA = SHARED_LIMIT + (64 << 10);
+std::vector<unsigned char*> arenas;  // kept from one launch to the next
 
 uint32_t draw() {  // xorshift64*
     random_state ^= random_state >> 12, random_state ^= random_state << 25, random_state ^= random_state >> 27;
@@ -82,14 +92,26 @@ template <class... Values>
     _longjmp(home, 2);
 }
 
+Block& block() { return blocks[current->thread / threads]; }
+
+#include "cluster.h"
+
 int choose() {
     if (patience-- <= 0) {
         ready.insert(ready.end(), held.begin(), held.end());
         held.clear();
-        held_first = draw_below(threads), held_end = held_first + 1;
-        if (draw() % 2) held_first = held_first / 32 * 32, held_end = held_first + 32;
-        newest_first = draw() % 2, patience = draw_below(4 * threads);
+        const int first = draw_below(blocks.size()) * threads, thread = draw_below(threads), which = draw() % 4;
+        held_first = first + thread, held_end = held_first + 1;
+        if (which < 2) held_first = first + thread / 32 * 32, held_end = held_first + 32;
+        if (held_end > first + threads) held_end = first + threads;
+        newest_first = draw() % 2, patience = draw_below(4 * threads * blocks.size());
+        if (which == 3 && blocks.size() > 1) {
+            held_first = first, held_end = first + threads;
+            patience = draw_below(400 * threads);  // the others may come far ahead, until they need the block
+        }
+        stores_are_late = draw() % 2;
     }
+    if (!stores_are_late && !stores.empty() && draw() % 2) complete_a_store();
     for (;;) {
         while (!ready.empty()) {
             const size_t at = newest_first ? ready.size() - 1 : draw_below(ready.size());
@@ -98,9 +120,14 @@ int choose() {
             if (thread < held_first || thread >= held_end) return thread;
             held.push_back(thread);
         }
-        if (held.empty()) return -1;
-        ready.swap(held);
-        held_end = held_first;
+        if (!held.empty()) {
+            ready.swap(held);
+            held_end = held_first;
+        } else if (!stores.empty()) {
+            complete_a_store();
+        } else {
+            return -1;
+        }
     }
 }
 
@@ -108,13 +135,21 @@ void run_threads();
 
 [[noreturn]] void run_another() {
     const int thread = choose();
-    if (thread < 0 && ended == threads) _longjmp(home, 1);
-    if (thread < 0)
-        fail("deadlock: of %d threads %d have ended, %d wait at the barrier on line %d, and the others wait for lanes of "
-             "their warp", threads, ended, (int)at_barrier.size(), barrier_line);
-    thread_index.x = thread % block_size.x;
-    thread_index.y = thread / block_size.x % block_size.y;
-    thread_index.z = thread / block_size.x / block_size.y;
+    const int all = threads * (int)blocks.size();
+    if (thread < 0 && ended == all) _longjmp(home, 1);
+    if (thread < 0) {
+        size_t most = 0;
+        for (size_t i = 1; i < blocks.size(); ++i)
+            if (blocks[i].at_barrier.size() > blocks[most].at_barrier.size()) most = i;
+        fail("deadlock: of %d threads %d have ended, %d wait at the barrier on line %d, %d for an mbarrier, and the others "
+             "wait for lanes of their warp or for the cluster", all, ended, (int)blocks[most].at_barrier.size(),
+             blocks[most].barrier_line, (int)at_mbarrier.size());
+    }
+    const int in_block = thread % threads;
+    block_index = blocks[thread / threads].index;
+    thread_index.x = in_block % block_size.x;
+    thread_index.y = in_block / block_size.x % block_size.y;
+    thread_index.z = in_block / block_size.x / block_size.y;
     current = waiting_fiber[thread];
     if (!current && !idle.empty()) current = idle.back(), idle.pop_back();
     if (current) {
@@ -138,7 +173,9 @@ void run_threads();
 void run_threads() {
     for (;;) {
         body(arguments);
-        ++ended;
+        for (const Copy& copy : copies)
+            if (copy.thread == current->thread) fail("a thread has ended before its asynchronous copies");
+        ++ended, ++block().ended;
         idle.push_back(current);
         if (!_setjmp(current->point)) run_another();
     }
@@ -154,20 +191,29 @@ void drop_fibers() {
     fibers.clear(), idle.clear();
 }
 
-// Returns whether it ended without an error; `fail` comes back here.
-bool run_block(unsigned number) {
-    block_index = {number % grid_size.x, number / grid_size.x % grid_size.y, number / grid_size.x / grid_size.y};
-    ended = 0, barrier_phase = 0, patience = 0, arena_end = 0;
-    variables.clear(), at_barrier.clear(), held.clear(), ready.resize(threads);
-    for (int i = 0; i < threads; ++i) ready[i] = i, waiting_fiber[i] = nullptr;
-    for (int warp = 0; warp * 32 < threads; ++warp) exchanges[warp].clear();
+// Runs the blocks from this one on; returns whether they ended without an error.  `fail` comes back here.
+bool run_cluster(unsigned first) {
+    const int size = how->cluster, all = threads * size;
+    blocks.assign(size, Block());
+    for (int i = 0; i < size; ++i) {
+        const unsigned number = first + i;
+        blocks[i].index = {number % grid_size.x, number / grid_size.x % grid_size.y, number / grid_size.x / grid_size.y};
+        blocks[i].exchanges.resize((threads + 31) / 32);
+        if ((int)arenas.size() == i) arenas.push_back(new (std::align_val_t(128)) unsigned char[ARENA]);
+        blocks[i].arena = arenas[i];
+    }
+    ended = 0, patience = 0;
+    held.clear(), at_cluster_barrier.clear(), forget_clusters();
+    ready.resize(all), waiting_fiber.assign(all, nullptr);
+    for (int i = 0; i < all; ++i) ready[i] = i;
     const int reason = _setjmp(home);
     if (!reason) run_another();
     if (reason == 2) return false;
-    for (const Variable& v : variables)
-        for (size_t i = 0; i < GUARD; ++i)
-            if (arena[v.offset - 1 - i] != GUARD_BYTE || arena[v.offset + v.bytes + i] != GUARD_BYTE)
-                fail("a write outside a shared variable of %d bytes", (int)v.bytes);
+    for (const Block& b : blocks)
+        for (const Variable& v : b.variables)
+            for (size_t i = 0; i < GUARD; ++i)
+                if (b.arena[v.offset - 1 - i] != GUARD_BYTE || b.arena[v.offset + v.bytes + i] != GUARD_BYTE)
+                    fail("a write outside a shared variable of %d bytes", (int)v.bytes);
     return true;
 }
 
@@ -178,11 +224,12 @@ void on_signal(int number) {
 
 // Waits for the lanes of the mask; returns what they exchange, and whether it is its first or second half.
 Exchange& meet_lanes(unsigned mask, const void* mine, int vote, unsigned& side, int line) {
-    const int warp = current->thread / 32, lane = current->thread % 32, lanes = threads - warp * 32;
+    const int first = current->thread / threads * threads, warp = (current->thread - first) / 32;
+    const int lane = (current->thread - first) % 32, lanes = threads - warp * 32;
     if (!(mask >> lane & 1)) fail("line %d: lane %d is not in its own mask %08x", line, lane, mask);
     if (lanes < 32 && mask >> lanes) fail("line %d: the mask %08x has lanes that a warp of %d lacks", line, mask, lanes);
     size_t at = 0;
-    std::vector<Exchange>& all = exchanges[warp];
+    std::vector<Exchange>& all = block().exchanges[warp];
     while (at < all.size() && all[at].mask != mask) ++at;
     if (at == all.size()) {
         all.emplace_back();
@@ -199,27 +246,29 @@ Exchange& meet_lanes(unsigned mask, const void* mine, int vote, unsigned& side, 
     if (e->arrived == mask) {
         e->arrived = 0, ++e->phase;
         for (int other = 0; other < 32; ++other)
-            if (mask >> other & 1) ready.push_back(warp * 32 + other);
+            if (mask >> other & 1) ready.push_back(first + warp * 32 + other);
     }
     wait();
-    return exchanges[warp][at];
+    return block().exchanges[warp][at];
 }
 }  // namespace
 
 int barrier(int vote, int line) {
-    if (ended) fail("line %d: a barrier after %d threads of the block have ended", line, ended);
-    const unsigned side = barrier_phase & 1;
-    if (at_barrier.empty()) barrier_line = line, votes[side] = 0;
-    else if (line != barrier_line) fail("threads of a block wait at the barriers on the lines %d and %d", barrier_line, line);
-    votes[side] += vote != 0;
-    at_barrier.push_back(current->thread);
-    if ((int)at_barrier.size() == threads) {
-        ++barrier_phase;
-        ready.insert(ready.end(), at_barrier.begin(), at_barrier.end());
-        at_barrier.clear();
+    Block& b = block();
+    if (b.ended) fail("line %d: a barrier after %d threads of the block have ended", line, b.ended);
+    const unsigned side = b.barrier_phase & 1;
+    if (b.at_barrier.empty()) b.barrier_line = line, b.votes[side] = 0;
+    else if (line != b.barrier_line)
+        fail("threads of a block wait at the barriers on the lines %d and %d", b.barrier_line, line);
+    b.votes[side] += vote != 0;
+    b.at_barrier.push_back(current->thread);
+    if ((int)b.at_barrier.size() == threads) {
+        ++b.barrier_phase;
+        ready.insert(ready.end(), b.at_barrier.begin(), b.at_barrier.end());
+        b.at_barrier.clear();
     }
     wait();
-    return votes[side];
+    return b.votes[side];
 }
 
 void exchange(unsigned mask, const void* mine, unsigned source, void* result, int line) {
@@ -235,20 +284,88 @@ unsigned ballot(unsigned mask, int vote, int line) {
     return e.votes[side];
 }
 
+unsigned cluster_rank() { return current->thread / threads; }
+
+void cluster_barrier(int line) {
+    if (ended) fail("line %d: a barrier of the cluster after %d threads have ended", line, ended);
+    if (at_cluster_barrier.empty()) cluster_line = line;
+    else if (line != cluster_line) fail("threads of a cluster wait on the lines %d and %d", cluster_line, line);
+    at_cluster_barrier.push_back(current->thread);
+    if (at_cluster_barrier.size() == threads * blocks.size()) {
+        ready.insert(ready.end(), at_cluster_barrier.begin(), at_cluster_barrier.end());
+        at_cluster_barrier.clear();
+    }
+    wait();
+}
+
+void mbarrier_init(void* place, unsigned count) {
+    *(Mbarrier*)place = {0, (unsigned char)count, (unsigned char)count, 0, INITIALIZED};
+    not_fenced.push_back({current->thread, (Mbarrier*)place});
+}
+
+void mbarrier_fence() {
+    for (NotFenced& each : not_fenced)
+        if (each.thread == current->thread) each.mbarrier->state = VISIBLE;
+}
+
+void mbarrier_expect(void* place, unsigned bytes) {
+    Mbarrier* const mbarrier = mbarrier_at(place);
+    if (!mbarrier->arrivals) fail("more arrivals at an mbarrier than it was initialized for");
+    mbarrier->bytes += (int)bytes, --mbarrier->arrivals;
+    end_phase_if_complete(mbarrier);
+}
+
+void mbarrier_wait(void* place, unsigned parity) {
+    const Mbarrier* const mbarrier = mbarrier_at(place);
+    if (mbarrier->parity == parity) at_mbarrier.push_back({current->thread, mbarrier, parity});
+    else ready.push_back(current->thread);
+    wait();
+}
+
+void store_async(void* place, unsigned rank, const void* value, size_t bytes, void* mbarrier) {
+    if (rank >= blocks.size()) fail("a store into block %d of a cluster of %d", (int)rank, (int)blocks.size());
+    unsigned char *const mine = dynamic_memory(block()), *const other = dynamic_memory(blocks[rank]);
+    const ptrdiff_t at = (unsigned char*)place - mine, flag = (unsigned char*)mbarrier - mine;
+    if (at < 0 || at + bytes > dynamic_bytes || flag < 0 || flag + sizeof(Mbarrier) > dynamic_bytes || at % bytes)
+        fail("an asynchronous store to byte %d of dynamic shared memory", (int)at);
+    Store store = {other + at, {}, bytes, mbarrier_at(other + flag), (int)rank};
+    if (store.mbarrier->state != VISIBLE) fail("no fence makes the mbarrier visible to the cluster");
+    memcpy(store.value, value, bytes);
+    stores.push_back(store);
+}
+
+void copy_async(void* to, const void* from, size_t bytes) {
+    if ((uintptr_t)to % bytes || (uintptr_t)from % bytes) fail("an asynchronous copy that is not aligned");
+    if (draw() % 4 == 0) memcpy(to, from, bytes);
+    else copies.push_back({current->thread, to, from, bytes});
+}
+
+void copy_async_wait() {
+    for (size_t i = 0; i < copies.size();) {
+        if (copies[i].thread != current->thread) {
+            ++i;
+            continue;
+        }
+        memcpy(copies[i].to, copies[i].from, copies[i].bytes);
+        copies[i] = copies.back(), copies.pop_back();
+    }
+}
+
 void* shared(const void* key, size_t bytes) {
-    for (const Variable& v : variables)
-        if (v.key == key) return arena + v.offset;
+    Block& b = block();
+    for (const Variable& v : b.variables)
+        if (v.key == key) return b.arena + v.offset;
     size_t total = bytes;
-    for (const Variable& v : variables) total += v.key == &dynamic_key ? 0 : v.bytes;
+    for (const Variable& v : b.variables) total += v.key == &dynamic_key ? 0 : v.bytes;
     if (key != &dynamic_key && total > STATIC_LIMIT) fail("%d bytes of static shared memory, at most 49152", (int)total);
-    const size_t offset = (arena_end + GUARD + 127) / 128 * 128;
-    arena_end = offset + bytes + GUARD;
-    if (arena_end > sizeof arena) fail("%d bytes of shared memory", (int)arena_end);
-    memset(arena + offset - GUARD, GUARD_BYTE, GUARD);
-    memset(arena + offset, 0xFF, bytes);
-    memset(arena + offset + bytes, GUARD_BYTE, GUARD);
-    variables.push_back({key, offset, bytes});
-    return arena + offset;
+    const size_t offset = (b.arena_end + GUARD + 127) / 128 * 128;
+    b.arena_end = offset + bytes + GUARD;
+    if (b.arena_end > ARENA) fail("%d bytes of shared memory", (int)b.arena_end);
+    memset(b.arena + offset - GUARD, GUARD_BYTE, GUARD);
+    memset(b.arena + offset, 0xFF, bytes);
+    memset(b.arena + offset + bytes, GUARD_BYTE, GUARD);
+    b.variables.push_back({key, offset, bytes});
+    return b.arena + offset;
 }
 
 int launch(void (*kernel)(void**), void** kernel_arguments, const Launch* launch) {
@@ -256,17 +373,17 @@ int launch(void (*kernel)(void**), void** kernel_arguments, const Launch* launch
     grid_size = launch->grid, block_size = launch->block, dynamic_bytes = launch->dynamic_shared;
     threads = block_size.x * block_size.y * block_size.z;
     random_state = launch->seed * 0x9E3779B97F4A7C15ull | 1;
-    std::vector<unsigned> blocks((size_t)grid_size.x * grid_size.y * grid_size.z);
-    for (size_t i = 0; i < blocks.size(); ++i) {
+    std::vector<unsigned> clusters((size_t)grid_size.x * grid_size.y * grid_size.z / launch->cluster);
+    for (size_t i = 0; i < clusters.size(); ++i) {
         const size_t other = draw_below(i + 1);
-        blocks[i] = blocks[other], blocks[other] = i;
+        clusters[i] = clusters[other], clusters[other] = i;
     }
     struct sigaction action = {}, old[5];
     action.sa_handler = on_signal, action.sa_flags = SA_NODEFER;
     const int signals[5] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
     for (int i = 0; i < 5; ++i) sigaction(signals[i], &action, &old[i]);
     bool good = true;
-    for (size_t i = 0; good && i < blocks.size(); ++i) good = run_block(blocks[i]);
+    for (size_t i = 0; good && i < clusters.size(); ++i) good = run_cluster(clusters[i] * launch->cluster);
     if (!good) drop_fibers();  // some have not come to the end of their thread
     for (int i = 0; i < 5; ++i) sigaction(signals[i], &old[i], nullptr);
     return !good;

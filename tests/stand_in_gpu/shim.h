@@ -14,6 +14,7 @@ extern Index thread_index, block_index, block_size, grid_size;
 struct Launch {
     Index grid, block;
     size_t dynamic_shared;
+    unsigned cluster;  // blocks of a cluster
     unsigned long long seed;
     char* message;  // receives what went wrong
     int capacity;
@@ -32,6 +33,19 @@ void* shared(const void* key, size_t bytes);
 extern const char dynamic_key;
 extern size_t dynamic_bytes;
 
+// -- of a cluster of blocks; the names of kernels/cluster.cuh
+unsigned cluster_rank();
+// Waits for all threads of the cluster.
+void cluster_barrier(int line);
+void mbarrier_init(void* mbarrier, unsigned count);
+// Makes what this thread has initialized visible to the cluster.
+void mbarrier_fence();
+void mbarrier_expect(void* mbarrier, unsigned bytes);
+void mbarrier_wait(void* mbarrier, unsigned parity);
+void store_async(void* place, unsigned rank, const void* value, size_t bytes, void* mbarrier);
+void copy_async(void* to, const void* from, size_t bytes);
+void copy_async_wait();
+
 }  // namespace shim
 
 #ifndef SHIM_SCHEDULER
@@ -42,6 +56,7 @@ extern size_t dynamic_bytes;
 #define __forceinline__ inline
 #define __noinline__
 #define __launch_bounds__(...)
+#define __cluster_dims__(...)
 #define __align__(n) alignas(n)
 
 #define threadIdx (shim::thread_index)
@@ -176,6 +191,24 @@ struct Same {
 #define __ballot_sync(mask, vote) shim::ballot(mask, vote, __LINE__)
 #define __any_sync(mask, vote) (shim::ballot(mask, vote, __LINE__) != 0)
 #define __all_sync(mask, vote) (shim::ballot(mask, !(vote), __LINE__) == 0)
+
+#define SHIM_UNLESS_LEFT_OUT(call) (__LINE__ == WITHOUT_BARRIER ? (void)0 : call)
+#define cluster_rank() ((int)shim::cluster_rank())
+#define cluster_barrier() SHIM_UNLESS_LEFT_OUT(shim::cluster_barrier(__LINE__))
+#define mbarrier_init(mbarrier, count) shim::mbarrier_init(mbarrier, count)
+#define fence_mbarrier_init() SHIM_UNLESS_LEFT_OUT(shim::mbarrier_fence())
+#define mbarrier_expect(mbarrier, bytes) shim::mbarrier_expect(mbarrier, bytes)
+#define mbarrier_wait(mbarrier, parity) SHIM_UNLESS_LEFT_OUT(shim::mbarrier_wait(mbarrier, parity))
+#define copy_async_wait() SHIM_UNLESS_LEFT_OUT(shim::copy_async_wait())
+inline void recompute(int&) {}
+template <class T>
+void store_async(T* place, int rank, T value, unsigned long long* mbarrier) {
+    shim::store_async(place, rank, &value, sizeof value, mbarrier);
+}
+template <int BYTES>
+void copy_async(void* to, const void* from) {
+    shim::copy_async(to, from, BYTES);
+}
 
 inline void __threadfence() {}
 inline void __threadfence_block() {}

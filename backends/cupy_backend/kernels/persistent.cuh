@@ -1,0 +1,141 @@
+// Many training steps of a network with one hidden layer in one launch; the parameters stay on the chip meanwhile.
+//
+// One cluster of BLOCKS blocks trains the network.  The hidden units are shared out: a block has UNITS of them, with
+// their columns of W1 (in registers), their biases and rows of W2, and all that the update rule remembers of these (in
+// shared memory).  b2 is in every block, and each updates it alike.  So the first layer and the whole backward pass
+// need no other block.  What is exchanged is the logits: each block computes what its units contribute to them, and
+// sends it to all blocks.  From there on all blocks compute the same loss and the same gradient of the logits, bit for
+// bit.
+//
+//   partial_sums     of z1 = x @ W1: those of the inputs that a warp has
+//   activate         z1 and the output of the hidden units
+//   send_logits      what this block's units contribute to the logits, to all blocks
+//   evaluate_loss    the logits, their loss and gradient
+//   gradients        of W2 and of z1
+//   update           the gradient of W1, in the threads that have the weights, and the update of all parameters
+//
+// A thread has four inputs of each of QUADS_OF_THREAD quads, and UNITS_OF_THREAD units: GROUP_THREADS threads share the
+// quads of a group of units.  Units and inputs that only fill up a group have weights of zero, which are never updated.
+//
+// The arithmetic is that of `step.cuh`; sums over inputs, rows and blocks have a fixed order.
+//
+// Fixed when compiled: the sizes, the types REAL, SOURCE (of X) and TARGET, and the places AT_... in shared memory.
+// `persistent_source.py` writes them before this file, and explains them.
+
+namespace persistent {
+
+// The steps of a launch.  What is said at each barrier: who wrote before it, who reads after it, and why what they read
+// is not overwritten too early.
+//
+// Buffers with a side for even and one for odd batches are those that copies, masks and stores of other blocks fill
+// ahead of time: rows, targets and numbers, masks, shares of the logits, mbarriers.  The row numbers, which are copied
+// two batches ahead and are still read in their own step if X_BUFFERS is 0, have three slots.
+struct Launch : Step {
+    DEVICE Launch(const Arguments& arguments, unsigned char* shared) : Step(arguments, shared) {}
+
+    DEVICE void run() {
+        // Earlier launches wrote these words.  In this one a single thread writes to `words`, after the barrier of the
+        // cluster.
+        const bool halt = a.words[HALT] != 0;
+        int failed = (int)a.words[FAILED];
+        if (halt && failed >= 0) return;  // the same in all blocks
+        const int last = first + a.count;
+        load();
+        fetch_order(first);
+        if (first + 1 < last) fetch_order(first + 1);
+        copy_async_wait();
+        __syncthreads();  // all threads have waited for their copies of row numbers, which any thread reads
+        if (X_BUFFERS) fetch_rows(first);
+        fetch_numbers(first);
+        draw_masks(first);
+        if (PENALIZED) {
+            for_parameters([=](REAL& p, int, int flat) {
+                if (flat >= 0 && flat < WEIGHTS) weigh(p);
+            });
+            publish_weights();
+        }
+        copy_async_wait();
+        if (t == 0) {
+            for (int i = 0; i < 3; ++i) mbarrier_init(at<unsigned long long>(AT_MBARRIERS) + i, 1);
+            fence_mbarrier_init();
+        }
+        // Within the block: the first rows, masks and parameters are in shared memory.  Between blocks: the mbarriers
+        // to which they send exist, and all have read `words`.
+        cluster_barrier();
+
+        unsigned int norms = 0;  // that have been exchanged
+        for (int batch = first; batch < last; ++batch) {
+            const int n = rows_of(batch);
+            // The copies go to the sides and the slot that step batch - 1 was the last to read; all threads have passed
+            // the barrier at its end.
+            if (batch + 2 < last) fetch_order(batch + 2);
+            if (batch + 1 < last) {
+                if (X_BUFFERS == 2) fetch_rows(batch + 1);
+                fetch_numbers(batch + 1);
+            }
+            partial_sums(batch, n);
+            // Any thread reads the partial sums of all warps.  They are written again in the next step.
+            __syncthreads();
+            activate(batch, n);
+            // Any thread reads the outputs of all units.  They are written again in the next step.
+            __syncthreads();
+            // The shares of step batch go where those of batch - 2 were.  This block sends them after it has received
+            // all shares of batch - 1.  Another block sent its own of these after the barrier at the end of its step
+            // batch - 2, so all its threads had read the shares of that step, and the phase of its mbarrier had ended.
+            // Shares may come before the receiver expects them: its phase does not end before it does.
+            send_logits(batch, n);
+            if (batch + 1 < last) draw_masks(batch + 1);  // read after the last barrier of the step
+            // This thread reads shares that all blocks, its own too, have sent.  It cannot miss the end of a later
+            // phase: no block sends for batch + 2 before this one has sent for batch + 1, after the barrier at the end
+            // of this step.
+            mbarrier_wait(mbarrier(batch), (batch - first) / 2 & 1);
+            evaluate_loss(batch, n);
+            // Any thread reads the gradient of the logits, and the sums of all warps.  They are written again in the
+            // next step.
+            __syncthreads();
+            const double loss = total_loss(batch);  // the same in all blocks, so all of them halt
+            if (rank == 0 && t == 0) a.losses[batch] = loss;
+            if (!step::is_finite(loss) && failed < 0) failed = batch;
+            if (halt && failed >= 0) break;
+            const bool updates = normalizer(batch) > 0;
+            if (updates) gradients(batch, n);
+            // Any thread reads the gradients of z1 and W2; and W2 and the biases, which others read before it, may
+            // change.
+            __syncthreads();
+            if (updates && BY_NORM) {
+                update<true>(batch, n);
+                publish_norm();
+                // One thread reads the sums of all warps.  They are written again in the next step.
+                __syncthreads();
+                // The sums go where those of an earlier step were.  This block sends them after it has received all
+                // shares of this step, which others sent after the barrier at the end of the step before.
+                send_norm();
+                mbarrier_wait(at<unsigned long long>(AT_MBARRIERS) + 2, norms++ & 1);
+                read_norm();
+            }
+            if (updates) {
+                update<false>(batch, n);
+                if (PENALIZED) publish_weights();
+            }
+            if (X_BUFFERS == 1 && batch + 1 < last) {
+                __syncthreads();  // no thread reads the rows of this batch any more
+                fetch_rows(batch + 1);
+            }
+            copy_async_wait();
+            // All that other threads copied for the next batch is there, and all parameters are updated.  What this
+            // step read may be overwritten.
+            __syncthreads();
+        }
+        copy_async_wait();  // if the loop was left early
+        // The parameters and states that a thread stores are its own, but those in shared memory may have been changed
+        // by others: before the barrier above, or not since they were loaded.
+        store();
+        if (rank == 0 && t == 0) {
+            a.words[NEXT_BATCH] = last;
+            if (failed >= 0) a.words[FAILED] = failed;
+        }
+        // A block may end before the others: what they were to send to it has come, since it waited for every step.
+    }
+};
+
+}  // namespace persistent

@@ -1,0 +1,302 @@
+// The persistent kernel (persistent.cuh): the parts of a step.  Each reads what others have written before the last
+// wait.
+
+namespace persistent {
+
+struct Step : Thread {
+    double squares, sizes;  // sums over weights, for the penalties
+    double norm;            // sum of the squares of gradients
+    REAL norm_factor;
+
+    DEVICE Step(const Arguments& arguments, unsigned char* shared)
+        : Thread(arguments, shared), squares(0), sizes(0), norm(0), norm_factor(1) {}
+
+    // Four inputs of a row, without `x_factor`.
+    DEVICE Quad<REAL> inputs(int batch, int row, int n, int quad) const {
+        const SOURCE* from;
+        if (X_BUFFERS) {
+            from = (const SOURCE*)(rows_in_memory(batch) + row * ROW_BYTES);
+        } else {  // the sums of rows behind the last are not used
+            from = a.X + (at<long long>(AT_X_ORDER) + batch % 3 * BATCH_ROWS)[row < n ? row : n - 1] * a.X_stride;
+        }
+        const Quad<SOURCE> source = ((const Quad<SOURCE>*)from)[quad];
+        unsigned int kept = 15;
+        if (INPUT_DROPOUT)
+            kept = kept_inputs(batch, row < n ? row : n - 1)[quad / 2] >> quad % 2 * 4;
+        Quad<REAL> x;
+#pragma unroll
+        for (int c = 0; c < 4; ++c) {
+            x.value[c] = REAL(source.value[c]);
+            if (N_IN % 4 && quad * 4 + c >= N_IN) x.value[c] = REAL(0);  // what is there belongs to something else
+            if (INPUT_DROPOUT && !(kept >> c & 1)) x.value[c] = REAL(0);
+        }
+        return x;
+    }
+
+    DEVICE void partial_sums(int batch, int n) {
+        const int sums_of_lane = TILE_ROWS * UNITS_OF_THREAD / 32;
+#pragma unroll 1
+        for (int row = 0; row < n; row += TILE_ROWS) {
+            REAL sums[TILE_ROWS * UNITS_OF_THREAD];
+#pragma unroll
+            for (int i = 0; i < TILE_ROWS * UNITS_OF_THREAD; ++i) sums[i] = REAL(0);
+#pragma unroll
+            for (int i = 0; i < QUADS_OF_THREAD; ++i) {
+                const int quad = slice + i * GROUP_THREADS;
+                if (quad < QUADS) {
+#pragma unroll
+                    for (int r = 0; r < TILE_ROWS; ++r) {
+                        const Quad<REAL> x = inputs(batch, row + r, n, quad);
+#pragma unroll
+                        for (int c = 0; c < 4; ++c)
+#pragma unroll
+                            for (int j = 0; j < UNITS_OF_THREAD; ++j)
+                                sums[r * UNITS_OF_THREAD + j] += x.value[c] * w[i][c][j];
+                    }
+                }
+            }
+            WarpSums<TILE_ROWS * UNITS_OF_THREAD, 16>::run(sums, lane);
+#pragma unroll
+            for (int i = 0; i < sums_of_lane; ++i) {
+                const int number = lane * sums_of_lane + i, tall = slice / 32 * TALL + row + number / UNITS_OF_THREAD;
+                reals(AT_PARTIAL)[tall * PADDED_UNITS + group * UNITS_OF_THREAD + number % UNITS_OF_THREAD] = sums[i];
+            }
+        }
+    }
+
+    DEVICE void activate(int batch, int n) {
+        for (int q = t; q < n * PADDED_UNITS; q += BLOCK_THREADS) {
+            const int row = q / PADDED_UNITS, unit = q % PADDED_UNITS;
+            REAL z = REAL(0);
+#pragma unroll
+            for (int warp = 0; warp < GROUP_THREADS / 32; ++warp)
+                z += reals(AT_PARTIAL)[warp * TALL * PADDED_UNITS + q];
+            if (SCALED) z *= a.x_factor;
+            z += reals(AT_B1)[unit];
+            REAL y = Activation1::forward(z);
+            reals(AT_SAVED)[q] = Activation1::SAVES_Z ? z : y;
+            if (HIDDEN_DROPOUT) y = keeps(batch, row, unit) ? y * a.hidden_dropout.scale : REAL(0);
+            reals(AT_OUTPUT)[q] = is_unit(unit) ? y : REAL(0);
+        }
+    }
+
+    DEVICE void send_logits(int batch, int n) {
+        const int side = batch & 1;
+        if (t == 0)
+            mbarrier_expect(mbarrier(batch), BLOCKS * (n * N_OUT * (int)sizeof(REAL) + (PENALIZED ? 16 : 0)));
+        for (int q = t; q < n * N_OUT; q += BLOCK_THREADS) {
+            const int row = q / N_OUT, o = q % N_OUT;
+            REAL share = REAL(0);
+#pragma unroll 32
+            for (int unit = 0; unit < PADDED_UNITS; ++unit)
+                share += reals(AT_OUTPUT)[row * PADDED_UNITS + unit] * reals(AT_W2)[unit * N_OUT + o];
+#pragma unroll
+            for (int to = 0; to < BLOCKS; ++to)
+                store_async(reals(AT_SHARES) + (side * BLOCKS + rank) * LOGITS + q, to, share, mbarrier(batch));
+        }
+        if (PENALIZED && t < 2) {  // sums of squares, and of absolute values
+            double sum = 0;
+            for (int warp = 0; warp < BLOCK_WARPS; ++warp) sum += at<double>(AT_WARP_WEIGHTS)[warp * 2 + t];
+            for (int to = 0; to < BLOCKS; ++to)
+                store_async(at<double>(AT_BLOCK_WEIGHTS) + (side * BLOCKS + rank) * 2 + t, to, sum, mbarrier(batch));
+        }
+    }
+
+    // LANES threads of a warp share a row, as in `step::loss_rows`.
+    DEVICE void evaluate_loss(int batch, int n) {
+        const int side = batch & 1, row_lane = t % LANES;
+        const double total = normalizer(batch);
+        const TARGET* const target = at<TARGET>(AT_TARGET) + side * BATCH_ROWS * (CLASS_NUMBERS ? 1 : N_OUT);
+        double loss = 0;
+        for (int begin = t / 32 * (32 / LANES); begin < n; begin += BLOCK_THREADS / LANES) {
+            const int own = begin + lane / LANES, row = own < n ? own : n - 1;
+            REAL* const logits = reals(AT_LOGITS) + row * N_OUT;
+            for (int k = row_lane; own < n && k < N_OUT; k += LANES) {
+                REAL sum = REAL(0);
+#pragma unroll
+                for (int block = 0; block < BLOCKS; ++block)
+                    sum += reals(AT_SHARES)[(side * BLOCKS + block) * LOGITS + row * N_OUT + k];
+                logits[k] = sum + reals(AT_B2)[k];
+            }
+            __syncwarp();  // the lanes of a row read each other's logits
+            REAL share = total > 0 ? REAL(1 / total) : REAL(0);
+            if (WEIGHTED) share = reals(AT_WEIGHT)[side * BATCH_ROWS + row] / (total > 0 ? REAL(total) : REAL(1));
+            REAL* const delta = reals(AT_DELTA) + row * N_OUT;
+            auto z = [=](int k) -> REAL { return logits[k]; };
+            auto wanted = [=](int k) -> REAL {
+                return step::target_entry<REAL>(target, row, N_OUT, k) * a.loss.keep + a.loss.add;
+            };
+            auto write = [=, &loss](int k, REAL value, REAL slope) {
+                if (own >= n) return;
+                if (share == REAL(0)) value = slope = REAL(0);  // also where they are infinite
+                loss += (double)(np::minimum<REAL>(value, a.loss.ceiling) * share);
+                delta[k] = slope * (share * a.loss.delta_factor);
+            };
+            Loss::template rows<REAL>(Row<LANES>{N_OUT, row_lane}, z, wanted, write);
+        }
+        loss = sum_over_warp(loss);
+        if (lane == 0) at<double>(AT_WARP_LOSSES)[t / 32] = loss;
+    }
+
+    // The loss of the batch with its penalties: the same in every thread of every block.
+    DEVICE double total_loss(int batch) const {
+        double loss = 0, sums[2] = {0, 0};
+        for (int warp = 0; warp < BLOCK_WARPS; ++warp) loss += at<double>(AT_WARP_LOSSES)[warp];
+        loss *= a.loss_factor;
+        for (int i = 0; PENALIZED && i < 2 * BLOCKS; ++i)
+            sums[i % 2] += at<double>(AT_BLOCK_WEIGHTS)[(batch & 1) * BLOCKS * 2 + i];
+        if (PENALIZED && l2(batch) != 0) loss += 0.5 * l2(batch) * sums[0];
+        if (PENALIZED && a.l1 != 0) loss += a.l1 * sums[1];
+        return loss;
+    }
+
+    DEVICE void gradients(int batch, int n) {
+        const REAL *const delta = reals(AT_DELTA), *const output = reals(AT_OUTPUT), *const w2 = reals(AT_W2);
+        for (int q = t; q < PADDED_UNITS * N_OUT + n * PADDED_UNITS; q += BLOCK_THREADS) {
+            if (q < PADDED_UNITS * N_OUT) {
+                const int unit = q / N_OUT, o = q % N_OUT;
+                REAL g = REAL(0);
+#pragma unroll 8
+                for (int row = 0; row < n; ++row) g += output[row * PADDED_UNITS + unit] * delta[row * N_OUT + o];
+                reals(AT_GRADIENT2)[q] = g;
+                continue;
+            }
+            const int p = q - PADDED_UNITS * N_OUT, row = p / PADDED_UNITS, unit = p % PADDED_UNITS;
+            REAL d = REAL(0);
+#pragma unroll 32
+            for (int o = 0; o < N_OUT; ++o) d += delta[row * N_OUT + o] * w2[unit * N_OUT + o];
+            if (HIDDEN_DROPOUT) d = keeps(batch, row, unit) ? d * a.hidden_dropout.scale : REAL(0);
+            d = Activation1::backward(d, reals(AT_SAVED)[p]);
+            reals(AT_DELTA1)[p] = is_unit(unit) ? d : REAL(0);
+        }
+    }
+
+    // Updates a parameter; if it MEASURES, adds the square of its gradient to `norm` instead.
+    template <bool MEASURES>
+    DEVICE void change(REAL& p, REAL g, int place, bool is_weight, const REAL* scalars, double l2) {
+        if (PENALIZED && is_weight) {
+            if (l2 != 0) g += REAL(l2) * p;
+            if (a.l1 != 0) g += REAL(a.l1) * np::sign<REAL>(p);
+        }
+        if (CLIPPED) g = np::minimum<REAL>(np::maximum<REAL>(g, -a.clip_value), a.clip_value);
+        if (MEASURES) {
+            norm += (double)(g * g);
+            return;
+        }
+        if (BY_NORM) g *= norm_factor;
+        if (is_weight) p *= scalars[0];
+        REAL states[Rule::STATES + 1];
+#pragma unroll
+        for (int s = 0; s < Rule::STATES; ++s) states[s] = reals(AT_STATE)[s * REMEMBERED + place];
+        Rule::apply(p, g, states, scalars + 1);
+#pragma unroll
+        for (int s = 0; s < Rule::STATES; ++s) reals(AT_STATE)[s * REMEMBERED + place] = states[s];
+        if (PENALIZED && is_weight) weigh(p);
+    }
+
+    template <bool MEASURES>
+    DEVICE void update(int batch, int n) {
+        REAL scalars[SCALARS];
+#pragma unroll
+        for (int i = 0; i < SCALARS; ++i) scalars[i] = scalars_of(batch)[i];
+        const double penalty = PENALIZED ? l2(batch) : 0;
+#pragma unroll
+        for (int i = 0; i < QUADS_OF_THREAD; ++i) {
+            const int quad = slice + i * GROUP_THREADS;
+            if (quad < QUADS) update_quad<MEASURES>(batch, n, i, quad, scalars, penalty);
+        }
+        const REAL *const delta = reals(AT_DELTA), *const delta1 = reals(AT_DELTA1);
+        const int others = WEIGHTS_OF_THREAD * BLOCK_THREADS, weights = PADDED_UNITS * N_OUT;
+        for (int q = t; q < OTHERS; q += BLOCK_THREADS) {
+            REAL g = REAL(0);
+            if (q < weights) {
+                if (is_unit(q / N_OUT))
+                    change<MEASURES>(reals(AT_W2)[q], reals(AT_GRADIENT2)[q], others + q, true, scalars, penalty);
+            } else if (q < weights + PADDED_UNITS) {
+                const int unit = q - weights;
+#pragma unroll 8
+                for (int row = 0; row < n; ++row) g += delta1[row * PADDED_UNITS + unit];
+                if (is_unit(unit)) change<MEASURES>(reals(AT_B1)[unit], g, others + q, false, scalars, penalty);
+            } else if (!MEASURES || rank == 0) {  // in the norm, b2 counts once
+                const int o = q - weights - PADDED_UNITS;
+#pragma unroll 8
+                for (int row = 0; row < n; ++row) g += delta[row * N_OUT + o];
+                change<MEASURES>(reals(AT_B2)[o], g, others + q, false, scalars, penalty);
+            }
+        }
+    }
+
+    // The gradient of the weights of four inputs, and their update.
+    template <bool MEASURES>
+    DEVICE void update_quad(int batch, int n, int i, int quad, const REAL* scalars, double penalty) {
+        REAL g[4][UNITS_OF_THREAD];
+#pragma unroll
+        for (int c = 0; c < 4; ++c)
+#pragma unroll
+            for (int j = 0; j < UNITS_OF_THREAD; ++j) g[c][j] = REAL(0);
+#pragma unroll 2
+        for (int row = 0; row < n; ++row) {
+            const Quad<REAL> x = inputs(batch, row, n, quad);
+#pragma unroll
+            for (int j = 0; j < UNITS_OF_THREAD; j += 4) {
+                const Quad<REAL> d =
+                    *(const Quad<REAL>*)(reals(AT_DELTA1) + row * PADDED_UNITS + group * UNITS_OF_THREAD + j);
+#pragma unroll
+                for (int c = 0; c < 4; ++c)
+#pragma unroll
+                    for (int unit = 0; unit < 4; ++unit) g[c][j + unit] += x.value[c] * d.value[unit];
+            }
+        }
+#pragma unroll
+        for (int c = 0; c < 4; ++c)
+#pragma unroll
+            for (int j = 0; j < UNITS_OF_THREAD; ++j) {
+                if (N_IN % 4 && quad * 4 + c >= N_IN) continue;
+                if (!is_unit(group * UNITS_OF_THREAD + j)) continue;
+                const int number = (i * 4 + c) * UNITS_OF_THREAD + j;
+                const REAL gradient = SCALED ? g[c][j] * a.x_factor : g[c][j];
+                change<MEASURES>(w[i][c][j], gradient, number * BLOCK_THREADS + t, true, scalars, penalty);
+            }
+    }
+
+    // -- clipping by the norm ----------------------------------------------------------------------------------------
+
+    // Leaves the sums of each warp for `send_norm`.
+    DEVICE void publish_norm() {
+        norm = sum_over_warp(norm);
+        if (lane == 0) at<double>(AT_WARP_NORMS)[t / 32] = norm;
+        norm = 0;
+    }
+
+    DEVICE void send_norm() {
+        if (t) return;
+        unsigned long long* const mbarrier = at<unsigned long long>(AT_MBARRIERS) + 2;
+        mbarrier_expect(mbarrier, BLOCKS * 8);
+        double sum = 0;
+        for (int warp = 0; warp < BLOCK_WARPS; ++warp) sum += at<double>(AT_WARP_NORMS)[warp];
+        for (int to = 0; to < BLOCKS; ++to) store_async(at<double>(AT_BLOCK_NORMS) + rank, to, sum, mbarrier);
+    }
+
+    DEVICE void read_norm() {
+        double sum = 0;
+        for (int block = 0; block < BLOCKS; ++block) sum += at<double>(AT_BLOCK_NORMS)[block];
+        norm_factor = REAL(np::minimum<double>(a.clip_norm / (::sqrt(sum) + 1e-6), 1.0));
+    }
+
+    // -- penalties ----------------------------------------------------------------------------------------------------
+
+    DEVICE void weigh(REAL p) {
+        squares += (double)(p * p);
+        sizes += (double)np::abs<REAL>(p);
+    }
+
+    // Leaves the sums of each warp for `send_logits` of the next step.
+    DEVICE void publish_weights() {
+        squares = sum_over_warp(squares), sizes = sum_over_warp(sizes);
+        if (lane == 0) at<double>(AT_WARP_WEIGHTS)[t / 32 * 2] = squares;
+        if (lane == 0) at<double>(AT_WARP_WEIGHTS)[t / 32 * 2 + 1] = sizes;
+        squares = sizes = 0;
+    }
+};
+
+}  // namespace persistent

@@ -1,0 +1,203 @@
+// The persistent kernel (persistent.cuh): what a thread has, and how it is loaded, stored and fetched ahead of time.
+
+namespace persistent {
+
+struct alignas(16) Bytes16 {
+    unsigned char value[16];
+};
+template <class T>
+struct alignas(sizeof(T) == 1 ? 4 : 16) Quad {
+    T value[4];
+};
+
+struct Arguments {
+    long long* words;
+    const long long *X_order, *order;  // row of X, and of target and weight, for each row of the epoch
+    const SOURCE* X;
+    long long X_stride;
+    const TARGET* target;
+    const REAL* weight;
+    const double *normalizers, *l2;
+    const REAL* scalars;  // of each batch: the factor of the weight decay, then those of the rule
+    double* losses;
+    REAL *params, *state;
+    int n_rows, count;
+    REAL x_factor;  // of the inputs; sums and gradients are multiplied by it, not each input
+    step::LossSettings<REAL> loss;
+    double loss_factor, l1, clip_norm;
+    REAL clip_value;
+    step::Dropout<REAL> input_dropout, hidden_dropout;
+};
+
+const int WEIGHTS1 = N_IN * N_HIDDEN, WEIGHTS = WEIGHTS1 + N_HIDDEN * N_OUT, PARAMETERS = WEIGHTS + N_HIDDEN + N_OUT;
+const int WEIGHTS_OF_THREAD = QUADS_OF_THREAD * 4 * UNITS_OF_THREAD;
+const int OTHERS = PADDED_UNITS * N_OUT + PADDED_UNITS + N_OUT;  // W2, b1 and b2 of a block
+const int REMEMBERED = WEIGHTS_OF_THREAD * BLOCK_THREADS + OTHERS;  // entries of each state variable of the rule
+const int INPUT_GROUPS = (N_IN + 7) / 8, HIDDEN_GROUPS = (N_HIDDEN + 7) / 8;  // that share a block of random numbers
+const int SCALARS = 1 + Rule::SCALARS, BLOCK_WARPS = BLOCK_THREADS / 32, LOGITS = BATCH_ROWS * N_OUT;
+
+// Adds up COUNT values over the lanes of a warp; each lane keeps COUNT / 32 sums, from number lane * COUNT / 32 on.
+template <int COUNT, int DISTANCE>
+struct WarpSums {
+    static DEVICE void run(REAL* values, int lane) {
+        const bool upper = lane & DISTANCE;
+#pragma unroll
+        for (int i = 0; i < COUNT / 2; ++i) {
+            const REAL low = values[i], high = values[i + COUNT / 2];
+            values[i] = (upper ? high : low) + __shfl_xor_sync(0xffffffffu, upper ? low : high, DISTANCE);
+        }
+        WarpSums<COUNT / 2, DISTANCE / 2>::run(values, lane);
+    }
+};
+template <int COUNT>
+struct WarpSums<COUNT, 0> {
+    static DEVICE void run(REAL*, int) {}
+};
+
+DEVICE double sum_over_warp(double value) {
+    for (int distance = 16; distance; distance /= 2) value += __shfl_xor_sync(0xffffffffu, value, distance);
+    return value;
+}
+
+// One thread's part of the training.
+struct Thread {
+    const Arguments& a;
+    unsigned char* const memory;
+    const int t, rank, lane, group, slice;
+    const int first;  // batch of this launch
+    REAL w[QUADS_OF_THREAD][4][UNITS_OF_THREAD];
+
+    DEVICE Thread(const Arguments& arguments, unsigned char* shared)
+        : a(arguments), memory(shared), t(threadIdx.x), rank(cluster_rank()), lane(t % 32), group(t / GROUP_THREADS),
+          slice(t % GROUP_THREADS), first((int)a.words[NEXT_BATCH]) {}
+
+    template <class T>
+    DEVICE T* at(int place) const {
+        return (T*)(memory + place);
+    }
+    DEVICE REAL* reals(int place) const { return at<REAL>(place); }
+
+    DEVICE int rows_of(int batch) const {
+        const int left = a.n_rows - batch * BATCH_ROWS;
+        return left < BATCH_ROWS ? left : BATCH_ROWS;
+    }
+    DEVICE bool is_unit(int unit) const { return unit < UNITS && rank * UNITS + unit < N_HIDDEN; }
+    DEVICE unsigned long long* mbarrier(int batch) const { return at<unsigned long long>(AT_MBARRIERS) + (batch & 1); }
+    DEVICE const REAL* scalars_of(int batch) const { return reals(AT_SCALARS) + (batch & 1) * SCALARS; }
+    DEVICE double normalizer(int batch) const { return at<double>(AT_NORMALIZERS)[batch & 1]; }
+    DEVICE double l2(int batch) const { return at<double>(AT_L2)[batch & 1]; }
+
+    // Calls f(parameter, its place in the state, its place in the flat buffer) for all parameters that this thread has.
+    template <class F>
+    DEVICE void for_parameters(F f) {
+        int t = this->t;
+        recompute(t);  // or the places would be in registers from the beginning of the launch to its end
+        const int group = t / GROUP_THREADS, slice = t % GROUP_THREADS;
+#pragma unroll
+        for (int i = 0; i < QUADS_OF_THREAD; ++i)
+#pragma unroll
+            for (int c = 0; c < 4; ++c)
+#pragma unroll
+                for (int j = 0; j < UNITS_OF_THREAD; ++j) {
+                    const int k = (slice + i * GROUP_THREADS) * 4 + c, unit = group * UNITS_OF_THREAD + j;
+                    const int number = (i * 4 + c) * UNITS_OF_THREAD + j;
+                    const bool exists = k < N_IN && is_unit(unit);
+                    f(w[i][c][j], number * BLOCK_THREADS + t, exists ? k * N_HIDDEN + rank * UNITS + unit : -1);
+                }
+        const int others = WEIGHTS_OF_THREAD * BLOCK_THREADS;
+        for (int q = t; q < PADDED_UNITS * N_OUT; q += BLOCK_THREADS) {
+            const int unit = q / N_OUT, hidden = rank * UNITS + unit;
+            f(reals(AT_W2)[q], others + q, is_unit(unit) ? WEIGHTS1 + hidden * N_OUT + q % N_OUT : -1);
+        }
+        for (int unit = t; unit < PADDED_UNITS; unit += BLOCK_THREADS)
+            f(reals(AT_B1)[unit], others + PADDED_UNITS * N_OUT + unit,
+              is_unit(unit) ? WEIGHTS + rank * UNITS + unit : -1);
+        for (int o = t; o < N_OUT; o += BLOCK_THREADS)
+            f(reals(AT_B2)[o], others + PADDED_UNITS * N_OUT + PADDED_UNITS + o, WEIGHTS + N_HIDDEN + o);
+    }
+
+    DEVICE void load() {
+        for_parameters([=](REAL& p, int place, int flat) {
+            p = flat < 0 ? REAL(0) : a.params[flat];
+            for (int s = 0; s < Rule::STATES; ++s) {
+                const REAL known = flat < 0 ? REAL(0) : a.state[(long long)s * PARAMETERS + flat];
+                reals(AT_STATE)[s * REMEMBERED + place] = known;
+            }
+        });
+    }
+
+    // Each place is written by one block: all have the same b2, and the first writes it.
+    DEVICE void store() {
+        for_parameters([=](REAL& p, int place, int flat) {
+            if (flat < 0 || (flat >= WEIGHTS + N_HIDDEN && rank)) return;
+            a.params[flat] = p;
+            for (int s = 0; s < Rule::STATES; ++s)
+                a.state[(long long)s * PARAMETERS + flat] = reals(AT_STATE)[s * REMEMBERED + place];
+        });
+    }
+
+    // -- copies for a later batch ---------------------------------------------------------------------------------
+
+    DEVICE void fetch_order(int batch) {
+        const int slot = batch % 3 * BATCH_ROWS, n = rows_of(batch);
+        for (int row = t; row < n; row += BLOCK_THREADS) {
+            copy_async<8>(at<long long>(AT_X_ORDER) + slot + row, a.X_order + batch * BATCH_ROWS + row);
+            copy_async<8>(at<long long>(AT_ORDER) + slot + row, a.order + batch * BATCH_ROWS + row);
+        }
+    }
+
+    DEVICE unsigned char* rows_in_memory(int batch) const {
+        return memory + AT_X + (X_BUFFERS == 2 ? (batch & 1) * TALL * ROW_BYTES : 0);
+    }
+
+    DEVICE void fetch_rows(int batch) {
+        const int n = rows_of(batch);
+        const long long* const rows = at<long long>(AT_X_ORDER) + batch % 3 * BATCH_ROWS;
+        for (int q = t; q < n * PIECES; q += BLOCK_THREADS)
+            copy_async<PIECE>(rows_in_memory(batch) + q / PIECES * ROW_BYTES + q % PIECES * PIECE,
+                              (const unsigned char*)(a.X + rows[q / PIECES] * a.X_stride) + q % PIECES * PIECE);
+    }
+
+    // Targets, weights of the rows, and the numbers of the batch.
+    DEVICE void fetch_numbers(int batch) {
+        const int width = CLASS_NUMBERS ? 1 : N_OUT, side = batch & 1, n = rows_of(batch);
+        const long long* const rows = at<long long>(AT_ORDER) + batch % 3 * BATCH_ROWS;
+        for (int q = t; q < n * width; q += BLOCK_THREADS)
+            copy_async<sizeof(TARGET)>(at<TARGET>(AT_TARGET) + side * BATCH_ROWS * width + q,
+                                       a.target + rows[q / width] * width + q % width);
+        for (int row = t; WEIGHTED && row < n; row += BLOCK_THREADS)
+            copy_async<sizeof(REAL)>(reals(AT_WEIGHT) + side * BATCH_ROWS + row, a.weight + rows[row]);
+        for (int i = t; i < SCALARS; i += BLOCK_THREADS)
+            copy_async<sizeof(REAL)>(reals(AT_SCALARS) + side * SCALARS + i, a.scalars + batch * SCALARS + i);
+        if (t == 0) {
+            copy_async<8>(at<double>(AT_NORMALIZERS) + side, a.normalizers + batch);
+            copy_async<8>(at<double>(AT_L2) + side, a.l2 + batch);
+        }
+    }
+
+    // A bit for each input of a row that dropout keeps.
+    DEVICE unsigned char* kept_inputs(int batch, int row) const {
+        return memory + AT_KEPT_INPUTS + ((batch & 1) * BATCH_ROWS + row) * INPUT_GROUPS;
+    }
+    // A bit for each hidden unit, from the first group on of which this block has units.
+    DEVICE unsigned char* kept_hidden(int batch, int row) const {
+        return memory + AT_KEPT_HIDDEN + ((batch & 1) * BATCH_ROWS + row) * OWN_GROUPS;
+    }
+
+    DEVICE void draw_masks(int batch) {
+        const int n = rows_of(batch);
+        for (int q = t; INPUT_DROPOUT && q < n * INPUT_GROUPS; q += BLOCK_THREADS)
+            kept_inputs(batch, 0)[q] = (unsigned char)step::kept_units(
+                a.words, batch, q / INPUT_GROUPS, INPUT_GROUPS, q % INPUT_GROUPS, a.input_dropout);
+        for (int q = t; HIDDEN_DROPOUT && q < n * OWN_GROUPS; q += BLOCK_THREADS)
+            kept_hidden(batch, 0)[q] = (unsigned char)step::kept_units(
+                a.words, batch, q / OWN_GROUPS, HIDDEN_GROUPS, rank * UNITS / 8 + q % OWN_GROUPS, a.hidden_dropout);
+    }
+
+    DEVICE bool keeps(int batch, int row, int unit) const {
+        const int hidden = rank * UNITS + unit, own = hidden / 8 - rank * UNITS / 8;
+        return kept_hidden(batch, row)[own] >> hidden % 8 & 1;
+    }
+};
+
+}  // namespace persistent

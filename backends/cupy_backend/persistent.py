@@ -1,0 +1,105 @@
+"""`PersistentKernel`: trains many batches of a network with one hidden layer in each launch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from backends.cupy_backend.device import Device
+from backends.cupy_backend.kernel_source import KernelOptions
+from backends.cupy_backend.persistent_source import persistent_source
+from backends.cupy_backend.step import EpochArrays
+from backends.cupy_backend.tilings import Tiling, tiling_for
+from backends.plan import Array, EpochPlan
+from backends.random import dropout_threshold
+
+LAUNCH_MICROSECONDS = 5000
+"""Estimated time of a launch.  The host starts up to nine ahead: a request to stop is answered in about 50 ms."""
+
+LEAST_CAPABILITY = 90
+"""Ten times the compute capability of the first GPUs with clusters of blocks."""
+
+
+def persistent_tiling(device: Device, options: KernelOptions, plan: EpochPlan) -> Tiling | str:
+    """The tiling by which the persistent kernel can run a plan, or a sentence that says why it cannot.
+
+    Parameters
+    ----------
+    device : Device
+    options : KernelOptions
+        Of the plan.
+    plan : EpochPlan
+    """
+    network = options.network
+    hidden_layers = network.layout.n_layers - 1
+    if device.compute_capability < LEAST_CAPABILITY:
+        return f"the persistent kernel needs compute capability 9.0, and this GPU has {device.compute_capability / 10}"
+    if hidden_layers != 1:
+        return f"the persistent kernel is for one hidden layer, and the network has {hidden_layers}"
+    if network.layout.scaling_layer:
+        return "the persistent kernel has no scaling layer"
+    if network.precision != "float32":
+        return f"the products of the persistent kernel are in float32, not {network.precision}"
+    if len(plan.segments()) > 1:
+        return "the persistent kernel has one learning rate for all parameters"
+    if len(plan.order) >= 2**31:
+        return "the persistent kernel counts the rows of an epoch in 32 bits"
+    # not by the rows of the order, which may be fewer: a part of an epoch must have the bits of the whole
+    tiling = tiling_for(options, plan.batch_size, device.shared_bytes)
+    return f"the persistent kernel has no tiling: {tiling}" if isinstance(tiling, str) else tiling
+
+
+def batches_of_launch(tiling: Tiling) -> int:
+    """Batches of a launch."""
+    return max(1, int(LAUNCH_MICROSECONDS / tiling.microseconds))
+
+
+def module_source(options: KernelOptions, tiling: Tiling, X: Array, plan: EpochPlan) -> str:
+    """The text of the kernels for a plan, and for rows that begin where those of X do."""
+    whole = X.data.ptr % 16 == 0 and X.strides[0] % 16 == 0
+    return persistent_source(options, tiling, 16 if whole else 8, plan.clip_value is not None)
+
+
+class PersistentKernel:
+    """Launches of the persistent kernel.
+
+    Parameters
+    ----------
+    arrays : EpochArrays
+    plan : EpochPlan
+        Its numbers that hold for all batches become arguments.
+    tiling : Tiling
+    """
+
+    def __init__(self, arrays: EpochArrays, plan: EpochPlan, tiling: Tiling) -> None:
+        network, tables, real = arrays.options.network, arrays.tables, arrays.options.dtype.type
+        kind, n_outputs = network.kind, network.layout.sizes[-1]
+        loss_factor, delta_factor = kind.shares(n_outputs)
+        input_rate, hidden_rate = network.dropout
+        x_factor = (network.input_scale if arrays.X.dtype == np.uint8 else 1.0) / (1 - input_rate)
+        values = n_outputs if kind.loss.name == "cross_entropy" else 2  # as in `Operations.smooth_labels`
+        smoothing = plan.label_smoothing
+        self._arrays, self._tiling = arrays, tiling
+        self._kernel = arrays.kernel("train")
+        self._kernel.max_dynamic_shared_size_bytes = tiling.shared_bytes
+        self._before: tuple[Any, ...] = (
+            tables.words, arrays.X_order, tables.order, arrays.X, np.int64(arrays.X.strides[0] // arrays.X.itemsize),
+            arrays.target, arrays.params if arrays.weight is None else arrays.weight, tables.normalizers, tables.l2,
+            tables.scalars, tables.losses, arrays.params, arrays.state, np.int32(len(plan.order)),
+        )  # fmt: skip
+        self._after: tuple[Any, ...] = (
+            real(x_factor), real(1 - smoothing), real(smoothing / values), real(delta_factor),
+            real(kind.ceiling(arrays.options.dtype)), np.float64(loss_factor), np.float64(plan.l1),
+            np.float64(math.inf if plan.clip_norm is None else plan.clip_norm),
+            real(math.inf if plan.clip_value is None else plan.clip_value), np.int64(dropout_threshold(input_rate)),
+            np.int64(dropout_threshold(hidden_rate)), real(1 / (1 - hidden_rate)),
+        )  # fmt: skip
+
+    def start(self, most: int) -> int:
+        """Start up to `most` steps without waiting for them; return how many."""
+        tiling, count = self._tiling, min(most, batches_of_launch(self._tiling))
+        arguments = (*self._before, np.int32(count), *self._after)
+        self._kernel((tiling.blocks,), (tiling.threads,), arguments, shared_mem=tiling.shared_bytes)
+        return count

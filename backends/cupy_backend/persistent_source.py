@@ -1,0 +1,76 @@
+"""`persistent_source`: the CUDA C++ text of the persistent kernel for one network, rule, kind of data and tiling."""
+
+from __future__ import annotations
+
+import functools
+
+from backends.cupy_backend.kernel_source import TYPES, KernelOptions, definitions, epoch_kernels, text_of
+from backends.cupy_backend.tilings import Tiling
+
+_FILES = ("cluster.cuh", "persistent_thread.cuh", "persistent_step.cuh", "persistent.cuh")
+_ARGUMENTS = (
+    "long long* words, const long long* X_order, const long long* order, const SOURCE* X, long long X_stride, "
+    "const TARGET* target, const REAL* weight, const double* normalizers, const double* l2, const REAL* scalars, "
+    "double* losses, REAL* params, REAL* state, int n_rows, int count, REAL x_factor, REAL keep, REAL add, "
+    "REAL delta_factor, REAL ceiling, double loss_factor, double l1, double clip_norm, REAL clip_value, "
+    "long long input_threshold, long long hidden_threshold, REAL hidden_scale"
+)
+_CALL = """\
+    extern __shared__ persistent::Bytes16 shared_memory[];
+    const persistent::Arguments arguments = {
+        words, X_order, order, X, X_stride, target, weight, normalizers, l2, scalars, losses, params, state, n_rows,
+        count, x_factor, {keep, add, delta_factor, ceiling}, loss_factor, l1, clip_norm, clip_value,
+        {0, (unsigned int)input_threshold, REAL(1)}, {1, (unsigned int)hidden_threshold, hidden_scale}};
+    persistent::Launch launch(arguments, shared_memory[0].value);
+    launch.run();
+"""
+
+
+@functools.lru_cache(maxsize=64)
+def persistent_source(options: KernelOptions, tiling: Tiling, piece: int, clipped: bool) -> str:
+    """The text of one module: the kernel ``train``, and those that run once an epoch.
+
+    Parameters
+    ----------
+    options : KernelOptions
+    tiling : Tiling
+    piece : {8, 16}
+        Bytes of X that are copied at once: the addresses of its rows must be multiples of it.
+    clipped : bool
+        Whether the entries of the gradient are clipped.
+
+    Raises
+    ------
+    TranslationError
+        If a user-defined function cannot be translated.
+    """
+    network = options.network
+    n_in, n_hidden, n_out = network.layout.sizes
+    real, source = TYPES[options.dtype], TYPES[options.X_dtype]
+    quads = -(-n_in // 4)
+    numbers = {
+        "N_IN": n_in, "N_HIDDEN": n_hidden, "N_OUT": n_out, "QUADS": quads, "BATCH_ROWS": tiling.rows,
+        "BLOCKS": tiling.blocks, "BLOCK_THREADS": tiling.threads, "GROUP_THREADS": tiling.group_threads,
+        "UNITS": tiling.units, "PADDED_UNITS": tiling.padded_units, "UNITS_OF_THREAD": tiling.units_of_thread,
+        "QUADS_OF_THREAD": tiling.quads_of_thread, "TILE_ROWS": tiling.tile_rows, "TALL": tiling.tall,
+        "X_BUFFERS": tiling.x_buffers, "ROW_BYTES": tiling.row_bytes, "PIECE": piece,
+        "PIECES": -(-quads * 4 * options.X_dtype.itemsize // piece), "LANES": tiling.lanes,
+        "OWN_GROUPS": tiling.own_groups,
+    }  # fmt: skip
+    flags = {
+        "CLASS_NUMBERS": options.class_numbers, "WEIGHTED": options.weighted, "PENALIZED": options.penalized,
+        "CLIPPED": clipped, "BY_NORM": options.by_norm,
+        "INPUT_DROPOUT": network.dropout[0] > 0, "HIDDEN_DROPOUT": network.dropout[1] > 0,
+        "SCALED": source != real or network.dropout[0] > 0,
+    }  # fmt: skip
+    target = "long long" if options.class_numbers else real
+    constants = [f"typedef {real} REAL;", f"typedef {source} SOURCE;", f"typedef {target} TARGET;"]
+    constants += [f"const int {name} = {value};" for name, value in numbers.items()]
+    constants += [f"const int AT_{name.upper()} = {place};" for name, place in tiling.places]
+    constants += [f"const bool {name} = {'true' if value else 'false'};" for name, value in flags.items()]
+    kernel = (
+        f'extern "C" __global__ void __cluster_dims__({tiling.blocks}, 1, 1) __launch_bounds__({tiling.threads}, 1) '
+        f"train({_ARGUMENTS}) {{\n{_CALL}}}\n"
+    )
+    files = [text_of(name) for name in _FILES]
+    return "\n".join([definitions(options), *constants, *files, kernel, *epoch_kernels(options)])

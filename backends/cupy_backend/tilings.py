@@ -1,0 +1,201 @@
+"""`tiling_for`: how the persistent kernel divides a network among blocks, threads, registers and shared memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from backends.cupy_backend.kernel_source import KernelOptions, n_scalars
+
+MOST_BLOCKS = 8
+"""Blocks of a cluster: the largest number that every GPU with clusters has."""
+
+UNITS_OF_BLOCK = 4
+"""Hidden units of a block, at least: with fewer the exchange between blocks takes longer than what they save."""
+
+MOST_THREADS = 448
+"""Threads of a block; with more, a thread has too few registers for its weights and sums."""
+
+OTHER_REGISTERS = {4: 60, 8: 80}
+"""Registers of a thread besides its weights and sums, by the size of a number; `test_gpu_kernels.py` checks it."""
+
+REGISTERS, REGISTERS_OF_THREAD = 65536, 255
+"""Of a multiprocessor, which one block has to itself; and of a thread at most."""
+
+MULTIPROCESSOR_LANES = {4: 128, 8: 64}
+"""Multiplications with addition in a cycle of a multiprocessor, by the size of a number (compute capability 9.0)."""
+
+STEP_CYCLES = 2000
+"""Of a step besides those products: the exchange, barriers, the loss.  An estimate, from latencies others measured."""
+
+CYCLES_A_MICROSECOND = 1500
+"""A GPU's clock, on the low side."""
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Who does what, and what is where.
+
+    Attributes
+    ----------
+    blocks : int
+        Blocks of the cluster; each has `units` hidden units.
+    threads : int
+        Of a block: `groups` groups of `group_threads`.
+    units, padded_units : int
+        Hidden units of a block; the same, rounded up to those of its groups.
+    units_of_thread, quads_of_thread : int
+        A thread has the weights from `quads_of_thread` times four inputs to `units_of_thread` units, in registers.
+    tile_rows : int
+        Rows of the batch for which a thread computes sums at once.
+    tall : int
+        Rows of a batch, rounded up to tiles.
+    x_buffers : int
+        Batches of X in shared memory.  2: rows are copied during the step before; 1: at its end; 0: they are read from
+        global memory when they are needed.
+    lanes : int
+        Threads of a warp that share a row of the outputs: as many as finish all rows at once.
+    rows, row_bytes : int
+        Rows of a batch, and bytes of a row of X in shared memory.
+    places : tuple of (str, int)
+        Where each array begins in the shared memory of a block.
+    shared_bytes : int
+        Of a block.
+    microseconds : float
+        Estimated time of a step.
+    """
+
+    blocks: int
+    threads: int
+    groups: int
+    units: int
+    padded_units: int
+    units_of_thread: int
+    quads_of_thread: int
+    tile_rows: int
+    tall: int
+    x_buffers: int
+    lanes: int
+    rows: int
+    row_bytes: int
+    places: tuple[tuple[str, int], ...]
+    shared_bytes: int
+    microseconds: float
+
+    @property
+    def group_threads(self) -> int:
+        return self.threads // self.groups
+
+    @property
+    def own_groups(self) -> int:
+        """Groups of eight hidden units that share random numbers, and of which a block has some."""
+        return (self.units + 14) // 8
+
+
+def tiling_for(options: KernelOptions, rows: int, shared_limit: int) -> Tiling | str:
+    """The first tiling that fits, or a sentence that says what does not.
+
+    Parameters
+    ----------
+    options : KernelOptions
+        Of a network with one hidden layer.
+    rows : int
+        Of a batch.
+    shared_limit : int
+        Bytes of shared memory that a block can have.
+    """
+    n_in, n_hidden, _ = options.network.layout.sizes
+    words = options.dtype.itemsize // 4  # registers of a number
+    blocks = 1
+    while blocks < MOST_BLOCKS and blocks * UNITS_OF_BLOCK < n_hidden:
+        blocks *= 2
+    units = -(-n_hidden // blocks)
+    units_of_thread = 4 if units <= 4 or words == 2 else 8
+    tile_rows = 32 // units_of_thread  # a lane of a warp keeps one of the sums
+    groups, quads = -(-units // units_of_thread), -(-n_in // 4)
+    least = 0
+    for quads_of_thread, threads in _threads(groups, quads):
+        weights, sums = quads_of_thread * 4 * units_of_thread, tile_rows * units_of_thread
+        available = min(REGISTERS_OF_THREAD, REGISTERS // threads // 8 * 8)
+        if (weights + sums) * words + OTHER_REGISTERS[4 * words] > available:
+            continue
+        for x_buffers in (2, 1, 0):
+            padded_units, tall = groups * units_of_thread, -(-rows // tile_rows) * tile_rows
+            sizes = _shared_arrays(
+                options, rows, blocks, threads, groups, units, padded_units, weights, tall, x_buffers
+            )
+            places, end = {}, 0
+            for name, size in sizes.items():
+                places[name] = end
+                end += -(-size // 16) * 16
+            if end <= shared_limit:
+                lanes = options.lanes
+                while lanes > 1 and threads // lanes < rows:
+                    lanes //= 2
+                products = 2 * rows * weights * threads / MULTIPROCESSOR_LANES[4 * words]
+                return Tiling(
+                    blocks, threads, groups, units, padded_units, units_of_thread, quads_of_thread, tile_rows, tall,
+                    x_buffers, lanes, rows, _row_bytes(options), tuple(places.items()), end,
+                    (STEP_CYCLES + 2 * products) / CYCLES_A_MICROSECOND,
+                )  # fmt: skip
+            least = min(least or end, end)
+    if least:
+        return (
+            f"batches of {rows} rows and the state of the update rule need {least} bytes of shared memory in each of "
+            f"{blocks} blocks, and a block can have {shared_limit}"
+        )
+    return f"{units} hidden units of {n_in} weights do not fit in the registers of each of {blocks} blocks"
+
+
+def _threads(groups: int, quads: int) -> Iterator[tuple[int, int]]:
+    """Quads of a thread, from one on, and threads of a block: groups of whole warps."""
+    for quads_of_thread in range(1, 17):
+        threads = groups * (-(-quads // (32 * quads_of_thread)) * 32)
+        if threads <= MOST_THREADS:
+            yield quads_of_thread, threads
+
+
+def _row_bytes(options: KernelOptions) -> int:
+    """Bytes of a row of X in shared memory: whole quads, and whole pieces of 16 bytes."""
+    return -(-(-(-options.network.layout.sizes[0] // 4) * 4 * options.X_dtype.itemsize) // 16) * 16
+
+
+def _shared_arrays(
+    options: KernelOptions, rows: int, blocks: int, threads: int, groups: int, units: int, padded_units: int,
+    weights: int, tall: int, x_buffers: int,
+) -> dict[str, int]:  # fmt: skip
+    """Bytes of each array in the shared memory of a block, for the constants ``AT_...`` of the kernel."""
+    n_in, _, n_out = options.network.layout.sizes
+    real, logits, warps = options.dtype.itemsize, rows * n_out, threads // 32
+    states, scalars = len(options.rule.state), 1 + n_scalars(options.rule)
+    others = padded_units * n_out + padded_units + n_out
+    return {
+        "x": x_buffers * tall * _row_bytes(options),
+        "partial": threads // groups // 32 * tall * padded_units * real,
+        "saved": rows * padded_units * real,
+        "output": rows * padded_units * real,
+        "delta1": rows * padded_units * real,
+        "w2": padded_units * n_out * real,
+        "gradient2": padded_units * n_out * real,
+        "b1": padded_units * real,
+        "b2": n_out * real,
+        "shares": 2 * blocks * logits * real,
+        "logits": logits * real,
+        "delta": logits * real,
+        "state": states * (weights * threads + others) * real,
+        "x_order": 3 * rows * 8,
+        "order": 3 * rows * 8,
+        "target": 2 * rows * (8 if options.class_numbers else n_out * real),
+        "weight": 2 * rows * real * options.weighted,
+        "scalars": 2 * scalars * real,
+        "normalizers": 16,
+        "l2": 16,
+        "warp_losses": warps * 8,
+        "warp_weights": 2 * warps * 8 * options.penalized,
+        "block_weights": 4 * blocks * 8 * options.penalized,
+        "kept_inputs": 2 * rows * -(-n_in // 8) * bool(options.network.dropout[0]),
+        "kept_hidden": 2 * rows * ((units + 14) // 8) * bool(options.network.dropout[1]),
+        "warp_norms": warps * 8 * options.by_norm,
+        "block_norms": blocks * 8 * options.by_norm,
+        "mbarriers": 24,
+    }

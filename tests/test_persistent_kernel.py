@@ -1,0 +1,485 @@
+"""The persistent kernel on the stand-in for a GPU: the steps of NumPy for every plan, and each wait is needed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+from dataclasses import replace
+from itertools import zip_longest
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from numpy.testing import assert_allclose, assert_array_equal
+from test_backend_trainers import extended_cases
+from test_gpu_kernels import all_kinds
+from test_same_results import HIDDEN, PAIRS, RULES, Case, assert_close
+
+import backends
+from backends import formulas
+from backends.cupy_backend.kernel_source import KernelOptions
+from backends.cupy_backend.persistent_source import persistent_source
+from backends.cupy_backend.tilings import tiling_for
+from backends.plan import Control, EpochPlan, Layout, NetworkPlan, Shuffle
+
+SHARED_BYTES = 232448  # that a block can have on an H100 or H200
+
+pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the stand-in needs g++")
+
+
+@pytest.fixture
+def gpu(stand_in_gpu):
+    """The backend, with the persistent kernel."""
+    xp = backends.get_backend("cupy")
+    xp.execution = "persistent"
+    return xp
+
+
+def case_of(
+    sizes=(9, 7, 3), n=22, batch=6, *, activation="tanh", kind="softmax+cross_entropy", rule=RULES[0],
+    dropout=(0.0, 0.0), bytes_in=False, weighted=False, classes=True, seed=0, **fields,
+):  # fmt: skip
+    """A case of `test_same_results` for one hidden layer, with its fields by name."""
+    rng, layout, kind = np.random.default_rng(seed), Layout(sizes), formulas.output_loss(kind)
+    batches = -(-n // batch)
+    fields.setdefault("order", rng.permutation(n))
+    fields["l2"] = np.full(batches, fields.get("l2", 0.0))
+    network = NetworkPlan(layout, (formulas.activation(activation), kind.output), kind, dropout, 1 / 255)
+    plan = EpochPlan(network, rule, batch, learning_rates=rng.uniform(0.01, 0.1, batches), **fields)
+    X = rng.integers(0, 256, (n, sizes[0]), np.uint8) if bytes_in else rng.normal(size=(n, sizes[0]))
+    if kind.loss.name == "cross_entropy" and classes:
+        target = rng.integers(0, sizes[-1], n)
+    else:
+        target = rng.dirichlet(np.ones(sizes[-1]), n) if sizes[-1] > 1 else rng.uniform(0, 1, (n, 1))
+    params = rng.normal(size=layout.n_parameters) / np.sqrt(max(sizes))
+    state = rng.uniform(0.1, 0.5, (len(rule.row.state), layout.n_parameters))
+    return Case(plan, X, target, rng.integers(0, 3, n) / 2 if weighted else None, params, state)
+
+
+def persistently(plan, *arguments):
+    """`train_epoch` on the GPU; fails where the persistent kernel does not run the plan."""
+    xp = backends.get_backend("cupy")
+    trainer = xp.trainer(plan.network, plan.rule, *arguments, plan.batch_size)
+    how = trainer.execution(plan)
+    assert how.method.startswith("persistent kernel"), how
+    (result,) = trainer.epochs([plan])
+    trainer.read_back()
+    return result
+
+
+def assert_trains_like_numpy(gpu, case, dtype="float64", tolerance=1e-12):
+    found, expected = case.run(gpu, dtype, persistently), case.run(backends.get_backend("numpy"), dtype)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.shape == theirs.shape
+        assert_close(ours, theirs, tolerance)
+
+
+# -- shapes -----------------------------------------------------------------------------------------------------
+
+SHAPES = {
+    "usual, bytes": ({"sizes": (784, 30, 10), "n": 40, "batch": 16, "bytes_in": True}, 8),
+    "two groups of units": ({"sizes": (13, 40, 10), "n": 40, "batch": 16, "bytes_in": True}, 8),
+    "one block": ({"sizes": (5, 3, 2)}, 1),
+    "units that blocks do not divide": ({"sizes": (6, 13, 4)}, 4),
+    "a block without units": ({"sizes": (6, 33, 4)}, 8),
+    "one of each": ({"sizes": (1, 1, 1), "kind": "sigmoid+binary_cross_entropy", "batch": 1, "n": 5}, 1),
+    "one output": ({"sizes": (17, 9, 1), "kind": "identity+mse"}, 4),
+    "many outputs": ({"sizes": (10, 6, 70), "batch": 5}, 2),
+    "one row": ({"sizes": (21, 12, 5), "batch": 1, "n": 7}, 4),
+    "a batch larger than the data": ({"sizes": (8, 8, 3), "n": 11, "batch": 30}, 2),
+    "more rows than threads": ({"sizes": (4, 3, 2), "n": 150, "batch": 70}, 1),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_shape_gives_the_steps_of_numpy(gpu, name):
+    shape, blocks = SHAPES[name]
+    case = case_of(**shape, rule=RULES[7], l2=1e-3)
+    state = gpu.zeros(case.state.shape, "float64")
+    arrays = gpu.asarray(case.X), gpu.asarray(case.target), None, gpu.asarray(case.params), state
+    trainer = gpu.trainer(case.plan.network, case.plan.rule, *arrays, case.plan.batch_size)
+    assert f"on {blocks} block" in trainer.execution(case.plan).method
+    assert_trains_like_numpy(gpu, case)
+
+
+@pytest.mark.parametrize("bytes_in", [True, False])
+@pytest.mark.parametrize("buffers", [2, 1, 0])
+def test_rows_may_be_in_shared_memory_or_not(gpu, monkeypatch, buffers, bytes_in):
+    from backends.cupy_backend import persistent, tilings
+
+    def with_buffers(options, rows, limit):
+        for size in range(1000, limit, 200):
+            tiling = tilings.tiling_for(options, rows, size)
+            if not isinstance(tiling, str) and tiling.x_buffers == buffers:
+                return tiling
+        return "no such tiling"
+
+    monkeypatch.setattr(persistent, "tiling_for", with_buffers)
+    case = case_of((37, 9, 3), 44, 10, bytes_in=bytes_in, dropout=(0.3, 0.0))
+    assert_trains_like_numpy(gpu, case)
+
+
+def test_rows_of_a_wider_array_are_not_mixed_up(gpu):
+    import cupy
+
+    for dtype in ("uint8", "float64"):
+        whole = np.random.default_rng(0).integers(0, 256, (22, 24)).astype(dtype)
+        whole[:, 9:] = 255 if dtype == "uint8" else np.nan
+        case = replace(case_of((9, 7, 3)), X=whole[:, :9])
+        device = cupy.asarray(whole)[:, :9]
+        found = case.run(gpu, train=lambda plan, X, *rest, device=device: persistently(plan, device, *rest))
+        for ours, theirs in zip(found, case.run(backends.get_backend("numpy")), strict=True):
+            assert_close(ours, theirs, 1e-12)
+
+
+# -- formulas and fields ----------------------------------------------------------------------------------------
+
+THOROUGH = os.environ.get("MLP_HYPOTHESIS") == "thorough"
+KINDS = all_kinds() if THOROUGH else [all_kinds()[0], *(formulas.pair(*names) for names in PAIRS)]
+FORMULAS = [
+    (activation or "relu", kind or KINDS[0], rule or RULES[0])
+    for activation, kind, rule in zip_longest(HIDDEN, KINDS, RULES)
+]
+"""Every activation, loss and rule at least once; every pair of an output and a loss in a thorough run."""
+
+
+@pytest.mark.parametrize(
+    ("activation", "kind", "rule"), FORMULAS, ids=[f"{a}-{k.name}-{r.name}" for a, k, r in FORMULAS]
+)
+def test_every_formula_gives_the_steps_of_numpy(gpu, activation, kind, rule):
+    assert_trains_like_numpy(gpu, case_of(activation=activation, kind=kind, rule=rule, classes=False, n=6))
+
+
+FIELDS = {
+    "weights of rows, some zero": {"weighted": True, "l2": 0.1},
+    "a batch without weight": {"batch_weight": np.array([6.0, 0, 7, 3]), "rule": RULES[1]},
+    "penalties": {"l2": 0.1, "l1": 0.01, "weight_decay": 0.1},
+    "clipped by value": {"clip_value": 0.02, "l2": 0.1},
+    "clipped by the norm": {"clip_norm": 0.05, "clip_value": 0.1, "weighted": True, "rule": RULES[7]},
+    "dropout": {"dropout": (0.3, 0.4), "activation": "gelu", "row_offset": 5, "batches_before": 3, "seed": 2},
+    "dropout, bytes": {"dropout": (0.3, 0.4), "sizes": (30, 25, 4), "bytes_in": True},
+    "part of an epoch": {"first_batch": 1, "n_batches": 2, "rule": RULES[7], "first_step": 9},
+    "a shuffle": {"order": Shuffle(3, 1, 22)},
+    "label smoothing": {"label_smoothing": 0.2},
+    "label smoothing, two values": {"label_smoothing": 0.2, "kind": "sigmoid+binary_cross_entropy"},
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_field_of_a_plan_is_used(gpu, name):
+    assert_trains_like_numpy(gpu, case_of(**FIELDS[name]))
+
+
+@settings(max_examples=max(12, settings.default.max_examples // 5))  # each compiles a kernel
+@given(case=extended_cases(hidden_layers=(1, 1)))
+def test_any_plan_gives_the_steps_of_numpy(case):
+    import stand_in_gpu
+
+    stand_in, undo = stand_in_gpu.install()
+    try:
+        gpu = backends.get_backend("cupy")
+        gpu.execution = "persistent"
+        assert_trains_like_numpy(gpu, replace(case, plan=replace(case.plan, rate_factors=())))
+        stand_in.check()
+    finally:
+        undo()
+
+
+def test_float32_is_near_float64(gpu):
+    case = case_of((784, 30, 10), 33, 16, bytes_in=True, activation="relu", rule=RULES[1])
+    assert_trains_like_numpy(gpu, case, "float32", 2e-6)
+
+
+# -- launches ---------------------------------------------------------------------------------------------------
+
+
+def trainer_of(gpu, case):
+    X, target, params, state = (gpu.asarray(each) for each in (case.X, case.target, case.params, case.state))
+    weight = None if case.weight is None else gpu.asarray(case.weight)
+    return gpu.trainer(case.plan.network, case.plan.rule, X, target, weight, params, state, case.plan.batch_size)
+
+
+def in_launches_of(monkeypatch, batches):
+    from backends.cupy_backend import persistent
+
+    monkeypatch.setattr(persistent, "batches_of_launch", lambda tiling: batches)
+
+
+def test_the_division_into_launches_does_not_matter(gpu, stand_in_gpu, monkeypatch):
+    case = case_of((20, 12, 4), 70, 8, dropout=(0.2, 0.5), rule=RULES[7], l2=1e-2, clip_norm=0.5, weighted=True)
+    expected = case.run(gpu, train=persistently)
+    assert_trains_like_numpy(gpu, case)
+    for batches in (1, 2, 4, 5):
+        stand_in_gpu.seed(batches)
+        backends.get_backend("cupy").execution = "persistent"
+        in_launches_of(monkeypatch, batches)
+        for ours, theirs in zip(case.run(gpu, train=persistently), expected, strict=True):
+            assert_array_equal(ours, theirs)
+
+
+def test_a_batch_of_fewer_rows_has_the_bits_of_a_last_batch(gpu):
+    case = case_of((20, 12, 4), 70, 32, rule=RULES[7])
+    expected = case.run(gpu, train=persistently)
+    trainer, plan = trainer_of(gpu, case), case.plan
+    for first, last in ((0, 64), (64, 70)):
+        batches = slice(first // 32, -(-last // 32))
+        part = replace(
+            plan, order=plan.order[first:last], learning_rates=plan.learning_rates[batches], l2=plan.l2[batches],
+            first_step=first // 32,
+        )  # fmt: skip
+        trainer.epochs([part])
+    for ours, theirs in zip(trainer.current(), expected[1:], strict=True):
+        assert_array_equal(ours, theirs)
+
+
+def test_a_stop_is_answered_between_launches(gpu, monkeypatch):
+    class StopAfter(Control):
+        times = 3
+
+        @property
+        def stop_requested(self):
+            self.times -= 1
+            return self.times < 0
+
+    in_launches_of(monkeypatch, 3)
+    case, control = case_of(n=60), StopAfter()
+    trainer = trainer_of(gpu, case)
+    (result,) = trainer.epochs([case.plan], control)
+    assert len(result.losses) == control.batches_done == 6
+    few = replace(case, plan=replace(case.plan, n_batches=6))
+    _, params, _ = few.run(backends.get_backend("numpy"))
+    assert_close(trainer.current()[0], params, 1e-12)
+
+
+@pytest.mark.parametrize("launches", [1, 2, 9])
+@pytest.mark.parametrize("halt", [True, False])
+def test_training_halts_at_a_loss_that_is_not_finite(gpu, monkeypatch, halt, launches):
+    in_launches_of(monkeypatch, launches)
+    case = case_of(n=40, kind="identity+mse", halt=halt)
+    case.X[case.plan.order[20]] = np.nan
+    trainer = trainer_of(gpu, case)
+    (found,) = trainer.epochs([case.plan])
+    params = case.params.copy()
+    arguments = case.X, case.target, None, params, case.state.copy()
+    expected = backends.get_backend("numpy").train_epoch(case.plan, *arguments)
+    assert found.failed == expected.failed == 3
+    assert found.finite == expected.finite == halt
+    assert_allclose(found.losses, expected.losses, rtol=1e-12)
+    assert_allclose(trainer.current()[0], params, rtol=0, atol=1e-12)
+    trainer.roll_back()
+    assert_array_equal(trainer.params.get(), case.params)
+
+
+def test_the_execution_may_change_between_epochs(gpu):
+    case = case_of((20, 12, 4), 70, 8, rule=RULES[7])
+    plans = [replace(case.plan, first_step=9 * epoch, epoch=epoch) for epoch in range(4)]
+    trainer, params, state = trainer_of(gpu, case), case.params.copy(), case.state.copy()
+    reference = backends.get_backend("numpy")
+    for plan, execution in zip(plans, ("persistent", "graphs", "persistent", "loop"), strict=True):
+        gpu.execution = execution
+        trainer.epochs([plan])
+        reference.train_epoch(plan, case.X, case.target, None, params, state)
+        for ours, theirs in zip(trainer.current(), (params, state), strict=True):
+            assert_close(ours, theirs, 1e-11)
+
+
+def test_rows_on_the_host_are_copied_in_windows(gpu, monkeypatch):
+    from backends.cupy_backend import host_rows
+
+    monkeypatch.setattr(host_rows, "WINDOW_BYTES", 5000)
+    case = case_of((20, 12, 4), 200, 8, weighted=True)
+    expected = case.run(gpu, train=persistently)
+
+    def from_the_host(plan, X, *rest):
+        gpu._device.free_bytes = lambda: 10_000
+        rows = gpu.as_rows(case.X)
+        assert isinstance(rows, host_rows.HostRows)
+        return persistently(plan, rows, *rest)
+
+    for ours, theirs in zip(case.run(gpu, train=from_the_host), expected, strict=True):
+        assert_array_equal(ours, theirs)
+
+
+def test_the_host_waits_once_an_epoch(gpu, stand_in_gpu):
+    case = case_of(n=60)
+    trainer = trainer_of(gpu, case)
+    trainer.epochs([case.plan])
+    stand_in_gpu.counters.reset()
+    trainer.epochs([case.plan])
+    counters = stand_in_gpu.counters
+    assert (counters.synchronizations, counters.copies_to_host, counters.allocations, counters.graph_launches) == (
+        1, 1, 0, 0,
+    )  # fmt: skip
+    assert counters.launches == 2  # of ten batches, and of the check that the parameters are finite
+
+
+# -- what it does not run -----------------------------------------------------------------------------------------
+
+
+def reason_and_result(gpu, case, caplog):
+    caplog.set_level(logging.INFO, "mlp")
+    trainer = trainer_of(gpu, case)
+    how = trainer.execution(case.plan)
+    assert how.method.startswith("CUDA graphs of ")
+    assert_close(case.run(gpu)[1], case.run(backends.get_backend("numpy"))[1], 1e-11)
+    assert f"training runs as {how.method}: {how.reason}" in caplog.text
+    return how.reason
+
+
+OBSTACLES = {
+    "needs compute capability 9.0, and this GPU has 8.9": {},
+    "has one learning rate": {"rate_factors": ((3, 9, 0.5),)},
+    "no tiling: batches of 22 rows and the state of the update rule need [0-9]+ bytes of shared memory in each of 2 "
+    "blocks, and a block can have 232448": {"sizes": (9, 7, 700), "batch": 22},
+    "no tiling: 50 hidden units of 900 weights do not fit in the registers of each of 8 blocks": {
+        "sizes": (900, 400, 2),
+        "n": 4,
+    },
+}
+
+
+@pytest.mark.parametrize("reason", OBSTACLES)
+def test_graphs_take_the_rest_and_say_why(gpu, caplog, reason):
+    if "8.9" in reason:
+        gpu._device.compute_capability = 89
+    assert re.search(reason, reason_and_result(gpu, case_of(**OBSTACLES[reason]), caplog))
+
+
+def test_other_networks_run_as_graphs(gpu):
+    hidden, kind = formulas.activation("relu"), formulas.output_loss("softmax+cross_entropy")
+    for layout, others, reason in (
+        (Layout((9, 7, 6, 3)), {}, "is for one hidden layer, and the network has 2"),
+        (Layout((9, 3)), {}, "is for one hidden layer, and the network has 0"),
+        (Layout((9, 7, 3), scaling_layer=True), {}, "has no scaling layer"),
+        (Layout((9, 7, 3)), {"precision": "tf32"}, "are in float32, not tf32"),
+    ):
+        rates = (0.0,) * layout.n_layers
+        network = NetworkPlan(layout, (*[hidden] * (layout.n_layers - 1), kind.output), kind, rates, **others)
+        case = case_of()
+        plan = replace(case.plan, network=network)
+        arrays = [gpu.asarray(each) for each in (case.X.astype("float32"), case.target)]
+        params, state = gpu.zeros(layout.n_parameters, "float32"), gpu.zeros((0, layout.n_parameters), "float32")
+        how = gpu.trainer(network, plan.rule, *arrays, None, params, state, 6).execution(plan)
+        assert how.method.startswith("CUDA graphs of ")
+        assert reason in how.reason
+
+
+# -- waits --------------------------------------------------------------------------------------------------------
+
+WAITS = r"\b(__syncthreads|__syncwarp|cluster_barrier|fence_mbarrier_init|mbarrier_wait|copy_async_wait)\("
+
+# several warps in a block, and lanes without an output
+PLANTED = case_of((140, 8, 3), 44, 9, l2=1e-2, clip_norm=0.5, weighted=True, dropout=(0.2, 0.5), rule=RULES[1])
+HALTING = replace(PLANTED, X=np.where(np.arange(44)[:, None] == PLANTED.plan.order[20], np.nan, PLANTED.X))
+
+
+def planted_options():
+    plan, row = PLANTED.plan, PLANTED.plan.rule.row
+    real = np.dtype(np.float64)
+    return KernelOptions(plan.network, row, real, real, True, weighted=True, penalized=True, by_norm=True)
+
+
+def tiling_with_one_buffer(options, rows, limit):
+    """A tiling whose rows of X do not fit twice."""
+    return tiling_for(options, rows, tiling_for(options, rows, limit).shared_bytes - 16)
+
+
+def lines_of_waits():
+    """Numbers of the lines of the module on which a thread waits, or makes something visible to others."""
+    tiling = tiling_for(planted_options(), 9, SHARED_BYTES)
+    lines = persistent_source(planted_options(), tiling, 16, False).splitlines()
+    kernel = lines.index("namespace persistent {")
+    return [
+        number for number, line in enumerate(lines, 1) if number > kernel and re.search(WAITS, line.partition("//")[0])
+    ]
+
+
+def outcome(stand_in_gpu, monkeypatch, case, tiling, seed, line=0):
+    """The bits of losses, parameters and state, or the error, without the wait on a line."""
+    from backends.cupy_backend import persistent
+
+    stand_in_gpu.seed(seed)
+    stand_in_gpu.compile_with(f"-DWITHOUT_BARRIER={line}")
+    backends.get_backend("cupy").execution = "persistent"
+    with monkeypatch.context() as patch:
+        patch.setattr(persistent, "tiling_for", tiling)
+        try:
+            return [array.tobytes() for array in case.run(backends.get_backend("cupy"), train=persistently)]
+        except RuntimeError as error:
+            return str(error)
+
+
+SITUATIONS = (PLANTED, tiling_for), (PLANTED, tiling_with_one_buffer), (HALTING, tiling_for)
+
+
+@pytest.fixture(scope="module")
+def complete_outcomes():
+    """With all waits: for each situation, the same with each seed."""
+    import stand_in_gpu
+
+    stand_in, undo = stand_in_gpu.install()
+    found = []
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            for situation in SITUATIONS:
+                outcomes = [outcome(stand_in, patch, *situation, seed) for seed in range(4)]
+                assert isinstance(outcomes[0], list), outcomes[0]
+                assert all(each == outcomes[0] for each in outcomes)
+                found.append(outcomes[0])
+    finally:
+        undo()
+    return found
+
+
+@pytest.mark.parametrize("line", lines_of_waits())
+def test_a_missing_wait_is_noticed(stand_in_gpu, monkeypatch, complete_outcomes, line):
+    for situation, expected in zip(SITUATIONS, complete_outcomes, strict=True):
+        for seed in range(6):
+            if outcome(stand_in_gpu, monkeypatch, *situation, seed, line) != expected:
+                return
+    pytest.fail(f"nothing happens without the wait on line {line}")
+
+
+def tiling_without_buffers(options, rows, limit):
+    """A tiling whose rows of X stay in global memory."""
+    return tiling_for(options, rows, tiling_with_one_buffer(options, rows, limit).shared_bytes - 16)
+
+
+# the exchange of norms would keep a block from sending shares before others have read those of the step before
+UNCLIPPED = replace(PLANTED, plan=replace(PLANTED.plan, clip_norm=None))
+ONE_SIDE = {
+    "shares": (
+        (UNCLIPPED, tiling_for),
+        {"(side * BLOCKS + rank) * LOGITS": "rank * LOGITS", "(side * BLOCKS + block) * LOGITS": "block * LOGITS"},
+    ),
+    "row numbers": ((PLANTED, tiling_without_buffers), {"batch % 3": "batch % 2"}),
+    "rows": (SITUATIONS[0], {"(batch & 1) * TALL": "0 * TALL"}),
+    "weights": (SITUATIONS[0], {"side * BATCH_ROWS + row": "row"}),
+    "masks": (SITUATIONS[0], {"((batch & 1) * BATCH_ROWS + row) * OWN_GROUPS": "row * OWN_GROUPS"}),
+    "scalars": (SITUATIONS[0], {"(batch & 1) * SCALARS": "0", "side * SCALARS": "0"}),
+}
+
+
+@pytest.mark.parametrize("buffer", ONE_SIDE)
+def test_each_further_side_of_a_buffer_is_needed(stand_in_gpu, monkeypatch, buffer):
+    from backends.cupy_backend import persistent_source as module
+
+    situation, changes = ONE_SIDE[buffer]
+    expected = outcome(stand_in_gpu, monkeypatch, *situation, 0)
+    assert isinstance(expected, list), expected
+
+    def with_one_side(name, text_of=module.text_of):
+        text = text_of(name)
+        for old, new in changes.items():
+            text = text.replace(old, new)
+        return text
+
+    monkeypatch.setattr(module, "text_of", with_one_side)
+    module.persistent_source.cache_clear()
+    try:
+        found = (outcome(stand_in_gpu, monkeypatch, *situation, seed) for seed in range(20))
+        assert any(each != expected for each in found)
+    finally:
+        module.persistent_source.cache_clear()
