@@ -197,7 +197,8 @@ def _train_epoch(
     Checkpoints divide the epoch into parts.  The results do not depend on it.
     """
     net, state, xp = run.net, run.state, run.net.xp
-    first, last = plan.batches.start, plan.batches.stop
+    batches = plan.batches
+    first, last = batches.start, batches.stop
     run.control.batches_done = done = first
     parts = [state.batches]
     xp.synchronize()
@@ -205,9 +206,12 @@ def _train_epoch(
     try:
         while True:
             left = checkpoints.updates_left(plan.first_step + done)
-            n_batches = last - done if left is None else min(left, last - done)
-            (result,) = trainer.epochs([replace(plan, first_batch=done, n_batches=n_batches)], run.control, on_batch)
-            parts.append(np.stack([result.losses, result.weights]))
+            part = plan
+            if done > first or left is not None:  # a new plan is checked, which takes time
+                n_batches = last - done if left is None else min(left, last - done)
+                part = replace(plan, first_batch=done, n_batches=n_batches)
+            (result,) = trainer.epochs([part], run.control, on_batch)
+            parts.append(np.array([result.losses, result.weights]))
             done += len(result.losses)
             if result.failed is not None or not result.finite:
                 trainer.roll_back()
