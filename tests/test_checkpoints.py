@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -533,6 +535,26 @@ def test_temporary_files_of_killed_processes_are_deleted_and_others_kept(tmp_pat
         atomic_write.remove_leftovers(tmp_path)
         assert sorted(os.listdir(tmp_path)) == sorted([*names[2:], busy.name, "model.safetensors"])
     busy.unlink()
+    atomic_write.remove_leftovers(tmp_path / "deleted by another process")
+
+
+def test_no_timer_is_left_after_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training ends while the thread that has written a checkpoint is about to start the timer again."""
+
+    class SlowTimer(threading.Timer):
+        def __init__(self, seconds: float, function: Callable[[], None]) -> None:
+            if again := threading.current_thread() is not threading.main_thread():
+                time.sleep(0.5)
+            super().__init__(3600 if again else seconds, function)
+
+    monkeypatch.setattr(threading, "Timer", SlowTimer)
+    checkpoint = Counting(tmp_path, "0.001s")
+    make().fit(X, Y, checkpoint=checkpoint, **SETTINGS)
+    assert len(checkpoint.steps) > 1
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.join(1)
+            assert not thread.is_alive()
 
 
 def test_two_runs_never_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

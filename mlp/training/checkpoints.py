@@ -120,10 +120,10 @@ class Checkpoints:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closed = True
+        if self._thread:
+            self._thread.shutdown()  # it may start the timer again
         if self._timer:
             self._timer.cancel()
-        if self._thread:
-            self._thread.shutdown()
         if error is None:
             self._wait()
 
