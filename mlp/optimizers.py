@@ -13,7 +13,7 @@ from typing import Any
 from mlp import schedules
 from mlp._backends import ConfigurationError, UnknownNameError, formulas
 from mlp.checks import require_fraction, require_nonnegative, require_positive
-from mlp.schedules import Constant, Schedule
+from mlp.schedules import Constant, Schedule, name_of
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Optimizer:
         values = {name: getattr(self, name) for name in asdict(self)}
         if isinstance(self.learning_rate, Schedule):
             values["learning_rate"] = self.learning_rate.to_dict()
-        return {"name": _NAMES[type(self)], **values}
+        return {"name": name_of(type(self), "optimizer", _NAMES), **values}
 
 
 @dataclass

@@ -97,10 +97,56 @@ def test_a_training_killed_after_any_update_ends_as_if_it_had_not_been(
         checkpoint, resumed = mlp.Checkpoint(tmp_path / str(step), "13 steps"), make(backend)
         assert checkpoint.restore(resumed)
         assert resumed.training_state.step == step
-        if step == EPOCHS * 10:
-            continue  # nothing is left to do, and `fit` says so
         assert_same_history(resumed.fit(X, Y, checkpoint=checkpoint, resume=True, **settings), history)
         assert sha256(resumed, tmp_path) == expected, step
+
+
+def test_a_training_killed_after_its_last_update_gets_the_best_weights(backend: str, tmp_path: Path) -> None:
+    settings = SETTINGS | {"early_stopping": mlp.EarlyStopping(patience=EPOCHS)}
+    whole, resumed = make(backend), make(backend)
+    history = whole.fit(X, Y, optimizer=mlp.Adam(0.05), **settings)
+    assert history.best_epoch != EPOCHS
+    with pytest.raises(Killed):
+        make(backend).fit(
+            X, Y, optimizer=mlp.Adam(0.05), checkpoint=KilledAfterWriting(tmp_path, f"{10 * EPOCHS}steps"), **settings
+        )
+    checkpoint = mlp.Checkpoint(tmp_path)
+    for _ in range(2):  # the second time there is nothing left to do at all
+        assert checkpoint.restore(resumed)
+        assert_same_history(resumed.fit(X, Y, checkpoint=checkpoint, resume=True, **settings), history)
+        assert sha256(resumed, tmp_path) == sha256(whole, tmp_path)
+    with pytest.raises(mlp.ConfigurationError, match="has done 20 epochs, and epochs=19 is the total"):
+        resumed.fit(X, Y, checkpoint=checkpoint, resume=True, **settings | {"epochs": EPOCHS - 1})
+
+
+def test_callbacks_at_the_end_do_not_change_the_checkpoint(tmp_path: Path) -> None:
+    """Not even if they fail: the checkpoint is on disk before."""
+
+    class Zero(mlp.Callback):
+        def on_train_end(self, run: Run) -> None:
+            run.net.weights = [0 * W for W in run.net.weights]
+            raise ValueError("at the end")
+
+    whole, resumed, checkpoint = make(), make(), mlp.Checkpoint(tmp_path)
+    whole.fit(X, Y, **SETTINGS)
+    with pytest.raises(ValueError, match="at the end"):
+        make().fit(X, Y, callbacks=[StopAfter(33), Zero()], checkpoint=checkpoint, **SETTINGS)
+    assert checkpoint.restore(resumed)
+    resumed.fit(X, Y, checkpoint=checkpoint, resume=True, **SETTINGS)
+    assert sha256(resumed, tmp_path) == sha256(whole, tmp_path)
+
+
+def test_a_network_that_a_callback_moved_is_resumed_on_its_new_backend(tmp_path: Path) -> None:
+    def move(run: Run) -> None:
+        if run.epoch == 2:
+            run.net.to("numba")
+
+    net, checkpoint = make(), mlp.Checkpoint(tmp_path)
+    net.fit(X, Y, callbacks=[move], checkpoint=checkpoint, **SETTINGS | {"epochs": 3})
+    resumed = make()
+    checkpoint.restore(resumed)
+    with pytest.raises(mlp.ConfigurationError, match="ran with backend 'numba', not 'numpy'"):
+        resumed.fit(X, Y, checkpoint=checkpoint, resume=True, **SETTINGS)
 
 
 @pytest.mark.parametrize("every", ["1steps", "7steps", "10 steps", "1000steps", "0.001s", "0.05s", "1h", None])
@@ -232,6 +278,23 @@ def test_a_resumed_training_has_the_batch_size_of_the_last_one() -> None:
     assert net.training_state.step == 4 * 7
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        lambda net: net.fit(X, Y, epochs=1, batch_size=N),
+        lambda net: net.fit(X, Y, epochs=1, optimizer=mlp.GradientDescent(0.1)),
+        lambda net: net.partial_fit(X, Y),
+    ],
+)
+@pytest.mark.parametrize("rows", [N - 7, 2 * N])
+def test_a_resumed_training_can_have_another_number_of_rows(first: Callable[[mlp.MLP], object], rows: int) -> None:
+    net = make()
+    first(net)
+    net.fit(np.resize(X, (rows, 6)), np.resize(Y, rows), epochs=2, resume=True)
+    one_batch = rows < N or isinstance(net.training_state.optimizer, mlp.GradientDescent)
+    assert net.training_state.step == (2 if one_batch else 3)
+
+
 def test_partial_fit_and_trace_do_not_continue_within_an_epoch() -> None:
     net = make()
     net.fit(X, Y, callbacks=[StopAfter(3)], **SETTINGS)
@@ -266,10 +329,88 @@ def stopped_at(updates: int, folder: Path, **settings: Any) -> mlp.Checkpoint:
 def test_the_file_is_not_overwritten_by_another_training(tmp_path: Path) -> None:
     checkpoint = stopped_at(13, tmp_path / "new" / "folder")
     content = checkpoint.file.read_bytes()
-    with pytest.raises(mlp.ConfigurationError, match=r"exists already, and a new training would overwrite it"):
+    with pytest.raises(
+        mlp.ConfigurationError, match=r"exists already, and a training that does not continue it would overwrite it"
+    ):
         make().fit(X, Y, checkpoint=checkpoint, **SETTINGS)
     assert checkpoint.file.read_bytes() == content
     assert not mlp.Checkpoint(tmp_path).restore(make())
+
+
+def test_the_file_is_not_overwritten_by_a_resumed_training_that_does_not_continue_it(tmp_path: Path) -> None:
+    checkpoint, other, behind = stopped_at(33, tmp_path), make(seed=6), make()
+    other.fit(X, Y, **SETTINGS)
+    behind.fit(X, Y, callbacks=[StopAfter(20)], **SETTINGS)
+    content = checkpoint.file.read_bytes()
+    for net in (other, behind):
+        with pytest.raises(mlp.ConfigurationError, match="a training that does not continue it would overwrite it"):
+            net.fit(X, Y, checkpoint=checkpoint, resume=True, **SETTINGS | {"epochs": EPOCHS + 1})
+    assert checkpoint.file.read_bytes() == content
+    ahead = make()
+    ahead.fit(X, Y, callbacks=[StopAfter(50)], **SETTINGS)
+    ahead.fit(X, Y, checkpoint=checkpoint, resume=True, **SETTINGS)
+    assert mlp.load(checkpoint.file).training_state.step == 200
+
+
+def test_a_refused_training_leaves_the_network_with_its_last_one(tmp_path: Path) -> None:
+    checkpoint, net = stopped_at(13, tmp_path), make()
+    net.fit(X, Y, **SETTINGS)
+    state = net.training_state
+    with pytest.raises(mlp.ConfigurationError, match="exists already"):
+        net.fit(X, Y, checkpoint=checkpoint, **SETTINGS)
+    assert net.training_state is state
+
+
+def test_a_training_stopped_before_its_first_update_can_be_resumed(tmp_path: Path) -> None:
+    """As by SIGTERM while the kernels are compiled."""
+
+    class Stop(mlp.Callback):
+        def on_train_begin(self, run: Run) -> None:
+            run.stop()
+
+    checkpoint, whole, resumed = mlp.Checkpoint(tmp_path), make(), make()
+    make().fit(X, Y, callbacks=[Stop()], checkpoint=checkpoint, **SETTINGS)
+    assert checkpoint.restore(resumed)
+    resumed.fit(X, Y, checkpoint=checkpoint, resume=True, **SETTINGS)
+    whole.fit(X, Y, **SETTINGS)
+    assert sha256(resumed, tmp_path) == sha256(whole, tmp_path)
+
+
+class OwnSchedule(schedules.Schedule):
+    def __call__(self, step: int, epoch: float) -> float:
+        return self.learning_rate
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "reason"),
+    [
+        ({}, {"checkpoint": "folder"}, "checkpoint must be a mlp.Checkpoint, such as .*, not 'folder'"),
+        ({}, {"optimizer": mlp.SGD(OwnSchedule(0.1))}, "the schedule OwnSchedule cannot be saved"),
+        ({"classes": [b"a", b"b", b"c"]}, {}, "class names must be strings, numbers or booleans to be saved"),
+    ],
+)
+def test_what_cannot_be_saved_is_refused_before_the_first_update(
+    options: dict[str, Any], settings: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    net = make(**options)
+    with pytest.raises(mlp.ConfigurationError, match=reason):
+        net.fit(X, Y, **{"checkpoint": mlp.Checkpoint(tmp_path)} | SETTINGS | settings)
+    assert net.training_state is None
+
+
+def test_a_folder_that_cannot_be_read_gives_a_storage_error() -> None:
+    checkpoint, net = mlp.Checkpoint("x" * 300), make()
+    assert not checkpoint.restore(net)
+    with pytest.raises(mlp.StorageError, match="File name too long"):
+        net.fit(X, Y, checkpoint=checkpoint, **SETTINGS)
+
+
+def test_a_file_with_more_batches_than_updates_is_damaged(tmp_path: Path) -> None:
+    checkpoint = stopped_at(13, tmp_path)
+    net = mlp.load(checkpoint.file)
+    net.training_state.step = 2
+    with pytest.raises(mlp.ConfigurationError, match="batches is 3, but there were 2 updates in total"):
+        persistence.save_training_state(net, checkpoint.file)
 
 
 @pytest.mark.parametrize(
