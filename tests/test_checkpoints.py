@@ -599,6 +599,52 @@ def test_sigterm_raises_system_exit_after_the_checkpoint(tmp_path: Path) -> None
     assert mlp.load(tmp_path / "training.safetensors").training_state.step == 13
 
 
+AT_THE_END = f"""
+import sys
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+import multiprocessing, os, signal, time
+import mlp
+from test_checkpoints import X, Y, SETTINGS, StopAfter, make
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+class Terminate(mlp.Callback):
+    def __init__(self, event):
+        setattr(self, event, lambda run: (os.kill(os.getpid(), signal.SIGTERM), run.stop("good enough")))
+checkpoint, net = mlp.Checkpoint("here"), make()
+net.fit(X, Y, checkpoint=checkpoint, callbacks=[Terminate(sys.argv[1])], **SETTINGS)
+print("goes on")
+"""
+
+
+@pytest.mark.parametrize("event", ["on_epoch_end", "on_train_end"])
+def test_sigterm_is_not_forgotten_if_the_training_ends_anyway(event: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", AT_THE_END, event]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (143, ""), ended.stderr
+    assert mlp.load(tmp_path / "here" / "training.safetensors").training_state.step in (10, 200)
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
+def test_sigterm_ends_a_forked_process_at_once(tmp_path: Path) -> None:
+    """So that a pool of processes in a callback can end its workers."""
+    exit_codes = []
+
+    def fork(run: Run) -> None:
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        child.start()
+        time.sleep(0.2)
+        child.terminate()
+        child.join(10)
+        exit_codes.append(child.exitcode)
+        child.kill()
+
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        make().fit(X, Y, checkpoint=mlp.Checkpoint(tmp_path), callbacks=[fork], **SETTINGS | {"epochs": 1})
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert exit_codes == [-signal.SIGTERM]
+
+
 def test_sigterm_is_left_alone_without_a_checkpoint() -> None:
     """A program without checkpoints would go on after `fit` as if nothing had happened."""
     seen = []
