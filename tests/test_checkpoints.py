@@ -816,6 +816,28 @@ def test_the_command_line_refuses_another_machine(tmp_path: Path) -> None:
     assert allowed.wait(timeout=60) == 0
 
 
+def test_the_backend_that_a_run_had_permits_no_other_machine(tmp_path: Path) -> None:
+    options = ("--epochs", 1, "--backend", "numpy", "--output-dir", "run")
+    assert command(tmp_path, "train", "moons", *options).wait(timeout=60) == 0
+    file = tmp_path / "run" / "training.safetensors"
+    net = mlp.load(file)
+    net.training_state.conditions["cpu"] = "Pentium"
+    persistence.save_training_state(net, file)
+    refused = command(tmp_path, "train", "--resume", "run", "--epochs", 2, "--backend", "numpy")
+    assert "ran with cpu 'Pentium', not" in refused.communicate(timeout=60)[1]
+    assert command(tmp_path, "train", "--resume", "run", "--epochs", 2, "--backend", "numba").wait(timeout=60) == 0
+
+
+def test_a_run_killed_before_its_results_is_completed(tmp_path: Path) -> None:
+    assert command(tmp_path, "train", "moons", "--epochs", 2, "--output-dir", "run").wait(timeout=60) == 0
+    done = command(tmp_path, "train", "--resume", "run")
+    assert "has done 2 epochs" in done.communicate(timeout=60)[1]
+    (tmp_path / "run" / "results.json").unlink()
+    assert command(tmp_path, "train", "--resume", "run", "--output-dir", "again").wait(timeout=60) == 0
+    models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("run", "again")]
+    assert models[0] == models[1]
+
+
 def test_states_of_before_have_no_conditions(tmp_path: Path) -> None:
     net = make()
     net.fit(X, Y, **SETTINGS | {"epochs": 2})
