@@ -12,7 +12,7 @@ from typing import Any
 
 from mlp import schedules
 from mlp._backends import ConfigurationError, UnknownNameError, formulas
-from mlp.checks import require_fraction, require_nonnegative, require_positive
+from mlp.checks import require_fraction, require_nonnegative, require_positive, use_plain_numbers
 from mlp.schedules import Constant, Schedule, name_of
 
 
@@ -34,6 +34,7 @@ class Optimizer:
     clip_value: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        use_plain_numbers(self)
         if not isinstance(self.learning_rate, Schedule):
             require_positive("learning_rate", self.learning_rate)
         require_nonnegative("weight_decay", self.weight_decay)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError, UnknownNameError
-from mlp.checks import require_nonnegative, require_positive
+from mlp.checks import require_nonnegative, require_positive, use_plain_numbers
 
 
 def name_of(cls: type, noun: str, names: Mapping[type, str]) -> str:
@@ -49,6 +49,7 @@ class Schedule(ABC):
     learning_rate: float
 
     def __post_init__(self) -> None:
+        use_plain_numbers(self)
         require_positive("learning_rate", self.learning_rate)
 
     @abstractmethod

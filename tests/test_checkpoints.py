@@ -376,6 +376,28 @@ def test_a_training_stopped_before_its_first_update_can_be_resumed(tmp_path: Pat
     assert sha256(resumed, tmp_path) == sha256(whole, tmp_path)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"shuffle": np.True_},
+        {"shuffle": 1, "batch_size": np.int64(5)},
+        {"early_stopping": mlp.EarlyStopping(patience=np.int64(30), min_delta=np.float32(0.1))},
+        {"optimizer": mlp.SGD(np.float32(0.1), momentum=np.float32(0.5), nesterov=np.True_)},
+        {"optimizer": mlp.SGD(schedules.Step(np.float32(0.1), every=np.int64(2), factor=np.float32(0.7)))},
+        {"optimizer": mlp.SGD(schedules.ReduceOnPlateau(np.float32(0.1), patience=np.int64(1)))},
+    ],
+)
+def test_arguments_of_numpy_types_are_recorded(changed: dict[str, Any], tmp_path: Path) -> None:
+    settings = SETTINGS | changed
+    whole, resumed, checkpoint = make(), make(), mlp.Checkpoint(tmp_path)
+    whole.fit(X, Y, **settings)
+    with pytest.raises(Killed):
+        make().fit(X, Y, checkpoint=KilledAfterWriting(tmp_path, "57steps"), **settings)
+    assert checkpoint.restore(resumed)
+    resumed.fit(X, Y, checkpoint=checkpoint, resume=True, **settings | {"optimizer": None})
+    assert sha256(resumed, tmp_path) == sha256(whole, tmp_path)
+
+
 class OwnSchedule(schedules.Schedule):
     def __call__(self, step: int, epoch: float) -> float:
         return self.learning_rate

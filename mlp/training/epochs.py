@@ -56,7 +56,7 @@ def train(
     run = Run(net, state, epochs)
 
     def conditions() -> dict[str, Any]:
-        present = {"rows": examples.rows, "batch_size": batch_size, "shuffle": shuffle, "backend": net.backend}
+        present = {"rows": examples.rows, "batch_size": batch_size, "shuffle": bool(shuffle), "backend": net.backend}
         if checkpoint:
             held_out = None if validation is None else net.on_device(validation)
             present |= checkpoint.conditions(net, net.on_device(examples), held_out)
