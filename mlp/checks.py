@@ -447,6 +447,13 @@ def check_target_scaling(
     return shift, scale
 
 
+def use_plain_numbers(settings: object) -> None:
+    """Replace the numbers of NumPy among the fields of a dataclass object by those of Python, which files can hold."""
+    for name, value in list(vars(settings).items()):
+        if isinstance(value, np.generic):
+            object.__setattr__(settings, name, value.item())  # it may be frozen
+
+
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun, in the plural unless the number is 1.
 

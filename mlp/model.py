@@ -213,7 +213,8 @@ class MLP(FeedForward):
         y : array_like, shape (n,) or (n, n_out)
             Class numbers from 0 or one row of probabilities for each sample; numbers for regression.
         epochs : int
-            Passes over the data; with `resume`, the total including the epochs already done.
+            Passes over the data; with `resume`, the total including the epochs already done.  If all of them are done,
+            that is an error, or with `checkpoint` the end of the training.
         batch_size : int, optional
             1 to n; the last batch has the remaining rows.  Default: 32 or n, whichever is smaller; with `resume` that
             of the last training.
@@ -259,25 +260,29 @@ class MLP(FeedForward):
         ``resume=True`` continues exactly there.
         """
         self.require_trainable()
+        training.check_checkpoint(checkpoint)
         epochs = require_count("epochs", epochs)
         if resume and optimizer is not None:
             raise ConfigurationError("resume=True uses the optimizer of the last training: do not give an optimizer.")
         if resume:
-            optimizer = training.require_resumable(self.training_state, epochs).optimizer
+            may_be_done = checkpoint is not None  # a program that was killed at its end is started again
+            optimizer = training.require_resumable(self.training_state, epochs, may_be_done=may_be_done).optimizer
         else:
             optimizer = optimizers.optimizer("adam" if optimizer is None else optimizer)
         examples, class_numbers = self.check_examples(X, y, sample_weight, require_two_classes=True)
         examples, validation = training.split_validation(self, examples, validation_data, validation_fraction)
         n = examples.rows
         resumed = self.training_state if resume else None
-        if resumed and batch_size is None:
-            batch_size = resumed.conditions.get("batch_size")
-        batch_size = training.batch_size_for(optimizer, batch_size, n)
+        previous = resumed.conditions if resumed else {}
+        batch_size = training.batch_size_for(optimizer, batch_size, n, previous.get("batch_size"))
         stopping_rule = training.check_early_stopping(early_stopping, has_validation=validation is not None)
         callbacks = training.check_callbacks(callbacks)
-        self.choose_backend(n, epochs, batch_size, previous=resumed.conditions.get("backend", "") if resumed else "")
+        self.choose_backend(n, epochs, batch_size, previous=previous.get("backend", ""))
+        state = resumed or TrainingState.begin(self, optimizer)
+        if checkpoint:
+            checkpoint.begin(self, state)
         self.class_numbers |= class_numbers
-        state = self.training_state = resumed or TrainingState.begin(self, optimizer)
+        self.training_state = state
         state.history.backend, state.history.backend_reason = self.backend, self.backend_reason
         return training.train(
             self,

@@ -12,8 +12,8 @@ from typing import Any
 
 from mlp import schedules
 from mlp._backends import ConfigurationError, UnknownNameError, formulas
-from mlp.checks import require_fraction, require_nonnegative, require_positive
-from mlp.schedules import Constant, Schedule
+from mlp.checks import require_fraction, require_nonnegative, require_positive, use_plain_numbers
+from mlp.schedules import Constant, Schedule, name_of
 
 
 @dataclass
@@ -34,6 +34,7 @@ class Optimizer:
     clip_value: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        use_plain_numbers(self)
         if not isinstance(self.learning_rate, Schedule):
             require_positive("learning_rate", self.learning_rate)
         require_nonnegative("weight_decay", self.weight_decay)
@@ -57,7 +58,7 @@ class Optimizer:
         values = {name: getattr(self, name) for name in asdict(self)}
         if isinstance(self.learning_rate, Schedule):
             values["learning_rate"] = self.learning_rate.to_dict()
-        return {"name": _NAMES[type(self)], **values}
+        return {"name": name_of(type(self), "optimizer", _NAMES), **values}
 
 
 @dataclass

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,7 +17,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError, UnknownNameError
-from mlp.checks import require_nonnegative, require_positive
+from mlp.checks import require_nonnegative, require_positive, use_plain_numbers
+
+
+def name_of(cls: type, noun: str, names: Mapping[type, str]) -> str:
+    """The name of a class of this library in files.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is another class.
+    """
+    if cls not in names:
+        raise ConfigurationError(
+            f"the {noun} {cls.__name__} cannot be saved: files contain no code, only the names of the {noun}s of mlp, "
+            f"which are {', '.join(names.values())}. Use one of them, or train without saving the training state."
+        )
+    return names[cls]
 
 
 @dataclass
@@ -32,6 +49,7 @@ class Schedule(ABC):
     learning_rate: float
 
     def __post_init__(self) -> None:
+        use_plain_numbers(self)
         require_positive("learning_rate", self.learning_rate)
 
     @abstractmethod
@@ -47,7 +65,7 @@ class Schedule(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """The schedule as plain data, with its state; `from_dict` reads it back."""
-        return {"name": _NAMES[type(self)], **asdict(self)}
+        return {"name": name_of(type(self), "schedule", _NAMES), **asdict(self)}
 
 
 @dataclass

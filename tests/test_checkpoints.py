@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -95,10 +97,56 @@ def test_a_training_killed_after_any_update_ends_as_if_it_had_not_been(
         checkpoint, resumed = mlp.Checkpoint(tmp_path / str(step), "13 steps"), make(backend)
         assert checkpoint.restore(resumed)
         assert resumed.training_state.step == step
-        if step == EPOCHS * 10:
-            continue  # nothing is left to do, and `fit` says so
         assert_same_history(resumed.fit(X, Y, checkpoint=checkpoint, resume=True, **settings), history)
         assert sha256(resumed, tmp_path) == expected, step
+
+
+def test_a_training_killed_after_its_last_update_gets_the_best_weights(backend: str, tmp_path: Path) -> None:
+    settings = SETTINGS | {"early_stopping": mlp.EarlyStopping(patience=EPOCHS)}
+    whole, resumed = make(backend), make(backend)
+    history = whole.fit(X, Y, optimizer=mlp.Adam(0.05), **settings)
+    assert history.best_epoch != EPOCHS
+    with pytest.raises(Killed):
+        make(backend).fit(
+            X, Y, optimizer=mlp.Adam(0.05), checkpoint=KilledAfterWriting(tmp_path, f"{10 * EPOCHS}steps"), **settings
+        )
+    checkpoint = mlp.Checkpoint(tmp_path)
+    for _ in range(2):  # the second time there is nothing left to do at all
+        assert checkpoint.restore(resumed)
+        assert_same_history(resumed.fit(X, Y, checkpoint=checkpoint, resume=True, **settings), history)
+        assert sha256(resumed, tmp_path) == sha256(whole, tmp_path)
+    with pytest.raises(mlp.ConfigurationError, match="has done 20 epochs, and epochs=19 is the total"):
+        resumed.fit(X, Y, checkpoint=checkpoint, resume=True, **settings | {"epochs": EPOCHS - 1})
+
+
+def test_callbacks_at_the_end_do_not_change_the_checkpoint(tmp_path: Path) -> None:
+    """Not even if they fail: the checkpoint is on disk before."""
+
+    class Zero(mlp.Callback):
+        def on_train_end(self, run: Run) -> None:
+            run.net.weights = [0 * W for W in run.net.weights]
+            raise ValueError("at the end")
+
+    whole, resumed, checkpoint = make(), make(), mlp.Checkpoint(tmp_path)
+    whole.fit(X, Y, **SETTINGS)
+    with pytest.raises(ValueError, match="at the end"):
+        make().fit(X, Y, callbacks=[StopAfter(33), Zero()], checkpoint=checkpoint, **SETTINGS)
+    assert checkpoint.restore(resumed)
+    resumed.fit(X, Y, checkpoint=checkpoint, resume=True, **SETTINGS)
+    assert sha256(resumed, tmp_path) == sha256(whole, tmp_path)
+
+
+def test_a_network_that_a_callback_moved_is_resumed_on_its_new_backend(tmp_path: Path) -> None:
+    def move(run: Run) -> None:
+        if run.epoch == 2:
+            run.net.to("numba")
+
+    net, checkpoint = make(), mlp.Checkpoint(tmp_path)
+    net.fit(X, Y, callbacks=[move], checkpoint=checkpoint, **SETTINGS | {"epochs": 3})
+    resumed = make()
+    checkpoint.restore(resumed)
+    with pytest.raises(mlp.ConfigurationError, match="ran with backend 'numba', not 'numpy'"):
+        resumed.fit(X, Y, checkpoint=checkpoint, resume=True, **SETTINGS)
 
 
 @pytest.mark.parametrize("every", ["1steps", "7steps", "10 steps", "1000steps", "0.001s", "0.05s", "1h", None])
@@ -230,6 +278,23 @@ def test_a_resumed_training_has_the_batch_size_of_the_last_one() -> None:
     assert net.training_state.step == 4 * 7
 
 
+@pytest.mark.parametrize(
+    "first",
+    [
+        lambda net: net.fit(X, Y, epochs=1, batch_size=N),
+        lambda net: net.fit(X, Y, epochs=1, optimizer=mlp.GradientDescent(0.1)),
+        lambda net: net.partial_fit(X, Y),
+    ],
+)
+@pytest.mark.parametrize("rows", [N - 7, 2 * N])
+def test_a_resumed_training_can_have_another_number_of_rows(first: Callable[[mlp.MLP], object], rows: int) -> None:
+    net = make()
+    first(net)
+    net.fit(np.resize(X, (rows, 6)), np.resize(Y, rows), epochs=2, resume=True)
+    one_batch = rows < N or isinstance(net.training_state.optimizer, mlp.GradientDescent)
+    assert net.training_state.step == (2 if one_batch else 3)
+
+
 def test_partial_fit_and_trace_do_not_continue_within_an_epoch() -> None:
     net = make()
     net.fit(X, Y, callbacks=[StopAfter(3)], **SETTINGS)
@@ -264,10 +329,110 @@ def stopped_at(updates: int, folder: Path, **settings: Any) -> mlp.Checkpoint:
 def test_the_file_is_not_overwritten_by_another_training(tmp_path: Path) -> None:
     checkpoint = stopped_at(13, tmp_path / "new" / "folder")
     content = checkpoint.file.read_bytes()
-    with pytest.raises(mlp.ConfigurationError, match=r"exists already, and a new training would overwrite it"):
+    with pytest.raises(
+        mlp.ConfigurationError, match=r"exists already, and a training that does not continue it would overwrite it"
+    ):
         make().fit(X, Y, checkpoint=checkpoint, **SETTINGS)
     assert checkpoint.file.read_bytes() == content
     assert not mlp.Checkpoint(tmp_path).restore(make())
+
+
+def test_the_file_is_not_overwritten_by_a_resumed_training_that_does_not_continue_it(tmp_path: Path) -> None:
+    checkpoint, other, behind = stopped_at(33, tmp_path), make(seed=6), make()
+    other.fit(X, Y, **SETTINGS)
+    behind.fit(X, Y, callbacks=[StopAfter(20)], **SETTINGS)
+    content = checkpoint.file.read_bytes()
+    for net in (other, behind):
+        with pytest.raises(mlp.ConfigurationError, match="a training that does not continue it would overwrite it"):
+            net.fit(X, Y, checkpoint=checkpoint, resume=True, **SETTINGS | {"epochs": EPOCHS + 1})
+    assert checkpoint.file.read_bytes() == content
+    ahead = make()
+    ahead.fit(X, Y, callbacks=[StopAfter(50)], **SETTINGS)
+    ahead.fit(X, Y, checkpoint=checkpoint, resume=True, **SETTINGS)
+    assert mlp.load(checkpoint.file).training_state.step == 200
+
+
+def test_a_refused_training_leaves_the_network_with_its_last_one(tmp_path: Path) -> None:
+    checkpoint, net = stopped_at(13, tmp_path), make()
+    net.fit(X, Y, **SETTINGS)
+    state = net.training_state
+    with pytest.raises(mlp.ConfigurationError, match="exists already"):
+        net.fit(X, Y, checkpoint=checkpoint, **SETTINGS)
+    assert net.training_state is state
+
+
+def test_a_training_stopped_before_its_first_update_can_be_resumed(tmp_path: Path) -> None:
+    """As by SIGTERM while the kernels are compiled."""
+
+    class Stop(mlp.Callback):
+        def on_train_begin(self, run: Run) -> None:
+            run.stop()
+
+    checkpoint, whole, resumed = mlp.Checkpoint(tmp_path), make(), make()
+    make().fit(X, Y, callbacks=[Stop()], checkpoint=checkpoint, **SETTINGS)
+    assert checkpoint.restore(resumed)
+    resumed.fit(X, Y, checkpoint=checkpoint, resume=True, **SETTINGS)
+    whole.fit(X, Y, **SETTINGS)
+    assert sha256(resumed, tmp_path) == sha256(whole, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"shuffle": np.True_},
+        {"shuffle": 1, "batch_size": np.int64(5)},
+        {"early_stopping": mlp.EarlyStopping(patience=np.int64(30), min_delta=np.float32(0.1))},
+        {"optimizer": mlp.SGD(np.float32(0.1), momentum=np.float32(0.5), nesterov=np.True_)},
+        {"optimizer": mlp.SGD(schedules.Step(np.float32(0.1), every=np.int64(2), factor=np.float32(0.7)))},
+        {"optimizer": mlp.SGD(schedules.ReduceOnPlateau(np.float32(0.1), patience=np.int64(1)))},
+    ],
+)
+def test_arguments_of_numpy_types_are_recorded(changed: dict[str, Any], tmp_path: Path) -> None:
+    settings = SETTINGS | changed
+    whole, resumed, checkpoint = make(), make(), mlp.Checkpoint(tmp_path)
+    whole.fit(X, Y, **settings)
+    with pytest.raises(Killed):
+        make().fit(X, Y, checkpoint=KilledAfterWriting(tmp_path, "57steps"), **settings)
+    assert checkpoint.restore(resumed)
+    resumed.fit(X, Y, checkpoint=checkpoint, resume=True, **settings | {"optimizer": None})
+    assert sha256(resumed, tmp_path) == sha256(whole, tmp_path)
+
+
+class OwnSchedule(schedules.Schedule):
+    def __call__(self, step: int, epoch: float) -> float:
+        return self.learning_rate
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "reason"),
+    [
+        ({}, {"checkpoint": "folder"}, "checkpoint must be a mlp.Checkpoint, such as .*, not 'folder'"),
+        ({}, {"optimizer": mlp.SGD(OwnSchedule(0.1))}, "the schedule OwnSchedule cannot be saved"),
+        ({"classes": [b"a", b"b", b"c"]}, {}, "class names must be strings, numbers or booleans to be saved"),
+    ],
+)
+def test_what_cannot_be_saved_is_refused_before_the_first_update(
+    options: dict[str, Any], settings: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    net = make(**options)
+    with pytest.raises(mlp.ConfigurationError, match=reason):
+        net.fit(X, Y, **{"checkpoint": mlp.Checkpoint(tmp_path)} | SETTINGS | settings)
+    assert net.training_state is None
+
+
+def test_a_folder_that_cannot_be_read_gives_a_storage_error() -> None:
+    checkpoint, net = mlp.Checkpoint("x" * 300), make()
+    assert not checkpoint.restore(net)
+    with pytest.raises(mlp.StorageError, match="File name too long"):
+        net.fit(X, Y, checkpoint=checkpoint, **SETTINGS)
+
+
+def test_a_file_with_more_batches_than_updates_is_damaged(tmp_path: Path) -> None:
+    checkpoint = stopped_at(13, tmp_path)
+    net = mlp.load(checkpoint.file)
+    net.training_state.step = 2
+    with pytest.raises(mlp.ConfigurationError, match="batches is 3, but there were 2 updates in total"):
+        persistence.save_training_state(net, checkpoint.file)
 
 
 @pytest.mark.parametrize(
@@ -456,6 +621,52 @@ def test_sigterm_raises_system_exit_after_the_checkpoint(tmp_path: Path) -> None
     assert mlp.load(tmp_path / "training.safetensors").training_state.step == 13
 
 
+AT_THE_END = f"""
+import sys
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+import multiprocessing, os, signal, time
+import mlp
+from test_checkpoints import X, Y, SETTINGS, StopAfter, make
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+class Terminate(mlp.Callback):
+    def __init__(self, event):
+        setattr(self, event, lambda run: (os.kill(os.getpid(), signal.SIGTERM), run.stop("good enough")))
+checkpoint, net = mlp.Checkpoint("here"), make()
+net.fit(X, Y, checkpoint=checkpoint, callbacks=[Terminate(sys.argv[1])], **SETTINGS)
+print("goes on")
+"""
+
+
+@pytest.mark.parametrize("event", ["on_epoch_end", "on_train_end"])
+def test_sigterm_is_not_forgotten_if_the_training_ends_anyway(event: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", AT_THE_END, event]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (143, ""), ended.stderr
+    assert mlp.load(tmp_path / "here" / "training.safetensors").training_state.step in (10, 200)
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
+def test_sigterm_ends_a_forked_process_at_once(tmp_path: Path) -> None:
+    """So that a pool of processes in a callback can end its workers."""
+    exit_codes = []
+
+    def fork(run: Run) -> None:
+        child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+        child.start()
+        time.sleep(0.2)
+        child.terminate()
+        child.join(10)
+        exit_codes.append(child.exitcode)
+        child.kill()
+
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        make().fit(X, Y, checkpoint=mlp.Checkpoint(tmp_path), callbacks=[fork], **SETTINGS | {"epochs": 1})
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert exit_codes == [-signal.SIGTERM]
+
+
 def test_sigterm_is_left_alone_without_a_checkpoint() -> None:
     """A program without checkpoints would go on after `fit` as if nothing had happened."""
     seen = []
@@ -533,6 +744,26 @@ def test_temporary_files_of_killed_processes_are_deleted_and_others_kept(tmp_pat
         atomic_write.remove_leftovers(tmp_path)
         assert sorted(os.listdir(tmp_path)) == sorted([*names[2:], busy.name, "model.safetensors"])
     busy.unlink()
+    atomic_write.remove_leftovers(tmp_path / "deleted by another process")
+
+
+def test_no_timer_is_left_after_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training ends while the thread that has written a checkpoint is about to start the timer again."""
+
+    class SlowTimer(threading.Timer):
+        def __init__(self, seconds: float, function: Callable[[], None]) -> None:
+            if again := threading.current_thread() is not threading.main_thread():
+                time.sleep(0.5)
+            super().__init__(3600 if again else seconds, function)
+
+    monkeypatch.setattr(threading, "Timer", SlowTimer)
+    checkpoint = Counting(tmp_path, "0.001s")
+    make().fit(X, Y, checkpoint=checkpoint, **SETTINGS)
+    assert len(checkpoint.steps) > 1
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.join(1)
+            assert not thread.is_alive()
 
 
 def test_two_runs_never_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -605,6 +836,28 @@ def test_the_command_line_refuses_another_machine(tmp_path: Path) -> None:
     assert refused.returncode == 2
     allowed = command(tmp_path, "train", "--resume", "run", "--epochs", 2, "--allow-different-machine")
     assert allowed.wait(timeout=60) == 0
+
+
+def test_the_backend_that_a_run_had_permits_no_other_machine(tmp_path: Path) -> None:
+    options = ("--epochs", 1, "--backend", "numpy", "--output-dir", "run")
+    assert command(tmp_path, "train", "moons", *options).wait(timeout=60) == 0
+    file = tmp_path / "run" / "training.safetensors"
+    net = mlp.load(file)
+    net.training_state.conditions["cpu"] = "Pentium"
+    persistence.save_training_state(net, file)
+    refused = command(tmp_path, "train", "--resume", "run", "--epochs", 2, "--backend", "numpy")
+    assert "ran with cpu 'Pentium', not" in refused.communicate(timeout=60)[1]
+    assert command(tmp_path, "train", "--resume", "run", "--epochs", 2, "--backend", "numba").wait(timeout=60) == 0
+
+
+def test_a_run_killed_before_its_results_is_completed(tmp_path: Path) -> None:
+    assert command(tmp_path, "train", "moons", "--epochs", 2, "--output-dir", "run").wait(timeout=60) == 0
+    done = command(tmp_path, "train", "--resume", "run")
+    assert "has done 2 epochs" in done.communicate(timeout=60)[1]
+    (tmp_path / "run" / "results.json").unlink()
+    assert command(tmp_path, "train", "--resume", "run", "--output-dir", "again").wait(timeout=60) == 0
+    models = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("run", "again")]
+    assert models[0] == models[1]
 
 
 def test_states_of_before_have_no_conditions(tmp_path: Path) -> None:

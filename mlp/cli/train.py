@@ -6,6 +6,7 @@ import dataclasses
 import os
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -195,7 +196,7 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
         config,
         options["output_dir"],
         every=options["checkpoint_every"],
-        allow_different_machine=options["allow_different_machine"] or _explicit(ctx, "backend", "device"),
+        allow_different_machine=options["allow_different_machine"] or _has_moved(net),
     )
     runs.train(
         net,
@@ -224,6 +225,13 @@ def _explicit(ctx: click.Context, *names: str) -> bool:
     return any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in names)
 
 
+def _has_moved(net: MLP) -> bool:
+    """Whether a network is to continue its training on another backend or device, which only an option can ask for."""
+    conditions = net.training_state.conditions if net.training_state else {}
+    present = {"backend": net.backend, "device": net.xp.device}
+    return any(conditions.get(key, value) != value for key, value in present.items())
+
+
 def _check_usage(ctx: click.Context, data: str | None, options: dict[str, Any]) -> None:
     explicit = {name for name in options if _explicit(ctx, name)}
     flags = {parameter.name: parameter.opts[0] for parameter in ctx.command.params}
@@ -243,6 +251,7 @@ def _check_usage(ctx: click.Context, data: str | None, options: dict[str, Any]) 
 def _resume_run(ctx: click.Context, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[str, Any]]:
     from mlp import runs
     from mlp.schedules import Cosine
+    from mlp.training import require_resumable
 
     net, dataset, config = runs.resume(
         options["resume"],
@@ -251,6 +260,8 @@ def _resume_run(ctx: click.Context, options: dict[str, Any]) -> tuple[MLP, Datas
         backend=options["backend"] if _explicit(ctx, "backend") else None,
         device=options["device"],
     )
+    if (Path(options["resume"]) / runs.RESULTS).exists():  # otherwise the results of a run that was killed are left
+        require_resumable(net.training_state, config["training"]["epochs"])
     schedule = net.training_state.optimizer.schedule if net.training_state else None
     if isinstance(schedule, Cosine) and config["training"]["epochs"] > schedule.epochs:
         print_message(

@@ -54,6 +54,8 @@ def write_atomically(path: str | os.PathLike[str], *chunks: bytes | memoryview) 
             handle.writelines(chunks)
             handle.flush()
             os.fsync(handle.fileno())
+            if os.name == "nt":
+                handle.close()  # Windows cannot rename an open file; elsewhere it stays locked until then
             os.replace(temporary, target)
         _sync_folder(target.parent)
 
@@ -65,7 +67,10 @@ def remove_leftovers(folder: str | os.PathLike[str], name: str = "") -> None:
     """
     if os.name == "nt":
         return
-    for entry in os.listdir(folder):
+    entries = []
+    with contextlib.suppress(OSError):  # not a readable folder
+        entries = os.listdir(folder)
+    for entry in entries:
         if entry.startswith(f".{name}") and _is_temporary(entry):
             with contextlib.suppress(OSError), open(os.path.join(folder, entry), "rb") as handle:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -148,6 +153,8 @@ def _temporary_file(target: Path) -> Iterator[tuple[Path, BinaryIO]]:
             try:
                 yield path, handle
             except BaseException:
+                with contextlib.suppress(OSError):
+                    handle.close()  # Windows cannot delete an open file
                 with contextlib.suppress(OSError):
                     path.unlink()
                 raise

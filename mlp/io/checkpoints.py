@@ -16,7 +16,7 @@ from mlp._backends import ConfigurationError, DataError
 from mlp.checks import quoted
 from mlp.io import machine_info
 from mlp.io.atomic_write import make_folder
-from mlp.io.model_files import Snapshot, read_training_state
+from mlp.io.model_files import Snapshot, opened, read_training_state
 from mlp.network import Examples, FeedForward
 from mlp.training import Interval, Run, TrainingState
 
@@ -99,7 +99,7 @@ class Checkpoint:
         ConfigurationError
             If it is of a network with another configuration.
         """
-        if not self.file.exists():
+        if not os.path.exists(self.file):
             return False
         net.training_state = read_training_state(net, self.file)
         return True
@@ -118,20 +118,33 @@ class Checkpoint:
         """Raise an error that names the first condition of the training to resume that differs and may not."""
         require_same_conditions(recorded, present, allow_different_machine=self.allow_different_machine)
 
-    def begin(self, run: Run) -> None:
+    def begin(self, net: FeedForward, state: TrainingState) -> None:
         """Create the folder.
 
         Raises
         ------
         ConfigurationError
-            If there is a file already, and the training does not continue it.
+            If there is a file already, and the training does not continue it; or if the state cannot be written.
+        FileFormatError
+            If the file is damaged.
         """
-        if self.file.exists() and not run.state.step:
+        if os.path.exists(self.file) and not self._is_continued_by(state):
             raise ConfigurationError(
-                f"{str(self.file)!r} exists already, and a new training would overwrite it. To continue its training, "
-                "call fit with resume=checkpoint.restore(net); otherwise choose another folder, or delete the file."
+                f"{str(self.file)!r} exists already, and a training that does not continue it would overwrite it. To "
+                "continue its training, call fit with resume=checkpoint.restore(net); otherwise choose another folder, "
+                "or delete the file."
             )
+        Snapshot.of(net, state).to_chunks()
         make_folder(self.file.parent)
+
+    def _is_continued_by(self, state: TrainingState) -> bool:
+        """Whether the updates of the file are the first ones of `state`, by the losses of their epochs."""
+        with opened(self.file) as file:
+            saved = file.description.get("training")
+        if saved is None or saved["step"] > state.step:
+            return False
+        done = saved["epoch"]
+        return bool(saved["history"]["loss"][:done] == state.history.loss[:done])
 
     def capture(self, net: FeedForward, state: TrainingState, parameters: NDArray[Any]) -> Callable[[], None]:
         """Return a function that writes the file; `state` and `parameters` will not change."""

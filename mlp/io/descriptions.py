@@ -178,6 +178,8 @@ def _check_training(training: dict[str, Any]) -> None:
     done, conditions = training.get("batches", 0), training.get("conditions", {})
     if done and not done * conditions.get("batch_size", 1) < conditions.get("rows", 0):
         raise FieldError(f"metadata.training.batches is {done}, but an epoch has fewer, or its rows are not given")
+    if done > training["step"]:
+        raise FieldError(f"metadata.training.batches is {done}, but there were {training['step']} updates in total")
     for name, number in (("epoch", training["epoch"]), ("history.best_epoch", history.get("best_epoch"))):
         if number is not None and number > epochs:
             raise FieldError(f"metadata.training.{name} is {number}, but the history has {epochs} epochs")

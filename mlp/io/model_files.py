@@ -144,13 +144,23 @@ class Snapshot:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network and its training state atomically to a safetensors file."""
+        write_atomically(path, *self.to_chunks())
+
+    def to_chunks(self) -> list[bytes | memoryview]:
+        """The content of that file.
+
+        Raises
+        ------
+        ConfigurationError
+            If there can be no such file.
+        """
         tensors = _layer_tensors(self.layout, self.parameters) | {_SLOTS: self.state.slots}
         if self.state.other_weights is not None:
             tensors[_OTHER] = self.state.other_weights
         if self.state.batches.size:
             tensors[_BATCHES] = self.state.batches
         training = {"format_version": FORMAT_VERSION, "training": self.state.to_dict()}
-        write_atomically(path, *_to_chunks(self.description | training, tensors))
+        return _to_chunks(self.description | training, tensors)
 
     def save_model(self, path: str | os.PathLike[str]) -> None:
         """Write only the network, as `save` does, with the best weights if there are any from early stopping."""

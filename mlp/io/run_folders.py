@@ -224,8 +224,8 @@ class Recorder(Callback):
         allowed = self.allow_different_machine
         checkpoints.require_same_conditions(recorded, present, allow_different_machine=allowed)
 
-    def begin(self, run: Run) -> None:
-        """Do nothing: the folder exists."""
+    def begin(self, net: FeedForward, state: TrainingState) -> None:
+        """Do nothing: `on_train_begin` creates the folder."""
 
     def capture(self, net: FeedForward, state: TrainingState, parameters: NDArray[Any]) -> Callable[[], None]:
         """Return a function that writes a checkpoint; `state` and `parameters` will not change."""

@@ -2,7 +2,7 @@
 
 from mlp.network import CHUNK, Examples
 from mlp.training.callbacks import Callback, Run, check_callbacks
-from mlp.training.checkpoints import CheckpointWriter, Interval
+from mlp.training.checkpoints import CheckpointWriter, Interval, check_checkpoint
 from mlp.training.early_stopping import EarlyStopping, check_early_stopping
 from mlp.training.epochs import batch_size_for, execution, train
 from mlp.training.evaluation import evaluate, evaluate_rows, score
@@ -24,6 +24,7 @@ __all__ = [
     "TrainingState",
     "batch_size_for",
     "check_callbacks",
+    "check_checkpoint",
     "check_early_stopping",
     "evaluate",
     "evaluate_rows",

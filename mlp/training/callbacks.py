@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mlp._backends import ConfigurationError, Control
 from mlp.network import FeedForward
-from mlp.training.history import History
+from mlp.training.history import TERMINATED, History
 from mlp.training.state import TrainingState
 
 
@@ -45,8 +45,9 @@ class Run:
         return self.state.epoch
 
     def stop(self, reason: str = "a callback asked for it") -> None:
-        """Stop training after the current batch."""
-        self.history.stop_reason = reason
+        """Stop training after the current batch; `reason` is recorded unless Ctrl-C or SIGTERM came first."""
+        if not self.history.interrupted or reason == TERMINATED:
+            self.history.stop_reason = reason
         self.stopping = True
         self.control.request_stop()
 

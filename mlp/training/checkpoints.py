@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -61,6 +61,7 @@ number of updates such as 500steps.
         )
 
 
+@runtime_checkable
 class CheckpointWriter(Protocol):
     """What `train` needs to write checkpoints; `mlp.io.checkpoints` has the implementation.
 
@@ -79,14 +80,22 @@ class CheckpointWriter(Protocol):
     def require_same(self, recorded: dict[str, Any], present: dict[str, Any]) -> None:
         """Raise an error if conditions of the training to resume differ that may not."""
 
-    def begin(self, run: Run) -> None:
-        """Prepare to write; called before the first update."""
+    def begin(self, net: FeedForward, state: TrainingState) -> None:
+        """Prepare to write, or raise an error; called before anything changes."""
 
     def capture(self, net: FeedForward, state: TrainingState, parameters: NDArray[Any]) -> Callable[[], None]:
         """Return a function that writes a checkpoint; `state` and `parameters` will not change."""
 
     def finish(self, run: Run) -> None:
         """Called at the very end of the training, after its last checkpoint."""
+
+
+def check_checkpoint(choice: CheckpointWriter | None) -> None:
+    """Raise `ConfigurationError` if the argument `checkpoint` of `fit` cannot write checkpoints."""
+    if choice is not None and not isinstance(choice, CheckpointWriter):
+        raise ConfigurationError(
+            f"checkpoint must be a mlp.Checkpoint, such as mlp.Checkpoint('folder', every='30s'), not {quoted(choice)}."
+        )
 
 
 class Checkpoints:
@@ -120,10 +129,10 @@ class Checkpoints:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._closed = True
+        if self._thread:
+            self._thread.shutdown()  # it may start the timer again
         if self._timer:
             self._timer.cancel()
-        if self._thread:
-            self._thread.shutdown()
         if error is None:
             self._wait()
 

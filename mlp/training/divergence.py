@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import replace
 
 from mlp._backends import DivergenceError, EpochPlan, Trainer
@@ -48,15 +47,11 @@ def divergence_error(
     )
 
 
-def warn_of_infinite_validation(run: Run) -> bool:
-    """Log a warning if the last validation loss is not finite; return whether it was."""
-    loss = run.history.val_loss[-1]
-    if math.isfinite(loss):
-        return False
+def warn_of_infinite_validation(run: Run) -> None:
+    """Log a warning that the last validation loss is not finite."""
     logger.warning(
         "the validation loss is %s after epoch %d: the network's outputs or losses overflow for some rows of the "
         "validation set. Training goes on; early stopping takes it as no improvement. Are these rows scaled as those "
         "for training?",
-        loss, run.epoch,
+        run.history.val_loss[-1], len(run.history),
     )  # fmt: skip
-    return True

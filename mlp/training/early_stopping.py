@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mlp._backends import ConfigurationError, UnknownNameError
-from mlp.checks import counted, require_count, require_nonnegative
+from mlp.checks import counted, require_count, require_nonnegative, use_plain_numbers
 from mlp.training.callbacks import Run
 
 
@@ -28,6 +28,7 @@ class EarlyStopping:
     min_delta: float = 0.0
 
     def __post_init__(self) -> None:
+        use_plain_numbers(self)
         if self.monitor not in ("val_loss", "val_score", "loss"):
             raise UnknownNameError.among("metric to monitor", self.monitor, ("val_loss", "val_score", "loss"))
         require_count("patience", self.patience)

@@ -54,12 +54,25 @@ def train(
         If the training cannot be resumed exactly under other conditions than it had.
     """
     run = Run(net, state, epochs)
-    conditions = {"rows": examples.rows, "batch_size": batch_size, "shuffle": shuffle, "backend": net.backend}
-    if checkpoint:
-        conditions |= checkpoint.conditions(net, examples, validation)
-        conditions["early_stopping"] = asdict(early_stopping) if early_stopping else None
-    _require_same_conditions(state, conditions, checkpoint)
-    state.conditions = conditions
+
+    def conditions() -> dict[str, Any]:
+        present = {"rows": examples.rows, "batch_size": batch_size, "shuffle": bool(shuffle), "backend": net.backend}
+        if checkpoint:
+            held_out = None if validation is None else net.on_device(validation)
+            present |= checkpoint.conditions(net, net.on_device(examples), held_out)
+            present["early_stopping"] = asdict(early_stopping) if early_stopping else None
+        return present
+
+    def call_back(event: str) -> None:
+        xp = net.xp
+        for callback in callbacks:
+            getattr(callback, event)(run)
+        if net.xp is not xp:  # one of them has moved the network
+            state.conditions = conditions()
+
+    present = conditions()
+    _require_same_conditions(state, present, checkpoint)
+    state.conditions = present
     batch_callbacks = [callback for callback in callbacks if type(callback).on_batch_end is not Callback.on_batch_end]
 
     def on_batch(batch: int, loss: float) -> None:
@@ -76,51 +89,46 @@ def train(
         state.monitor = monitor
     if early_stopping:
         stop_if_waited(run, early_stopping)
-    for callback in callbacks:
-        callback.on_train_begin(run)
+    call_back("on_train_begin")
+    trainer = _make_trainer(run, net.on_device(examples), batch_size)
+    with stop_on_sigterm(run) if checkpoint else contextlib.nullcontext():
+        with (
+            stop_on_ctrl_c(run) if catch_interrupt else contextlib.nullcontext(),
+            progress_bar(run, examples.rows, batch_size, shown=progress),
+            Checkpoints(checkpoint, run) as checkpoints,
+        ):
+            while state.epoch < epochs and not run.stopping:
+                if callbacks:  # one of them may have moved the network, changed its optimizer, or assigned weights
+                    trainer = _follow(trainer, run, examples, batch_size)
+                plan = _plan_epoch(net, state, examples.rows, batch_size, shuffle)
+                if not _train_epoch(run, trainer, plan, on_batch if batch_callbacks else None, checkpoints):
+                    break
+                _validate(run, validation)
+                if run.whole_epoch:
+                    history = state.history
+                    state.optimizer.schedule.observe((history.loss if validation is None else history.val_loss)[-1])
+                    if early_stopping:
+                        update_early_stopping(run, early_stopping)
+                call_back("on_epoch_end")
+                if checkpoints.due(state.step) and not run.stopping:
+                    checkpoints.write(net, *_copies(net, state))
+        state.history.stop_reason = state.history.stop_reason or (
+            "1 epoch done" if epochs == 1 else f"all {epochs} epochs done"
+        )
+        if early_stopping and state.other_weights is not None:
+            state.swap_weights(net)
+        if checkpoint:  # before the callbacks: they may change the weights, or fail
+            checkpoint.capture(net, *_copies(net, state))()
+        call_back("on_train_end")
     if checkpoint:
-        checkpoint.begin(run)
-    trainer = _make_trainer(run, examples, batch_size)
-    warned = False
-    with (
-        stop_on_ctrl_c(run) if catch_interrupt else contextlib.nullcontext(),
-        stop_on_sigterm(run) if checkpoint else contextlib.nullcontext(),
-        progress_bar(run, examples.rows, batch_size, shown=progress),
-        Checkpoints(checkpoint, run) as checkpoints,
-    ):
-        while state.epoch < epochs and not run.stopping:
-            if callbacks:  # one of them may have moved the network, changed its optimizer, or assigned weights
-                trainer = _follow(trainer, run, examples, batch_size)
-            plan = _plan_epoch(net, state, examples.rows, batch_size, shuffle)
-            if not _train_epoch(run, trainer, plan, on_batch if batch_callbacks else None, checkpoints):
-                break
-            _validate(net, state.history, validation)
-            if validation is not None and not warned:
-                warned = warn_of_infinite_validation(run)
-            if run.whole_epoch:
-                history = state.history
-                state.optimizer.schedule.observe((history.loss if validation is None else history.val_loss)[-1])
-                if early_stopping:
-                    update_early_stopping(run, early_stopping)
-            for callback in callbacks:
-                callback.on_epoch_end(run)
-            if checkpoints.due(state.step) and not run.stopping:
-                checkpoints.write(net, *_copies(net, state))
-    state.history.stop_reason = state.history.stop_reason or (
-        "1 epoch done" if epochs == 1 else f"all {epochs} epochs done"
-    )
-    if early_stopping and state.other_weights is not None:
-        state.swap_weights(net)
-    for callback in callbacks:
-        callback.on_train_end(run)
-    if checkpoint:
-        checkpoint.capture(net, *_copies(net, state))()
         checkpoint.finish(run)
     return state.history
 
 
-def batch_size_for(optimizer: Optimizer, batch_size: Any, n: int) -> int:
+def batch_size_for(optimizer: Optimizer, batch_size: Any, n: int, previous: int | None = None) -> int:
     """The checked number of rows in a batch of `n` rows; for None the default, and all rows for `GradientDescent`.
+
+    The default is that of the `previous` training, as far as there are so many rows, if there was one.
 
     Raises
     ------
@@ -133,6 +141,8 @@ def batch_size_for(optimizer: Optimizer, batch_size: Any, n: int) -> int:
                 f"GradientDescent uses all {n} rows in each update: omit batch_size={batch_size}, or use SGD."
             )
         batch_size = n
+    elif batch_size is None and previous is not None:
+        batch_size = min(previous, n)
     return check_batch_size(batch_size, n)
 
 
@@ -208,9 +218,12 @@ def _train_epoch(
     try:
         while True:
             left = checkpoints.updates_left(plan.first_step + done)
-            n_batches = last - done if left is None else min(left, last - done)
-            (result,) = trainer.epochs([replace(plan, first_batch=done, n_batches=n_batches)], run.control, on_batch)
-            parts.append(np.stack([result.losses, result.weights]))
+            part = plan
+            if done > first or left is not None:  # a new plan is checked, which takes time
+                n_batches = last - done if left is None else min(left, last - done)
+                part = replace(plan, first_batch=done, n_batches=n_batches)
+            (result,) = trainer.epochs([part], run.control, on_batch)
+            parts.append(np.array([result.losses, result.weights]))
             done += len(result.losses)
             if result.failed is not None or not result.finite:
                 trainer.roll_back()
@@ -263,9 +276,12 @@ def _mean_loss(batches: NDArray[np.float64]) -> float:
         return float(losses @ weights / total) if total else 0.0
 
 
-def _validate(net: FeedForward, history: History, validation: Examples | None) -> None:
+def _validate(run: Run, validation: Examples | None) -> None:
+    history = run.history
     if validation is not None:
-        history.append_validation(*evaluate(net, validation))
+        history.append_validation(*evaluate(run.net, validation))
+        if not math.isfinite(history.val_loss[-1]) and all(map(math.isfinite, history.val_loss[-2:-1])):
+            warn_of_infinite_validation(run)
     elif history.val_loss:
         history.append_validation(math.nan, math.nan)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -32,9 +33,14 @@ def _stop_on(run: Run, number: signal.Signals, reason: str, default: signal._HAN
         yield  # only the main thread can set signal handlers, and a handler of the program must not be replaced
         return
 
+    process = os.getpid()
+
     def request(signum: int, frame: object) -> None:
         signal.signal(number, default)
-        run.stop(reason)
+        if os.getpid() == process:
+            run.stop(reason)
+        else:
+            signal.raise_signal(number)  # a forked process has this handler too, but it must end as usual
 
     signal.signal(number, request)
     try:

@@ -151,11 +151,14 @@ class TrainingState:
         self.history.best_epoch = None
 
 
-def require_resumable(state: TrainingState | None, epochs: int) -> TrainingState:
-    """Return `state` if it can be resumed up to `epochs` epochs in total, else raise `ConfigurationError`."""
+def require_resumable(state: TrainingState | None, epochs: int, *, may_be_done: bool = False) -> TrainingState:
+    """Return `state` if it can be resumed up to `epochs` epochs in total, else raise `ConfigurationError`.
+
+    With `may_be_done` these epochs may be done already: then only the end of the training is left.
+    """
     if state is None:
         raise ConfigurationError("there is no training to resume: this network has not been trained yet.")
-    if epochs <= state.epoch:
+    if epochs < state.epoch or (epochs == state.epoch and not may_be_done):
         raise ConfigurationError(
             f"the training to resume has done {counted(state.epoch, 'epoch')}, and epochs={epochs} is the total: it "
             f"must be greater than {state.epoch}."
