@@ -187,15 +187,15 @@ def test_a_number_of_updates_is_kept_across_epochs(every: str, expected: list[in
 
 
 def test_a_time_divides_epochs(backend: str, tmp_path: Path) -> None:
-    """The checkpoints are within the one epoch of this training."""
+    """There is a checkpoint within the one epoch of this training."""
     n = {"numpy": 12_000, "numba": 60_000}.get(backend, 4000)
     rows = RNG.normal(size=(n, 6))
     targets = (rows[:, 0] > 0).astype(int)
-    checkpoint = Counting(tmp_path, "0.001s")
+    checkpoint = Counting(tmp_path, "0.02s")
     net = mlp.MLP([6, 32, 2], backend=backend)
     net.fit(rows[:100], targets[:100], epochs=1, batch_size=1)  # compiles
     net.fit(rows, targets, epochs=1, batch_size=1, checkpoint=checkpoint)
-    assert len([step for step in checkpoint.steps if step % n]) >= 2
+    assert any(step % n for step in checkpoint.steps)
 
 
 def test_full_batch_gradient_descent_is_resumed_too(backend: str, tmp_path: Path) -> None:
@@ -757,7 +757,7 @@ def test_no_timer_is_left_after_a_training(tmp_path: Path, monkeypatch: pytest.M
             super().__init__(3600 if again else seconds, function)
 
     monkeypatch.setattr(threading, "Timer", SlowTimer)
-    checkpoint = Counting(tmp_path, "0.001s")
+    checkpoint = Counting(tmp_path, "0.02s")
     make().fit(X, Y, checkpoint=checkpoint, **SETTINGS)
     assert len(checkpoint.steps) > 1
     for thread in threading.enumerate():
