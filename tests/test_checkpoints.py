@@ -188,7 +188,7 @@ def test_a_number_of_updates_is_kept_across_epochs(every: str, expected: list[in
 
 def test_a_time_divides_epochs(backend: str, tmp_path: Path) -> None:
     """There is a checkpoint within the one epoch of this training."""
-    n = {"numpy": 12_000, "numba": 60_000}.get(backend, 4000)
+    n = {"numpy": 12_000, "numba": 200_000}.get(backend, 4000)
     rows = RNG.normal(size=(n, 6))
     targets = (rows[:, 0] > 0).astype(int)
     checkpoint = Counting(tmp_path, "0.02s")
