@@ -518,6 +518,11 @@ def test_what_is_no_interval_is_refused(text: str, tmp_path: Path) -> None:
         mlp.Checkpoint(tmp_path, text)
 
 
+def test_a_folder_is_a_path() -> None:
+    with pytest.raises(mlp.ConfigurationError, match="the folder of a checkpoint must be a path, not None"):
+        mlp.Checkpoint(None)  # type: ignore[arg-type]
+
+
 @given(st.floats(0.001, 1e5), st.sampled_from(["s", "min", "h"]), st.integers(1, 10**9))
 def test_intervals_are_read_as_written(number: float, unit: str, steps: int) -> None:
     seconds = {"s": 1, "min": 60, "h": 3600}[unit]

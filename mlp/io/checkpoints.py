@@ -54,7 +54,7 @@ class Checkpoint:
     Raises
     ------
     ConfigurationError
-        If `every` is not an interval.
+        If `folder` is not a path, or `every` is not an interval.
 
     Examples
     --------
@@ -75,6 +75,8 @@ class Checkpoint:
     def __init__(
         self, folder: str | os.PathLike[str], every: str | None = None, *, allow_different_machine: bool = False
     ) -> None:
+        if not isinstance(folder, str | os.PathLike):
+            raise ConfigurationError(f"the folder of a checkpoint must be a path, not {quoted(folder)}.")
         self.file = Path(folder) / FILE
         self.every = None if every is None else Interval.parse(every)
         self.allow_different_machine = allow_different_machine
