@@ -382,17 +382,32 @@ class Trainer:
         if self._saved is not None:
             self.params[...], self.state[...] = self._saved
 
-    def current(self) -> tuple[NDArray[Any], NDArray[Any]]:
+    def current(self, out: tuple[Array, Array] | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
         """Host copies of the parameters and the state as they are now, also between the parts of an epoch.
 
         Neither `params` and `state` nor what `roll_back` restores is changed.
+
+        Parameters
+        ----------
+        out : tuple of ndarray, optional
+            What an earlier call returned, to be overwritten: new memory of this size takes longer than the copies.
 
         Returns
         -------
         params : ndarray, shape (n_parameters,)
         state : ndarray, shape (len(rule.row.state), n_parameters)
         """
-        return np.array(self.xp.to_numpy(self.params)), np.array(self.xp.to_numpy(self.state))
+        params, state = self._host_arrays(out)
+        params[...], state[...] = self.xp.to_numpy(self.params), self.xp.to_numpy(self.state)
+        return params, state
+
+    def _host_arrays(self, out: tuple[Array, Array] | None) -> tuple[NDArray[Any], NDArray[Any]]:
+        """`out`, or new arrays if it does not fit."""
+        wanted = [(array.shape, array.dtype) for array in (self.params, self.state)]
+        if out is not None and [(array.shape, array.dtype) for array in out] == wanted:
+            return out
+        params, state = (np.empty(shape, dtype) for shape, dtype in wanted)
+        return params, state
 
     def refresh(self) -> None:
         """Use the present values of all arrays, after the caller changed them; call `read_back` before the change."""

@@ -150,7 +150,10 @@ def test_the_current_values_are_copies_within_an_epoch_too(xp, dtype):
         for copy in copies:
             assert isinstance(copy, np.ndarray)
             copy[...] = np.nan
-    assert_bitwise_equal(training.trainer.current(), expected.arrays())
+    again = training.trainer.current(copies)
+    assert all(a is b for a, b in zip(again, copies, strict=True)), "the arrays are used again"
+    assert_bitwise_equal(again, expected.arrays())
+    assert training.trainer.current((copies[0][:-1], copies[1]))[0].shape == copies[0].shape
     training.trainer.roll_back()
     assert_bitwise_equal(training.arrays(), before)
     training.epochs(case.plan)

@@ -348,9 +348,9 @@ class GraphTrainer(Trainer):
         with self._device.cuda:
             super().roll_back()
 
-    def current(self) -> tuple[Array, Array]:
+    def current(self, out: tuple[Array, Array] | None = None) -> tuple[Array, Array]:
         with self._device.cuda:
-            return super().current()
+            return super().current(out)
 
 
 def _plural(word: str, count: int) -> str:

@@ -54,10 +54,10 @@ class FusedTrainer(Trainer):
         super().roll_back()
         self._packed = self._outdated = False
 
-    def current(self) -> tuple[Array, Array]:
+    def current(self, out: tuple[Array, Array] | None = None) -> tuple[Array, Array]:
         if not self._outdated or self._panels is None:
-            return super().current()
-        params, state = np.empty_like(self.params), np.empty_like(self.state)
+            return super().current(out)
+        params, state = self._host_arrays(out)
         for flat, panel in self._panels.views(params, state):
             flat[...] = panel
         return params, state

@@ -12,7 +12,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from numpy.typing import NDArray
 
-from mlp._backends import ConfigurationError
+from mlp._backends import ConfigurationError, Trainer
 from mlp.checks import quoted
 from mlp.network import Examples, FeedForward
 from mlp.training.callbacks import Run
@@ -120,6 +120,7 @@ class Checkpoints:
         self._timer: threading.Timer | None = None
         self._time_is_up = self._closed = False
         self._last_step: int | None = None
+        self._copies: tuple[NDArray[Any], NDArray[Any]] | None = None
 
     def __enter__(self) -> Self:
         self._start_timer()
@@ -148,8 +149,8 @@ class Checkpoints:
         """Whether it is time for a checkpoint, after `step` updates in total."""
         return self._time_is_up or self.updates_left(step) == 0
 
-    def write(self, net: FeedForward, state: TrainingState, parameters: NDArray[Any]) -> None:
-        """Write a checkpoint in another thread, after the last one is written.
+    def write(self, net: FeedForward, state: TrainingState, trainer: Trainer) -> None:
+        """Write a checkpoint in another thread, after the last one is written; `trainer` has the weights and slots.
 
         Raises
         ------
@@ -158,12 +159,13 @@ class Checkpoints:
         """
         assert self._writer is not None
         self._wait()
+        self._copies = parameters, slots = trainer.current(self._copies)
         self._time_is_up, self._last_step = False, state.step
         self._run.control.withdraw_stop()
         if self._run.stopping:  # that request came since the caller looked
             self._run.control.request_stop()
         self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="mlp-checkpoint")
-        self._written = self._thread.submit(self._writer.capture(net, state, parameters))
+        self._written = self._thread.submit(self._writer.capture(net, state.snapshot(net.xp, slots), parameters))
         self._written.add_done_callback(self._after_writing)
 
     def _after_writing(self, written: Future[None]) -> None:

@@ -111,7 +111,8 @@ def train(
                         update_early_stopping(run, early_stopping)
                 call_back("on_epoch_end")
                 if checkpoints.due(state.step) and not run.stopping:
-                    checkpoints.write(net, *_copies(net, state))
+                    trainer = _follow(trainer, run, examples, batch_size)
+                    checkpoints.write(net, state, trainer)
         state.history.stop_reason = state.history.stop_reason or (
             "1 epoch done" if epochs == 1 else f"all {epochs} epochs done"
         )
@@ -230,19 +231,19 @@ def _train_epoch(
                 raise divergence_error(net, plan, trainer, state, done - 1)
             if done == last or run.stopping or not checkpoints.due(plan.first_step + done):
                 break
-            parameters, slots = trainer.current()
             now = replace(
                 state,
                 step=plan.first_step + done,
                 batches=np.concatenate(parts, axis=1),
                 seconds=time.perf_counter() - start,
             )
-            checkpoints.write(net, now.snapshot(xp, slots), parameters)
+            checkpoints.write(net, now, trainer)
     except BaseException:  # from a callback, a checkpoint, or a second Ctrl-C
         trainer.roll_back()
         raise
     batches = np.concatenate(parts, axis=1)
-    if not math.isfinite(_mean_loss(batches)):
+    loss = _mean_loss(batches)
+    if not math.isfinite(loss):
         trainer.roll_back()
         raise divergence_error(net, plan, trainer, state, done - 1)
     trainer.read_back()
@@ -250,15 +251,15 @@ def _train_epoch(
     if done == first:
         return False
     run.whole_epoch = done == last
-    _record(run, plan, batches, time.perf_counter() - start)
+    _record(run, plan, batches, loss, time.perf_counter() - start)
     return True
 
 
-def _record(run: Run, plan: EpochPlan, batches: NDArray[np.float64], seconds: float) -> None:
+def _record(run: Run, plan: EpochPlan, batches: NDArray[np.float64], loss: float, seconds: float) -> None:
     """Append the values of an epoch to the history, and bring the training state up to date."""
     state, history = run.state, run.state.history
     done = batches.shape[1]
-    history.loss.append(_mean_loss(batches))
+    history.loss.append(loss)
     history.learning_rate.append(float(plan.learning_rates[done - 1]))
     history.samples_per_second.append(min(done * plan.batch_size, len(plan.order)) / max(seconds, 1e-9))
     history.seconds.append(seconds)

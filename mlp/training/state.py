@@ -119,7 +119,9 @@ class TrainingState:
             optimizer=copy.deepcopy(self.optimizer),
             slots=slots,
             history=history,
-            other_weights=None if self.other_weights is None else np.array(xp.to_numpy(self.other_weights)),
+            other_weights=None
+            if self.other_weights is None
+            else xp.to_numpy(self.other_weights),  # never changed in place
         )
 
     def move(self, source: Backend, target: Backend) -> None:
