@@ -212,6 +212,34 @@ def test_full_batch_gradient_descent_is_resumed_too(backend: str, tmp_path: Path
     assert sha256(resumed, tmp_path) == sha256(whole, tmp_path)
 
 
+class SlowlyWritten(KilledAfterWriting):
+    """Writes when the training has gone on."""
+
+    def capture(self, *arguments: Any) -> Callable[[], None]:
+        write = super().capture(*arguments)
+
+        def wait_and_write() -> None:
+            time.sleep(0.3)
+            write()
+
+        return wait_and_write
+
+
+def test_what_is_written_is_the_state_of_the_checkpoint_and_not_a_later_one(backend: str, tmp_path: Path) -> None:
+    """The schedule, the history and the weights change before the file is written."""
+    settings = SETTINGS | {"early_stopping": mlp.EarlyStopping(patience=7)}
+    whole, resumed = make(backend), make(backend)
+    history = whole.fit(X, Y, optimizer=OPTIMIZERS["rmsprop"](), **settings)
+    with pytest.raises(Killed):
+        make(backend).fit(
+            X, Y, optimizer=OPTIMIZERS["rmsprop"](), checkpoint=SlowlyWritten(tmp_path, "34steps"), **settings
+        )
+    assert mlp.Checkpoint(tmp_path).restore(resumed)
+    assert resumed.training_state.step == 34
+    assert_same_history(resumed.fit(X, Y, resume=True, **settings), history)
+    assert sha256(resumed, tmp_path) == sha256(whole, tmp_path)
+
+
 # -- ended within an epoch, in memory -------------------------------------------------------------------------
 
 
