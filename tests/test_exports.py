@@ -35,7 +35,7 @@ from backends.formulas import translator
 from backends.plan import Layout
 from mlp.cli import cli
 from mlp.data.preprocessing import Preprocessing
-from mlp.io.exports import self_tests
+from mlp.io.exports import c_formulas, self_tests
 from mlp.io.exports.check_rows import CheckRows
 from mlp.io.exports.model import Model
 
@@ -724,8 +724,8 @@ def test_a_compiler_that_does_not_work_is_like_none(
 # -- the translation of formulas ---------------------------------------------------------------------------
 
 
-class Plain(formulas.Language):
-    """A language like Python, except for the conditional expression."""
+class Plain(c_formulas._C):
+    """C with the numbers of Python, and without anything around the result."""
 
     def argument(self, name: str, rowwise: bool) -> tuple[str, str]:
         return name, name

@@ -12,6 +12,7 @@ import builtins
 import functools
 import inspect
 import types
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -63,51 +64,51 @@ class Translation:
     rowwise: bool
 
 
-class Language:
+class Language(ABC):
     """How a language writes the parts of a formula; operators, comparisons and ``?:`` are those of C."""
 
     all_parentheses = False
     """Whether to enclose every operation in parentheses, not only where they are needed."""
 
+    @abstractmethod
     def argument(self, name: str, rowwise: bool) -> tuple[str, str]:
         """Return the name of an argument, and how its value (in a row: entry k) is written."""
-        raise NotImplementedError
 
+    @abstractmethod
     def number(self, value: float) -> str:
         """Write a constant."""
-        raise NotImplementedError
 
+    @abstractmethod
     def elementary(self, name: str, arguments: list[str]) -> str:
         """Write a call of an elementary function of `NAMES` or of ``erfc``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def call(self, name: str, arguments: list[str]) -> str:
         """Write a call of another formula."""
-        raise NotImplementedError
 
     def variable(self, stem: str, number: int, used: set[str]) -> str:
         """Return the name of a new variable; `number` is different for each, and `used` are the names of the others."""
         return f"{stem}_{number}" if stem in used else stem
 
+    @abstractmethod
     def define(self, name: str, text: str) -> list[str]:
         """Write the definition of a number."""
-        raise NotImplementedError
 
+    @abstractmethod
     def define_entry(self, name: str, text: str) -> tuple[list[str], str]:
         """Return the lines that define a function of k, if any, and how its value is written."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reduce(self, name: str, reduction: str, entry: str) -> list[str]:
         """Write the definition of a number, the ``row_max`` or ``row_sum`` of an expression in k."""
-        raise NotImplementedError
 
     def entry_result(self, text: str) -> str:
         """Write the result of a row-wise formula, an expression in k."""
         return text
 
+    @abstractmethod
     def function(self, formula: Translation) -> str:
         """Write the function."""
-        raise NotImplementedError
 
 
 class Translator:
