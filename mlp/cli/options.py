@@ -56,14 +56,6 @@ def numbers(text: str) -> list[float]:
     return _parse_list(text, float, "a number, or several such as 0.2,0.5")
 
 
-def finite(text: str) -> float:
-    """Parse a finite number."""
-    (value, *others) = numbers(text)
-    if others or not math.isfinite(value):
-        raise click.BadParameter(f"{text!r} is not a number.")
-    return value
-
-
 def names(text: str) -> list[str]:
     """Parse a name, or several separated by commas."""
     return _parse_list(text, str, "a name, or several such as relu,tanh")
