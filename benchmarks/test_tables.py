@@ -1,7 +1,7 @@
 """Speed of reading tables: `read_table`, and polars or pyarrow alone, which check less.
 
 python -m pytest benchmarks/test_tables.py
-python -m pytest benchmarks/test_tables.py -k "numbers and csv" --benchmark-json=now.json
+ROWS=1000000 python -m pytest benchmarks/test_tables.py -k "numbers and csv" --benchmark-json=now.json
 
 Each group is a file of 100 columns.  Those of numbers have 98 columns of floats, one of integers and one of three
 words; those of texts have 50 columns of floats and 50 of texts with spaces, quotes and separators.
@@ -9,6 +9,7 @@ words; those of texts have 50 columns of floats and 50 of texts with spaces, quo
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import mlp.data
 pl = pytest.importorskip("polars")
 pq = pytest.importorskip("pyarrow.parquet")
 
-ROWS = 100_000
+ROWS = int(os.environ.get("ROWS", "100000"))
 
 
 def table(content: str, n: int) -> Any:

@@ -170,10 +170,49 @@ def test_the_types_of_a_plain_file_are_inferred_from_its_first_rows(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inferred, read = [], delimited._read_frame
-    monkeypatch.setattr(delimited, "_read_frame", lambda *arguments: inferred.append(arguments[-1]) or read(*arguments))
+    monkeypatch.setattr(delimited, "_read_frame", lambda *arguments: inferred.append(arguments[-2]) or read(*arguments))
     path.write_text("Unit Price, Name\n" + "".join(f"{i}.5,name {i}\n" for i in range(ROWS)))
     read_table(path)
     assert inferred == [delimited._FIRST_ROWS]
     path.write_text("Unit Price, Name\n" + "".join(f"{i},name {i}\n" for i in range(ROWS)) + "2.5,x\n")
     read_table(path)
     assert inferred[1:] == [delimited._FIRST_ROWS, None]
+
+
+@pytest.mark.parametrize("large", [0, 2**30])
+def test_files_are_read_and_scanned_at_the_same_time_or_not(
+    path: Path, monkeypatch: pytest.MonkeyPatch, large: int
+) -> None:
+    monkeypatch.setattr(delimited, "_LARGE_FILE", large)
+    monkeypatch.setattr(delimited, "_FIRST_BYTES", 100)
+    rows = "".join(f"{i},{i}.5\n" for i in range(ROWS))
+    path.write_text("a,b\n" + rows + "NA,NA\n" + rows)  # the first word comes late
+    found = outcome(path)
+    assert [found[name][1][ROWS] for name in "ab"] == ["np.float64(nan)"] * 2
+    assert found == slow_outcome(path, monkeypatch)
+
+
+def test_short_rows_of_a_large_file_take_no_memory(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delimited, "_LARGE_FILE", 0)
+    read, heights = delimited._read_frame, []
+    monkeypatch.setattr(delimited, "_read_frame", lambda *a: (frame := read(*a), heights.append(frame.height))[0])
+    path.write_text(",".join(f"c{i}" for i in range(1000)) + "\n" + "1\n" * 10_000)
+    with pytest.raises(FileFormatError, match="line 2: 1 fields, but the header has 1000 columns"):
+        read_table(path)
+    assert heights
+    assert max(heights) <= 1 + path.stat().st_size // 1000
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_noticed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.write_text("a,b\n1,2\n")
+
+    def replace_first(*arguments: Any) -> Any:
+        other = path.with_name("other.csv")
+        other.write_text("a,b\n3,4\n")
+        other.replace(path)
+        return scan(*arguments)
+
+    scan = delimited._scan
+    monkeypatch.setattr(delimited, "_scan", replace_first)
+    with pytest.raises(FileFormatError, match="was replaced while it was read"):
+        read_table(path)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import os
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from mlp.checks import quoted
 from mlp.data.columns import EXACT_INTEGERS, inexact_integers
 from mlp.data.extras import require_extra
 from mlp.data.files import MAX_COLUMNS
-from mlp.data.row_scan import Scan, scan_rows
+from mlp.data.row_scan import MAX_LINE, Scan, may_have_words, scan_rows
 
 if TYPE_CHECKING:
     import polars
@@ -34,6 +36,12 @@ _ONLY_AS_IN_NUMBERS = r"(?i)^[\s\x1c-\x1f\d+\-._einfaty]+$"
 
 _FIRST_ROWS = 1000
 """Rows from which the types of the columns are inferred, before all rows are read with them."""
+
+_FIRST_BYTES = 2**18
+"""Bytes in which words for missing values are searched before all rows are read."""
+
+_LARGE_FILE = 2**27
+"""Size in bytes from which a file is read and scanned at the same time."""
 
 
 def read_delimited(
@@ -66,11 +74,10 @@ def read_delimited(
     header = _header(handle, separator, where)
     frame = None
     if header is not None:
-        scan = scan_rows(handle, separator, len(header))
-        frame = None if scan is None else _read_plain(handle, separator, header, text, scan)
+        frame = _read_plain(handle, separator, header, text)
     if frame is None:
         header, not_blank = _check_rows(handle, separator, where)
-        frame = _read_frame(handle, separator, header, text, MISSING_VALUES, None)
+        frame = _read_frame(handle, separator, header, text, MISSING_VALUES, None, None)
         if frame.width != len(header) or frame.height != len(not_blank):
             raise FileFormatError(
                 f"{where} has ambiguous quotes or line ends; write it with line ends \\n or \\r\\n "
@@ -100,24 +107,50 @@ def _header(handle: io.BufferedReader, separator: str, where: str) -> list[str] 
 
 
 def _read_plain(
-    handle: io.BufferedReader, separator: str, header: list[str], text: Collection[str], scan: Scan
+    handle: io.BufferedReader, separator: str, header: list[str], text: Collection[str]
 ) -> polars.DataFrame | None:
-    """Read a file that was scanned; None if polars finds that a row is not as long as the others."""
+    """Read a file and scan it; None if it needs a closer look."""
     import polars as pl
 
+    size = os.fstat(handle.fileno()).st_size
+    handle.seek(0)
+    handle.readline(MAX_LINE)
+    words = may_have_words(handle.read(_FIRST_BYTES))
+
+    def read(words: bool, first_rows: int | None) -> polars.DataFrame | None:
+        missing_values = MISSING_VALUES if words else ()  # polars is faster without
+        max_rows = size // len(header) + 1  # as many as are possible, since polars completes rows that are too short
+        try:
+            frame = _read_frame(handle, separator, header, text, missing_values, first_rows, max_rows)
+        except pl.exceptions.PolarsError:
+            return None
+        return frame if frame.width == len(header) else None
+
+    with ThreadPoolExecutor(1) as executor:
+        scanning = executor.submit(_scan, handle, separator, len(header))
+        if size < _LARGE_FILE and scanning.result() is None:
+            return None  # polars takes more memory for some damaged files than for good ones
+        frame = read(words, _FIRST_ROWS)
+        scan = scanning.result()
+    if scan is None:
+        return None
+    if scan.has_words and not words:  # the first of them come late
+        frame = read(True, _FIRST_ROWS)
     # Inference from all rows takes three times as long as reading, so it is done only if it could matter: a later value
     # does not have the type of the first rows (an error of polars), or might have it by a more lenient rule.
-    missing_values = MISSING_VALUES if scan.has_words else ()  # polars is faster without
-    for first_rows in (_FIRST_ROWS, None):
-        try:
-            frame = _read_frame(handle, separator, header, text, missing_values, first_rows)
-        except pl.exceptions.PolarsError:
-            continue
-        if frame.width != len(header) or frame.height != scan.n_rows:
-            return None
-        if first_rows is None or not _types_may_be_wrong(frame, header, text, scan):
-            return frame
-    return None
+    if frame is None or _types_may_be_wrong(frame, header, text, scan):
+        frame = read(scan.has_words, None)
+    if frame is None or frame.height != scan.n_rows:  # a row is not as long as the others
+        return None
+    return frame
+
+
+def _scan(handle: io.BufferedReader, separator: str, n_columns: int) -> Scan | None:
+    """Scan the file of `handle` through a handle of its own, because polars moves the position of the other."""
+    with open(handle.name, "rb") as again:
+        if not os.path.sameopenfile(handle.fileno(), again.fileno()):
+            raise FileFormatError(f"{handle.name!r} was replaced while it was read; read it again")
+        return scan_rows(again, separator, n_columns)
 
 
 def _read_frame(
@@ -127,6 +160,7 @@ def _read_frame(
     text: Collection[str],
     missing_values: Collection[str],
     first_rows: int | None,
+    max_rows: int | None,
 ) -> polars.DataFrame:
     import polars as pl
 
@@ -135,9 +169,10 @@ def _read_frame(
         handle,
         separator=separator,
         infer_schema_length=first_rows,
+        n_rows=max_rows,
         null_values=list(missing_values) or None,
         schema_overrides={name: pl.String for name in text if name in header},
-    )
+    ).rechunk()  # in parallel; `Series.to_numpy` would copy the chunks of one column after the other
 
 
 def _types_may_be_wrong(frame: polars.DataFrame, header: list[str], text: Collection[str], scan: Scan) -> bool:
@@ -240,7 +275,7 @@ def _check_text_column(column: polars.Series, where: str) -> None:
     """Detect columns of numbers that were read as text because of stray characters."""
     present = column.drop_nulls()
     candidates = present.filter(present.str.contains(_ONLY_AS_IN_NUMBERS))  # so that few values are tried one by one
-    n_numbers = sum(map(_is_number, candidates))
+    n_numbers = sum(n for value, n in candidates.value_counts().iter_rows() if _is_number(value))
     if n_numbers == 0:
         return
     if n_numbers == len(present):

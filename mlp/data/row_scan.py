@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _BLOCK_BYTES = 2**18
-_MOST_OF_A_LINE = 2**20  # lines that are longer are for the closer look, which has a limit for each field
+MAX_LINE = 2**20  # lines that are longer are for the closer look, which has a limit for each field
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _QUOTE, _RETURN, _NEWLINE = b'"\r\n'
 _NOWHERE = np.empty(0, dtype=np.intp)
@@ -29,13 +29,23 @@ class Scan:
     odd : ndarray of shape (n_columns,), bool
         Columns with characters that occur in numbers of an unusual spelling, such as ``" 2"`` or ``+2``.
     has_words : bool
-        Whether there are quotes or the letters n or N below the header, as in ``NA``; otherwise only empty fields are
-        missing values.
+        Whether `may_have_words` is true of the rows below the header; otherwise only empty fields are missing values.
     """
 
     n_rows: int
     odd: NDArray[np.bool_]
     has_words: bool
+
+
+def may_have_words(rows: bytes) -> bool:
+    """Whether there are quotes or the letters n or N, as in ``NA``.
+
+    Examples
+    --------
+    >>> may_have_words(b"1,2\\n3,NA\\n"), may_have_words(b"1,2\\n3,\\n")
+    (True, False)
+    """
+    return b'"' in rows or b"n" in rows or b"N" in rows
 
 
 def scan_rows(handle: io.BufferedReader, separator: str, n_columns: int) -> Scan | None:
@@ -75,7 +85,7 @@ def scan_rows(handle: io.BufferedReader, separator: str, n_columns: int) -> Scan
     last = b""
     # blocks end at a newline, so a quote and the characters beside it are always in one block
     while block := handle.read(_BLOCK_BYTES):
-        block += handle.readline(_MOST_OF_A_LINE)
+        block += handle.readline(MAX_LINE)
         if len(block) > _BLOCK_BYTES and not block.endswith(b"\n") and handle.peek(1):
             return None
         last = block[-1:]
@@ -85,11 +95,11 @@ def scan_rows(handle: io.BufferedReader, separator: str, n_columns: int) -> Scan
         unusual = _odd_characters(block, a, field_end)
         if not has_words:
             rows = block if n_lines else block[block.find(b"\n") + 1 :]
-            has_words = bool(len(quotes)) or b"n" in rows or b"N" in rows
+            has_words = may_have_words(rows)
         if not len(quotes) and not in_quotes and unusual is None:  # most blocks, so without the places of the ends
             if not _all_before_newlines(a, returns):
                 return None
-            n_newlines = block.count(b"\n")
+            n_newlines = int(np.count_nonzero(a == _NEWLINE))
             n_fields += int(np.count_nonzero(a == field_end)) + n_newlines
             n_lines += n_newlines
             continue
