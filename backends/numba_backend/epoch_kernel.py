@@ -10,6 +10,10 @@ divided among the threads:
   pass, updates some of the weights.  This takes more phases, but each core keeps its part of the weights in its
   own cache.
 
+Zeros of the input are left out of the products with the weights of the first layer, and with its gradients, if the
+data have many (see `nonzero_lists`).  A product of zero and a number that is not finite would be lost.  So they are
+left out only while a bound says that all those weights or gradients are finite.
+
 Every number is computed by one thread, in an order that depends neither on the division nor on the number of
 threads.  Therefore the results have the same bits for any number of threads.
 """
@@ -26,7 +30,7 @@ from numba.core import types
 
 from backends.numba_backend.kernel_cache import kernel
 from backends.numba_backend.panels import BLOCK, CHUNK, CHUNKS, FIELDS, FIRST_CHUNK, N_IN, PANELS
-from backends.numba_backend.step_kernels import L2, UPDATES, WHOLE_GRADIENT, divide, step_functions
+from backends.numba_backend.step_kernels import IN_PLACE, L2, SHRINK, UPDATES, WHOLE_GRADIENT, divide, step_functions
 from backends.numba_backend.threads import atomic_load, atomic_store, end_phase, is_last_share, next_share, take_share
 from backends.numba_backend.tiles import ROWS, lanes, offset, pointer
 
@@ -40,15 +44,17 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
     real = dtype.type
     one = real(1)
     n_fields = len(FIELDS)
+    largest_sum = float(np.finfo(dtype).max) / 1000  # weights below are finite also after rounding errors
     (
-        gather, forward, forward_shared, losses, transpose_delta, input_delta, activation_backward, gradient, update,
-        sums, sum_weights, total_loss, penalty, clip_factor, chunk_extent, chunks_of,
+        gather, list_inputs, list_chunk, forward, forward_shared, losses, transpose_delta, input_delta,
+        activation_backward, gradient, update, sums, sum_weights, total_loss, penalty, clip_factor, chunk_extent,
+        chunks_of, panels_of, all_finite, largest_delta,
     ) = step_functions(dtype)  # fmt: skip
 
     @kernel
     def epoch(  # type: ignore[no-untyped-def]
         t, threads, phases, control, result, batch_losses,
-        table, buffer, sizes, scratch_offsets, double_scratch,
+        table, buffer, sizes, scratch_offsets, double_scratch, list_buffer, list_places, bounds,
         X, X_bytes, input_scale, row_numbers, numbers, targets, row_shares,
         kind, loss_code, loss_factor, delta_factor, ceiling,
         rule, mode, scalars, factors, l1, clip_value, clip_norm,
@@ -73,6 +79,9 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
         chunk_sums = offset(row_losses, batch_size)  # four for each chunk: two of the weights, two of the gradient
         sums_scratch = offset(chunk_sums, 4 * chunks + t * 4 * lanes(space))
         l1_factor, bound = real(l1), real(clip_value)
+        all_lists = pointer(list_buffer), list_places[0], list_places[1], list_places[2 + t]
+        no_lists = pointer(list_buffer), 0, 0, 0
+        listed, weight_bound, x_bound = list_places[0] > 0, pointer(bounds), bounds[1]
 
         counter = seed, epoch_number, np.uint64(batches_before), row_offset
         phase = 1
@@ -85,8 +94,9 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                     for chunk in range(first, last):
                         sum_weights(layer, space, chunk, sums_scratch, chunk_sums)
             if shared:
-                first, last = divide(min(batch_size, n_rows), 1, share, threads)
+                first, last = divide(min(batch_size, n_rows), ROWS, share, threads)
                 gather(first_layer, space, source, order, 0, first, last, 0, counter)
+                list_inputs(first_layer, space, first, last, 0, all_lists)
             share = next_share(phase_counters, phase, t, threads)
 
         for batch in range(n_batches):
@@ -95,6 +105,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
             rows = min(batch_size, n_rows - start)
             batch_factors, rule_scalars = offset(all_factors, batch * n_factors), offset(all_scalars, batch * n_scalars)
             updates = batch_factors[UPDATES] != 0
+            forward_lists = all_lists if weight_bound[0] < largest_sum else no_lists
 
             # Forward through the shared layers.
             for l in range(shared):
@@ -102,7 +113,9 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                 phase += 1
                 share = take_share(phase_counters, phase, t, threads)
                 while share >= 0:
-                    forward_shared(layer, l == n_layers - 1, space, rows, share, threads, parity, counter)
+                    forward_shared(
+                        layer, l == n_layers - 1, space, rows, share, threads, parity, counter, forward_lists
+                    )
                     share = next_share(phase_counters, phase, t, threads)
 
             # The other layers, forward and backward: the rows of the batch are independent of each other.
@@ -114,9 +127,12 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                     i1 = min(i0 + BLOCK, last)
                     if not shared:
                         gather(first_layer, space, source, order, start, i0, i1, 0, counter)
+                        list_inputs(first_layer, space, i0, i1, 0, forward_lists)
                     for l in range(shared, n_layers):
                         layer = offset(first_layer, l * n_fields)
-                        forward(layer, l == n_layers - 1, space, i0, i1, 0, layer[PANELS], parity, counter)
+                        forward(
+                            layer, l == n_layers - 1, space, i0, i1, 0, layer[PANELS], parity, counter, forward_lists
+                        )
                     losses(
                         last_layer, space, kind, loss_code, delta_factor, ceiling, order, target_pointers, start, rows,
                         i0, i1, row_scratch, row_losses,
@@ -160,7 +176,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                             for chunk in range(c, layer[PANELS] * layer[CHUNKS], layer[CHUNKS]):
                                 update(
                                     layer, space, rows, chunk, parity, mode, rule, rule_scalars, batch_factors,
-                                    l1_factor, bound, one, segment_size, gradient_start, chunk_scratch,
+                                    l1_factor, bound, one, segment_size, gradient_start, chunk_scratch, no_lists,
                                 )  # fmt: skip
                                 if penalized:
                                     sum_weights(layer, space, chunk, sums_scratch, chunk_sums)
@@ -170,43 +186,69 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                     share = next_share(phase_counters, phase, t, threads)
 
             # The other layers' update, or that of all layers if the gradient is clipped by its norm.
-            factor = one
+            factor, delta_bound = one, -1.0
             if updates and mode == WHOLE_GRADIENT:
                 phase += 1
                 share = take_share(phase_counters, phase, t, threads)
                 while share >= 0:
+                    if listed and delta_bound < 0:
+                        delta_bound = largest_delta(first_layer, space, rows)
+                    lists = all_lists if delta_bound < math.inf else no_lists
                     for l in range(n_layers):
                         layer = offset(first_layer, l * n_fields)
                         first, last = chunks_of(layer, share, threads)
-                        for chunk in range(first, last):
-                            start_of_chunk, n, _, width = chunk_extent(layer, chunk)
-                            g = offset(space, gradient_start + start_of_chunk)
-                            gradient(layer, space, rows, chunk, parity, real(batch_factors[L2]), l1_factor, bound, g)
-                            sums_of_chunk = offset(chunk_sums, 4 * (layer[FIRST_CHUNK] + chunk) + 2)
-                            sums(g, n, width, sums_scratch, sums_of_chunk)
+                        for c in range(layer[CHUNKS]):
+                            p0, p1 = panels_of(layer, c, first, last)
+                            if l == 0 and p0 < p1:
+                                list_chunk(layer, space, rows, c, parity, lists)
+                            for p in range(p0, p1):
+                                chunk = p * layer[CHUNKS] + c
+                                start_of_chunk, n, _, width = chunk_extent(layer, chunk)
+                                g = offset(space, gradient_start + start_of_chunk)
+                                gradient(
+                                    layer, space, rows, chunk, parity, real(batch_factors[L2]), l1_factor, bound, g,
+                                    lists,
+                                )  # fmt: skip
+                                sums_of_chunk = offset(chunk_sums, 4 * (layer[FIRST_CHUNK] + chunk) + 2)
+                                sums(g, n, width, sums_scratch, sums_of_chunk)
                     share = next_share(phase_counters, phase, t, threads)
                 factor = clip_factor(chunk_sums, chunks, clip_norm)
             phase += 1
             share = take_share(phase_counters, phase, t, threads)
             while share >= 0:
+                if listed and delta_bound < 0 and mode != WHOLE_GRADIENT:
+                    delta_bound = largest_delta(first_layer, space, rows)
+                lists = all_lists if delta_bound < math.inf and mode != WHOLE_GRADIENT else no_lists
                 for l in range(n_layers):
                     if not updates or (0 < l < shared and mode != WHOLE_GRADIENT):
                         continue
                     layer = offset(first_layer, l * n_fields)
                     first, last = chunks_of(layer, share, threads)
-                    for chunk in range(first, last):
-                        update(
-                            layer, space, rows, chunk, parity, mode, rule, rule_scalars, batch_factors,
-                            l1_factor, bound, factor, segment_size, gradient_start, chunk_scratch,
-                        )  # fmt: skip
-                        if penalized:
-                            sum_weights(layer, space, chunk, sums_scratch, chunk_sums)
+                    for c in range(layer[CHUNKS]):
+                        p0, p1 = panels_of(layer, c, first, last)
+                        if l == 0 and p0 < p1:
+                            list_chunk(layer, space, rows, c, parity, lists)
+                        for p in range(p0, p1):
+                            chunk = p * layer[CHUNKS] + c
+                            update(
+                                layer, space, rows, chunk, parity, mode, rule, rule_scalars, batch_factors,
+                                l1_factor, bound, factor, segment_size, gradient_start, chunk_scratch, lists,
+                            )  # fmt: skip
+                            if penalized:
+                                sum_weights(layer, space, chunk, sums_scratch, chunk_sums)
+                            if l == 0 and listed and mode != IN_PLACE and not all_finite(layer, space, chunk):
+                                weight_bound[0] = math.inf  # any thread may write this, and nothing else
                 if shared and batch + 1 < n_batches:
                     counter = seed, epoch_number, np.uint64(batches_before + batch + 1), row_offset
                     after = start + batch_size
-                    first, last = divide(min(batch_size, n_rows - after), 1, share, threads)
+                    first, last = divide(min(batch_size, n_rows - after), ROWS, share, threads)
                     gather(first_layer, space, source, order, after, first, last, 1 - parity, counter)
+                    list_inputs(first_layer, space, first, last, 1 - parity, all_lists)
                 if is_last_share(phase_counters, phase, threads):
+                    if listed and updates and mode == IN_PLACE:
+                        # at most this much is added to a weight; a little more for rounding errors
+                        change = abs(float(rule_scalars[0])) * rows * x_bound * delta_bound
+                        weight_bound[0] = (weight_bound[0] * abs(batch_factors[SHRINK]) + change) * 1.001
                     atomic_store(control_words, 1, first_batch + batch + 1)
                     if atomic_load(control_words, 0) != 0:
                         atomic_store(result_pointer, LAST, batch)
@@ -227,6 +269,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
         (
             size, size, write(size), write(size), write(size), write(double),
             read(size, 2), write(f), read(size, 1), read(size, 2), write(double),
+            write(types.int32), read(size, 1), write(double),
             read(f, 2, "A"), read(types.uint8, 2, "A"), f, read(size, 1), read(size, 1), read(f, 2), read(f, 1),
             size, size, f, f, f,
             size, size, read(f, 2), read(double, 2), double, double, double,

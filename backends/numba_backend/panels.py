@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends import random
+from backends.numba_backend.nonzero_lists import list_length
 from backends.numba_backend.operation_kernels import ACTIVATION_CODE
-from backends.numba_backend.tiles import VECTOR_BYTES
+from backends.numba_backend.tiles import ROWS, VECTOR_BYTES
 from backends.plan import NetworkPlan
 
 FIELDS = (
@@ -44,9 +45,9 @@ threshold, scale        dropout on its input: units with an integer below thresh
     INPUT_ROW, SAVED, DELTA, ROW, ACTIVATION, SAVES_Z, THRESHOLD, SCALE,
 ) = range(len(FIELDS))  # fmt: skip
 
-CHUNK = 32
-"""Rows of a panel that are updated together: their gradient stays in the L1 cache."""
-BLOCK = 64
+CHUNK = 48
+"""Rows of a panel that are updated together: their gradient stays in the L1 cache.  A multiple of `ROWS`."""
+BLOCK = 96
 """Rows of a batch in one product, for the same reason."""
 SHARED_WEIGHTS = 4096
 """Smallest number of weights of a layer for which division by panels saves more time than its extra phase costs."""
@@ -77,6 +78,11 @@ class Panels:
         the batch.
     scratch : ndarray of int64, shape (threads, 3)
         Start of each thread's scratch buffers: transposed gradients; a chunk; losses and outputs of a row.
+    lists : ndarray of int32
+        Buffer for lists of the entries of the input that are not zero, see `nonzero_lists`; empty without them.
+    list_places : ndarray of int64, shape (2 + threads,)
+        Length of a list of columns (0 without lists), the offset of those of odd batches, and the start of each
+        thread's lists of rows.
     """
 
     def __init__(
@@ -88,6 +94,7 @@ class Panels:
         slots: int,
         keep_gradient: bool,
         batch_size: int | None = None,
+        lists_zeros: bool = False,
     ) -> None:
         # the order of the sums follows from the batch size, also in an epoch of fewer rows than one batch
         batch_size = rows if batch_size is None else batch_size
@@ -113,6 +120,9 @@ class Panels:
             ]
         )
 
+        self.lists, self.list_places = self._place_lists(rows, threads) if lists_zeros else (
+            np.empty(0, np.int32), np.zeros(2 + threads, np.int64)
+        )  # fmt: skip
         self.table = np.array([[layer[name] for name in FIELDS] for layer in layers], np.int64)
         self.space = _aligned_zeros(self._size, dtype)
         for layer, rate in zip(layers, network.dropout, strict=True):
@@ -174,6 +184,16 @@ class Panels:
                 layer["saved"] = next_layer["input"]
             else:
                 layer["saved"] = self._reserve(count * layer["row"])
+
+    def _place_lists(self, rows: int, threads: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """The buffer for lists, and the places in it."""
+        columns = list_length(self.layout.sizes[0] + 1)
+        of_batch = -(-rows // ROWS) * columns
+        of_thread = -(-rows // BLOCK) * (CHUNK // ROWS) * list_length(BLOCK)
+        starts = 2 * of_batch + of_thread * np.arange(threads)
+        return np.zeros(2 * of_batch + of_thread * threads, np.int32), np.array(
+            [columns, of_batch if self.shared else 0, *starts], np.int64
+        )
 
     def _row(self, units: int) -> int:
         """Stride of rows of `units` + 1 elements: an odd number of vectors if long, so columns use all cache sets."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from backends.numba_backend.nonzero_lists import largest, list_columns, list_length, list_rows
 from backends.numba_backend.operation_kernels import row_functions
 
 from backends.numba_backend.panels import (  # isort: skip
@@ -18,7 +19,15 @@ from backends.numba_backend.panels import (  # isort: skip
     PANELS, ROW, SAVED, SAVES_Z, SCALE, SECOND, THRESHOLD, WEIGHTS, WIDTH,
 )  # fmt: skip
 from backends.numba_backend.subroutine import subroutine
-from backends.numba_backend.tiles import ROWS, lanes, multiply_panel, noinline, offset, transpose
+from backends.numba_backend.tiles import (
+    ROWS,
+    lanes,
+    multiply_panel,
+    multiply_panel_listed,
+    noinline,
+    offset,
+    transpose,
+)
 from backends.numba_backend.vector_math import abs as absolute
 from backends.numba_backend.vector_math import maximum, minimum, sign
 
@@ -44,6 +53,8 @@ class StepFunctions(NamedTuple):
     """The functions of a step that the epoch kernel calls."""
 
     gather: Any
+    list_inputs: Any
+    list_chunk: Any
     forward: Any
     forward_shared: Any
     losses: Any
@@ -59,6 +70,9 @@ class StepFunctions(NamedTuple):
     clip_factor: Any
     chunk_extent: Any
     chunks_of: Any
+    panels_of: Any
+    all_finite: Any
+    largest_delta: Any
 
 
 @functools.cache
@@ -66,14 +80,17 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
     """The functions for float32 or float64."""
     real = dtype.type
     zero, one, infinity = real(0), real(1), real(math.inf)
-    n_fields = len(FIELDS)
+    n_fields, row_list = len(FIELDS), list_length(BLOCK)
+    block_lists = CHUNK // ROWS * row_list
     by_row = row_functions(dtype)
     apply_activation, apply_derivative, apply_rule = by_row.apply_activation, by_row.apply_derivative, by_row.apply_rule
     softmax_row, softmax_backward_row, drop_row = by_row.softmax_row, by_row.softmax_backward_row, by_row.drop_row
     class_loss, distribution_loss, entries_loss = by_row.class_loss, by_row.distribution_loss, by_row.entries_loss
 
     # Arguments: `layer` points to a layer's row of the table, `space` to the buffer, `counter` is (seed, epoch, step,
-    # first row) of the dropout masks.  Indices: i rows of the batch, k inputs of a layer, j its outputs, p its panels.
+    # first row) of the dropout masks, `lists` is (buffer, length of a list of columns, offset for odd batches, start of
+    # this thread's lists of rows), with length 0 if no zeros are left out.
+    # Indices: i rows of the batch, k inputs of a layer, j its outputs, p its panels.
 
     @subroutine
     def columns_of(layer, p):  # type: ignore[no-untyped-def]
@@ -88,6 +105,12 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         for i in range(i0, i1):
             x_row = offset(x, i * row)
             drop_row(x_row, x_row, first_row + i, layer[N_IN], first, last, threshold, scale, seed, epoch, step, number)
+
+    @subroutine
+    def chunk_rows(layer, chunk):  # type: ignore[no-untyped-def]
+        """Panel of a chunk, and its first row and the one after its last."""
+        first = chunk % layer[CHUNKS] * CHUNK
+        return chunk // layer[CHUNKS], first, min(first + CHUNK, layer[N_IN] + 1)
 
     # -- forward ------------------------------------------------------------------------------------
 
@@ -112,7 +135,30 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
             drop(layer, space, inputs, row, i0, i1, 0, n, counter)
 
     @subroutine
-    def forward(layer, is_last, space, i0, i1, p0, p1, parity, counter):  # type: ignore[no-untyped-def]
+    def list_inputs(layer, space, i0, i1, parity, lists):  # type: ignore[no-untyped-def]
+        """List the columns of rows i0 to i1 of the first layer's input; i0 is a multiple of `ROWS`."""
+        buffer, length, second, _ = lists
+        if length:
+            x = offset(space, layer[INPUT] + parity * layer[SECOND] + i0 * layer[INPUT_ROW])
+            target = offset(buffer, parity * second + i0 // ROWS * length)
+            list_columns(x, layer[INPUT_ROW], i1 - i0, layer[N_IN] + 1, target, length)
+
+    @subroutine
+    def list_chunk(layer, space, rows, chunk, parity, lists):  # type: ignore[no-untyped-def]
+        """List the rows of the batch for the inputs of a chunk, in each block of the batch."""
+        buffer, length, _, start = lists
+        if not length:
+            return
+        _, k0, k1 = chunk_rows(layer, chunk)
+        x = offset(space, layer[INPUT] + parity * layer[SECOND] + k0)
+        for i in range(0, rows, BLOCK):
+            target = offset(buffer, start + i // BLOCK * block_lists)
+            list_rows(
+                offset(x, i * layer[INPUT_ROW]), layer[INPUT_ROW], min(BLOCK, rows - i), k1 - k0, target, row_list
+            )
+
+    @subroutine
+    def forward(layer, is_last, space, i0, i1, p0, p1, parity, counter, lists):  # type: ignore[no-untyped-def]
         """Rows i0 to i1 of the outputs in panels p0 to p1, activated and written as the next layer's input."""
         noinline()
         x_row, row, depth = layer[INPUT_ROW], layer[ROW], layer[N_IN] + 1
@@ -121,7 +167,14 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         for p in range(p0, p1):
             first, width = p * layer[WIDTH], columns_of(layer, p)
             W = offset(space, layer[WEIGHTS] + first * depth)
-            multiply_panel(x, x_row, 1, W, width, offset(z, first), row, i1 - i0, width, depth, one, False)
+            buffer, length, second, _ = lists
+            if length and layer[NUMBER] == 0:
+                columns = offset(buffer, parity * second + i0 // ROWS * length)
+                multiply_panel_listed(
+                    x, x_row, 1, W, width, offset(z, first), row, i1 - i0, width, columns, length, one, False
+                )
+            else:
+                multiply_panel(x, x_row, 1, W, width, offset(z, first), row, i1 - i0, width, depth, one, False)
         if is_last:
             return
         next_layer = offset(layer, n_fields)
@@ -226,12 +279,6 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
     # -- update: the chunks of a layer are numbered panel by panel ----------------------------------
 
     @subroutine
-    def chunk_rows(layer, chunk):  # type: ignore[no-untyped-def]
-        """Panel of a chunk, and its first row and the one after its last."""
-        first = chunk % layer[CHUNKS] * CHUNK
-        return chunk // layer[CHUNKS], first, min(first + CHUNK, layer[N_IN] + 1)
-
-    @subroutine
     def chunk_extent(layer, chunk):  # type: ignore[no-untyped-def]
         """Start of a chunk, number of its elements, number of those before the biases, width of its panel."""
         p, k0, k1 = chunk_rows(layer, chunk)
@@ -240,26 +287,34 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         return start, (k1 - k0) * width, (min(k1, layer[N_IN]) - k0) * width, width
 
     @subroutine
-    def add_gradient(layer, space, rows, chunk, parity, factor, target, accumulate):  # type: ignore[no-untyped-def]
+    def add_gradient(layer, space, rows, chunk, parity, factor, target, accumulate, lists):  # type: ignore[no-untyped-def]
         """A chunk of ``factor * x.T @ dz``, summed over blocks of the batch in order."""
+        buffer, length, _, first_list = lists
         x_row, row = layer[INPUT_ROW], layer[ROW]
         p, k0, k1 = chunk_rows(layer, chunk)
         width = columns_of(layer, p)
         x = offset(space, layer[INPUT] + parity * layer[SECOND] + k0)
         dz = offset(space, layer[DELTA] + p * layer[WIDTH])
         for i in range(0, rows, BLOCK):
-            multiply_panel(
-                offset(x, i * x_row), 1, x_row, offset(dz, i * row), row, target, width,
-                k1 - k0, width, min(BLOCK, rows - i), factor, accumulate or i > 0,
-            )  # fmt: skip
+            if length and layer[NUMBER] == 0:
+                multiply_panel_listed(
+                    offset(x, i * x_row), 1, x_row, offset(dz, i * row), row, target, width,
+                    k1 - k0, width, offset(buffer, first_list + i // BLOCK * block_lists), row_list,
+                    factor, accumulate or i > 0,
+                )  # fmt: skip
+            else:
+                multiply_panel(
+                    offset(x, i * x_row), 1, x_row, offset(dz, i * row), row, target, width,
+                    k1 - k0, width, min(BLOCK, rows - i), factor, accumulate or i > 0,
+                )  # fmt: skip
 
     @subroutine
-    def gradient(layer, space, rows, chunk, parity, l2, l1, clip_value, g):  # type: ignore[no-untyped-def]
+    def gradient(layer, space, rows, chunk, parity, l2, l1, clip_value, g, lists):  # type: ignore[no-untyped-def]
         """Gradient of a chunk, with that of the penalties, clipped by value."""
         noinline()
         start, n, n_weights, _ = chunk_extent(layer, chunk)
         W = offset(space, start)
-        add_gradient(layer, space, rows, chunk, parity, one, g, False)
+        add_gradient(layer, space, rows, chunk, parity, one, g, False, lists)
         if l2 != zero:
             for j in range(n_weights):
                 g[j] += l2 * W[j]
@@ -273,7 +328,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
     @subroutine
     def update(  # type: ignore[no-untyped-def]
         layer, space, rows, chunk, parity, mode, rule, scalars, factors, l1, clip_value, factor, segment_size,
-        gradient_start, chunk_scratch,
+        gradient_start, chunk_scratch, lists,
     ):  # fmt: skip
         """Update the parameters and the state of a chunk."""
         noinline()
@@ -284,14 +339,14 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
             if shrink != one:
                 for j in range(n_weights):
                     W[j] *= shrink
-            add_gradient(layer, space, rows, chunk, parity, -scalars[0], W, True)
+            add_gradient(layer, space, rows, chunk, parity, -scalars[0], W, True, lists)
             return
         if mode == WHOLE_GRADIENT:
             g = offset(space, gradient_start + start)
             for j in range(n):
                 g[j] *= factor
         else:
-            gradient(layer, space, rows, chunk, parity, real(factors[L2]), l1, clip_value, g)
+            gradient(layer, space, rows, chunk, parity, real(factors[L2]), l1, clip_value, g, lists)
         decay = real(factors[DECAY])
         if decay != one:
             for j in range(n_weights):
@@ -346,7 +401,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
     # -- how threads divide the work ----------------------------------------------------------------
 
     @subroutine
-    def forward_shared(layer, is_last, space, rows, t, threads, parity, counter):  # type: ignore[no-untyped-def]
+    def forward_shared(layer, is_last, space, rows, t, threads, parity, counter, lists):  # type: ignore[no-untyped-def]
         """Share t of a layer's output: whole panels, and tiles of a panel that is divided among threads."""
         groups = (rows + ROWS - 1) // ROWS
         task, end = divide(layer[PANELS] * groups, 1, t, threads)
@@ -358,7 +413,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
                 count = min(groups - group, end - task)
                 p1, i0, i1 = p + 1, group * ROWS, min(rows, (group + count) * ROWS)
             for i in range(i0, i1, BLOCK):
-                forward(layer, is_last, space, i, min(i + BLOCK, i1), p, p1, parity, counter)
+                forward(layer, is_last, space, i, min(i + BLOCK, i1), p, p1, parity, counter, lists)
             task += count
 
     @subroutine
@@ -366,7 +421,28 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         """First and last + 1 of the chunks of a layer in share t."""
         return divide(layer[PANELS] * layer[CHUNKS], 1, t, threads)
 
+    @subroutine
+    def panels_of(layer, c, first, last):  # type: ignore[no-untyped-def]
+        """First and last + 1 panel whose chunk number c is one of the chunks `first` to `last` of the layer."""
+        chunks = layer[CHUNKS]
+        return (first - c + chunks - 1) // chunks, (last - c + chunks - 1) // chunks
+
+    # -- whether zeros may be left out: what they are multiplied with must be finite ------------------
+
+    @subroutine
+    def all_finite(layer, space, chunk):  # type: ignore[no-untyped-def]
+        """Whether the weights of a chunk are finite."""
+        start, n, _, _ = chunk_extent(layer, chunk)
+        return largest(offset(space, start), n) < math.inf
+
+    @subroutine
+    def largest_delta(layer, space, rows):  # type: ignore[no-untyped-def]
+        """Largest gradient of an output of the layer; infinity or NaN if one is not finite."""
+        return largest(offset(space, layer[DELTA]), rows * layer[ROW])
+
     return StepFunctions(
-        gather, forward, forward_shared, losses, transpose_delta, input_delta, activation_backward, gradient, update,
-        sums, sum_weights, total_loss, penalty, clip_factor, chunk_extent, chunks_of,
+        gather, list_inputs, list_chunk, forward, forward_shared, losses, transpose_delta, input_delta,
+        activation_backward, gradient, update,
+        sums, sum_weights, total_loss, penalty, clip_factor, chunk_extent, chunks_of, panels_of,
+        all_finite, largest_delta,
     )  # fmt: skip

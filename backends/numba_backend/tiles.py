@@ -155,7 +155,8 @@ class _TileEmitter:
             values = [value, self._as_vector(address), _i32(self.align), mask]
             self._intrinsic(f"llvm.masked.store.{self.name}.p0", llvm.VoidType(), values)
 
-    def emit(self, arguments: Any, masked: bool, clamped: bool) -> None:
+    def emit(self, arguments: Any, masked: bool, clamped: bool, items: Any = None) -> None:
+        """Emit the tile.  With `items`, a pointer to `depth` int32 numbers, the sums are over these numbers only."""
         b = self.builder
         a, a_row, a_col, B, b_row, depth, C, c_row, alpha, accumulate, rows, columns = arguments
         size = depth.type
@@ -172,10 +173,16 @@ class _TileEmitter:
         before, loop, after = b.block, b.append_basic_block("k"), b.append_basic_block("sums")
         b.branch(loop)
         b.position_at_end(loop)
-        k, a_k, b_k = b.phi(size), b.phi(a.type), b.phi(B.type)
-        for phi, start in ((k, size(0)), (a_k, a), (b_k, B)):
-            phi.add_incoming(start, before)
+        k = b.phi(size)
+        k.add_incoming(size(0), before)
         sums = [[b.phi(self.vector) for _ in range(self.vectors)] for _ in range(self.rows)]
+        a_k, b_k = (b.phi(a.type), b.phi(B.type)) if items is None else (a, B)
+        if items is None:
+            a_k.add_incoming(a, before)
+            b_k.add_incoming(B, before)
+        else:
+            item = b.sext(b.load(b.gep(items, [k])), size)
+            a_k, b_k = b.gep(a, [b.mul(item, a_col)]), b.gep(B, [b.mul(item, b_row)])
         b_vectors = [self.load(b.gep(b_k, [size(j * self.lanes)]), masks[j]) for j in range(self.vectors)]
         totals = []
         for i in range(self.rows):
@@ -187,12 +194,15 @@ class _TileEmitter:
                 sums[i][j].add_incoming(totals[i][j], loop)
         k_next = b.add(k, size(1))
         k.add_incoming(k_next, loop)
-        a_k.add_incoming(b.gep(a_k, [a_col]), loop)
-        b_k.add_incoming(b.gep(b_k, [b_row]), loop)
+        if items is None:
+            a_k.add_incoming(b.gep(a_k, [a_col]), loop)
+            b_k.add_incoming(b.gep(b_k, [b_row]), loop)
         b.cbranch(b.icmp_signed("<", k_next, depth), loop, after)
 
         b.position_at_end(after)
-        scale = self.broadcast(alpha)
+        scale, zero = self.broadcast(alpha), llvm.Constant(self.vector, [0.0] * self.lanes)
+        # -0 becomes 0: the sign of a zero, which is left if all products are too small, must not depend on added zeros
+        totals = [[b.fadd(total, zero) for total in row] for row in totals]
 
         def finish(i: int, add: bool) -> None:
             for j in range(self.vectors):
@@ -212,6 +222,25 @@ class _TileEmitter:
                         else:
                             with b.if_then(exists[i]):
                                 finish(i, add)
+
+
+def _listed_tile(rows: int, vectors: int, *, clamped: bool = False) -> Any:
+    """`_register_tile` for sums over the numbers in a list, which is the last argument."""
+
+    @intrinsic
+    def tile(
+        typingctx: Any, a: Any, a_row: Any, a_col: Any, b: Any, b_row: Any, depth: Any, c: Any, c_row: Any,
+        alpha: Any, accumulate: Any, rows_left: Any, columns_left: Any, items: Any,
+    ) -> Any:  # fmt: skip
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            *arguments, numbers = values
+            _TileEmitter(builder, a.dtype, rows, vectors, _lanes(a.dtype)).emit(arguments, False, clamped, numbers)
+            return context.get_dummy_value()
+
+        size = types.intp
+        return types.void(a, size, size, a, size, size, a, size, a.dtype, types.boolean, size, size, items), codegen
+
+    return tile
 
 
 def _register_tile(
@@ -263,12 +292,43 @@ def _strip(vectors: int, *, masked: bool = False, single: bool = False) -> Any:
     return strip
 
 
+def _listed_strip(vectors: int) -> Any:
+    """`_strip` with a list for each tile: the number of its entries, then the numbers that its sums are over."""
+    full, partial = _listed_tile(ROWS, vectors), _listed_tile(ROWS, vectors, clamped=True)
+    half, one = _listed_tile(ROWS // 2, vectors, clamped=True), _listed_tile(1, vectors)
+    height = ROWS
+
+    @subroutine
+    def strip(a, a_row, a_col, b, b_row, c, c_row, rows, lists, stride, alpha, accumulate):  # type: ignore[no-untyped-def]
+        noinline()
+        for i in range(0, rows, height):
+            items, left = offset(lists, 1), min(height, rows - i)
+            # an empty list has an entry whose product is zero; to add a negative number times zero changes nothing
+            depth = max(lists[0], 1)
+            if lists[0] == 0 and accumulate and alpha < 0:
+                pass
+            elif left == height:
+                full(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, left, 0, items)
+            elif left > height // 2:
+                partial(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, left, 0, items)
+            elif left > 1:
+                half(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, left, 0, items)
+            else:
+                one(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, left, 0, items)
+            a = offset(a, height * a_row)
+            c = offset(c, height * c_row)
+            lists = offset(lists, stride)
+
+    return strip
+
+
 _wide = _strip(2)
 _long_row = _register_tile(1, 8)  # a single row needs many columns to hide the latency of its sums
 _wide_edge = _strip(2, masked=True)
 _edge = _strip(1, masked=True)
 _narrow = _strip(1)
 _column = _strip(1, single=True)
+_wide_listed, _narrow_listed = _listed_strip(2), _listed_strip(1)
 
 
 @subroutine
@@ -334,6 +394,29 @@ def multiply_panel(
         _wide(a, a_row, a_col, b, b_row, c, c_row, rows, 0, depth, alpha, accumulate)
     else:
         _narrow(a, a_row, a_col, b, b_row, c, c_row, rows, 0, depth, alpha, accumulate)
+
+
+@subroutine
+def multiply_panel_listed(
+    a: Pointer, a_row: int, a_col: int, b: Pointer, b_row: int, c: Pointer, c_row: int,
+    rows: int, columns: int, lists: Pointer, stride: int, alpha: float, accumulate: bool,
+) -> None:  # fmt: skip
+    """`multiply_panel`, where the columns of A in which all `ROWS` rows of a tile are zero are left out.
+
+    The result has the same bits if B is finite.
+
+    Parameters
+    ----------
+    lists : pointer to int32
+        Of the first `ROWS` rows of A: how many columns are not left out, and their numbers; if there are none, the
+        number of any column.
+    stride : int
+        From one list to that of the next `ROWS` rows.
+    """
+    if columns > lanes(a):
+        _wide_listed(a, a_row, a_col, b, b_row, c, c_row, rows, lists, stride, alpha, accumulate)
+    else:
+        _narrow_listed(a, a_row, a_col, b, b_row, c, c_row, rows, lists, stride, alpha, accumulate)
 
 
 # ---------------------------------------------------------------------------------------------------

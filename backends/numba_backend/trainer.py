@@ -14,6 +14,7 @@ from backends.formulas import OutputLoss
 from backends.loop import Execution, Trainer, all_finite
 from backends.numba_backend import threads as thread_pool
 from backends.numba_backend.epoch_kernel import epoch_kernel
+from backends.numba_backend.nonzero_lists import DENSE_COLUMNS, column_share
 from backends.numba_backend.operation_kernels import LOSS_CODE, RULE_CODE
 from backends.numba_backend.panels import Panels, is_shared
 from backends.numba_backend.step_kernels import (
@@ -30,6 +31,9 @@ from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, Net
 
 logger = logging.getLogger("mlp")
 
+SPARSE_INPUTS = 64
+"""Inputs of a network from which on it may be faster to leave out zeros."""
+
 
 class FusedTrainer(Trainer):
     """Trains a copy of the parameters in the kernel's layout (`Panels`), which is reused from epoch to epoch."""
@@ -42,6 +46,8 @@ class FusedTrainer(Trainer):
     _smoothed: tuple[float, Array] | None = None
     _data_reason: str | None = None
     _adjacent_X: Array | None = None
+    _sparse: bool | None = None
+    _input_bound: float | None = None
     _logged = False
 
     def read_back(self) -> None:
@@ -66,6 +72,7 @@ class FusedTrainer(Trainer):
         super().refresh()
         self._packed = self._outdated = False
         self._panels = self._panels_key = self._smoothed = self._data_reason = self._adjacent_X = None
+        self._sparse = self._input_bound = None
 
     def _use_arrays(self) -> None:
         super()._use_arrays()
@@ -136,12 +143,13 @@ class FusedTrainer(Trainer):
         clip_value, clip_norm = (math.inf if bound is None else bound for bound in (plan.clip_value, plan.clip_norm))
         phases, losses = thread_pool.phase_counters(threads), np.empty(len(plan.batches))
         result = np.array([0, -1, len(plan.batches)])  # see DONE, FAILED and LAST of `epoch_kernel`
-        kernel = epoch_kernel(dtype)
+        kernel, bounds = epoch_kernel(dtype), np.zeros(2)
 
         def work(t: int) -> None:
             kernel(
                 t, team.size, phases, control.words, result, losses,
                 panels.table, panels.space, sizes, panels.scratch, double_scratch,
+                panels.lists, panels.list_places, bounds,
                 numbers, bytes_, dtype.type(network.input_scale), order, classes, targets, row_shares,
                 kind, loss_code, loss_factor, delta_factor, ceiling,
                 RULE_CODE[rule.name], mode, scalars, factors, plan.l1, clip_value, clip_norm,
@@ -154,6 +162,8 @@ class FusedTrainer(Trainer):
                 panel[...] = flat
             self._packed = True
         self._outdated = True
+        if self._leaves_out_zeros():
+            bounds[:] = _largest(panels.space[: panels.packed]), self._largest_input()
         with thread_pool.reserve(threads, training=True) as team:  # fewer are enough: the panels fit any number
             team.run(work, team.size, on_interrupt=control.request_stop)
         done, failed = int(result[0]), int(result[1])
@@ -170,7 +180,7 @@ class FusedTrainer(Trainer):
 
     def _panels_for(self, plan: EpochPlan, batch_size: int, threads: int, mode: int) -> Panels:
         """The panels of the previous epoch, or new ones if this epoch needs another layout."""
-        key = batch_size, plan.batch_size, threads, mode == WHOLE_GRADIENT
+        key = batch_size, plan.batch_size, threads, mode == WHOLE_GRADIENT, self._leaves_out_zeros()
         if self._panels is None or key != self._panels_key:
             if self._outdated:
                 self._use_arrays()
@@ -178,11 +188,25 @@ class FusedTrainer(Trainer):
             self._panels_key = None  # until views and panels belong together
             self._panels = Panels(
                 self.network, self.params.dtype, batch_size, threads, len(self.state), mode == WHOLE_GRADIENT,
-                plan.batch_size,
+                plan.batch_size, self._leaves_out_zeros(),
             )  # fmt: skip
             self._views = self._panels.views(self.params, self.state)
             self._panels_key = key
         return self._panels
+
+    def _leaves_out_zeros(self) -> bool:
+        """Whether products with zeros of X are left out; the results are the same."""
+        if self._sparse is None:
+            wide = self.network.layout.sizes[0] >= SPARSE_INPUTS
+            self._sparse = wide and column_share(self.X) < DENSE_COLUMNS
+        return self._sparse
+
+    def _largest_input(self) -> float:
+        """Largest input of the first layer, with the input 1 of the bias."""
+        if self._input_bound is None:
+            scale = self.network.input_scale if self.X.dtype == np.uint8 else 1
+            self._input_bound = max(1.0, _largest(self.X) * abs(scale) / (1 - self.network.dropout[0]))
+        return self._input_bound
 
     def _X_with_adjacent_entries(self) -> Array:
         """X, or a copy in which the entries of each row are adjacent, as the kernel requires."""
@@ -229,6 +253,11 @@ def _unsupported_data(trainer: Trainer) -> str:
         and (target.dtype.kind in "iu" if classes else target.shape == (n, sizes[-1]) and target.dtype == dtype)
     )
     return "" if fits else "the shapes or dtypes of the arrays do not match the network"
+
+
+def _largest(array: Array) -> float:
+    """Largest absolute value of the entries; NaN if one is NaN."""
+    return max(abs(float(array.max())), abs(float(array.min())))
 
 
 def _threads_for(network: NetworkPlan, batch_size: int) -> int:
