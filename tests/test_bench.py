@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import os
 import re
 import sys
 from dataclasses import replace
@@ -14,6 +15,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from numpy.testing import assert_allclose, assert_array_equal
 
 import mlp
 from mlp._backends import get_backend
@@ -66,6 +68,62 @@ def test_an_epoch_has_whole_batches_and_large_networks_get_fewer():
     for size in (1, 16, 100, 1024):
         assert Case("784-30-10", size).rows % size == 0
     assert Case("784-2500-2000-1500-1000-500-10", 32).rows < Case("784-30-10", 32).rows
+
+
+def test_images_are_real_and_fit_the_network(monkeypatch):
+    monkeypatch.delenv("MLP_DATA", raising=False)
+    digits = mlp.data.load("digits", test_fraction=0)
+    X, y = Case("64-5-10", 7).data()
+    known = {(*row, label) for row, label in zip(digits.X.tolist(), digits.y.tolist(), strict=True)}
+    assert all((*row, label) in known for row, label in zip((X * 16).astype(int).tolist(), y.tolist(), strict=True))
+    assert len(np.unique(X, axis=0)) > 1500
+    wide, _ = Case("784-5-10", 7).data()
+    assert wide.shape == (Case("784-5-10", 7).rows, 784)
+    assert_array_equal(wide.reshape(-1, 28, 28)[:9, 2::7, 2::7], X[:9].reshape(-1, 8, 8)[:, ::2, ::2])
+    assert 0.4 < np.mean(wide == 0) < 0.6
+    narrow, labels = Case("5-3", 7).data()
+    assert narrow.shape[1] == 5
+    assert set(labels) == {0, 1, 2}
+
+
+@pytest.mark.skipif("MLP_DATA" not in os.environ, reason="MLP_DATA does not name the folder of MNIST")
+def test_images_are_those_of_mnist():
+    X, y = Case("784-5-10", 7).data()
+    dataset = mlp.data.load("mnist")
+    known = {row.tobytes(): label for row, label in zip(dataset.X, dataset.y, strict=True)}
+    assert all(
+        known[np.rint(255 * x).astype(np.uint8).tobytes()] == label for x, label in zip(X[:99], y[:99], strict=True)
+    )
+
+
+def test_dense_data_have_no_zeros():
+    X, _ = Case("30-5-10", 7, contents="dense").data()
+    assert X.all()
+    assert "dense" in str(Case("30-5-10", 7, contents="dense"))
+    with pytest.raises(mlp.UnknownNameError, match="did you mean 'dense'"):
+        Case("30-5-10", 7, contents="dens")
+
+
+def test_rows_have_the_order_of_a_training():
+    case = Case("6-5-3", 4, max_rows=40)
+    orders = case.orders()
+    net = mlp.MLP(case.sizes, backend="numpy", seed=0)
+    X, y = case.data()
+    seen = []
+
+    class Recorded(mlp.Callback):
+        def on_epoch_end(self, run):
+            seen.append(net.copy())
+
+    net.fit(X, y, epochs=2, batch_size=4, optimizer=mlp.SGD(0.1), callbacks=[Recorded()])
+    by_hand = mlp.MLP(case.sizes, backend="numpy", seed=0)
+    for trained in seen:
+        order = next(orders)
+        assert sorted(order) == list(range(40))
+        for first in range(0, 40, 4):
+            rows = order[first : first + 4]
+            by_hand.partial_fit(X[rows], y[rows], optimizer=mlp.SGD(0.1), batch_size=4)
+        assert_allclose(by_hand.parameters, trained.parameters, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -584,7 +642,7 @@ def test_only_gpus_get_another_precision(precision, device, settings, monkeypatc
     monkeypatch.setattr(implementations, "get_backend", lambda name: SimpleNamespace(device=device))
     case = Case("8-4-3", 2, max_rows=8, precision=precision)
     implementations.our_backend("numpy").prepare(case, *case.data())
-    assert given == settings
+    assert given == settings | {"seed": 0}
 
 
 def test_several_epochs_are_one_training():

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import math
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp._backends import ConfigurationError, UnknownNameError
+from mlp._backends import ConfigurationError, Shuffle, UnknownNameError
+from mlp.data.images import DATA_DIR_VARIABLE, digits, mnist
 
 LEARNING_RATES = {"sgd": 0.01, "adam": 0.0001}
 """Small, so that rounding errors stay small over many steps; the speed does not depend on them."""
 
 PRECISIONS = ("float32", "tf32")
 """The second one allows products of float32 matrices in TF32, which only GPUs have; CPUs stay with float32."""
+
+DATA = ("images", "dense")
+"""Handwritten digits, in which most pixels are zero; and random numbers, of which none is."""
+
+SEED = 0
+"""Of the initial weights and the order of the rows."""
 
 STEPS, MIN_STEPS = 1024, 2
 WORK = 1.5e10
@@ -27,7 +37,7 @@ costs beside its steps would hide them; 65536 rows are about those of MNIST."""
 
 @dataclass(frozen=True)
 class Case:
-    """The task of every implementation: ReLU, softmax and cross-entropy, without shuffling.
+    """The task of every implementation: ReLU, softmax and cross-entropy, with rows in a new order in each epoch.
 
     Parameters
     ----------
@@ -42,6 +52,8 @@ class Case:
         Precision of the matrix products on a GPU.
     work : float
         Approximate limit of the floating-point operations in an epoch.
+    contents : {"images", "dense"}
+        What the rows are, see `data`.
 
     Raises
     ------
@@ -61,6 +73,7 @@ class Case:
     max_rows: int = 16384
     precision: str = "float32"
     work: float = WORK
+    contents: str = "images"
 
     def __post_init__(self) -> None:
         parts = self.net.split("-")
@@ -74,10 +87,13 @@ class Case:
             raise UnknownNameError.among("optimizer", self.optimizer, LEARNING_RATES)
         if self.precision not in PRECISIONS:
             raise UnknownNameError.among("precision", self.precision, PRECISIONS)
+        if self.contents not in DATA:
+            raise UnknownNameError.among("kind of data", self.contents, DATA)
 
     def __str__(self) -> str:
         precision = "" if self.precision == "float32" else f", {self.precision}"
-        return f"{self.net}, batch {self.batch_size}, {self.optimizer}{precision}"
+        dense = "" if self.contents == "images" else f", {self.contents} data"
+        return f"{self.net}, batch {self.batch_size}, {self.optimizer}{precision}{dense}"
 
     @property
     def sizes(self) -> list[int]:
@@ -125,14 +141,34 @@ class Case:
         return self.steps * self.batch_size
 
     def data(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Random rows and labels with the shape and range of MNIST; the speed does not depend on their content.
+        """The rows of an epoch and their classes.
+
+        Images are those of MNIST in the folder that the environment variable ``MLP_DATA`` names, else the digits of
+        scikit-learn.  They are enlarged to the inputs of the network, and repeated if there are too few.
 
         Returns
         -------
         X : ndarray, shape (rows, n_in)
+            From 0 to 1.
         y : ndarray, shape (rows,)
         """
         rng = np.random.default_rng(0)
-        X = rng.random((self.rows, self.sizes[0]), dtype=np.float32)
-        X[X < 0.8] = 0  # about 80 % of the pixels of MNIST are 0
-        return X, rng.integers(0, self.sizes[-1], self.rows)
+        n_in, n_out = self.sizes[0], self.sizes[-1]
+        if self.contents == "dense":
+            return rng.random((self.rows, n_in), dtype=np.float32), rng.integers(0, n_out, self.rows)
+        dataset = mnist() if images() == "MNIST" else digits()
+        rows = np.resize(rng.permutation(len(dataset.X)), self.rows)
+        old, new = math.isqrt(dataset.X.shape[1]), math.isqrt(n_in - 1) + 1
+        pixels = np.arange(new) * old // new
+        X = dataset.X.reshape(-1, old, old)[rows[:, None, None], pixels[:, None], pixels].reshape(self.rows, -1)
+        return X[:, :n_in] * np.float32(dataset.input_scale), dataset.y[rows] % n_out
+
+    def orders(self) -> Iterator[NDArray[np.int64]]:
+        """The row numbers of each epoch in the order of training, which is that of `MLP.fit`."""
+        for epoch in count():
+            yield Shuffle(SEED, epoch, self.rows).row_numbers()
+
+
+def images() -> str:
+    """Which images `Case.data` has: ``"MNIST"`` or ``"digits"``."""
+    return "MNIST" if os.environ.get(DATA_DIR_VARIABLE) else "digits"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mlp._backends import UnknownNameError, available, get_backend, status
 from mlp.bench import jax_peers, torch_peers
 from mlp.bench import peers as peer_functions
-from mlp.bench.cases import Case
+from mlp.bench.cases import SEED, Case
 from mlp.bench.peers import Epoch
 from mlp.model import MLP
 from mlp.optimizers import SGD, Adam, Optimizer
@@ -128,13 +128,13 @@ def our_backend(backend: str) -> Implementation:
         settings: dict[str, Any] = (
             {} if case.precision == "float32" or device == "cpu" else {"precision": case.precision}
         )
-        net = MLP(case.sizes, backend=backend, **settings)
+        net = MLP(case.sizes, backend=backend, seed=SEED, **settings)
         optimizer: Optimizer = {"sgd": SGD, "adam": Adam}[case.optimizer](case.learning_rate)
         state = TrainingState.begin(net, optimizer)
         examples = Examples(net.xp.asarray(X), net.xp.asarray(y), None)
 
         def epochs(number: int = 1) -> float:
-            train(net, examples, state, epochs=state.epoch + number, batch_size=case.batch_size, shuffle=False)
+            train(net, examples, state, epochs=state.epoch + number, batch_size=case.batch_size)
             return state.history.loss[-1]
 
         return epochs

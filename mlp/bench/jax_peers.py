@@ -40,33 +40,31 @@ def jax_scan(case: Case, X: NDArray[Any], y: NDArray[Any], platform: str = "cpu"
 
     rule = adam if case.optimizer == "adam" else sgd
 
-    def train_step(state: Any, batch: Any) -> tuple[Any, Any]:
+    def train_step(data: Any, state: Any, rows: Any) -> tuple[Any, Any]:
         params, means, squares, step = state
         step = step + 1
-        loss, gradients = jax.value_and_grad(mean_loss)(params, *batch)
+        loss, gradients = jax.value_and_grad(mean_loss)(params, *(array[rows] for array in data))
         leaves, tree = jax.tree.flatten(params)
         lists = (jax.tree.leaves(part) for part in (gradients, means, squares))
         updated = [rule(p, g, m, v, step) for p, g, m, v in zip(leaves, *lists, strict=True)]
         params, means, squares = (jax.tree.unflatten(tree, part) for part in zip(*updated, strict=True))
         return (params, means, squares, step), loss
 
-    def train_epoch(state: Any, batches: Any) -> tuple[Any, Any]:
-        state, losses = jax.lax.scan(train_step, state, batches, unroll=unroll)
+    def train_epoch(state: Any, data: Any, order: Any) -> tuple[Any, Any]:
+        state, losses = jax.lax.scan(partial(train_step, data), state, order, unroll=unroll)
         return state, losses.mean()
 
     # the computation runs where its arguments are
     put = partial(jax.device_put, device=jax.devices(platform)[0])
     params = [(put(W), put(b)) for W, b in zip(*initial_parameters(case), strict=True)]
     state = (params, jax.tree.map(jnp.zeros_like, params), jax.tree.map(jnp.zeros_like, params), put(jnp.float32(0)))
-    batches = (
-        put(X.reshape(case.steps, case.batch_size, -1)),
-        put(y.astype("int32").reshape(case.steps, case.batch_size)),
-    )
+    data, orders = (put(X), put(y.astype("int32"))), case.orders()
     compiled = jax.jit(train_epoch, donate_argnums=0)
 
     def epoch() -> float:
         nonlocal state
-        state, loss = compiled(state, batches)
+        order = put(next(orders).astype("int32").reshape(case.steps, case.batch_size))
+        state, loss = compiled(state, data, order)
         return float(loss)  # waits for the device
 
     return epoch

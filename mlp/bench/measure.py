@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import Backend, MLPError, available, get_backend
-from mlp.bench.cases import Case
+from mlp.bench.cases import Case, images
 from mlp.bench.entries import Entry, Result, Roof
 from mlp.bench.first_use import measure_first_use
 from mlp.bench.gpu_costs import compute_type, measure_products, measure_transfer
@@ -296,6 +296,7 @@ def _about() -> dict[str, Any]:
             versions[name] = importlib.metadata.version(name)
     return {
         "recorded": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "images": images(),
         "machine": machine_info.describe() | {"gpus": _gpus()},
         "threads": machine_info.threads(),
         "versions": versions,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp.bench.cases import Case
+from mlp.bench.cases import SEED, Case
 from mlp.model import MLP
 
 Epoch = Callable[[], float]
@@ -22,7 +22,7 @@ BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 def initial_parameters(case: Case) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
     """Return the initial weights W (n_in, n_out) and biases of every implementation."""
-    net = MLP(case.sizes, backend="numpy")
+    net = MLP(case.sizes, backend="numpy", seed=SEED)
     return [W.copy() for W in net.weights], [b.copy() for b in net.biases]
 
 
@@ -33,12 +33,13 @@ def numpy_by_hand(case: Case, X: NDArray[Any], y: NDArray[Any]) -> Epoch:
     """Back-propagation in a few lines of NumPy, without a framework."""
     weights, biases = initial_parameters(case)
     update = _numpy_update(case, [*weights, *biases])
-    size = case.batch_size
+    size, orders = case.batch_size, case.orders()
 
     def epoch() -> float:
-        total = 0.0
+        total, order = 0.0, next(orders)
         for first in range(0, len(X), size):
-            activations, target = [X[first : first + size]], y[first : first + size]
+            rows = order[first : first + size]
+            activations, target = [X[rows]], y[rows]
             for W, b in zip(weights, biases, strict=True):
                 z = activations[-1] @ W + b
                 activations.append(np.maximum(z, 0))
@@ -63,7 +64,7 @@ def nielsen(case: Case, X: NDArray[Any], y: NDArray[Any]) -> Epoch:
     weights, biases = [W.T.copy() for W in initial_weights], [b[:, None] for b in initial_biases]
     update = _numpy_update(case, [*weights, *biases])
     rows = [(x[:, None], label) for x, label in zip(X, y, strict=True)]
-    size = np.float32(case.batch_size)
+    size, orders = np.float32(case.batch_size), case.orders()
 
     def backprop(x: NDArray[Any], label: int) -> tuple[float, list[NDArray[Any]], list[NDArray[Any]]]:
         activations = [x]
@@ -82,10 +83,10 @@ def nielsen(case: Case, X: NDArray[Any], y: NDArray[Any]) -> Epoch:
         return loss, dW, db
 
     def epoch() -> float:
-        total = 0.0
+        total, order = 0.0, next(orders)
         for first in range(0, len(rows), case.batch_size):
             dW, db = [np.zeros_like(W) for W in weights], [np.zeros_like(b) for b in biases]
-            for x, label in rows[first : first + case.batch_size]:
+            for x, label in (rows[i] for i in order[first : first + case.batch_size]):
                 loss, row_dW, row_db = backprop(x, label)
                 total += loss
                 dW = [a + b for a, b in zip(dW, row_dW, strict=True)]
@@ -157,8 +158,11 @@ def scikit_learn(case: Case, X: NDArray[Any], y: NDArray[Any]) -> Epoch:
             array[...] = 0
     model._optimizer.t = 0
 
+    orders = case.orders()
+
     def epoch() -> float:
-        model.partial_fit(X, y)
+        order = next(orders)
+        model.partial_fit(X[order], y[order])
         return float(model.loss_)
 
     return epoch

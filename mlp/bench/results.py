@@ -116,7 +116,7 @@ class Report:
                 Result(
                     Case(
                         row["net"], row["batch_size"], row["optimizer"], row["max_rows"],
-                        row.get("precision", "float32"), row.get("work", WORK),
+                        row.get("precision", "float32"), row.get("work", WORK), row.get("contents", "dense"),
                     ),
                     [Entry(**_fields(Entry, entry)) for entry in row["entries"]],
                     {device: Transfer(**_fields(Transfer, each)) for device, each in row.get("transfers", {}).items()},
@@ -162,7 +162,7 @@ class Report:
             ) from error
 
 
-ABOUT = ("recorded", "machine", "threads", "versions")
+ABOUT = ("recorded", "images", "machine", "threads", "versions")
 
 
 def _fields(kind: type, values: dict[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,15 @@ _PEERS = (
     show_default=True,
     help="float32, or tf32 to allow matrix products in TF32 on a GPU.",
 )
+@option(
+    "Networks",
+    "--data",
+    "contents",
+    metavar="NAME",
+    default="images",
+    show_default=True,
+    help="images: MNIST in the folder MLP_DATA, else the digits of scikit-learn, enlarged; or dense: random numbers.",
+)
 @option("Measurement", "--rounds", type=click.IntRange(2), metavar="N", help=f"Number of rounds.  Default: {ROUNDS}.")
 @option("Measurement", "--quick", is_flag=True, help="One network, one batch size, three rounds: fast but imprecise.")
 @option(
@@ -73,7 +82,8 @@ _PEERS = (
 def bench(**options: Any) -> None:
     """Measure the training speed of our backends and of the other installed libraries (peers).
 
-    All libraries start with the same weights, see the same rows and make the same updates, in float32.  They take
+    All libraries start with the same weights, see the same rows in the same shuffled order and make the same updates,
+    in float32.  They take
     turns in every round.  A library with different losses is listed and gets no ratio.  Results are medians with the
     interquartile range (IQR).  With a GPU, epochs are longer, and the results say for each network from which batch
     size on the GPU is faster than the CPU.
@@ -123,7 +133,13 @@ def _measure(options: dict[str, Any]) -> Report:
     given_sizes = _batch_sizes(options["batch_sizes"]) if options["batch_sizes"] is not None else None
     for net in nets:  # what is wrong is said before the libraries are imported, which takes seconds
         for optimizer in optimizers:
-            Case(net, min(given_sizes or [1]), optimizer, precision=options["precision"])
+            Case(
+                net,
+                min(given_sizes or [1]),
+                optimizer,
+                precision=options["precision"],
+                contents=options["contents"],
+            )
     selection = find_implementations(
         names(options["backends"]) if options["backends"] is not None else None,
         keywords[peers] if peers in keywords else names(peers),
@@ -132,7 +148,7 @@ def _measure(options: dict[str, Any]) -> Report:
     epoch: dict[str, Any] = {"max_rows": GPU_ROWS, "work": GPU_WORK} if on_gpu else {}
     default_sizes = QUICK_BATCH_SIZES if quick else GPU_BATCH_SIZES if on_gpu else BATCH_SIZES
     cases = [
-        Case(net, size, optimizer, precision=options["precision"], **epoch)
+        Case(net, size, optimizer, precision=options["precision"], contents=options["contents"], **epoch)
         for optimizer in optimizers
         for net in nets
         for size in given_sizes or _batch_sizes(default_sizes)
