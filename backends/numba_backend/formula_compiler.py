@@ -12,6 +12,8 @@ from numba.core import compiler, errors, ir, types
 from numba.core.compiler_machinery import FunctionPass, register_pass
 from numba.core.untyped_passes import IRProcessing
 
+from backends.numba_backend.subroutine import subroutine_passes
+
 
 @register_pass(mutates_CFG=False, analysis_only=False)
 class _LiteralsTakeArgumentType(FunctionPass):  # type: ignore[misc]  # numba has no types
@@ -48,7 +50,7 @@ def _without_omitted(argument: types.Type) -> types.Type:
 
 class _FormulaCompiler(compiler.CompilerBase):  # type: ignore[misc]
     def define_pipelines(self) -> list[Any]:
-        passes = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
+        passes = subroutine_passes(self.state)
         passes.add_pass_after(_LiteralsTakeArgumentType, IRProcessing)
         passes.finalize()
         return [passes]
@@ -56,9 +58,11 @@ class _FormulaCompiler(compiler.CompilerBase):  # type: ignore[misc]
 
 formula = numba.njit(
     pipeline_class=_FormulaCompiler,
+    no_cpython_wrapper=True,
+    no_cfunc_wrapper=True,
     forceinline=True,  # a call in a loop would prevent its vectorization
     error_model="numpy",
     boundscheck=False,
     fastmath=False,
 )
-"""Decorator: compile a scalar function of floats of one type; its literals get that type."""
+"""Decorator: a scalar function of floats of one type for kernels (see `subroutine`); its literals get that type."""

@@ -33,15 +33,17 @@ def specialize(function: Callable[..., Any], dtype: Any) -> Any:
     Returns
     -------
     numba dispatcher
-        Can be called from compiled code (where it is inlined) and, for inspection, from Python.
+        Can be called from compiled code, where it is inlined.
 
     Examples
     --------
+    >>> import numba
     >>> from numpy import exp
     >>> def logistic(z):
     ...     return 1 / (1 + exp(-z))
     >>> scalar_logistic = specialize(logistic, np.float32)
-    >>> float(scalar_logistic(np.float32(0)))
+    >>> kernel = numba.njit(lambda z: scalar_logistic(z))
+    >>> float(kernel(np.float32(0)))
     0.5
     >>> scalar_logistic.nopython_signatures
     [(float32,) -> float32]

@@ -61,13 +61,18 @@ class _SubroutineLowering(NativeLowering):  # type: ignore[misc]
         return True
 
 
+def subroutine_passes(state: Any) -> Any:
+    """The passes that translate a function to LLVM IR, to be finalized."""
+    passes = compiler.DefaultPassBuilder.define_nopython_pipeline(state)
+    passes.passes = [
+        (_SubroutineLowering if step is NativeLowering else step, description) for step, description in passes.passes
+    ]
+    return passes
+
+
 class _SubroutineCompiler(compiler.CompilerBase):  # type: ignore[misc]
     def define_pipelines(self) -> list[Any]:
-        passes = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
-        passes.passes = [
-            (_SubroutineLowering if step is NativeLowering else step, description)
-            for step, description in passes.passes
-        ]
+        passes = subroutine_passes(self.state)
         passes.finalize()
         return [passes]
 

@@ -295,8 +295,7 @@ def _strip(vectors: int, *, masked: bool = False, single: bool = False) -> Any:
 def _listed_strip(vectors: int) -> Any:
     """`_strip` with a list for each tile: the number of its entries, then the numbers that its sums are over."""
     full, partial = _listed_tile(ROWS, vectors), _listed_tile(ROWS, vectors, clamped=True)
-    half, one = _listed_tile(ROWS // 2, vectors, clamped=True), _listed_tile(1, vectors)
-    height = ROWS
+    one, height = _listed_tile(1, vectors), ROWS
 
     @subroutine
     def strip(a, a_row, a_col, b, b_row, c, c_row, rows, lists, stride, alpha, accumulate):  # type: ignore[no-untyped-def]
@@ -309,10 +308,8 @@ def _listed_strip(vectors: int) -> Any:
                 pass
             elif left == height:
                 full(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, left, 0, items)
-            elif left > height // 2:
-                partial(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, left, 0, items)
             elif left > 1:
-                half(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, left, 0, items)
+                partial(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, left, 0, items)
             else:
                 one(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, left, 0, items)
             a = offset(a, height * a_row)
