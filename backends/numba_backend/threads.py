@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import itertools
 import logging
 import os
@@ -22,7 +21,6 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import joblib
 import llvmlite.binding
 import numba
 import numpy as np
@@ -31,7 +29,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from backends.environment import threads_of_environment
+from backends.environment import threads_of_environment, usable_processors
 from backends.errors import ConfigurationError
 from backends.numba_backend.subroutine import subroutine
 
@@ -41,12 +39,6 @@ logger = logging.getLogger("mlp")
 # ---------------------------------------------------------------------------------------------------
 # Number of threads
 # ---------------------------------------------------------------------------------------------------
-
-
-@functools.cache
-def _usable_processors() -> int:
-    """Number of processors that this process may use; a container or batch system may allow only some of them."""
-    return int(joblib.cpu_count())
 
 
 _num_threads: int | None = None
@@ -63,7 +55,7 @@ def get_num_threads() -> int:
     ConfigurationError
         If the environment variable is not a positive integer.
     """
-    return _num_threads or threads_of_environment() or _usable_processors()
+    return _num_threads or threads_of_environment() or usable_processors()
 
 
 def set_num_threads(number: int | None) -> None:
