@@ -234,7 +234,7 @@ def on_cpu(work: Work, threads: int) -> Estimate:
     --------
     >>> estimate = on_cpu(Work((784, 128, 10), rows=60_000, batch_size=128), threads=2)
     >>> round(1e6 * estimate.step)  # 150 in benchmarks/results/cpu.json
-    143
+    201
     """
     threads = threads if work.step_operations >= CPU_SHARED_STEP else 1
     # reading and writing parameters and states, and the gradient; the backward pass reads the parameters once more
@@ -257,7 +257,7 @@ def on_gpu(work: Work, gpu: Gpu) -> Estimate:
     >>> h200 = Gpu(90, multiprocessors=132, cycles=1.98e9, bytes=4.8e12)
     >>> estimate = on_gpu(Work((784, 128, 10), rows=60_000, batch_size=128), h200)
     >>> {name: round(1e6 * seconds, 1) for name, seconds in estimate.parts.items()}
-    {'start of 11 kernels': 20.4, 'products': 6.8, 'memory': 0.8}
+    {'start of 11 kernels': 20.1, 'products': 6.8, 'memory': 0.9}
     """
     nodes = launches_of_step(work)
     start = LAUNCH if work.prediction else NODE + ACCESSES * L2_CYCLES / gpu.cycles

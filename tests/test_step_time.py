@@ -93,6 +93,29 @@ def test_an_old_gpu_has_no_fast_low_precisions_and_a_new_one_has_those_of_the_la
     assert on_gpu(replace(WORK, precision="bf16"), later).step == on_gpu(replace(WORK, precision="bf16"), last).step
 
 
+def test_starting_and_capturing_kernels_takes_the_time_that_others_measured():
+    parts = on_gpu(replace(WORK, sizes=(4, 4, 2), batch_size=2), H200).parts
+    per_kernel = parts["start of 10 kernels"] / 10
+    assert 1.3e-6 < per_kernel < 2.5e-6  # an empty kernel on an H100, and one with four accesses to memory in turn
+    estimate = on_gpu(WORK, H200)
+    assert estimate.loading - 0.5 == pytest.approx(41 * 11 * 10e-6)  # the host starts each kernel once
+
+
+def test_predictions_are_estimated_for_numpy():
+    document = json.loads((RESULTS / "cpu.json").read_text())
+    work = Work((4096, 4096), rows=4096, batch_size=4096, prediction=True)
+    found = on_cpu(work, document["threads"]["kernels"])
+    assert found.loading == 0
+    assert 2 * 4096.0**3 / found.parts["products"] == pytest.approx(1e9 * document["roofs"]["cpu"]["gflops"], rel=0.05)
+
+
+def test_the_speed_of_a_gpu_is_read_from_its_driver(stand_in_gpu):
+    """The stand-in has the clocks of an H200, whose data sheet says 4.8 TB/s."""
+    gpu, _ = backends.status()["cupy"].gpus
+    assert (gpu.compute_capability, gpu.multiprocessors, gpu.cycles) == (90, 132, 1.98e9)
+    assert gpu.bytes == pytest.approx(4.8e12, rel=0.05)
+
+
 @pytest.mark.parametrize("place", ["cpu", "gpu"])
 def test_more_work_takes_more_time(place):
     def estimated(**changes):
@@ -152,6 +175,8 @@ def test_auto_uses_the_threads_there_are(stand_in_gpu, monkeypatch):
 
 def test_a_short_training_stays_on_numpy_beside_a_gpu(stand_in_gpu):
     assert backends.resolve(work=replace(WORK, rows=512, epochs=1))[0] == "numpy"
+    # each of the few steps is much faster on the GPU, but NumPy has finished before the GPU's kernels are loaded
+    assert backends.resolve(work=replace(WORK, rows=16_000, batch_size=4000, epochs=1))[0] == "numpy"
 
 
 def test_a_prediction_goes_to_the_gpu_only_if_it_is_long(stand_in_gpu, two_threads):
