@@ -15,7 +15,7 @@ from backends import formulas
 from backends.cupy_backend.formula_translator import CudaTranslator
 from backends.cupy_backend.kernel_source import KernelOptions, kernel_source
 from backends.cupy_backend.persistent_source import persistent_source
-from backends.cupy_backend.tilings import tiling_for
+from backends.cupy_backend.tilings import expected_microseconds, tiling_for, tilings
 from backends.errors import ConfigurationError
 from backends.formulas.translator import TranslationError
 from backends.plan import Layout, NetworkPlan
@@ -172,6 +172,42 @@ def test_the_persistent_kernel_compiles_without_spills(case):
         assert resources.spilled == 0
         assert resources.registers * tiling.threads <= 65536
         assert resources.shared == 0  # all of it is dynamic
+
+
+@pytest.mark.parametrize("sizes", [(784, 30, 10), (784, 128, 10)])
+def test_every_tiling_compiles_without_spills(sizes):
+    pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC is not installed")
+    chosen = persistent_options(sizes, "float32", "uint8", False)
+    every = [tiling for tiling in tilings(chosen, 16, SHARED_BYTES) if tiling.x_buffers == 2]
+    assert len(every) >= 9
+    for tiling in every if THOROUGH else every[-1:]:
+        resources = compile_for("sm_90", persistent_source(chosen, tiling, 16, clipped=False))
+        assert resources.spilled == 0
+        assert resources.registers * tiling.threads <= 65536
+
+
+def test_the_chosen_tiling_is_the_one_that_is_estimated_to_be_fastest():
+    """And the first of these: with as many products, more threads wait less."""
+    for sizes, rows, *kind in PERSISTENT:
+        chosen = persistent_options(sizes, *kind)
+        every = list(tilings(chosen, rows, SHARED_BYTES))
+        assert len(set(every)) == len(every) > 1
+        estimates = [expected_microseconds(chosen, tiling) for tiling in every]
+        assert tiling_for(chosen, rows, SHARED_BYTES) == every[estimates.index(min(estimates))]
+        for tiling in every:
+            assert tiling.shared_bytes <= SHARED_BYTES
+            assert (tiling.blocks - 1) * tiling.units < sizes[1] <= tiling.blocks * tiling.units
+            assert tiling.group_threads * tiling.quads_of_thread * 4 >= sizes[0]
+
+
+def test_rows_in_shared_memory_are_estimated_to_be_faster():
+    chosen = persistent_options((784, 30, 10), "float32", "uint8", False)
+    by_buffers = {t.x_buffers: t for t in tilings(chosen, 16, SHARED_BYTES) if t.choice[:3] == (8, 4, 1)}
+    estimates = [expected_microseconds(chosen, by_buffers[count]) for count in (2, 1, 0)]
+    assert estimates == sorted(set(estimates))
+    bytes_in, floats = (persistent_options((784, 30, 10), "float32", X, False) for X in ("uint8", "float32"))
+    tiling = by_buffers[2]
+    assert expected_microseconds(bytes_in, tiling) < expected_microseconds(floats, tiling)  # four times as much to read
 
 
 @pytest.mark.parametrize("kind", all_kinds() if THOROUGH else all_kinds()[::20], ids=lambda kind: kind.name)
