@@ -1,17 +1,17 @@
 """A model of the time of a step of the persistent kernel, from the instructions that its threads execute; needs no GPU.
 
-    python benchmarks/latency_model.py                                        # 784-30-10 and 784-128-10
-    python benchmarks/latency_model.py --net 784-128-10 --batch-size 32 --X float32 --everything
-    python benchmarks/latency_model.py --choice 4,8,1,2                       # another tiling
-    python benchmarks/latency_model.py --times OUT/tilings.json               # beside what a GPU measured
-    python benchmarks/latency_model.py --recorded benchmarks/results/cpu.json # the estimates of `auto`, beside a benchmark
+    python -m benchmarks.latency_model                                # 784-30-10 and 784-128-10
+    python -m benchmarks.latency_model --net 784-128-10 --batch-size 32 --X float32 --everything
+    python -m benchmarks.latency_model --net 784-30-10 --choice 8,4,2,2      # another tiling
+    python -m benchmarks.latency_model --times OUT/tilings.json       # beside what a GPU measured
+    python -m benchmarks.latency_model --recorded benchmarks/results/cpu.json   # what `auto` estimates, and a benchmark
 
-NVRTC compiles the kernel to PTX, of which `ptx_counts` interprets the first thread of each warp of a block.  The machine
-code, which would be better, needs nvdisasm; no package that this project installs has it.
+NVRTC compiles the kernel to PTX, of which `ptx_counts` interprets the first thread of each warp of a block.  The
+machine code, which would be better, needs nvdisasm; no package that this project installs has it.
 
 A step consists of phases, each of which ends where threads wait for others.  A phase takes as long as the part of a
-multiprocessor that is busiest in it, and then the latency of the wait and of a read from shared memory.  Latencies within
-a phase are taken to be hidden.
+multiprocessor that is busiest in it, and then the latency of the wait and of a read from shared memory.  Latencies
+within a phase are taken to be hidden.
 """
 
 from __future__ import annotations
@@ -19,16 +19,12 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
 import mlp
 from backends.cupy_backend.kernel_source import KernelOptions
@@ -52,7 +48,8 @@ SHARED_BYTES_A_CYCLE = 128
 """CUDA Programming Guide: 32 banks of four bytes."""
 
 SHARED_LATENCY, REMOTE_LATENCY = 29, 180
-"""Cycles of a read from shared memory, and from that of another block of the cluster: Luo et al., arXiv:2402.13499, H100."""
+"""Cycles of a read from shared memory, and from that of another block of the cluster, on an H100: Luo et al.,
+"Benchmarking and Dissecting the Nvidia Hopper GPU Architecture", arXiv:2402.13499."""
 
 BARRIER_LATENCY = {4: 30, 32: 86}
 """Cycles of a barrier of a block, by its warps.  Measured by others on a B300; in between they are interpolated."""
@@ -250,9 +247,8 @@ def describe(
 
 def beside_times(path: Path, clock: float) -> None:
     """Print the model beside the fastest tilings that a GPU has measured."""
-    print(
-        f"{'network':<14}{'rows':>5} {'X':<8} {'tiling':<16}{'model':>8}{'tilings.py':>12}{'measured':>10}  microseconds a step"
-    )
+    print("microseconds a step")
+    print(f"{'network':<14}{'rows':>5} {'X':<8} {'tiling':<16}{'model':>8}{'tilings.py':>12}{'measured':>10}")
     for each in json.loads(path.read_text(encoding="utf-8"))["table"]:
         options = options_of(tuple(each["sizes"]), each["X"])
         every = tilings(options, each["rows"], SHARED_BYTES)
@@ -260,17 +256,15 @@ def beside_times(path: Path, clock: float) -> None:
         model = microseconds(persistent_phases(options, tiling), clock)
         net, choice = "-".join(map(str, each["sizes"])), ",".join(map(str, each["choice"]))
         estimate = expected_microseconds(options, tiling)
-        print(
-            f"{net:<14}{each['rows']:>5} {each['X']:<8} {choice:<16}{model:8.2f}{estimate:12.2f}{each['microseconds']:10.2f}"
-        )
+        times = f"{model:8.2f}{estimate:12.2f}{each['microseconds']:10.2f}"
+        print(f"{net:<14}{each['rows']:>5} {each['X']:<8} {choice:<16}{times}")
 
 
 def beside_benchmark(path: Path, gpu: Gpu) -> None:
     """Print the estimates by which `auto` chooses beside the recorded times of our backends."""
     document = json.loads(path.read_text(encoding="utf-8"))
-    print(
-        f"{'network':<28}{'batch':>6} {'optimizer':<10}{'backend':<10}{'estimate':>9}{'recorded':>10}  microseconds a step"
-    )
+    print("microseconds a step")
+    print(f"{'network':<28}{'batch':>6} {'optimizer':<10}{'backend':<10}{'estimate':>9}{'recorded':>10}")
     for result in document["results"]:
         states = len(mlp.optimizers.optimizer(result["optimizer"]).rule.row.state)
         work = Work(tuple(map(int, result["net"].split("-"))), result["rows"], result["batch_size"], states=states)

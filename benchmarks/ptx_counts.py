@@ -11,6 +11,7 @@ not on the data.
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import struct
@@ -29,6 +30,7 @@ SYMBOL = 1 << 20
 """Address of everything that has a name, such as the beginning of the dynamic shared memory."""
 
 
+@functools.lru_cache(maxsize=64)
 def compile_to_ptx(source: str, architecture: str = "compute_90", options: tuple[str, ...] = ()) -> str:
     """Compile CUDA C++ by NVRTC.
 

@@ -12,11 +12,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from backends.cupy_backend.tilings import tiling_for, tilings
-from benchmarks import latency_model, ptx_counts
-from benchmarks.latency_model import SHARED_BYTES, Phase, microseconds, options_of, persistent_phases
-from benchmarks.ptx_counts import Thread, compile_to_ptx, parse
-
+from backends.cupy_backend.tilings import tiling_for, tilings  # noqa: E402
+from benchmarks import latency_model  # noqa: E402
+from benchmarks.latency_model import SHARED_BYTES, Phase, microseconds, options_of, persistent_phases  # noqa: E402
+from benchmarks.ptx_counts import Thread, compile_to_ptx, parse  # noqa: E402
 
 KERNEL = """
 extern "C" __global__ void sums(const float* x, float* y, int n, unsigned int seed) {
@@ -87,8 +86,8 @@ def test_what_cannot_be_counted_is_an_error():
     for body in ("wmma.fancy.s32 %r1, %r2;", "wmma.fancy.f32 %f1, %f2;"):
         with pytest.raises(NotImplementedError, match="is not known"):
             run(text.format(name="one", body=body), "one", 0, 1)
+    pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC is not installed")
     with pytest.raises(RuntimeError, match="error"):
-        pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC is not installed")
         compile_to_ptx("__global__ void broken( {}")
 
 
@@ -195,7 +194,7 @@ def test_the_model_stands_beside_measured_tilings(monkeypatch, capsys, tmp_path)
     tiling, phases = phases_of()
     row = {"sizes": [784, 30, 10], "rows": 16, "X": "uint8", "choice": list(tiling.choice), "microseconds": 7.77}
     (tmp_path / "tilings.json").write_text(json.dumps({"table": [row]}))
-    _, line = report(monkeypatch, capsys, "--times", tmp_path / "tilings.json").splitlines()
+    *_, line = report(monkeypatch, capsys, "--times", tmp_path / "tilings.json").splitlines()
     assert line.split()[-1] == "7.77"
     assert line.split()[-3] == f"{microseconds(phases):.2f}"
 
@@ -203,7 +202,7 @@ def test_the_model_stands_beside_measured_tilings(monkeypatch, capsys, tmp_path)
 def test_the_estimates_of_auto_stand_beside_a_benchmark(monkeypatch, capsys, tmp_path):
     path = ROOT / "benchmarks" / "results" / "cpu-adam.json"
     document = json.loads(path.read_text())
-    lines = report(monkeypatch, capsys, "--recorded", path).splitlines()[1:]
+    lines = report(monkeypatch, capsys, "--recorded", path).splitlines()[2:]
     assert [line.split()[3] for line in lines] == ["numba"] * len(document["results"])
     for line in lines:
         estimate, recorded = map(float, line.split()[-2:])
@@ -211,5 +210,5 @@ def test_the_estimates_of_auto_stand_beside_a_benchmark(monkeypatch, capsys, tmp
     for result in document["results"]:  # as if a GPU had been measured
         result["entries"][0] |= {"name": "mlp cupy", "microseconds_per_step": 12.5}
     (tmp_path / "gpu.json").write_text(json.dumps(document))
-    lines = report(monkeypatch, capsys, "--recorded", tmp_path / "gpu.json").splitlines()[1:]
+    lines = report(monkeypatch, capsys, "--recorded", tmp_path / "gpu.json").splitlines()[2:]
     assert [line.split()[-1] for line in lines if "cupy" in line] == ["12.5"] * len(document["results"])
