@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import functools
+import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
-from typing import NamedTuple
 
 from backends.cupy_backend.kernel_source import KernelOptions, n_scalars
 
@@ -43,7 +42,7 @@ WAIT_FOR_ROWS = {2: 0, 1: 500, 0: 1000}
 GPU's memory takes about 500, and rows that are not in shared memory are read twice."""
 
 
-class Choice(NamedTuple):
+class Choice(typing.NamedTuple):
     """What can be chosen for a tiling; the rest follows from it.  See `Tiling`."""
 
     blocks: int
@@ -112,13 +111,13 @@ class Tiling:
         return self.threads // self.groups
 
     @property
-    def choice(self) -> Choice:
-        return Choice(self.blocks, self.units_of_thread, self.quads_of_thread, self.x_buffers)
-
-    @property
     def own_groups(self) -> int:
         """Groups of eight hidden units that share random numbers, and of which a block has some."""
         return (self.units + 14) // 8
+
+    @property
+    def choice(self) -> Choice:
+        return Choice(self.blocks, self.units_of_thread, self.quads_of_thread, self.x_buffers)
 
 
 def tiling_for(options: KernelOptions, rows: int, shared_limit: int) -> Tiling | str:
@@ -174,7 +173,8 @@ def _choices(options: KernelOptions) -> Iterator[Choice]:
     """All choices in which every block has units and every thread weights."""
     n_in, n_hidden, *_ = options.network.layout.sizes
     quads = -(-n_in // 4)
-    for blocks, units_of_thread in product((8, 4, 2, 1), (4, 8) if options.dtype.itemsize == 4 else (4,)):
+    widths = (4, 8) if options.dtype.itemsize == 4 else (4,)
+    for blocks, units_of_thread in ((blocks, width) for blocks in (8, 4, 2, 1) for width in widths):
         units = -(-n_hidden // blocks)
         if blocks > MOST_BLOCKS or (blocks - 1) * units >= n_hidden or (units_of_thread > 4 and units <= 4):
             continue
@@ -211,11 +211,11 @@ def _tiling(options: KernelOptions, rows: int, shared_limit: int, choice: Choice
     groups, quads = -(-units // units_of_thread), -(-n_in // 4)
     least = 0
     for quads_of_thread, threads in _threads(groups, quads):
-        if choice is not None and choice.quads_of_thread != quads_of_thread:
-            continue
         weights, sums = quads_of_thread * 4 * units_of_thread, tile_rows * units_of_thread
         available = min(REGISTERS_OF_THREAD, REGISTERS // threads // 8 * 8)
         if (weights + sums) * words + OTHER_REGISTERS[4 * words] > available:
+            continue
+        if choice is not None and choice.quads_of_thread != quads_of_thread:
             continue
         for x_buffers in (2, 1, 0) if choice is None else (choice.x_buffers,):
             padded_units, tall = groups * units_of_thread, -(-rows // tile_rows) * tile_rows

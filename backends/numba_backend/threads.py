@@ -29,7 +29,8 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from backends.environment import threads_of_environment, usable_processors
+from backends.environment import threads_of_environment
+from backends.environment import usable_processors as _usable_processors
 from backends.errors import ConfigurationError
 from backends.numba_backend.subroutine import subroutine
 
@@ -55,7 +56,7 @@ def get_num_threads() -> int:
     ConfigurationError
         If the environment variable is not a positive integer.
     """
-    return _num_threads or threads_of_environment() or usable_processors()
+    return _num_threads or threads_of_environment() or _usable_processors()
 
 
 def set_num_threads(number: int | None) -> None:
