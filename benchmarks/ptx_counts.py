@@ -232,10 +232,19 @@ class Thread:
         The values of the parameters, by their names in the PTX; ``name+8`` is a field of a structure.
     special : mapping
         Values of registers such as ``%tid.x``; all others are 0.
+    memory : mapping, optional
+        What is read at ``(space, address)``, such as ``("global", 4096)``, whatever the thread stores there.
     """
 
-    def __init__(self, kernel: Kernel, arguments: Mapping[str, Any], special: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        arguments: Mapping[str, Any],
+        special: Mapping[str, int],
+        memory: Mapping[tuple[str, int], Any] | None = None,
+    ) -> None:
         self._kernel, self._arguments, self._special = kernel, arguments, special
+        self._given = memory or {}
         self._registers: dict[str, Any] = {}
         self._memory: dict[tuple[str, int], Any] = {}
 
@@ -350,7 +359,8 @@ class Thread:
         size = _bits_of(type_) // 8
         default = 0.5 if _is_float(type_) else 0
         for number, register in enumerate(operands[0].strip("{} ").split(",")):
-            value = self._memory.get((parts[1], address + number * size), default)
+            place = parts[1], address + number * size
+            value = self._given.get(place, self._memory.get(place, default))
             self._write(register.strip(), type_, value)
 
     def _store(self, parts: list[str], operands: tuple[str, ...]) -> None:

@@ -187,17 +187,21 @@ def test_every_tiling_compiles_without_spills(sizes):
 
 
 def test_the_chosen_tiling_is_the_one_that_is_estimated_to_be_fastest():
-    """And the first of these: with as many products, more threads wait less."""
-    for sizes, rows, *kind in PERSISTENT:
+    """Or the first that is estimated to be about as fast: more threads wait less."""
+    others = 0
+    for sizes, rows, *kind in (*PERSISTENT, ((64, 128, 100), 32, "float32", "uint8", False)):
         chosen = persistent_options(sizes, *kind)
         every = list(tilings(chosen, rows, SHARED_BYTES))
-        assert len(set(every)) == len(every) > 1
+        assert len(set(every)) == len(every) > 0
         estimates = [expected_microseconds(chosen, tiling) for tiling in every]
-        assert tiling_for(chosen, rows, SHARED_BYTES) == every[estimates.index(min(estimates))]
+        first = next(n for n, estimate in enumerate(estimates) if estimate <= 1.1 * min(estimates))
+        assert tiling_for(chosen, rows, SHARED_BYTES) == every[first]
+        others += first > 0
         for tiling in every:
             assert tiling.shared_bytes <= SHARED_BYTES
             assert (tiling.blocks - 1) * tiling.units < sizes[1] <= tiling.blocks * tiling.units
             assert tiling.group_threads * tiling.quads_of_thread * 4 >= sizes[0]
+    assert others
 
 
 def test_rows_in_shared_memory_are_estimated_to_be_faster():
@@ -207,7 +211,9 @@ def test_rows_in_shared_memory_are_estimated_to_be_faster():
     assert estimates == sorted(set(estimates))
     bytes_in, floats = (persistent_options((784, 30, 10), "float32", X, False) for X in ("uint8", "float32"))
     tiling = by_buffers[2]
-    assert expected_microseconds(bytes_in, tiling) < expected_microseconds(floats, tiling)  # four times as much to read
+    reading = [expected_microseconds(options, tiling) - tiling.microseconds for options in (bytes_in, floats)]
+    # a quarter of the bytes; but each becomes a number, which takes twice as long as to read it
+    assert reading[0] / reading[1] == pytest.approx(3 / 4)
 
 
 @pytest.mark.parametrize("kind", all_kinds() if THOROUGH else all_kinds()[::20], ids=lambda kind: kind.name)

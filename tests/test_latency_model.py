@@ -64,6 +64,21 @@ def test_a_loop_is_counted_as_often_as_it_runs():
         assert (of_kind(before, "bar"), of_kind(loop, "bar"), of_kind(after, "bar")) == (1, 1, 0)
 
 
+def test_memory_that_others_fill_can_be_given():
+    body = "ld.global.u32 %r1, [%rd1+8];\nst.global.u32 [%rd1+8], 1;\nld.global.u32 %r1, [%rd1+8];\n"
+    body += "setp.eq.u32 %p, %r1, 3;\n@%p bra $L1;\nadd.u32 %r2, %r2, 1;\n$L1:\nret;"
+    kernel = parse(f".visible .entry one(\n.param .u32 one_param_0\n)\n{{\n{body}\n}}\n", "one")
+    counts = [Thread(kernel, {}, {}, memory).run()[0]["add.u32"] for memory in (None, {("global", 8): 3})]
+    assert counts == [1, 0]
+
+
+def test_wide_products_have_wide_addends():
+    body = "mov.u32 %r1, 2;\nmov.u32 %r2, 3;\nmov.u64 %rd2, 4294967296;\nmad.wide.u32 %rd1, %r1, %r2, %rd2;\n"
+    body += "setp.eq.u64 %p, %rd1, 4294967302;\n@%p bra $L1;\nadd.u32 %r3, %r3, 1;\n$L1:\nret;"
+    (phase,) = run(f".visible .entry one(\n.param .u32 one_param_0\n)\n{{\n{body}\n}}\n", "one", 0, 1)
+    assert phase["add.u32"] == 0
+
+
 def test_integers_are_computed_as_on_a_gpu():
     pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC is not installed")
     ptx = compile_to_ptx(KERNEL)
@@ -92,10 +107,10 @@ def test_what_cannot_be_counted_is_an_error():
 
 
 def test_labels_of_inline_assembly_are_those_of_their_braces():
-    body = "{\nmov.u32 %r1, 1;\nagain:\nbra.uni done;\nmov.u32 %r2, 1;\ndone:\n}\n{\nagain:\nsetp.eq.u32 %p, %r3, 2;"
-    body += "\nadd.u32 %r3, %r3, 1;\n@!%p bra again;\n}\nret;"
+    body = "{\nagain:\nadd.u32 %r3, %r3, 1;\nsetp.eq.u32 %p, %r3, 3;\n@!%p bra again;\n}\n"
+    body += "{\nagain:\nbra.uni done;\nmov.u32 %r2, 1;\ndone:\n}\nret;"
     (phase,) = run(f".visible .entry one(\n.param .u32 one_param_0\n)\n{{\n{body}\n}}\n", "one", 0, 1)
-    assert phase == Counter({"mov.u32": 1, "bra.uni": 1, "setp.eq.u32": 3, "add.u32": 3, "bra": 3, "ret": 1})
+    assert phase == Counter({"add.u32": 3, "setp.eq.u32": 3, "bra": 3, "bra.uni": 1, "ret": 1})
 
 
 # -- the persistent kernel --------------------------------------------------------------------------------------

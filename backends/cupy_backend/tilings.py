@@ -42,6 +42,10 @@ WAIT_FOR_ROWS = {2: 0, 1: 500, 0: 1000}
 GPU's memory takes about 500, and rows that are not in shared memory are read twice."""
 
 
+ABOUT = 1.1
+"""Ratio of two estimates that are not exact enough to distinguish the tilings."""
+
+
 class Choice(typing.NamedTuple):
     """What can be chosen for a tiling; the rest follows from it.  See `Tiling`."""
 
@@ -133,11 +137,11 @@ def tiling_for(options: KernelOptions, rows: int, shared_limit: int) -> Tiling |
 
 @functools.lru_cache(maxsize=256)
 def _estimated(options: KernelOptions, rows: int, shared_limit: int) -> Tiling | str:
-    """The first of those that are estimated to be fastest."""
-    found = list(tilings(options, rows, shared_limit))
+    """The first of those that are estimated to be about as fast as the fastest."""
+    found = {tiling: expected_microseconds(options, tiling) for tiling in tilings(options, rows, shared_limit)}
     if not found:
         return _tiling(options, rows, shared_limit)  # a sentence
-    return min(found, key=lambda tiling: expected_microseconds(options, tiling))
+    return next(tiling for tiling, expected in found.items() if expected <= ABOUT * min(found.values()))
 
 
 def expected_microseconds(options: KernelOptions, tiling: Tiling) -> float:
