@@ -172,6 +172,7 @@ def test_more_rows_take_more_time_and_clipping_does():
         ({"ld.shared.f32": 100}, 4, ("shared memory", 400)),  # a warp's 128 bytes in each cycle
         ({"ld.shared.v4.f32": 100}, 1, ("shared memory", 400)),
         ({"ld.shared.v4.u8": 100}, 4, ("shared memory", 400)),
+        ({"ld.shared.u8": 100}, 4, ("shared memory", 400)),
         ({"mov.u32": 1000, "fma.rn.f32": 1}, 4, ("schedulers", 1)),  # ptxas removes moves
     ],
 )
