@@ -21,7 +21,8 @@ import backends
 from backends import formulas
 from backends.cupy_backend.kernel_source import KernelOptions
 from backends.cupy_backend.persistent_source import persistent_source
-from backends.cupy_backend.tilings import tiling_for, tilings
+from backends.cupy_backend.tilings import tiling_for
+from backends.cupy_backend.tilings import tilings as all_tilings
 from backends.plan import Control, EpochPlan, Layout, NetworkPlan, Shuffle
 
 SHARED_BYTES = 232448  # that a block can have on an H100 or H200
@@ -388,7 +389,7 @@ def tiling_with_one_buffer(options, rows, limit):
 
 def tiling_with_buffers(count, options, rows, limit):
     choice = tiling_for(options, rows, limit).choice._replace(x_buffers=count)
-    return next(tiling for tiling in tilings(options, rows, limit) if tiling.choice == choice)
+    return next(tiling for tiling in all_tilings(options, rows, limit) if tiling.choice == choice)
 
 
 def lines_of_waits():
