@@ -153,9 +153,6 @@ EXECUTIONS = ("graphs", "launches", "loop")
 portable loop over operations, which has other kernels and so other rounding errors.  The persistent kernel has a stage
 of its own."""
 
-TILINGS_RESERVE = 20
-"""Seconds of that stage to start, to finish the last tiling, and to write the results."""
-
 PERSISTENT_NETS, PERSISTENT_BATCH_SIZES = ((784, 30, 10), (784, 128, 10)), (16, 32, 128)
 
 
@@ -291,6 +288,10 @@ def _times_of_ways(
         })  # fmt: skip
         print(json.dumps(found[-1]), flush=True)
     return found
+
+
+TILINGS_RESERVE = 20
+"""Seconds of the stage of tilings to start, to finish the last one, and to write the results."""
 
 
 def time_tilings(backend: str) -> dict[str, Any]:
