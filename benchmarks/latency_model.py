@@ -55,8 +55,8 @@ BARRIER_LATENCY = {4: 30, 32: 86}
 """Cycles of a barrier of a block, by its warps.  Measured by others on a B300; in between they are interpolated."""
 
 KINDS = (
-    ("shared load", r"ld\.shared"),
-    ("shared store", r"st\.shared"),
+    ("shared load", r"ld\.(volatile\.)?shared"),
+    ("shared store", r"st\.(volatile\.)?shared"),
     ("remote store", r"st\.async"),
     ("copy", r"cp\.async\.c"),
     ("global", r"(ld|st)\.(global|relaxed|volatile)"),

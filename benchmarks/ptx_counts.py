@@ -359,7 +359,7 @@ class Thread:
         size = _bits_of(type_) // 8
         default = 0.5 if _is_float(type_) else 0
         for number, register in enumerate(operands[0].strip("{} ").split(",")):
-            place = parts[1], address + number * size
+            place = _space_of(parts), address + number * size
             value = self._given.get(place, self._memory.get(place, default))
             self._write(register.strip(), type_, value)
 
@@ -367,7 +367,7 @@ class Thread:
         type_, address = parts[-1], self._address(operands[0])
         size = _bits_of(type_) // 8
         for number, register in enumerate(operands[1].strip("{} ").split(",")):
-            self._memory[parts[1], address + number * size] = self._read(register.strip(), type_)
+            self._memory[_space_of(parts), address + number * size] = self._read(register.strip(), type_)
 
     def _set_predicate(self, parts: list[str], operands: tuple[str, ...]) -> None:
         type_ = parts[-1]
@@ -474,6 +474,11 @@ class Thread:
         if name not in results:
             raise NotImplementedError(f"PTX instruction {'.'.join(parts)!r} is not known")
         return type_, results[name]() & mask
+
+
+def _space_of(parts: list[str]) -> str:
+    """The memory that an instruction accesses, as in ``ld.volatile.shared.u32``."""
+    return next((space for space in ("shared", "global", "local", "const") if space in parts), "generic")
 
 
 def _insert(a: int, b: int, position: int, length: int) -> int:

@@ -65,7 +65,7 @@ def test_a_loop_is_counted_as_often_as_it_runs():
 
 
 def test_memory_that_others_fill_can_be_given():
-    body = "ld.global.u32 %r1, [%rd1+8];\nst.global.u32 [%rd1+8], 1;\nld.global.u32 %r1, [%rd1+8];\n"
+    body = "ld.global.u32 %r1, [%rd1+8];\nst.global.u32 [%rd1+8], 1;\nld.volatile.global.u32 %r1, [%rd1+8];\n"
     body += "setp.eq.u32 %p, %r1, 3;\n@%p bra $L1;\nadd.u32 %r2, %r2, 1;\n$L1:\nret;"
     kernel = parse(f".visible .entry one(\n.param .u32 one_param_0\n)\n{{\n{body}\n}}\n", "one")
     counts = [Thread(kernel, {}, {}, memory).run()[0]["add.u32"] for memory in (None, {("global", 8): 3})]
