@@ -16,16 +16,19 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import warnings
 from functools import cache
 
 from backends._status import Status
 from backends.base import Backend
+from backends.environment import threads_of_environment, usable_processors
 from backends.errors import BackendUnavailableError, ConfigurationError, UnknownNameError
+from backends.step_time import Estimate, Work, on_cpu, on_gpu
 
 DISTRIBUTION = "mlp"
 """Name of the distribution; `mlp` checks it, because another package may also have the name ``backends``."""
 
-__all__ = ["Backend", "Status", "available", "get_backend", "names", "resolve", "status"]
+__all__ = ["Backend", "Status", "Work", "available", "estimates", "get_backend", "names", "resolve", "status"]
 
 _FIRST = ("numpy", "numba", "cupy")
 
@@ -106,9 +109,6 @@ def _create(name: str, device: str) -> Backend:
     return backend
 
 
-GPU_STEP = 1e8
-"""Smallest number of operations of a step for which a GPU is faster; its calls take about 400 microseconds a step."""
-
 CALLS = 1e6
 """Overhead of the calls of a step, about 50 microseconds, as the number of operations that NumPy does in that time."""
 
@@ -117,8 +117,42 @@ JIT_RUN = 1e10
 half a second of NumPy."""
 
 
+def estimates(work: Work, device: str = "cuda") -> dict[str, Estimate | None]:
+    """Estimate the time of `work` on the CPU with all threads, and on a GPU by CUDA graphs.
+
+    Parameters
+    ----------
+    work : Work
+    device : str
+        ``"cuda"`` for the first GPU, or ``"cuda:i"``.
+
+    Returns
+    -------
+    dict
+        ``"cpu"``, and ``"gpu"`` if there is a usable one: None if the driver does not tell its speed.
+
+    Examples
+    --------
+    >>> estimate = estimates(Work((784, 128, 10), rows=60_000, batch_size=32))["cpu"]
+    >>> sorted(estimate.parts)
+    ['parameters', 'products', 'rows']
+    """
+    found: dict[str, Estimate | None] = {"cpu": on_cpu(work, threads_of_environment() or usable_processors())}
+    gpus = dict(zip(probe("cupy").devices, probe("cupy").gpus, strict=False))
+    name = next(iter(gpus), device) if device == "cuda" else device
+    if name in gpus:
+        gpu = gpus[name]
+        found["gpu"] = None if gpu is None else on_gpu(work, gpu)
+    return found
+
+
 def resolve(
-    backend: str = "auto", device: str = "auto", *, step_flops: float = 0.0, run_flops: float = 0.0
+    backend: str = "auto",
+    device: str = "auto",
+    *,
+    work: Work | None = None,
+    step_flops: float | None = None,
+    run_flops: float | None = None,
 ) -> tuple[str, str, str]:
     """Choose a backend and a device from the size of the work and the capabilities of the machine.
 
@@ -128,8 +162,11 @@ def resolve(
         Name of a backend, or ``"auto"``.
     device : str
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:i"``.
+    work : Work, optional
+        What is to be computed; None if it is not known yet.
     step_flops, run_flops : float
-        Floating-point operations of one step and of the whole run; zero if unknown.
+        Deprecated, give `work` instead.  Floating-point operations of one step and of the whole run.  They do not say
+        enough to choose a GPU.
 
     Returns
     -------
@@ -148,6 +185,8 @@ def resolve(
     --------
     >>> resolve("numpy")
     ('numpy', 'cpu', 'as asked')
+    >>> resolve(work=Work((64, 32, 10), rows=1438, batch_size=32, epochs=2))
+    ('numpy', 'cpu', 'the run has only 4.1e+07 operations in 90 steps')
     >>> resolve("numpy", "cuda")
     Traceback (most recent call last):
         ...
@@ -162,13 +201,13 @@ backend='cupy' or device='cpu'.
     if not wants_gpu and device not in ("auto", "cpu"):
         raise UnknownNameError.among("device", device, ("auto", "cpu", "cuda", "cuda:0"))
     if backend != "auto":
-        on_gpu = backend == "cupy"
-        if wants_gpu and not on_gpu:
+        is_gpu = backend == "cupy"
+        if wants_gpu and not is_gpu:
             raise ConfigurationError(
                 f"backend {backend!r} runs on the CPU, but device={device!r} was asked for. "
                 "Use backend='cupy' or device='cpu'."
             )
-        if on_gpu and device == "cpu":
+        if is_gpu and device == "cpu":
             raise ConfigurationError(
                 "backend 'cupy' runs on a GPU, but device='cpu' was asked for. "
                 "Use backend='numba' or 'numpy', or device='cuda'."
@@ -177,12 +216,56 @@ backend='cupy' or device='cpu'.
         return backend, xp.device, "as asked"
     if wants_gpu:
         return "cupy", get_backend("cupy", device).device, f"device={device!r} was asked for"
-    if device == "auto" and step_flops >= GPU_STEP and probe("cupy").usable:
-        return "cupy", probe("cupy").devices[0], f"a GPU is there and a step has {step_flops:.1e} operations"
+    if work is None:
+        return _of_operations(step_flops, run_flops)
+    name, reason = _on_cpu(work.operations, work.steps, prediction=work.prediction)
+    # where NumPy is fast enough, loading the kernels of a GPU takes longer than the whole training
+    if device == "auto" and probe("cupy").usable and (name == "numba" or work.prediction):
+        faster, comparison = _faster_on_gpu(work)
+        if faster:
+            return "cupy", probe("cupy").devices[0], comparison
+        reason = f"{reason}; {comparison}"
+    return name, "cpu", reason
+
+
+def _on_cpu(operations: float, steps: float, *, prediction: bool = False) -> tuple[str, str]:
+    """The backend for the CPU, and the reason."""
+    if prediction:
+        # compiled kernels take time to load, and multiply full chunks no faster than NumPy
+        return "numpy", f"a prediction of {operations:.1e} operations"
+    run = f"{operations:.1e} operations in {steps:,.0f} step{'s' * (round(steps) != 1)}"
+    if operations + CALLS * steps >= JIT_RUN and probe("numba").usable:
+        return "numba", f"the run has {run}"
+    return "numpy", f"the run has only {run}"
+
+
+def _faster_on_gpu(work: Work) -> tuple[bool, str]:
+    """Whether the first GPU is estimated to need less time than the CPU, and the sentence about it."""
+    found = estimates(work)
+    cpu, gpu = found["cpu"], found["gpu"]
+    if cpu is None or gpu is None:
+        return False, "the GPU does not tell its speed, so its time cannot be estimated: select it with device='cuda'"
+    faster = gpu.seconds < cpu.seconds
+    return faster, (
+        f"the GPU is estimated to take {'less' if faster else 'no less'} time: {_words(gpu)}, "
+        f"and {_words(cpu)} on the CPU"
+    )
+
+
+def _words(estimate: Estimate) -> str:
+    return f"{1e6 * estimate.step:.3g} microseconds a step and {estimate.seconds:.3g} s in total"
+
+
+def _of_operations(step_flops: float | None, run_flops: float | None) -> tuple[str, str, str]:
+    """The choice for the deprecated arguments."""
+    if step_flops is not None or run_flops is not None:
+        warnings.warn(
+            "step_flops and run_flops of backends.resolve are deprecated and no longer choose a GPU: "
+            "give work=Work(...)",
+            FutureWarning,
+            stacklevel=3,
+        )
     if not run_flops:
         return "numpy", "cpu", "nothing to run yet"
-    steps = run_flops / step_flops if step_flops else 1.0
-    work = f"{run_flops:.1e} operations in {steps:,.0f} step{'s' * (round(steps) != 1)}"
-    if run_flops + CALLS * steps >= JIT_RUN and probe("numba").usable:
-        return "numba", "cpu", f"the run has {work}"
-    return "numpy", "cpu", f"the run has only {work}"
+    name, reason = _on_cpu(run_flops, run_flops / step_flops if step_flops else 1.0)
+    return name, "cpu", reason

@@ -1,8 +1,11 @@
-"""Environment variables that several modules read."""
+"""Environment variables that several modules read, and the number of processors."""
 
 from __future__ import annotations
 
+import functools
+import importlib
 import os
+from typing import Any
 
 from backends.errors import ConfigurationError
 
@@ -27,3 +30,10 @@ def threads_of_environment() -> int | None:
                 )
             return int(text)
     return None
+
+
+@functools.cache
+def usable_processors() -> int:
+    """Number of processors that this process may use; a container or batch system may allow only some of them."""
+    joblib: Any = importlib.import_module("joblib")  # not at import: it takes a tenth of a second
+    return int(joblib.cpu_count())

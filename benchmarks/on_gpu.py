@@ -4,6 +4,7 @@
     python benchmarks/on_gpu.py OUT --backend numba        # the same without a GPU, to try the script itself
     python benchmarks/on_gpu.py OUT --only device,training
     python benchmarks/on_gpu.py OUT --only tf32,compile,adam,sanitizer    # what ten minutes may not suffice for
+    python benchmarks/on_gpu.py OUT --only tilings         # which tilings of the persistent kernel are fastest
     python benchmarks/on_gpu.py OUT --then "COMMAND"       # one more stage, at the end
 
 Each stage is a process of its own with a time limit, so that one which fails or hangs does not stop the others.  The
@@ -67,7 +68,9 @@ class Stage:
             done = subprocess.run(
                 self.command,
                 cwd=ROOT,
-                env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"} | self.environment,
+                env=os.environ
+                | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "STAGE_SECONDS": str(limit)}
+                | self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 timeout=limit,
@@ -287,6 +290,19 @@ def _times_of_ways(
     return found
 
 
+TILINGS_RESERVE = 20
+"""Seconds of the stage of tilings to start, to finish the last one, and to write the results."""
+
+
+def time_tilings(backend: str) -> dict[str, Any]:
+    """Which tilings of the persistent kernel are fastest: the table for ``tilings.py``."""
+    if backend != "cupy":
+        return {"sentence": f"the backend {backend!r} has no tilings"}
+    from benchmarks import tiling_times
+
+    return tiling_times.measure(float(os.environ["STAGE_SECONDS"]) - TILINGS_RESERVE)
+
+
 def check_precision(backend: str) -> dict[str, Any]:
     """Error of the weights after two epochs in each precision, relative to those in float64."""
     import backends
@@ -355,6 +371,7 @@ PARTS: dict[str, Callable[[str], dict[str, Any]]] = {
     "persistent": check_persistent,
     "precision": check_precision,
     "windows": check_windows,
+    "tilings": time_tilings,
     "small": small_training,
 }
 
@@ -399,6 +416,7 @@ def plan_stages(folder: Path, backend: str, then: str | None) -> list[Stage]:
         Stage("tf32", 70, bench("tf32", *large, *gpu, "--precision", "tf32")),
         Stage("compile", 90, bench("compile", *one, *cpu_and_gpu, *compiled)),
         Stage("adam", 60, bench("adam", *one, *cpu_and_gpu, *peers, "--optimizer", "adam")),
+        Stage("tilings", 560, part("tilings")),
     ]
     if shutil.which("compute-sanitizer") and backend == "cupy":
         stages.append(Stage("sanitizer", 60, ["compute-sanitizer", "--error-exitcode", "9", *part("small")]))
@@ -430,16 +448,16 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 
 def sentences(folder: Path) -> list[str]:
-    """From which batch size on the GPU is faster, for each benchmark; and whether the persistent kernel is."""
+    """From which batch size on the GPU is faster, for each benchmark; whether the persistent kernel is; the tilings."""
     documents = [
         json.loads(path.read_text(encoding="utf-8"))
         for path in (folder / f"{name}.json" for name in BENCHMARKS)
         if path.is_file()
     ]
     found = [each["sentence"] for document in documents for each in document["gpu_and_cpu"]]
-    persistent = folder / "persistent.json"
-    if persistent.is_file():
-        found.append(json.loads(persistent.read_text(encoding="utf-8"))["sentence"])
+    for path in (folder / "persistent.json", folder / "tilings.json"):
+        if path.is_file():
+            found.append(json.loads(path.read_text(encoding="utf-8"))["sentence"])
     return found
 
 
@@ -459,7 +477,7 @@ def main() -> int:
         result = PARTS[options.part](options.backend)
         print(json.dumps(result, indent=2, default=str))
         (folder / f"{options.part}.json").write_text(json.dumps(result, default=str), encoding="utf-8")
-        return 0
+        return 1 if result.get("failures") else 0
 
     deadline = time.monotonic() + options.seconds
     stages = plan_stages(folder, options.backend, options.then)

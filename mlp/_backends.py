@@ -12,7 +12,7 @@ if getattr(backends, "DISTRIBUTION", None) != "mlp":
         "package that mlp installs under that name. Rename that file or folder, or start Python from another directory."
     )
 
-from backends import Backend, Status, available, formulas, get_backend, loop, random, resolve, status
+from backends import Backend, Status, Work, available, estimates, formulas, get_backend, loop, random, resolve, status
 from backends.checks import require_precision
 from backends.environment import threads_of_environment
 from backends.errors import (
@@ -62,9 +62,11 @@ __all__ = [
     "StorageError",
     "Trainer",
     "UnknownNameError",
+    "Work",
     "WrongDeviceError",
     "available",
     "callers_float_warnings",
+    "estimates",
     "formulas",
     "get_backend",
     "loop",

@@ -277,7 +277,8 @@ class MLP(FeedForward):
         batch_size = training.batch_size_for(optimizer, batch_size, n, previous.get("batch_size"))
         stopping_rule = training.check_early_stopping(early_stopping, has_validation=validation is not None)
         callbacks = training.check_callbacks(callbacks)
-        self.choose_backend(n, epochs, batch_size, previous=previous.get("backend", ""))
+        states = len(optimizer.rule.row.state)
+        self.choose_backend(n, epochs, batch_size, states=states, previous=previous.get("backend", ""))
         state = resumed or TrainingState.begin(self, optimizer)
         if checkpoint:
             checkpoint.begin(self, state)
@@ -332,7 +333,7 @@ class MLP(FeedForward):
         batch_size = n if batch_size is None else check_batch_size(batch_size, n)
         if self.training_state is None or optimizer is not None:
             optimizer = optimizers.optimizer("adam" if optimizer is None else optimizer)
-            self.choose_backend(n, 1, batch_size)
+            self.choose_backend(n, 1, batch_size, states=len(optimizer.rule.row.state))
             self.training_state = TrainingState.begin(self, optimizer)
         self.class_numbers |= class_numbers
         state = self.training_state

@@ -22,6 +22,7 @@ from mlp._backends import (
     DataError,
     NetworkPlan,
     ShapeError,
+    Work,
     formulas,
     get_backend,
     loop,
@@ -273,8 +274,8 @@ class FeedForward:
             source, self.xp = self.xp, target
             self.parameters = target.asarray(source.to_numpy(self.parameters))
 
-    def choose_backend(self, n: int, epochs: int, batch_size: int, *, previous: str = "") -> None:
-        """Choose the backend for ``backend="auto"`` by the amount of work: `epochs` over `n` rows.
+    def choose_backend(self, n: int, epochs: int, batch_size: int, *, states: int = 0, previous: str = "") -> None:
+        """Choose the backend for ``backend="auto"`` by the work: see `training_work`.
 
         A training to resume stays on its `previous` backend, if that can be used here, for the same results.
 
@@ -283,7 +284,7 @@ class FeedForward:
         ConfigurationError
             If the backend does not have the network's precision; then the network does not move.
         """
-        name, device, reason = self.backend_for(n, epochs, batch_size)
+        name, device, reason = self.backend_for(self.training_work(n, epochs, batch_size, states=states))
         if self._requested[0] == "auto" and previous:
             with contextlib.suppress(BackendUnavailableError, ConfigurationError):
                 name, device, _ = resolve(previous, self._requested[1])
@@ -293,12 +294,24 @@ class FeedForward:
             self.move(name, device, reason)
             logger.info("backend %s on %s: %s", name, device, reason)
 
-    def backend_for(self, n: int, epochs: int, batch_size: int) -> tuple[str, str, str]:
+    def backend_for(self, work: Work) -> tuple[str, str, str]:
         """Backend, device and reason that `choose_backend` would choose."""
         if self._requested[0] != "auto":
             return self.backend, self.xp.device, self.backend_reason
-        flops = self.plan.layout.flops_per_row
-        return resolve(*self._requested, step_flops=flops * batch_size, run_flops=flops * n * epochs)
+        return resolve(*self._requested, work=work)
+
+    def training_work(self, n: int, epochs: int, batch_size: int, *, states: int = 0, trainings: int = 1) -> Work:
+        """The size of a training: `epochs` over `n` rows, by a rule that keeps `states` numbers for each parameter."""
+        return Work(
+            self.sizes,
+            rows=n,
+            batch_size=batch_size,
+            epochs=epochs,
+            trainings=trainings,
+            itemsize=self.dtype.itemsize,
+            precision=self.precision,
+            states=states,
+        )
 
     @on_its_device
     def copy(self, dtype: Any = None) -> Self:

@@ -532,7 +532,7 @@ def test_the_automatic_backend_is_that_of_the_training_to_resume(tmp_path: Path)
     first.fit(big, classes, epochs=1, batch_size=4000, checkpoint=checkpoint)
     assert first.backend == "numpy"
     checkpoint.restore(resumed)
-    if resumed.backend_for(4000, 400, 4000)[0] == "numpy":
+    if resumed.backend_for(resumed.training_work(4000, 400, 4000))[0] == "numpy":
         pytest.skip("NumPy is the fastest backend here")
     resumed.fit(big, classes, epochs=2, checkpoint=checkpoint, resume=True)
     assert (resumed.backend, resumed.backend_reason) == ("numpy", "the training to resume ran on it")

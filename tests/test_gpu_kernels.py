@@ -15,7 +15,7 @@ from backends import formulas
 from backends.cupy_backend.formula_translator import CudaTranslator
 from backends.cupy_backend.kernel_source import KernelOptions, kernel_source
 from backends.cupy_backend.persistent_source import persistent_source
-from backends.cupy_backend.tilings import tiling_for
+from backends.cupy_backend.tilings import expected_microseconds, tiling_for, tilings
 from backends.errors import ConfigurationError
 from backends.formulas.translator import TranslationError
 from backends.plan import Layout, NetworkPlan
@@ -172,6 +172,48 @@ def test_the_persistent_kernel_compiles_without_spills(case):
         assert resources.spilled == 0
         assert resources.registers * tiling.threads <= 65536
         assert resources.shared == 0  # all of it is dynamic
+
+
+@pytest.mark.parametrize("sizes", [(784, 30, 10), (784, 128, 10)])
+def test_every_tiling_compiles_without_spills(sizes):
+    pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC is not installed")
+    chosen = persistent_options(sizes, "float32", "uint8", False)
+    every = [tiling for tiling in tilings(chosen, 16, SHARED_BYTES) if tiling.x_buffers == 2]
+    assert len(every) >= 9
+    for tiling in every if THOROUGH else every[-1:]:
+        resources = compile_for("sm_90", persistent_source(chosen, tiling, 16, clipped=False))
+        assert resources.spilled == 0
+        assert resources.registers * tiling.threads <= 65536
+
+
+def test_the_chosen_tiling_is_the_one_that_is_estimated_to_be_fastest():
+    """Or the first that is estimated to be about as fast: more threads wait less."""
+    others = 0
+    for sizes, rows, *kind in (*PERSISTENT, ((64, 128, 100), 32, "float32", "uint8", False)):
+        chosen = persistent_options(sizes, *kind)
+        every = list(tilings(chosen, rows, SHARED_BYTES))
+        assert len(set(every)) == len(every) > 0
+        estimates = [expected_microseconds(chosen, tiling) for tiling in every]
+        first = next(n for n, estimate in enumerate(estimates) if estimate <= 1.1 * min(estimates))
+        assert tiling_for(chosen, rows, SHARED_BYTES) == every[first]
+        others += first > 0
+        for tiling in every:
+            assert tiling.shared_bytes <= SHARED_BYTES
+            assert (tiling.blocks - 1) * tiling.units < sizes[1] <= tiling.blocks * tiling.units
+            assert tiling.group_threads * tiling.quads_of_thread * 4 >= sizes[0]
+    assert others
+
+
+def test_rows_in_shared_memory_are_estimated_to_be_faster():
+    chosen = persistent_options((784, 30, 10), "float32", "uint8", False)
+    by_buffers = {t.x_buffers: t for t in tilings(chosen, 16, SHARED_BYTES) if t.choice[:3] == (8, 4, 1)}
+    estimates = [expected_microseconds(chosen, by_buffers[count]) for count in (2, 1, 0)]
+    assert estimates == sorted(set(estimates))
+    bytes_in, floats = (persistent_options((784, 30, 10), "float32", X, False) for X in ("uint8", "float32"))
+    tiling = by_buffers[2]
+    reading = [expected_microseconds(options, tiling) - tiling.microseconds for options in (bytes_in, floats)]
+    # a quarter of the bytes; but each becomes a number, which takes twice as long as to read it
+    assert reading[0] / reading[1] == pytest.approx(3 / 4)
 
 
 @pytest.mark.parametrize("kind", all_kinds() if THOROUGH else all_kinds()[::20], ids=lambda kind: kind.name)

@@ -400,11 +400,14 @@ def test_a_small_training_stays_on_numpy_and_says_why(caplog):
 
 @pytest.mark.skipif("numba" not in backends.available(), reason="needs the Numba backend")
 def test_the_choice_depends_on_the_work():
-    assert backends.resolve(run_flops=1e6)[0] == "numpy"
-    assert backends.resolve(run_flops=1e12, device="cpu")[0] == "numba"
+    def chosen(**numbers):
+        return backends.resolve(work=backends.Work((100, 10), **numbers), device="cpu")[0]
+
+    assert chosen(rows=100, batch_size=10) == "numpy"
+    assert chosen(rows=1_000_000, batch_size=1000, epochs=100) == "numba"
     # with small steps NumPy needs much longer for the same work: most of the time is call overhead
-    assert backends.resolve(run_flops=1e9, step_flops=1e7, device="cpu")[0] == "numpy"
-    assert backends.resolve(run_flops=1e9, step_flops=1e4, device="cpu")[0] == "numba"
+    assert chosen(rows=100_000, batch_size=1000) == "numpy"
+    assert chosen(rows=100_000, batch_size=1) == "numba"
 
 
 # -- copies --------------------------------------------------------------------------------------------

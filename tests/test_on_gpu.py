@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -12,9 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_gpu_kernels import persistent_options
 
 import backends
 import mlp
+from backends.cupy_backend import tilings
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "on_gpu.py"
 
@@ -173,3 +176,93 @@ def test_a_required_backend_is_not_skipped():
     environment = os.environ | {"MLP_REQUIRE_BACKENDS": "numpy,cupy", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert "1 failed, 2 passed" in done.stdout
+
+
+# -- the tilings ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tiling_times(stand_in_gpu, monkeypatch):
+    """The stage on the stand-in, with small cases; one of them cannot run there."""
+    if shutil.which("g++") is None:
+        pytest.skip("the stand-in needs g++")
+    monkeypatch.syspath_prepend(str(SCRIPT.parents[1]))
+    module = importlib.import_module("benchmarks.tiling_times")
+    monkeypatch.setattr(module, "NETS", ((9, 5, 3), (9, 3)))
+    monkeypatch.setattr(module, "BATCH_SIZES", (4,))
+    monkeypatch.setattr(module, "X_DTYPES", ("uint8",))
+    monkeypatch.setattr(module, "ROWS", 90)
+    module._data.cache_clear()
+    module._expected.cache_clear()
+    yield module
+    module._data.cache_clear()
+    module._expected.cache_clear()
+
+
+def test_the_tilings_of_each_case_are_timed(tiling_times, monkeypatch, capsys):
+    other = {((784, 30, 10), 16, "float32", "uint8"): tilings.Choice(8, 4, 1, 2)}
+    monkeypatch.setattr(tilings, "MEASURED", dict(other))
+    found = tiling_times.measure(seconds=3600)
+    times = found["times"]
+    assert other == tilings.MEASURED  # as before
+    expected = {(blocks, units, 1, x) for blocks, units in ((2, 4), (1, 4), (1, 8)) for x in (0, 1, 2)}
+    assert {tuple(each["choice"]) for each in times} == expected
+    assert all(each["passed"] and each["error"] < 1e-4 and each["microseconds"] > 0 for each in times)
+    assert [each["estimate"] for each in times] == sorted(each["estimate"] for each in times)
+    (best,) = found["table"]
+    assert best["microseconds"] == min(each["microseconds"] for each in times)
+    text = capsys.readouterr().out.split("MEASURED = ")[1].partition("}")[0] + "}"
+    assert eval(text, {"Choice": tilings.Choice}) == {((9, 5, 3), 4, "float32", "uint8"): tuple(best["choice"])}
+    ((without,), failures) = found["without"], found["failures"]
+    assert without["sizes"] == [9, 3]
+    assert "hidden layer" in without["reason"]
+    assert (failures, found["sentence"]) == ([], "9 of 9 tilings were timed, and 0 of them failed")
+
+
+def test_tilings_that_fail_are_not_in_the_table(tiling_times, monkeypatch):
+    """One computes other weights, though in no time, and another one does not run."""
+    trained = tiling_times.Case.trained
+
+    def spoiled(case, backend, *arguments):
+        chosen = tilings.MEASURED.get((case.sizes, case.rows, "float32", case.X))
+        if chosen is not None and chosen.x_buffers == 1:
+            raise RuntimeError("too many resources requested for launch")
+        net = trained(case, backend, *arguments)
+        if chosen is not None and chosen.x_buffers == 2:
+            net.parameters[0] += 0.1
+            net.history.samples_per_second[:] = [1e12] * len(net.history.samples_per_second)
+        return net
+
+    monkeypatch.setattr(tiling_times.Case, "trained", spoiled)
+    all_of = tiling_times.Case.tilings
+    monkeypatch.setattr(tiling_times.Case, "tilings", lambda case: [t for t in all_of(case) if t.blocks == 2])
+    found = tiling_times.measure(seconds=3600)
+    failures = {each["choice"][3]: each.get("message") for each in found["failures"]}
+    assert failures == {1: "RuntimeError: too many resources requested for launch", 2: None}
+    assert [each["choice"][3] for each in found["table"]] == [0]
+    assert found["sentence"] == "3 of 3 tilings were timed, and 2 of them failed"
+
+
+def test_no_tiling_is_timed_after_the_time_is_up(tiling_times):
+    found = tiling_times.measure(seconds=0)
+    assert (found["times"], found["table"]) == ([], [])
+    assert found["sentence"] == "0 of 9 tilings were timed, and 0 of them failed"
+
+
+def test_a_measured_tiling_is_used_where_it_fits(monkeypatch):
+    options = persistent_options((784, 30, 10), "float32", "uint8", False)
+    estimated = tilings.tiling_for(options, 16, 232448)
+    measured = tilings.Choice(2, 8, 4, 1)
+    monkeypatch.setitem(tilings.MEASURED, ((784, 30, 10), 16, "float32", "uint8"), measured)
+    assert tilings.tiling_for(options, 16, 232448).choice == measured != estimated.choice
+    assert tilings.tiling_for(options, 17, 232448).choice == estimated.choice
+    other = tilings.tiling_for(options, 16, 24_000)  # bytes of shared memory, too few for the measured one
+    assert other.shared_bytes <= 24_000
+    assert other.choice != measured
+
+
+def test_a_backend_without_tilings_says_so(tmp_path):
+    status, output, results = run(tmp_path, "--backend", "numba", "--only", "tilings")
+    assert status == 0, (tmp_path / "log.txt").read_text(encoding="utf-8")
+    assert "the backend 'numba' has no tilings" in output
+    assert results["tilings"] == {"sentence": "the backend 'numba' has no tilings"}

@@ -22,6 +22,7 @@ from backends import formulas
 from backends.cupy_backend.kernel_source import KernelOptions
 from backends.cupy_backend.persistent_source import persistent_source
 from backends.cupy_backend.tilings import tiling_for
+from backends.cupy_backend.tilings import tilings as all_tilings
 from backends.plan import Control, EpochPlan, Layout, NetworkPlan, Shuffle
 
 SHARED_BYTES = 232448  # that a block can have on an H100 or H200
@@ -382,8 +383,13 @@ def planted_options():
 
 
 def tiling_with_one_buffer(options, rows, limit):
-    """A tiling whose rows of X do not fit twice."""
-    return tiling_for(options, rows, tiling_for(options, rows, limit).shared_bytes - 16)
+    """The tiling with the rows of X once in shared memory."""
+    return tiling_with_buffers(1, options, rows, limit)
+
+
+def tiling_with_buffers(count, options, rows, limit):
+    choice = tiling_for(options, rows, limit).choice._replace(x_buffers=count)
+    return next(tiling for tiling in all_tilings(options, rows, limit) if tiling.choice == choice)
 
 
 def lines_of_waits():
@@ -443,8 +449,8 @@ def test_a_missing_wait_is_noticed(stand_in_gpu, monkeypatch, complete_outcomes,
 
 
 def tiling_without_buffers(options, rows, limit):
-    """A tiling whose rows of X stay in global memory."""
-    return tiling_for(options, rows, tiling_with_one_buffer(options, rows, limit).shared_bytes - 16)
+    """The tiling with the rows of X in global memory."""
+    return tiling_with_buffers(0, options, rows, limit)
 
 
 # the exchange of norms would keep a block from sending shares before others have read those of the step before

@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from backends._status import Status
+from backends.step_time import Gpu
 
 if TYPE_CHECKING:
     from backends.base import Backend
@@ -43,7 +44,19 @@ def probe() -> Status:
         # a missing NVRTC, header or cuBLAS causes an error only at its first use
         reason = f"there is a GPU, but CuPy cannot use it ({_one_line(error)}): {INSTALL}"
         return Status(usable=False, reason=reason, version=version)
-    return Status(usable=True, devices=tuple(f"cuda:{i}" for i in range(count)), version=version)
+    gpus = tuple(_speed(cupy, i) for i in range(count))
+    return Status(usable=True, devices=tuple(f"cuda:{i}" for i in range(count)), version=version, gpus=gpus)
+
+
+def _speed(cupy: Any, number: int) -> Gpu | None:
+    """What the driver says about the speed of a device; None if it does not say it, and for GPUs of AMD."""
+    attributes = cupy.cuda.Device(number).attributes
+    names = "MultiProcessorCount", "ClockRate", "MemoryClockRate", "GlobalMemoryBusWidth"
+    multiprocessors, kilohertz, memory_kilohertz, bits = (int(attributes.get(name, 0)) for name in names)
+    if cupy.cuda.runtime.is_hip or not multiprocessors * kilohertz * memory_kilohertz * bits:
+        return None
+    memory_bytes = 2 * 1e3 * memory_kilohertz * bits / 8  # two transfers in a cycle of the memory's clock
+    return Gpu(int(cupy.cuda.Device(number).compute_capability), multiprocessors, 1e3 * kilohertz, memory_bytes)
 
 
 def _smoke_test(cupy: Any) -> None:

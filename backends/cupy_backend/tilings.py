@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -30,6 +32,32 @@ STEP_CYCLES = 2000
 
 CYCLES_A_MICROSECOND = 1500
 """A GPU's clock, on the low side."""
+
+SHARED_BYTES_A_CYCLE, CONVERSIONS_A_CYCLE = 128, 64
+"""Of a multiprocessor: bytes read from shared memory, and bytes turned into floating-point numbers.  CUDA Programming
+Guide, compute capability 9.0: 32 banks of four bytes; table of the throughput of arithmetic instructions."""
+
+WAIT_FOR_ROWS = {2: 0, 1: 500, 0: 1000}
+"""Cycles that a step waits for its rows, by the number of batches of X in shared memory.  An estimate: a load from the
+GPU's memory takes about 500, and rows that are not in shared memory are read twice."""
+
+
+ABOUT = 1.1
+"""Ratio of two estimates that are not exact enough to distinguish the tilings."""
+
+
+class Choice(typing.NamedTuple):
+    """What can be chosen for a tiling; the rest follows from it.  See `Tiling`."""
+
+    blocks: int
+    units_of_thread: int
+    quads_of_thread: int
+    x_buffers: int
+
+
+MEASURED: dict[tuple[tuple[int, ...], int, str, str], Choice] = {}
+"""What was fastest on a GPU, by the sizes of the network, the rows of a batch, and the types of parameters and X: the
+output of ``python benchmarks/on_gpu.py OUT --only tilings``.  As long as nothing has been measured, it is empty."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +119,79 @@ class Tiling:
         """Groups of eight hidden units that share random numbers, and of which a block has some."""
         return (self.units + 14) // 8
 
+    @property
+    def choice(self) -> Choice:
+        return Choice(self.blocks, self.units_of_thread, self.quads_of_thread, self.x_buffers)
+
 
 def tiling_for(options: KernelOptions, rows: int, shared_limit: int) -> Tiling | str:
-    """The first tiling that fits, or a sentence that says what does not.
+    """The fastest tiling, as measured or else as estimated, or a sentence that says what does not fit.
+
+    The parameters are those of `tilings`.
+    """
+    choice = MEASURED.get((options.network.layout.sizes, rows, options.dtype.name, options.X_dtype.name))
+    measured = None if choice is None else _tiling(options, rows, shared_limit, choice)
+    # a table for plain SGD can have a tiling in which the state of another rule does not fit
+    return measured if isinstance(measured, Tiling) else _estimated(options, rows, shared_limit)
+
+
+@functools.lru_cache(maxsize=256)
+def _estimated(options: KernelOptions, rows: int, shared_limit: int) -> Tiling | str:
+    """The first of those that are estimated to be about as fast as the fastest."""
+    found = {tiling: expected_microseconds(options, tiling) for tiling in tilings(options, rows, shared_limit)}
+    if not found:
+        return _tiling(options, rows, shared_limit)  # a sentence
+    return next(tiling for tiling, expected in found.items() if expected <= ABOUT * min(found.values()))
+
+
+def expected_microseconds(options: KernelOptions, tiling: Tiling) -> float:
+    """Estimated time of a step, with what distinguishes the tilings of a network: reading X, and waiting for it."""
+    read = 2 * tiling.rows * tiling.threads * tiling.quads_of_thread * 4  # entries of X, forward and for the gradient
+    cycles = options.X_dtype.itemsize / SHARED_BYTES_A_CYCLE
+    if options.X_dtype != options.dtype:
+        cycles += 1 / CONVERSIONS_A_CYCLE
+    return tiling.microseconds + (read * cycles + WAIT_FOR_ROWS[tiling.x_buffers]) / CYCLES_A_MICROSECOND
+
+
+def tilings(options: KernelOptions, rows: int, shared_limit: int) -> Iterator[Tiling]:
+    """All tilings that fit, beginning with the one that uses most blocks and threads, and so waits least.
+
+    Parameters
+    ----------
+    options : KernelOptions
+        Of a network with one hidden layer.
+    rows : int
+        Of a batch.
+    shared_limit : int
+        Bytes of shared memory that a block can have.
+    """
+    seen: set[Tiling] = set()
+    for choice in (None, *_choices(options)):
+        tiling = _tiling(options, rows, shared_limit, choice)
+        if isinstance(tiling, Tiling) and tiling not in seen:
+            seen.add(tiling)
+            yield tiling
+
+
+def _choices(options: KernelOptions) -> Iterator[Choice]:
+    """All choices in which every block has units and every thread weights."""
+    n_in, n_hidden, *_ = options.network.layout.sizes
+    quads = -(-n_in // 4)
+    widths = (4, 8) if options.dtype.itemsize == 4 else (4,)
+    for blocks, units_of_thread in ((blocks, width) for blocks in (8, 4, 2, 1) for width in widths):
+        units = -(-n_hidden // blocks)
+        if blocks > MOST_BLOCKS or (blocks - 1) * units >= n_hidden or (units_of_thread > 4 and units <= 4):
+            continue
+        known = set()
+        for quads_of_thread, threads in _threads(-(-units // units_of_thread), quads):
+            if threads not in known:  # more quads for as many threads are weights of zero
+                known.add(threads)
+                for x_buffers in (2, 1, 0):
+                    yield Choice(blocks, units_of_thread, quads_of_thread, x_buffers)
+
+
+def _tiling(options: KernelOptions, rows: int, shared_limit: int, choice: Choice | None = None) -> Tiling | str:
+    """The tiling of a choice, or the first one that fits; or a sentence that says what does not.
 
     Parameters
     ----------
@@ -106,11 +204,13 @@ def tiling_for(options: KernelOptions, rows: int, shared_limit: int) -> Tiling |
     """
     n_in, n_hidden, _ = options.network.layout.sizes
     words = options.dtype.itemsize // 4  # registers of a number
-    blocks = 1
-    while blocks < MOST_BLOCKS and blocks * UNITS_OF_BLOCK < n_hidden:
+    blocks = 1 if choice is None else choice.blocks
+    while choice is None and blocks < MOST_BLOCKS and blocks * UNITS_OF_BLOCK < n_hidden:
         blocks *= 2
     units = -(-n_hidden // blocks)
     units_of_thread = 4 if units <= 4 or words == 2 else 8
+    if choice is not None:
+        units_of_thread = choice.units_of_thread
     tile_rows = 32 // units_of_thread  # a lane of a warp keeps one of the sums
     groups, quads = -(-units // units_of_thread), -(-n_in // 4)
     least = 0
@@ -119,7 +219,9 @@ def tiling_for(options: KernelOptions, rows: int, shared_limit: int) -> Tiling |
         available = min(REGISTERS_OF_THREAD, REGISTERS // threads // 8 * 8)
         if (weights + sums) * words + OTHER_REGISTERS[4 * words] > available:
             continue
-        for x_buffers in (2, 1, 0):
+        if choice is not None and choice.quads_of_thread != quads_of_thread:
+            continue
+        for x_buffers in (2, 1, 0) if choice is None else (choice.x_buffers,):
             padded_units, tall = groups * units_of_thread, -(-rows // tile_rows) * tile_rows
             sizes = _shared_arrays(
                 options, rows, blocks, threads, groups, units, padded_units, weights, tall, x_buffers

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import itertools
 import logging
 import os
@@ -22,7 +21,6 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import joblib
 import llvmlite.binding
 import numba
 import numpy as np
@@ -32,6 +30,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from backends.environment import threads_of_environment
+from backends.environment import usable_processors as _usable_processors
 from backends.errors import ConfigurationError
 from backends.numba_backend.subroutine import subroutine
 
@@ -41,12 +40,6 @@ logger = logging.getLogger("mlp")
 # ---------------------------------------------------------------------------------------------------
 # Number of threads
 # ---------------------------------------------------------------------------------------------------
-
-
-@functools.cache
-def _usable_processors() -> int:
-    """Number of processors that this process may use; a container or batch system may allow only some of them."""
-    return int(joblib.cpu_count())
 
 
 _num_threads: int | None = None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def describe(sizes: list[int], options: dict[str, Any]) -> tuple[MLP, dict[str, Any]]:
     """The network of the plan, not trained, and the JSON document of the command."""
-    from mlp._backends import ConfigurationError, status
+    from mlp._backends import ConfigurationError, estimates, status
     from mlp.model import MLP
     from mlp.training import batch_size_for, execution
 
@@ -41,7 +41,8 @@ def describe(sizes: list[int], options: dict[str, Any]) -> tuple[MLP, dict[str, 
     n = options["rows"]
     batch_size = batch_size_for(optimizer, options["batch_size"], n)
     epochs = options["epochs"] or default_epochs(n, options)
-    name, device, reason = net.backend_for(n, epochs, batch_size)
+    work = net.training_work(n, epochs, batch_size, states=len(optimizer.rule.row.state))
+    name, device, reason = net.backend_for(work)
     backends: dict[str, dict[str, Any]] = {}
     for backend, found in status().items():
         backends[backend] = {"usable": found.usable, "method": None, "reason": found.reason}
@@ -67,7 +68,8 @@ def describe(sizes: list[int], options: dict[str, Any]) -> tuple[MLP, dict[str, 
         "operations_per_step": net.plan.layout.flops_per_row * batch_size,
     }
     choice = {"backend": name, "device": device, "reason": reason}
-    return net, {"plan": plan, "backends": backends, "choice": choice}
+    times = {place: None if estimate is None else estimate.to_dict() for place, estimate in estimates(work).items()}
+    return net, {"plan": plan, "backends": backends, "estimates": times, "choice": choice}
 
 
 def show(net: MLP, document: dict[str, Any]) -> None:
@@ -89,9 +91,23 @@ def show(net: MLP, document: dict[str, Any]) -> None:
         else:
             print_field(name, ": ".join(filter(None, (found["method"], reason))))
     print_line()
+    for place, estimate in document["estimates"].items():
+        print_field(f"on {place.upper()}", _in_words(estimate))
     print_field("backend", f"{choice['backend']} on {choice['device']} ({choice['reason']})")
     if document["backends"][choice["backend"]]["method"] is None:
         print_line("mlp train would fail with these options; the reason is above.")
+
+
+def _in_words(estimate: dict[str, Any] | None) -> str:
+    """The estimated time on one device."""
+    if estimate is None:
+        return "no estimate, because the driver does not tell the speed of the GPU"
+    parts = ", ".join(f"{name} {value:.3g}" for name, value in estimate["parts_in_microseconds"].items())
+    copying = f", copying the data {estimate['copying_seconds']:.2g} s" if estimate["copying_seconds"] else ""
+    return (
+        f"estimate: {estimate['microseconds_per_step']:.3g} microseconds a step ({parts}); "
+        f"{estimate['seconds']:.3g} s in total, with loading the kernels {estimate['loading_seconds']:.2g} s{copying}"
+    )
 
 
 def parse_sizes(text: str) -> list[int]:

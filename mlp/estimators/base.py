@@ -25,6 +25,7 @@ from mlp._backends import (
     DataError,
     Layout,
     ShapeError,
+    Work,
     formulas,
     get_backend,
     no_float_warnings,
@@ -298,13 +299,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
         """With ``backend="auto"``, choose the backend by the amount of computation."""
         if self.backend != "auto":
             return
-        row_flops = 6.0 * net.plan.layout.n_weights  # a product and a sum, once forward and twice backward
-        name, device, reason = resolve(
-            "auto",
-            "auto" if self.device is None else self.device,
-            step_flops=row_flops * batch_size,
-            run_flops=ASSUMED_FITS * row_flops * n * epochs,
-        )
+        work = net.training_work(n, epochs, batch_size, trainings=ASSUMED_FITS)
+        name, device, reason = resolve("auto", "auto" if self.device is None else self.device, work=work)
         reason = f"of {ASSUMED_FITS} such fits, {reason}"
         net.move(name, device, reason)
         logger.info("backend %s on %s: %s", name, device, reason)
@@ -553,10 +549,9 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
         X = dense(validate_data(self, to_host("X", X), accept_sparse=["csr", "csc"], reset=False))
         dtype = np.dtype(self.dtype or np.result_type(X, self.coefs_[0]))
         dtype = dtype if dtype in FLOATS else np.dtype(np.float64)
-        n, row_flops = len(X), 2.0 * sum(np.size(W) for W in self.coefs_)
-        # without run_flops: compiled kernels take time to load, and multiply full chunks no faster than NumPy
-        device = "auto" if self.device is None else self.device
-        name, device, _ = resolve(self.backend, device, step_flops=row_flops * min(n, CHUNK))
+        n, sizes = len(X), (X.shape[1], *(len(b) for b in self.intercepts_))
+        work = Work(sizes, rows=n, batch_size=min(n, CHUNK), itemsize=dtype.itemsize, prediction=True)
+        name, device, _ = resolve(self.backend, "auto" if self.device is None else self.device, work=work)
         xp = get_backend(name, device)
         names = (*self._hidden_activations(len(self.coefs_) - 1), _mlp_name(self.out_activation_))
         layers = [

@@ -163,6 +163,9 @@ class Machine:
         self.running = threading.RLock()  # several host threads may wait for the device at once
         self.attributes = {
             "MultiProcessorCount": 132,
+            "ClockRate": 1_980_000,  # in kHz, as of an H200
+            "MemoryClockRate": 3_201_000,
+            "GlobalMemoryBusWidth": 6144,
             "MaxSharedMemoryPerBlock": 48 << 10,
             "MaxSharedMemoryPerBlockOptin": 227 << 10,
             "MaxThreadsPerBlock": 1024,
