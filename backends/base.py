@@ -6,6 +6,8 @@ the name ``xp`` always denotes a Backend.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from backends.formulas import Rule
 from backends.loop import Trainer
 from backends.operations import Operations
@@ -72,6 +74,29 @@ class Backend(Operations):
             If the shapes of the arrays do not fit the network, the rule or each other.
         """
         return Trainer(self, network, rule, X, target, weight, params, state, batch_size)
+
+    def run_at_once(
+        self, task: Callable[[int], object], count: int, at_once: int, on_interrupt: Callable[[], object]
+    ) -> None:
+        """Call ``task(0), ..., task(count - 1)`` in this order, up to `at_once` of them at the same time.
+
+        Parameters
+        ----------
+        task : callable
+            A training, for instance.
+        count : int
+        at_once : int
+            From `Trainer.at_once`.  With 1, the calling thread runs all tasks.
+        on_interrupt : callable
+            Called on Ctrl-C, or when a task fails while others run; it must make the running tasks stop.
+
+        Raises
+        ------
+        BaseException
+            The first exception of a task, when all tasks that had begun have ended.  No other task begins.
+        """
+        for number in range(count):
+            task(number)
 
     def train_epoch(
         self,

@@ -258,6 +258,16 @@ class Trainer:
         self._check_plan(plan)
         return Execution("step by step")
 
+    def at_once(self) -> int:
+        """How many trainings such as this one the backend runs at the same time, because that is faster.
+
+        Returns
+        -------
+        int
+            1 if they run one after the other.
+        """
+        return 1
+
     def _epoch(self, plan: EpochPlan, control: Control, on_batch: BatchHook | None) -> EpochResult:
         self._use_arrays()
         rows = self._rows(plan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -29,6 +30,12 @@ from backends.numba_backend.step_kernels import (
 from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, NetworkPlan
 
 logger = logging.getLogger("mlp")
+
+CORE_CACHE = 1 << 20
+"""Bytes of parameters up to which networks train faster at the same time, on one thread each, than one after the other
+on all threads: each core then has its network in its own cache, and waits for no other."""
+
+_loading = threading.Lock()
 
 
 class FusedTrainer(Trainer):
@@ -80,6 +87,13 @@ class FusedTrainer(Trainer):
             return replace(step_by_step, reason=reason)
         threads = _threads_for(self.network, plan.batch_size)
         return Execution(f"epoch kernel, {threads} {'thread' if threads == 1 else 'threads'}")
+
+    def at_once(self) -> int:
+        if thread_pool.in_worker() or _unsupported_data(self):  # the loop is Python, of which one thread runs
+            return super().at_once()
+        fits = self.params.nbytes <= CORE_CACHE
+        faster = fits or not is_shared(self.network, self.batch_size)
+        return thread_pool.get_num_threads() if faster else super().at_once()
 
     def _unsupported_reason(self, plan: EpochPlan) -> str:
         """Why the kernel cannot run a plan, so that `backends.loop` runs it; empty if it can."""
@@ -136,7 +150,8 @@ class FusedTrainer(Trainer):
         clip_value, clip_norm = (math.inf if bound is None else bound for bound in (plan.clip_value, plan.clip_norm))
         phases, losses = thread_pool.phase_counters(threads), np.empty(len(plan.batches))
         result = np.array([0, -1, len(plan.batches)])  # see DONE, FAILED and LAST of `epoch_kernel`
-        kernel = epoch_kernel(dtype)
+        with _loading:  # trainings that begin together would compile it once each
+            kernel = epoch_kernel(dtype)
 
         def work(t: int) -> None:
             kernel(

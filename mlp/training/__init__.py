@@ -4,7 +4,7 @@ from mlp.network import CHUNK, Examples
 from mlp.training.callbacks import Callback, Run, check_callbacks
 from mlp.training.checkpoints import CheckpointWriter, Interval, check_checkpoint
 from mlp.training.early_stopping import EarlyStopping, check_early_stopping
-from mlp.training.epochs import batch_size_for, execution, train
+from mlp.training.epochs import at_once, batch_size_for, execution, train
 from mlp.training.evaluation import evaluate, evaluate_rows, score
 from mlp.training.history import History
 from mlp.training.interrupt import stop_on_ctrl_c
@@ -22,6 +22,7 @@ __all__ = [
     "Interval",
     "Run",
     "TrainingState",
+    "at_once",
     "batch_size_for",
     "check_callbacks",
     "check_checkpoint",

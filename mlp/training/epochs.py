@@ -28,12 +28,11 @@ from mlp.training.state import TrainingState
 
 
 def train(
-    net: FeedForward,
+    run: Run,
     examples: Examples,
-    state: TrainingState,
     *,
-    epochs: int,
     batch_size: int,
+    rows: NDArray[np.int64] | None = None,
     shuffle: bool = True,
     validation: Examples | None = None,
     early_stopping: EarlyStopping | None = None,
@@ -42,7 +41,19 @@ def train(
     catch_interrupt: bool = True,
     checkpoint: CheckpointWriter | None = None,
 ) -> History:
-    """Train `net` until `epochs` epochs are done in total.
+    """Train `run.net` until `run.epochs` epochs are done in total, or `run.stop` is called.
+
+    Parameters
+    ----------
+    run : Run
+    examples : Examples
+    rows : ndarray of int64, optional
+        The rows of the examples to train on.  Default: all of them.
+    batch_size, shuffle, early_stopping, callbacks, progress, checkpoint
+        As in `MLP.fit`, checked.
+    validation : Examples, optional
+    catch_interrupt : bool
+        Whether the first Ctrl-C stops the training after the current batch.
 
     Raises
     ------
@@ -53,10 +64,11 @@ def train(
     ConfigurationError, DataError
         If the training cannot be resumed exactly under other conditions than it had.
     """
-    run = Run(net, state, epochs)
+    net, state, epochs = run.net, run.state, run.epochs
+    n = examples.rows if rows is None else len(rows)
 
     def conditions() -> dict[str, Any]:
-        present = {"rows": examples.rows, "batch_size": batch_size, "shuffle": bool(shuffle), "backend": net.backend}
+        present = {"rows": n, "batch_size": batch_size, "shuffle": bool(shuffle), "backend": net.backend}
         if checkpoint:
             held_out = None if validation is None else net.on_device(validation)
             present |= checkpoint.conditions(net, net.on_device(examples), held_out)
@@ -79,7 +91,8 @@ def train(
         for callback in batch_callbacks:
             callback.on_batch_end(run, batch, loss)
 
-    state.history.stop_reason = ""
+    if not run.stopping:
+        state.history.stop_reason = ""
     state.history.shorten(state.epoch)
     if state.restored:
         state.swap_weights(net)
@@ -91,16 +104,16 @@ def train(
         stop_if_waited(run, early_stopping)
     call_back("on_train_begin")
     trainer = _make_trainer(run, net.on_device(examples), batch_size)
-    with stop_on_sigterm(run) if checkpoint else contextlib.nullcontext():
+    with stop_on_sigterm(run.stop) if checkpoint else contextlib.nullcontext():
         with (
-            stop_on_ctrl_c(run) if catch_interrupt else contextlib.nullcontext(),
-            progress_bar(run, examples.rows, batch_size, shown=progress),
+            stop_on_ctrl_c(run.stop) if catch_interrupt else contextlib.nullcontext(),
+            progress_bar(run, n, batch_size, shown=progress),
             Checkpoints(checkpoint, run) as checkpoints,
         ):
             while state.epoch < epochs and not run.stopping:
                 if callbacks:  # one of them may have moved the network, changed its optimizer, or assigned weights
                     trainer = _follow(trainer, run, examples, batch_size)
-                plan = _plan_epoch(net, state, examples.rows, batch_size, shuffle)
+                plan = _plan_epoch(net, state, n if rows is None else rows, batch_size, shuffle)
                 if not _train_epoch(run, trainer, plan, on_batch if batch_callbacks else None, checkpoints):
                     break
                 _validate(run, validation)
@@ -155,12 +168,17 @@ def execution(net: FeedForward, optimizer: Optimizer, n: int, batch_size: int) -
     ConfigurationError
         If the backend does not have the network's precision.
     """
-    state = TrainingState.begin(net, optimizer)
     X = np.zeros((min(n, 2), net.sizes[0]), net.dtype)
     y = np.zeros(len(X), np.int64) if net.kind.loss.name == "cross_entropy" else np.zeros((len(X), net.sizes[-1]))
     examples, _ = net.check_examples(X, y)
+    state = TrainingState.begin(net, optimizer)
     trainer = _make_trainer(Run(net, state, 1), examples, batch_size)
     return trainer.execution(_plan_epoch(net, state, n, batch_size, shuffle=True))
+
+
+def at_once(net: FeedForward, optimizer: Optimizer, examples: Examples, batch_size: int) -> int:
+    """How many networks such as `net` its backend trains at the same time on such examples."""
+    return _make_trainer(Run(net, TrainingState.begin(net, optimizer), 1), examples, batch_size).at_once()
 
 
 def _make_trainer(run: Run, examples: Examples, batch_size: int) -> Trainer:
@@ -178,14 +196,23 @@ def _follow(trainer: Trainer, run: Run, examples: Examples, batch_size: int) -> 
     return _make_trainer(run, net.on_device(examples), batch_size)
 
 
-def _plan_epoch(net: FeedForward, state: TrainingState, n: int, batch_size: int, shuffle: bool) -> EpochPlan:
+def _plan_epoch(
+    net: FeedForward, state: TrainingState, rows: int | NDArray[np.int64], batch_size: int, shuffle: bool
+) -> EpochPlan:
+    """The next epoch over these rows, given by their number or, if they are not all, by their numbers."""
+    n = rows if isinstance(rows, int) else len(rows)
+    shuffled = Shuffle(net.seed, state.epoch, n)
+    if isinstance(rows, int):
+        order = shuffled if shuffle else np.arange(n)
+    else:
+        order = rows[shuffled.row_numbers()] if shuffle else rows
     n_batches = -(-n // batch_size)
     optimizer = state.optimizer
     return EpochPlan(
         network=net.plan,
         rule=optimizer.rule,
         batch_size=batch_size,
-        order=Shuffle(net.seed, state.epoch, n) if shuffle else np.arange(n),
+        order=order,
         learning_rates=optimizer.schedule.rates(state.step - state.batches_done, state.epoch, n_batches),
         l2=np.full(n_batches, net.l2),
         l1=net.l1,
