@@ -6,7 +6,7 @@ the name ``xp`` always denotes a Backend.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from backends.formulas import Rule
 from backends.loop import Trainer
@@ -32,6 +32,9 @@ class Backend(Operations):
     >>> xp.dense(x, W, b, "relu")
     array([[0.]])
     """
+
+    in_lockstep = False
+    """Whether networks are trained at the same time by `train_together`, an epoch each, and not by `run_at_once`."""
 
     def trainer(
         self,
@@ -97,6 +100,23 @@ class Backend(Operations):
         """
         for number in range(count):
             task(number)
+
+    def train_together(self, epochs: Sequence[tuple[Trainer, EpochPlan, Control]]) -> list[EpochResult]:
+        """Train several networks for an epoch each, with the results of `Trainer.epochs`.
+
+        A backend with `in_lockstep` may train them at the same time, except where `Trainer.why_alone` has a reason.
+
+        Parameters
+        ----------
+        epochs : sequence of (Trainer, EpochPlan, Control)
+            Different trainers of this backend.
+
+        Returns
+        -------
+        list of EpochResult
+            One for each.
+        """
+        return [trainer.epochs([plan], control)[0] for trainer, plan, control in epochs]
 
     def train_epoch(
         self,

@@ -268,6 +268,17 @@ class Trainer:
         """
         return 1
 
+    def why_alone(self, plan: EpochPlan) -> str:
+        """Why `Backend.train_together` would not train this network together with others; empty if it would.
+
+        Parameters
+        ----------
+        plan : EpochPlan
+            With this trainer's network and rule.
+        """
+        self._check_plan(plan)
+        return "this backend trains one network after the other"
+
     def _epoch(self, plan: EpochPlan, control: Control, on_batch: BatchHook | None) -> EpochResult:
         self._use_arrays()
         rows = self._rows(plan)

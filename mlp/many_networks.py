@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp import optimizers, training
-from mlp._backends import Backend, ConfigurationError, DataError, DivergenceError, ShapeError
+from mlp._backends import Backend, ConfigurationError, DataError, DivergenceError, EpochResult, ShapeError
 from mlp.checks import as_array, require_count
 from mlp.model import MLP
 from mlp.optimizers import Optimizer
-from mlp.training import EarlyStopping, Examples, History, Run, TrainingState, stop_on_ctrl_c
+from mlp.training import EarlyStopping, Examples, History, Part, Parts, Run, TrainingState, stop_on_ctrl_c
 
 logger = logging.getLogger("mlp")
 
@@ -163,26 +163,49 @@ class _Call:
                 at_once = training.at_once(net, first.optimizer, first.examples, first.batch_size)
                 if at_once > 1:
                     logger.info("fit_many trains up to %d networks at the same time", at_once)
-                xp.run_at_once(
-                    functools.partial(self._train_next, numbers),
-                    len(numbers),
-                    at_once,
-                    lambda: self.stop(self._stop_reason or "the call of fit_many ended early"),
-                )
+                if at_once > 1 and xp.in_lockstep:
+                    self._train_in_lockstep(xp, numbers, at_once)
+                else:
+                    xp.run_at_once(
+                        lambda position, numbers=numbers: training.complete(self._parts(numbers[position])),
+                        len(numbers),
+                        at_once,
+                        lambda: self.stop(self._stop_reason or "the call of fit_many ended early"),
+                    )
 
-    def _train_next(self, numbers: list[int], position: int) -> None:
-        i = numbers[position]
+    def _train_in_lockstep(self, xp: Backend, numbers: list[int], at_once: int) -> None:
+        """Train `at_once` networks, an epoch of each at a time; when one is trained, the next begins."""
+        waiting, active = deque(numbers), list[tuple[Parts, Part]]()
+        with contextlib.ExitStack() as trainings:
+            while waiting or active:
+                while waiting and len(active) < at_once:
+                    i = waiting.popleft()
+                    parts = trainings.enter_context(contextlib.closing(self._parts(i)))
+                    part = next(parts, None)
+                    if part is None:
+                        continue
+                    if reason := part.trainer.why_alone(part.plan):
+                        logger.info("fit_many trains network %d alone: %s", i, reason)
+                        training.complete(parts, part)
+                    else:
+                        active.append((parts, part))
+                results = xp.train_together([(part.trainer, part.plan, part.control) for _, part in active])
+                following = [(parts, _send(parts, result)) for (parts, _), result in zip(active, results, strict=True)]
+                active = [(parts, part) for parts, part in following if part is not None]
+
+    def _parts(self, i: int) -> Parts:
+        """The training of network i; its divergence is noted, and not raised."""
         net, settings = self._nets[i], self._settings[i]
         state = TrainingState.begin(net, settings.optimizer)
         run = self._runs[i] = Run(net, state, settings.epochs)
         if self._stop_reason:  # checked after `stop` knows this run, or it could miss it
             del self._runs[i]
-            return
+            return state.history
         net.class_numbers |= settings.class_numbers
         net.training_state = state
         state.history.backend, state.history.backend_reason = net.backend, net.backend_reason
         try:
-            training.train(
+            yield from training.in_parts(
                 run,
                 settings.examples,
                 batch_size=settings.batch_size,
@@ -197,6 +220,7 @@ class _Call:
         if not state.history.interrupted:
             self._done.add(i)
         self.advance()
+        return state.history
 
     def raise_errors(self) -> None:
         """Raise the error that `fit_many` announces, if there is one."""
@@ -217,6 +241,14 @@ class _Call:
                 f"({', '.join(map(str, errors))}); the others are trained. net.history.error has the message of each."
             )
             raise first_error
+
+
+def _send(parts: Parts, result: EpochResult) -> Part | None:
+    """The next part of a training after this result; None at its end."""
+    try:
+        return parts.send(result)
+    except StopIteration:
+        return None
 
 
 class _Shared:

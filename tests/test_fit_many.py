@@ -114,8 +114,10 @@ def test_a_history_with_an_error_is_saved(backend, tmp_path):
 class Started(mlp.schedules.Constant):
     """Ctrl-C comes when `count` networks have begun an epoch and not before, and none goes on without it."""
 
+    barrier = None
+
     def rates(self, step, epoch, n_batches):
-        if not epoch:
+        if not epoch and Started.barrier:
             Started.barrier.wait(60)
         return super().rates(step, epoch, n_batches)
 
@@ -131,6 +133,7 @@ def interrupted(nets, count):
     threading.Thread(target=interrupt, daemon=True).start()
     with pytest.raises(KeyboardInterrupt) as caught:
         mlp.fit_many(nets, X, Y, epochs=100_000, optimizer=mlp.SGD(Started(0.001)))
+    Started.barrier = None
     return caught.value
 
 

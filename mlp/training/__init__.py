@@ -4,7 +4,7 @@ from mlp.network import CHUNK, Examples
 from mlp.training.callbacks import Callback, Run, check_callbacks
 from mlp.training.checkpoints import CheckpointWriter, Interval, check_checkpoint
 from mlp.training.early_stopping import EarlyStopping, check_early_stopping
-from mlp.training.epochs import at_once, batch_size_for, execution, train
+from mlp.training.epochs import Part, Parts, at_once, batch_size_for, complete, execution, in_parts, train
 from mlp.training.evaluation import evaluate, evaluate_rows, score
 from mlp.training.history import History
 from mlp.training.interrupt import stop_on_ctrl_c
@@ -20,6 +20,8 @@ __all__ = [
     "Examples",
     "History",
     "Interval",
+    "Part",
+    "Parts",
     "Run",
     "TrainingState",
     "at_once",
@@ -27,9 +29,11 @@ __all__ = [
     "check_callbacks",
     "check_checkpoint",
     "check_early_stopping",
+    "complete",
     "evaluate",
     "evaluate_rows",
     "execution",
+    "in_parts",
     "progress_bar",
     "require_resumable",
     "score",

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ParamSpec
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp._backends import ConfigurationError, EpochPlan, Execution, Shuffle, Trainer
+from mlp._backends import ConfigurationError, Control, EpochPlan, EpochResult, Execution, Shuffle, Trainer
 from mlp.checks import check_batch_size
 from mlp.network import Examples, FeedForward
 from mlp.optimizers import GradientDescent, Optimizer
@@ -27,7 +28,55 @@ from mlp.training.progress import progress_bar
 from mlp.training.state import TrainingState
 
 
-def train(
+@dataclass
+class Part:
+    """An epoch, or a part of one, that a training asks for; the answer is its result."""
+
+    trainer: Trainer
+    plan: EpochPlan
+    control: Control
+    on_batch: Callable[[int, float], None] | None
+
+    def run(self) -> EpochResult:
+        """Train for this part."""
+        return self.trainer.epochs([self.plan], self.control, self.on_batch)[0]
+
+
+Parts = Generator[Part, EpochResult, History]
+"""A training that waits for the result of one part after the other."""
+
+
+def complete(parts: Parts, part: Part | None = None) -> History:
+    """Run all parts of a training, or those that are left from `part` on."""
+    with contextlib.closing(parts):
+        try:
+            part = part or next(parts)
+            while True:
+                try:
+                    result = part.run()
+                except BaseException as error:
+                    part = parts.throw(error)
+                else:
+                    part = parts.send(result)
+        except StopIteration as end:
+            history: History = end.value
+            return history
+
+
+Arguments = ParamSpec("Arguments")
+
+
+def _completed(function: Callable[Arguments, Parts]) -> Callable[Arguments, History]:
+    """A function that runs the training that `function` returns."""
+
+    @functools.wraps(function)
+    def train(*arguments: Arguments.args, **keywords: Arguments.kwargs) -> History:
+        return complete(function(*arguments, **keywords))
+
+    return train
+
+
+def in_parts(
     run: Run,
     examples: Examples,
     *,
@@ -40,8 +89,10 @@ def train(
     progress: bool = False,
     catch_interrupt: bool = True,
     checkpoint: CheckpointWriter | None = None,
-) -> History:
+) -> Parts:
     """Train `run.net` until `run.epochs` epochs are done in total, or `run.stop` is called.
+
+    `train` does this; `in_parts` leaves it to the caller to run each part, maybe together with those of others.
 
     Parameters
     ----------
@@ -114,7 +165,9 @@ def train(
                 if callbacks:  # one of them may have moved the network, changed its optimizer, or assigned weights
                     trainer = _follow(trainer, run, examples, batch_size)
                 plan = _plan_epoch(net, state, n if rows is None else rows, batch_size, shuffle)
-                if not _train_epoch(run, trainer, plan, on_batch if batch_callbacks else None, checkpoints):
+                if not (
+                    yield from _train_epoch(run, trainer, plan, on_batch if batch_callbacks else None, checkpoints)
+                ):
                     break
                 _validate(run, validation)
                 if run.whole_epoch:
@@ -137,6 +190,9 @@ def train(
     if checkpoint:
         checkpoint.finish(run)
     return state.history
+
+
+train = _completed(in_parts)
 
 
 def batch_size_for(optimizer: Optimizer, batch_size: Any, n: int, previous: int | None = None) -> int:
@@ -232,7 +288,7 @@ def _train_epoch(
     plan: EpochPlan,
     on_batch: Callable[[int, float], None] | None,
     checkpoints: Checkpoints,
-) -> bool:
+) -> Generator[Part, EpochResult, bool]:
     """Train for one epoch, or the rest of it, and record the result; return False if it was stopped at once.
 
     Checkpoints divide the epoch into parts.  The results do not depend on it.
@@ -250,7 +306,7 @@ def _train_epoch(
             if done > first or left is not None:  # a new plan is checked, which takes time
                 n_batches = last - done if left is None else min(left, last - done)
                 part = replace(plan, first_batch=done, n_batches=n_batches)
-            (result,) = trainer.epochs([part], run.control, on_batch)
+            result = yield Part(trainer, part, run.control, on_batch)
             parts.append(np.array([result.losses, result.weights]))
             done += len(result.losses)
             if result.failed is not None or not result.finite:
