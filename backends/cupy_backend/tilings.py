@@ -25,6 +25,9 @@ REGISTERS, REGISTERS_OF_THREAD = 65536, 255
 MULTIPROCESSOR_LANES = {4: 128, 8: 64}
 """Multiplications with addition in a cycle of a multiprocessor, by the size of a number (compute capability 9.0)."""
 
+ARGUMENTS_BYTES = 256
+"""Of what a launch must know of a network, at most."""
+
 STEP_CYCLES = 2000
 """Of a step besides those products: the exchange, barriers, the loss.  An estimate, from latencies others measured."""
 
@@ -198,4 +201,5 @@ def _shared_arrays(
         "warp_norms": warps * 8 * options.by_norm,
         "block_norms": blocks * 8 * options.by_norm,
         "mbarriers": 24,
+        "arguments": ARGUMENTS_BYTES,
     }

@@ -1,6 +1,7 @@
 // Many training steps of a network with one hidden layer in one launch; the parameters stay on the chip meanwhile.
 //
-// One cluster of BLOCKS blocks trains the network.  The hidden units are shared out: a block has UNITS of them, with
+// One cluster of BLOCKS blocks trains a network.  A launch may have several clusters, each for a network of its own, with
+// its own Arguments; they have nothing to do with each other.  The hidden units are shared out: a block has UNITS of them, with
 // their columns of W1 (in registers), their biases and rows of W2, and all that the update rule remembers of these (in
 // shared memory).  b2 is in every block, and each updates it alike.  So the first layer and the whole backward pass
 // need no other block.  What is exchanged is the logits: each block computes what its units contribute to them, and
@@ -33,13 +34,14 @@ namespace persistent {
 struct Launch : Step {
     DEVICE Launch(const Arguments& arguments, unsigned char* shared) : Step(arguments, shared) {}
 
-    DEVICE void run() {
+    DEVICE void run(int count) {
         // Earlier launches wrote these words.  In this one a single thread writes to `words`, after the barrier of the
         // cluster.
         const bool halt = a.words[HALT] != 0;
         int failed = (int)a.words[FAILED];
         if (halt && failed >= 0) return;  // the same in all blocks
-        const int last = first + a.count;
+        const int end = (int)a.words[END_BATCH], last = end - first < count ? end : first + count;
+        if (first >= last) return;  // the network has fewer batches than others of this launch
         load();
         fetch_order(first);
         if (first + 1 < last) fetch_order(first + 1);

@@ -10,6 +10,7 @@ struct alignas(sizeof(T) == 1 ? 4 : 16) Quad {
     T value[4];
 };
 
+// Of one network; `persistent.py` writes the same structure.
 struct Arguments {
     long long* words;
     const long long *X_order, *order;  // row of X, and of target and weight, for each row of the epoch
@@ -21,13 +22,22 @@ struct Arguments {
     const REAL* scalars;  // of each batch: the factor of the weight decay, then those of the rule
     double* losses;
     REAL *params, *state;
-    int n_rows, count;
+    int n_rows;
     REAL x_factor;  // of the inputs; sums and gradients are multiplied by it, not each input
     step::LossSettings<REAL> loss;
     double loss_factor, l1, clip_norm;
     REAL clip_value;
     step::Dropout<REAL> input_dropout, hidden_dropout;
 };
+
+// Copies the arguments of this cluster's network to shared memory: addresses and numbers that are read there need no
+// registers in the meantime.
+DEVICE void fetch_arguments(const unsigned char* networks, unsigned char* memory) {
+    const int bytes = (int)sizeof(Arguments);
+    for (int i = threadIdx.x * 8; i < bytes; i += BLOCK_THREADS * 8)
+        copy_async<8>(memory + AT_ARGUMENTS + i, networks + blockIdx.x / BLOCKS * bytes + i);
+    copy_async_wait();
+}
 
 const int WEIGHTS1 = N_IN * N_HIDDEN, WEIGHTS = WEIGHTS1 + N_HIDDEN * N_OUT, PARAMETERS = WEIGHTS + N_HIDDEN + N_OUT;
 const int WEIGHTS_OF_THREAD = QUADS_OF_THREAD * 4 * UNITS_OF_THREAD;
