@@ -258,15 +258,17 @@ class Trainer:
         self._check_plan(plan)
         return Execution("step by step")
 
-    def at_once(self) -> int:
+    def at_once(self) -> tuple[int, str]:
         """How many trainings such as this one the backend runs at the same time, because that is faster.
 
         Returns
         -------
-        int
+        count : int
             1 if they run one after the other.
+        reason : str
+            Why it is 1; empty if it is more.
         """
-        return 1
+        return 1, "this backend trains one network after the other"
 
     def why_alone(self, plan: EpochPlan) -> str:
         """Why `Backend.train_together` would not train this network together with others; empty if it would.

@@ -83,8 +83,10 @@ def fit_many(
 
     With the Numba backend, networks are trained at the same time, on one thread each, if that is faster: if one network
     has too little work for several threads, or if its parameters need 1 MiB or less, so that they fit in the cache of a
-    core.  Larger ones, and those with user-defined functions, are trained one after the other, on all threads.  So are
-    all networks with the other backends.
+    core.  Larger ones, and those with user-defined functions, are trained one after the other, on all threads.
+
+    With the CuPy backend, they are trained at the same time if its `execution` is ``"persistent"`` and the persistent
+    kernel can run them; else one after the other, as with the NumPy backend.  The logger ``mlp`` says which, and why.
 
     Examples
     --------
@@ -160,8 +162,10 @@ class _Call:
                     self._settings[i] = replace(one, examples=on_device(xp, one.examples), validation=validation)
                 first = self._settings[numbers[0]]
                 net = self._nets[numbers[0]]
-                at_once = training.at_once(net, first.optimizer, first.examples, first.batch_size)
-                if at_once > 1:
+                at_once, reason = training.at_once(net, first.optimizer, first.examples, first.batch_size)
+                if reason:
+                    logger.info("fit_many trains the networks one after the other: %s", reason)
+                else:
                     logger.info("fit_many trains up to %d networks at the same time", at_once)
                 if at_once > 1 and xp.in_lockstep:
                     self._train_in_lockstep(xp, numbers, at_once)

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
+from backends.cupy_backend.arguments import arguments_dtype
 from backends.cupy_backend.device import Device
 from backends.cupy_backend.kernel_source import KernelOptions
-from backends.cupy_backend.persistent_source import arguments_dtype, persistent_source
+from backends.cupy_backend.persistent_source import persistent_source
 from backends.cupy_backend.step import EpochArrays
 from backends.cupy_backend.tilings import Tiling, tiling_for
 from backends.plan import Array, EpochPlan

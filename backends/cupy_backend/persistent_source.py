@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
-import numpy as np
-
+from backends.cupy_backend.arguments import arguments_dtype
 from backends.cupy_backend.kernel_source import TYPES, KernelOptions, definitions, epoch_kernels, text_of
-from backends.cupy_backend.tilings import ARGUMENTS_BYTES, Tiling
+from backends.cupy_backend.tilings import Tiling
 
 _FILES = ("cluster.cuh", "persistent_thread.cuh", "persistent_step.cuh", "persistent.cuh")
 _CALL = """\
@@ -20,30 +18,6 @@ _CALL = """\
     persistent::Launch launch(*(const persistent::Arguments*)(memory + AT_ARGUMENTS), memory);
     launch.run(count);
 """
-
-
-def arguments_dtype(options: KernelOptions) -> np.dtype[Any]:
-    """The structure ``persistent::Arguments`` of the kernel; pointers are integers."""
-    real = options.dtype
-    pointers = (
-        "words", "X_order", "order", "X", "X_stride", "target", "weight", "normalizers", "l2", "scalars", "losses",
-        "params", "state",
-    )  # fmt: skip
-    loss = np.dtype([(name, real) for name in ("keep", "add", "delta_factor", "ceiling")], align=True)
-    dropout = np.dtype([("layer", np.int32), ("threshold", np.uint32), ("scale", real)], align=True)
-    return np.dtype(
-        [
-            *((name, np.int64) for name in pointers),
-            ("n_rows", np.int32),
-            ("x_factor", real),
-            ("loss", loss),
-            *((name, np.float64) for name in ("loss_factor", "l1", "clip_norm")),
-            ("clip_value", real),
-            ("input_dropout", dropout),
-            ("hidden_dropout", dropout),
-        ],
-        align=True,
-    )
 
 
 @functools.lru_cache(maxsize=64)
@@ -91,8 +65,7 @@ def persistent_source(options: KernelOptions, tiling: Tiling, piece: int, clippe
     kernel = (
         f'extern "C" __global__ void __cluster_dims__({tiling.blocks}, 1, 1) __launch_bounds__({tiling.threads}, 1) '
         f"train(const unsigned char* networks, int count) {{\n{_CALL}}}\n"
+        f'static_assert(sizeof(persistent::Arguments) == {arguments_dtype(options).itemsize}, "as in Python");\n'
     )
-    n_bytes = arguments_dtype(options).itemsize
-    check = f'static_assert(sizeof(persistent::Arguments) == {n_bytes} && {n_bytes} <= {ARGUMENTS_BYTES}, "Arguments");'
     files = [text_of(name) for name in _FILES]
-    return "\n".join([definitions(options), *constants, *files, check, kernel, *epoch_kernels(options)])
+    return "\n".join([definitions(options), *constants, *files, kernel, *epoch_kernels(options)])

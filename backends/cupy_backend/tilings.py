@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from backends.cupy_backend.arguments import arguments_dtype
 from backends.cupy_backend.kernel_source import KernelOptions, n_scalars
 
 MOST_BLOCKS = 8
@@ -24,9 +25,6 @@ REGISTERS, REGISTERS_OF_THREAD = 65536, 255
 
 MULTIPROCESSOR_LANES = {4: 128, 8: 64}
 """Multiplications with addition in a cycle of a multiprocessor, by the size of a number (compute capability 9.0)."""
-
-ARGUMENTS_BYTES = 256
-"""Of what a launch must know of a network, at most."""
 
 STEP_CYCLES = 2000
 """Of a step besides those products: the exchange, barriers, the loss.  An estimate, from latencies others measured."""
@@ -173,6 +171,7 @@ def _shared_arrays(
     states, scalars = len(options.rule.state), 1 + n_scalars(options.rule)
     others = padded_units * n_out + padded_units + n_out
     return {
+        "arguments": arguments_dtype(options).itemsize,
         "x": x_buffers * tall * _row_bytes(options),
         "partial": threads // groups // 32 * tall * padded_units * real,
         "saved": rows * padded_units * real,
@@ -201,5 +200,4 @@ def _shared_arrays(
         "warp_norms": warps * 8 * options.by_norm,
         "block_norms": blocks * 8 * options.by_norm,
         "mbarriers": 24,
-        "arguments": ARGUMENTS_BYTES,
     }

@@ -89,24 +89,27 @@ class GraphTrainer(Trainer):
             return Execution("launches of single kernels")
         return Execution(f"CUDA graphs of {count} {_plural('step', count)}", tiling)
 
-    def at_once(self) -> int:
+    def at_once(self) -> tuple[int, str]:
+        if reason := self._no_launches_to_share():
+            return 1, reason
         # not more than have a multiprocessor for each block: the others begin when one is trained
-        persistent = self._device.execution == "persistent"
-        return max(1, self._device.multiprocessors // MOST_BLOCKS) if persistent else super().at_once()
+        return max(1, self._device.multiprocessors // MOST_BLOCKS), ""
 
     def why_alone(self, plan: EpochPlan) -> str:
         super().why_alone(plan)
-        reason = self._unsupported_reason(plan, on_batch=False)
+        reason = self._no_launches_to_share() or self._unsupported_reason(plan, on_batch=False)
         if reason:
             return reason
-        if self._device.execution != "persistent":
-            return (
-                f"the backend's execution is {self._device.execution!r}, and only 'persistent' trains several at once"
-            )
         if isinstance(self.X, HostRows):
             return "X does not fit in the memory of the GPU"
         tiling = self._tiling(plan)
         return "" if isinstance(tiling, Tiling) else tiling
+
+    def _no_launches_to_share(self) -> str:
+        execution = self._device.execution
+        if execution == "persistent":
+            return ""
+        return f"the backend's execution is {execution!r}, and only 'persistent' trains several networks in a launch"
 
     def _tiling(self, plan: EpochPlan) -> Tiling | str:
         """The tiling of the persistent kernel if it is to run a plan; else the reason, empty if it is not asked for."""

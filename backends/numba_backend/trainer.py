@@ -88,12 +88,14 @@ class FusedTrainer(Trainer):
         threads = _threads_for(self.network, plan.batch_size)
         return Execution(f"epoch kernel, {threads} {'thread' if threads == 1 else 'threads'}")
 
-    def at_once(self) -> int:
-        if thread_pool.in_worker() or _unsupported_data(self):  # the loop is Python, of which one thread runs
-            return super().at_once()
-        fits = self.params.nbytes <= CORE_CACHE
-        faster = fits or not is_shared(self.network, self.batch_size)
-        return thread_pool.get_num_threads() if faster else super().at_once()
+    def at_once(self) -> tuple[int, str]:
+        if thread_pool.in_worker() or thread_pool.get_num_threads() == 1:
+            return 1, "there is one thread"
+        if reason := _unsupported_data(self):
+            return 1, f"{reason}, so that they run step by step in Python"
+        if is_shared(self.network, self.batch_size) and self.params.nbytes > CORE_CACHE:
+            return 1, f"their parameters need {self.params.nbytes:,} bytes each, and the cache of a core may be smaller"
+        return thread_pool.get_num_threads(), ""
 
     def _unsupported_reason(self, plan: EpochPlan) -> str:
         """Why the kernel cannot run a plan, so that `backends.loop` runs it; empty if it can."""

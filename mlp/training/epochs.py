@@ -232,8 +232,8 @@ def execution(net: FeedForward, optimizer: Optimizer, n: int, batch_size: int) -
     return trainer.execution(_plan_epoch(net, state, n, batch_size, shuffle=True))
 
 
-def at_once(net: FeedForward, optimizer: Optimizer, examples: Examples, batch_size: int) -> int:
-    """How many networks such as `net` its backend trains at the same time on such examples."""
+def at_once(net: FeedForward, optimizer: Optimizer, examples: Examples, batch_size: int) -> tuple[int, str]:
+    """How many networks such as `net` its backend trains at the same time on such examples, and if one, why."""
     return _make_trainer(Run(net, TrainingState.begin(net, optimizer), 1), examples, batch_size).at_once()
 
 

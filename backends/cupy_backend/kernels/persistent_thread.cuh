@@ -30,15 +30,6 @@ struct Arguments {
     step::Dropout<REAL> input_dropout, hidden_dropout;
 };
 
-// Copies the arguments of this cluster's network to shared memory: addresses and numbers that are read there need no
-// registers in the meantime.
-DEVICE void fetch_arguments(const unsigned char* networks, unsigned char* memory) {
-    const int bytes = (int)sizeof(Arguments);
-    for (int i = threadIdx.x * 8; i < bytes; i += BLOCK_THREADS * 8)
-        copy_async<8>(memory + AT_ARGUMENTS + i, networks + blockIdx.x / BLOCKS * bytes + i);
-    copy_async_wait();
-}
-
 const int WEIGHTS1 = N_IN * N_HIDDEN, WEIGHTS = WEIGHTS1 + N_HIDDEN * N_OUT, PARAMETERS = WEIGHTS + N_HIDDEN + N_OUT;
 const int WEIGHTS_OF_THREAD = QUADS_OF_THREAD * 4 * UNITS_OF_THREAD;
 const int OTHERS = PADDED_UNITS * N_OUT + PADDED_UNITS + N_OUT;  // W2, b1 and b2 of a block
@@ -67,6 +58,15 @@ struct WarpSums<COUNT, 0> {
 DEVICE double sum_over_warp(double value) {
     for (int distance = 16; distance; distance /= 2) value += __shfl_xor_sync(0xffffffffu, value, distance);
     return value;
+}
+
+// Copies the arguments of this cluster's network to shared memory: addresses and numbers that are read there need no
+// registers in the meantime.
+DEVICE void fetch_arguments(const unsigned char* networks, unsigned char* memory) {
+    const int bytes = (int)sizeof(Arguments);
+    for (int i = threadIdx.x * 8; i < bytes; i += BLOCK_THREADS * 8)
+        copy_async<8>(memory + AT_ARGUMENTS + i, networks + blockIdx.x / BLOCKS * bytes + i);
+    copy_async_wait();
 }
 
 // One thread's part of the training.
