@@ -458,7 +458,7 @@ def test_each_training_uses_the_stream_of_one_that_has_ended(gpu):
     for _ in range(3):
         trainer = trainer_for(net)
         trainer.epochs([plan_for(net)])
-        used.append((trainer._stream.ptr, trainer._own_stream.cublas._handle.value))
+        used.append((trainer.stream.ptr, trainer._own_stream.cublas._handle.value))
         del trainer
     assert len(set(used)) == 1
     both = [trainer_for(net) for _ in range(2)]

@@ -12,11 +12,11 @@ _FILES = ("cluster.cuh", "persistent_thread.cuh", "persistent_step.cuh", "persis
 _CALL = """\
     extern __shared__ persistent::Bytes16 shared_memory[];
     unsigned char* const memory = shared_memory[0].value;
-    persistent::fetch_arguments(networks, memory);
-    // Any thread reads the arguments, which nobody writes again.
+    persistent::fetch_arguments(networks, count, memory);
+    // Any thread reads what others have copied, and nobody writes it again.
     __syncthreads();
     persistent::Launch launch(*(const persistent::Arguments*)(memory + AT_ARGUMENTS), memory);
-    launch.run(count);
+    launch.run();
 """
 
 

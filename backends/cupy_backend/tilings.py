@@ -171,7 +171,6 @@ def _shared_arrays(
     states, scalars = len(options.rule.state), 1 + n_scalars(options.rule)
     others = padded_units * n_out + padded_units + n_out
     return {
-        "arguments": arguments_dtype(options).itemsize,
         "x": x_buffers * tall * _row_bytes(options),
         "partial": threads // groups // 32 * tall * padded_units * real,
         "saved": rows * padded_units * real,
@@ -192,6 +191,8 @@ def _shared_arrays(
         "scalars": 2 * scalars * real,
         "normalizers": 16,
         "l2": 16,
+        "arguments": arguments_dtype(options).itemsize,
+        "batches": 8,
         "warp_losses": warps * 8,
         "warp_weights": 2 * warps * 8 * options.penalized,
         "block_weights": 4 * blocks * 8 * options.penalized,

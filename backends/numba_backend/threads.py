@@ -329,11 +329,13 @@ def run(task: Callable[[int], object], parts: int, on_interrupt: Callable[[], ob
 class _Division:
     """One call of `run_divided`: which task is next, and how many threads take tasks."""
 
-    def __init__(self, task: Callable[[int], object], count: int, threads: int, at_once: int) -> None:
+    def __init__(
+        self, task: Callable[[int], object], count: int, threads: int, at_once: int, on_interrupt: Callable[[], object]
+    ) -> None:
         self._task, self._count, self._threads, self._active = task, count, threads, at_once
+        self._on_interrupt = on_interrupt
         self._next = 0
         self._lock = threading.Lock()
-        self.error: BaseException | None = None
 
     @property
     def share(self) -> int:
@@ -342,24 +344,28 @@ class _Division:
 
     def work(self) -> None:
         """Run tasks until none is left, or one has failed."""
-        _thread_state.division = self
+        was_worker = in_worker()
+        _thread_state.division, _thread_state.is_worker = self, False
         try:
             while (number := self._take()) is not None:
                 self._task(number)
-        except BaseException as error:
-            self.stop(error)
+        except BaseException:
+            self.stop()
+            raise
         finally:
+            _thread_state.division, _thread_state.is_worker = None, was_worker
             with self._lock:
                 self._active -= 1
 
-    def stop(self, error: BaseException) -> None:
-        """Begin no other task; the first error is kept."""
+    def stop(self) -> None:
+        """Begin no other task, and make those that run stop."""
         with self._lock:
-            self.error = self.error or error
+            self._next = self._count
+        self._on_interrupt()
 
     def _take(self) -> int | None:
         with self._lock:
-            if self.error is not None or self._next == self._count:
+            if self._next == self._count:
                 return None
             self._next += 1
             return self._next - 1
@@ -376,7 +382,7 @@ def run_divided(
     """Call ``task(0), ..., task(count - 1)`` in this order, up to `at_once` of them at the same time.
 
     The tasks are trainings, or other functions that use threads themselves.  They share the threads equally
-    (`get_num_threads`), and a task that begins later, when fewer run, may use more.  The calling thread only waits.
+    (`get_num_threads`): who runs longer than others may use more threads at the end.
 
     Parameters
     ----------
@@ -384,7 +390,7 @@ def run_divided(
     count : int
     at_once : int
     on_interrupt : callable
-        Called on Ctrl-C and when a task fails, to make the running tasks stop.
+        Called on Ctrl-C and when a task fails, maybe in the thread of that task, to make the running tasks stop.
 
     Raises
     ------
@@ -405,31 +411,10 @@ def run_divided(
     """
     with reserve(get_num_threads(), training=True) as team:
         at_once = min(at_once, team.size, count)
-        division = _Division(task, count, team.size, at_once)
+        division = _Division(task, count, team.size, at_once, on_interrupt)
         # with the caller's settings, such as those of NumPy for floating-point errors
-        workers = [
-            threading.Thread(
-                target=contextvars.copy_context().run, args=(division.work,), name=f"mlp-{next(_numbers)}", daemon=True
-            )
-            for _ in range(at_once)
-        ]
-        try:
-            for worker in workers:
-                worker.start()
-        except BaseException as error:
-            division.stop(error)
-        told = False
-        while running := [worker for worker in workers if worker.is_alive()]:
-            try:
-                if division.error is not None and not told:
-                    told = True
-                    on_interrupt()
-                running[0].join(_SIGNAL_CHECK)
-            except BaseException as error:  # Ctrl-C; the tasks still write to arrays of the caller
-                division.stop(error)
-                told = False
-    if division.error is not None:
-        raise division.error
+        contexts = [contextvars.copy_context() for _ in range(at_once)]
+        team.run(lambda part: contexts[part].run(division.work), at_once, on_interrupt=division.stop)
 
 
 # ---------------------------------------------------------------------------------------------------

@@ -34,13 +34,10 @@ namespace persistent {
 struct Launch : Step {
     DEVICE Launch(const Arguments& arguments, unsigned char* shared) : Step(arguments, shared) {}
 
-    DEVICE void run(int count) {
+    DEVICE void run() {
         // Earlier launches wrote these words.  In this one a single thread writes to `words`, after the barrier of the
         // cluster.
-        const bool halt = a.words[HALT] != 0;
-        int failed = (int)a.words[FAILED];
-        if (halt && failed >= 0) return;  // the same in all blocks
-        const int end = (int)a.words[END_BATCH], last = end - first < count ? end : first + count;
+        if (a.words[HALT] != 0 && a.words[FAILED] >= 0) return;  // the same in all blocks
         if (first >= last) return;  // the network has fewer batches than others of this launch
         load();
         fetch_order(first);
@@ -67,7 +64,8 @@ struct Launch : Step {
 
         unsigned int norms = 0;  // that have been exchanged
         for (int batch = first; batch < last; ++batch) {
-            const int n = rows_of(batch);
+            int n = rows_of(batch);
+            recompute(n);  // or it would be computed again wherever it is used, from numbers that then need registers
             // The copies go to the sides and the slot that step batch - 1 was the last to read; all threads have passed
             // the barrier at its end.
             if (batch + 2 < last) fetch_order(batch + 2);
@@ -97,8 +95,10 @@ struct Launch : Step {
             __syncthreads();
             const double loss = total_loss(batch);  // the same in all blocks, so all of them halt
             if (rank == 0 && t == 0) a.losses[batch] = loss;
-            if (!step::is_finite(loss) && failed < 0) failed = batch;
-            if (halt && failed >= 0) break;
+            if (!step::is_finite(loss)) {
+                if (rank == 0 && t == 0 && a.words[FAILED] < 0) a.words[FAILED] = batch;
+                if (a.words[HALT] != 0) break;
+            }
             const bool updates = normalizer(batch) > 0;
             if (updates) gradients(batch, n);
             // Any thread reads the gradients of z1 and W2; and W2 and the biases, which others read before it, may
@@ -132,10 +132,7 @@ struct Launch : Step {
         // The parameters and states that a thread stores are its own, but those in shared memory may have been changed
         // by others: before the barrier above, or not since they were loaded.
         store();
-        if (rank == 0 && t == 0) {
-            a.words[NEXT_BATCH] = last;
-            if (failed >= 0) a.words[FAILED] = failed;
-        }
+        if (rank == 0 && t == 0) a.words[NEXT_BATCH] = last;
         // A block may end before the others: what they were to send to it has come, since it waited for every step.
     }
 };
