@@ -464,7 +464,7 @@ def test_each_training_uses_the_stream_of_one_that_has_ended(gpu):
     both = [trainer_for(net) for _ in range(2)]
     for trainer in both:
         trainer.epochs([plan_for(net)])
-    assert both[0]._stream.ptr != both[1]._stream.ptr
+    assert both[0].stream.ptr != both[1].stream.ptr
 
 
 def test_the_parts_of_a_step_use_the_device_of_the_trainer(stand_in_gpu):
