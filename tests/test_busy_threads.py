@@ -215,12 +215,15 @@ def test_divided_tasks_share_the_threads():
         both.wait(WAIT)
         with threads.reserve(8, training=True) as first, threads.reserve(2) as second:
             seen[number] = [threads.get_num_threads(), first.size, second.size]
-        both.wait(WAIT)
+            both.wait(WAIT)
+            if number == 1:  # for others, all tasks together are one training
+                seen["others"] = in_time(lambda: threads.reserve(6, training=True).size)
+            both.wait(WAIT)
         while number == 3 and threads.get_num_threads() < 6:  # until the other thread finds no task any more
             time.sleep(0.001)
 
     threads.run_divided(task, 4, at_once=2)
-    assert seen == {number: [3, 3, 2] for number in range(4)}
+    assert seen == {number: [3, 3, 2] for number in range(4)} | {"others": 3}
     assert threads.get_num_threads() == 6
     with threads.reserve(6, training=True) as team:  # all are free again
         assert team.size == 6
