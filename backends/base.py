@@ -6,8 +6,6 @@ the name ``xp`` always denotes a Backend.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 from backends.formulas import Rule
 from backends.loop import Trainer
 from backends.operations import Operations
@@ -32,9 +30,6 @@ class Backend(Operations):
     >>> xp.dense(x, W, b, "relu")
     array([[0.]])
     """
-
-    in_lockstep = False
-    """Whether networks are trained at the same time by `train_together`, an epoch each, and not by `run_at_once`."""
 
     def trainer(
         self,
@@ -77,46 +72,6 @@ class Backend(Operations):
             If the shapes of the arrays do not fit the network, the rule or each other.
         """
         return Trainer(self, network, rule, X, target, weight, params, state, batch_size)
-
-    def run_at_once(
-        self, task: Callable[[int], object], count: int, at_once: int, on_interrupt: Callable[[], object]
-    ) -> None:
-        """Call ``task(0), ..., task(count - 1)`` in this order, up to `at_once` of them at the same time.
-
-        Parameters
-        ----------
-        task : callable
-            A training, for instance.
-        count : int
-        at_once : int
-            From `Trainer.at_once`.  With 1, the calling thread runs all tasks.
-        on_interrupt : callable
-            Called on Ctrl-C, or when a task fails while others run; it must make the running tasks stop.
-
-        Raises
-        ------
-        BaseException
-            The first exception of a task, when all tasks that had begun have ended.  No other task begins.
-        """
-        for number in range(count):
-            task(number)
-
-    def train_together(self, epochs: Sequence[tuple[Trainer, EpochPlan, Control]]) -> list[EpochResult]:
-        """Train several networks for an epoch each, with the results of `Trainer.epochs`.
-
-        A backend with `in_lockstep` may train them at the same time, except where `Trainer.why_alone` has a reason.
-
-        Parameters
-        ----------
-        epochs : sequence of (Trainer, EpochPlan, Control)
-            Different trainers of this backend.
-
-        Returns
-        -------
-        list of EpochResult
-            One for each.
-        """
-        return [trainer.epochs([plan], control)[0] for trainer, plan, control in epochs]
 
     def train_epoch(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import sys
 from collections import deque
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp import optimizers, training
-from mlp._backends import Backend, ConfigurationError, DataError, DivergenceError, EpochResult, ShapeError
+from mlp._backends import Backend, ConfigurationError, DataError, DivergenceError, EpochResult, ShapeError, Trainer
 from mlp.checks import as_array, require_count
 from mlp.model import MLP
 from mlp.optimizers import Optimizer
@@ -162,22 +163,24 @@ class _Call:
                     self._settings[i] = replace(one, examples=on_device(xp, one.examples), validation=validation)
                 first = self._settings[numbers[0]]
                 net = self._nets[numbers[0]]
-                at_once, reason = training.at_once(net, first.optimizer, first.examples, first.batch_size)
+                trainer = training.trainer_for(net, first.optimizer, first.examples, first.batch_size)
+                at_once, reason = trainer.at_once()
                 if reason:
                     logger.info("fit_many trains the networks one after the other: %s", reason)
                 else:
                     logger.info("fit_many trains up to %d networks at the same time", at_once)
-                if at_once > 1 and xp.in_lockstep:
-                    self._train_in_lockstep(xp, numbers, at_once)
+                if at_once > 1 and trainer.in_lockstep:
+                    self._train_in_lockstep(trainer, numbers, at_once)
                 else:
-                    xp.run_at_once(
-                        lambda position, numbers=numbers: training.complete(self._parts(numbers[position])),
-                        len(numbers),
-                        at_once,
-                        lambda: self.stop(self._stop_reason or "the call of fit_many ended early"),
-                    )
+                    trainer.run_at_once(functools.partial(self._train_one, numbers), len(numbers), self._stop_early)
 
-    def _train_in_lockstep(self, xp: Backend, numbers: list[int], at_once: int) -> None:
+    def _train_one(self, numbers: list[int], position: int) -> None:
+        training.complete(self._parts(numbers[position]))
+
+    def _stop_early(self) -> None:
+        self.stop(self._stop_reason or "the call of fit_many ended early")
+
+    def _train_in_lockstep(self, trainer: Trainer, numbers: list[int], at_once: int) -> None:
         """Train `at_once` networks, an epoch of each at a time; when one is trained, the next begins."""
         waiting, active = deque(numbers), list[tuple[Parts, Part]]()
         with contextlib.ExitStack() as trainings:
@@ -193,7 +196,7 @@ class _Call:
                         training.complete(parts, part)
                     else:
                         active.append((parts, part))
-                results = xp.train_together([(part.trainer, part.plan, part.control) for _, part in active])
+                results = trainer.train_together([(part.trainer, part.plan, part.control) for _, part in active])
                 following = [(parts, _send(parts, result)) for (parts, _), result in zip(active, results, strict=True)]
                 active = [(parts, part) for parts, part in following if part is not None]
 

@@ -140,7 +140,9 @@ def test_every_backend_can_be_asked(backend):
     cases = [case_of(seed=seed, n=22 + 6 * seed) for seed in range(3)]
     expected = [case.run(xp) for case in cases]
     trainers = [trainer_of(xp, case) for case in cases]
-    found = xp.train_together([(trainer, case.plan, Control()) for trainer, case in zip(trainers, cases, strict=True)])
+    found = trainers[0].train_together(
+        [(trainer, case.plan, Control()) for trainer, case in zip(trainers, cases, strict=True)]
+    )
     for trainer, result, (losses, params, _) in zip(trainers, found, expected, strict=True):
         trainer.read_back()
         assert_array_equal(result.losses, losses)
@@ -167,7 +169,7 @@ def test_epochs_of_different_length_and_kind(gpu, monkeypatch, stand_in_gpu, bat
         alone, together = ([trainer_of(xp, case) for case in cases] for _ in range(2))
         plans = [case.plan for case in cases]
         controls = [Control() for _ in cases]
-        found = xp.train_together(list(zip(together, plans, controls, strict=True)))
+        found = together[0].train_together(list(zip(together, plans, controls, strict=True)))
         for one, other, plan, control, result in zip(alone, together, plans, controls, found, strict=True):
             own = Control()
             (expected,) = one.epochs([plan], own)
@@ -193,7 +195,9 @@ def test_one_may_stop_while_others_go_on(gpu, monkeypatch):
     trainers = [trainer_of(gpu, case) for case in cases]
     stopping = StopAfter()
     controls = [Control(), stopping, Control()]
-    found = gpu.train_together([(t, c.plan, control) for t, c, control in zip(trainers, cases, controls, strict=True)])
+    found = trainers[0].train_together(
+        [(t, c.plan, control) for t, c, control in zip(trainers, cases, controls, strict=True)]
+    )
     done = [len(result.losses) for result in found]
     assert done[0] == done[2] == 15
     assert 0 < done[1] < 15
@@ -210,7 +214,7 @@ def test_an_error_can_be_rolled_back_everywhere(gpu):
     trainers, plans = [trainer_of(gpu, case) for case in cases], [case.plan for case in cases]
     plans[2] = replace(plans[2], order=plans[2].order + 100)
     with pytest.raises(mlp.ShapeError, match="the order has row"):
-        gpu.train_together([(trainer, plan, Control()) for trainer, plan in zip(trainers, plans, strict=True)])
+        trainers[0].train_together([(trainer, plan, Control()) for trainer, plan in zip(trainers, plans, strict=True)])
     for trainer, case in zip(trainers, cases, strict=True):
         trainer.roll_back()
         assert_array_equal(gpu.to_numpy(trainer.params), case.params)
@@ -225,5 +229,5 @@ def test_rows_on_the_host_are_trained_alone(gpu, monkeypatch):
     arrays = [gpu.asarray(each) for each in (case.target, case.params, case.state)]
     trainer = gpu.trainer(case.plan.network, case.plan.rule, gpu.as_rows(case.X), arrays[0], None, *arrays[1:], 8)
     assert trainer.why_alone(case.plan) == "X does not fit in the memory of the GPU"
-    (found,) = gpu.train_together([(trainer, case.plan, Control())])
+    (found,) = trainer.train_together([(trainer, case.plan, Control())])
     assert_array_equal(found.losses, case.run(gpu)[0])

@@ -7,7 +7,7 @@ import functools
 import importlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,10 @@ from backends.cupy_backend.cublas import Cublas, has_adjacent_rows
 from backends.cupy_backend.device import Device, in_words
 from backends.cupy_backend.device_arrays import GROUP, padded
 from backends.cupy_backend.host_rows import HostRows
-from backends.cupy_backend.together import train_together
 from backends.cupy_backend.trainer import GraphTrainer
 from backends.errors import WrongDeviceError
 from backends.formulas import Rule
-from backends.loop import Trainer
-from backends.plan import Array, Control, EpochPlan, EpochResult, NetworkPlan
+from backends.plan import Array, NetworkPlan
 
 logger = logging.getLogger("mlp")
 
@@ -194,11 +192,6 @@ class CupyBackend(Backend):
     ) -> GraphTrainer:
         with self._device.cuda:
             return GraphTrainer(self._device, self, network, rule, X, target, weight, params, state, batch_size)
-
-    in_lockstep = True
-
-    def train_together(self, epochs: Sequence[tuple[Trainer, EpochPlan, Control]]) -> list[EpochResult]:
-        return train_together(self._device, epochs)  # type: ignore[arg-type]  # they are trainers of this backend
 
 
 def _on_device(method: Callable[..., Any]) -> Callable[..., Any]:

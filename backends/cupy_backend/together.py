@@ -5,19 +5,36 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from backends.cupy_backend.device import Device
+from backends.cupy_backend.device import IN_FLIGHT, Device
 from backends.cupy_backend.persistent import PersistentKernel
-from backends.cupy_backend.trainer import IN_FLIGHT, GraphTrainer
 from backends.float_warnings import no_float_warnings
+from backends.operations import Operations
 from backends.plan import Control, EpochPlan, EpochResult
 
 
-def train_together(device: Device, epochs: Sequence[tuple[GraphTrainer, EpochPlan, Control]]) -> list[EpochResult]:
-    """Train each network for an epoch; see `Backend.train_together`.
+class Trainee(Protocol):
+    """What is used of `GraphTrainer`, which uses this module."""
+
+    xp: Operations
+
+    @property
+    def stream(self) -> Any: ...
+
+    def why_alone(self, plan: EpochPlan) -> str: ...
+
+    def begin(self, plan: EpochPlan) -> PersistentKernel | None: ...
+
+    def end(self, plan: EpochPlan, control: Control) -> EpochResult: ...
+
+    def epochs(self, plans: Sequence[EpochPlan], control: Control) -> list[EpochResult]: ...
+
+
+def train_together(device: Device, epochs: Sequence[tuple[Trainee, EpochPlan, Control]]) -> list[EpochResult]:
+    """Train each network for an epoch; see `Trainer.train_together`.
 
     Networks whose kernels have the same text share their launches: each has a cluster of blocks in each.  Other groups
     of networks have launches of their own, on other streams, which can run at the same time.
@@ -45,13 +62,13 @@ def train_together(device: Device, epochs: Sequence[tuple[GraphTrainer, EpochPla
 class _Member:
     """A network in training, and what is prepared for its epoch."""
 
-    trainer: GraphTrainer
+    trainer: Trainee
     plan: EpochPlan
     control: Control
     kernel: PersistentKernel
 
     @classmethod
-    def of(cls, trainer: GraphTrainer, plan: EpochPlan, control: Control) -> _Member:
+    def of(cls, trainer: Trainee, plan: EpochPlan, control: Control) -> _Member:
         kernel = trainer.begin(plan)
         assert kernel is not None
         return cls(trainer, plan, control, kernel)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from backends.cupy_backend.device import Device, TrainingStream
+from backends.cupy_backend.device import IN_FLIGHT, Device, TrainingStream
 from backends.cupy_backend.device_arrays import Buffers, EpochTables, HostResults, padded, padded_rows
 from backends.cupy_backend.graphs import RepeatedStep, steps_of_graph
 from backends.cupy_backend.host_rows import HostRows, RowWindows
@@ -18,14 +18,12 @@ from backends.cupy_backend.kernel_source import THREADS, KernelOptions, kernel_s
 from backends.cupy_backend.persistent import PersistentKernel, batches_of_launch, module_source, persistent_tiling
 from backends.cupy_backend.step import LOSS_BLOCKS, EpochArrays, Step, StepArrays, settings_of
 from backends.cupy_backend.tilings import MOST_BLOCKS, Tiling
+from backends.cupy_backend.together import train_together
 from backends.formulas.translator import TranslationError
 from backends.loop import Execution, Trainer, all_finite
 from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, Shuffle
 
 logger = logging.getLogger("mlp")
-
-IN_FLIGHT = 8
-"""Graphs that the host starts ahead of the device: enough that the device never waits, few enough to stop soon."""
 
 BLOCKS_PER_MULTIPROCESSOR = 4
 """Blocks of the kernels that go through all parameters, for each multiprocessor: they hide each other's waits."""
@@ -94,6 +92,11 @@ class GraphTrainer(Trainer):
             return 1, reason
         # not more than have a multiprocessor for each block: the others begin when one is trained
         return max(1, self._device.multiprocessors // MOST_BLOCKS), ""
+
+    in_lockstep = True
+
+    def train_together(self, epochs: Sequence[tuple[Trainer, EpochPlan, Control]]) -> list[EpochResult]:
+        return train_together(self._device, epochs)  # type: ignore[arg-type]  # they are trainers of this backend
 
     def why_alone(self, plan: EpochPlan) -> str:
         super().why_alone(plan)

@@ -270,14 +270,6 @@ class NumbaBackend(Backend):
     ) -> Trainer:
         return FusedTrainer(self, network, rule, X, target, weight, params, state, batch_size)
 
-    def run_at_once(
-        self, task: Callable[[int], object], count: int, at_once: int, on_interrupt: Callable[[], object]
-    ) -> None:
-        if min(at_once, count) > 1 and not threads.in_worker():
-            threads.run_divided(task, count, at_once, on_interrupt)
-        else:
-            super().run_at_once(task, count, at_once, on_interrupt)
-
     # -- helpers ------------------------------------------------------------------------------------
 
     def _writable(self, out: Array | None, shape: tuple[int, ...], dtype: Any) -> Array:

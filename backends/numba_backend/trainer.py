@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -96,6 +96,13 @@ class FusedTrainer(Trainer):
         if is_shared(self.network, self.batch_size) and self.params.nbytes > CORE_CACHE:
             return 1, f"their parameters need {self.params.nbytes:,} bytes each, and the cache of a core may be smaller"
         return thread_pool.get_num_threads(), ""
+
+    def run_at_once(self, task: Callable[[int], object], count: int, on_interrupt: Callable[[], object]) -> None:
+        at_once, _ = self.at_once()
+        if min(at_once, count) > 1:
+            thread_pool.run_divided(task, count, at_once, on_interrupt)
+        else:
+            super().run_at_once(task, count, on_interrupt)
 
     def _unsupported_reason(self, plan: EpochPlan) -> str:
         """Why the kernel cannot run a plan, so that `backends.loop` runs it; empty if it can."""

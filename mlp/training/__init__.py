@@ -4,7 +4,7 @@ from mlp.network import CHUNK, Examples
 from mlp.training.callbacks import Callback, Run, check_callbacks
 from mlp.training.checkpoints import CheckpointWriter, Interval, check_checkpoint
 from mlp.training.early_stopping import EarlyStopping, check_early_stopping
-from mlp.training.epochs import Part, Parts, at_once, batch_size_for, complete, execution, in_parts, train
+from mlp.training.epochs import Part, Parts, batch_size_for, complete, execution, in_parts, train, trainer_for
 from mlp.training.evaluation import evaluate, evaluate_rows, score
 from mlp.training.history import History
 from mlp.training.interrupt import stop_on_ctrl_c
@@ -24,7 +24,6 @@ __all__ = [
     "Parts",
     "Run",
     "TrainingState",
-    "at_once",
     "batch_size_for",
     "check_callbacks",
     "check_checkpoint",
@@ -40,4 +39,5 @@ __all__ = [
     "split_validation",
     "stop_on_ctrl_c",
     "train",
+    "trainer_for",
 ]

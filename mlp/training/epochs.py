@@ -232,9 +232,9 @@ def execution(net: FeedForward, optimizer: Optimizer, n: int, batch_size: int) -
     return trainer.execution(_plan_epoch(net, state, n, batch_size, shuffle=True))
 
 
-def at_once(net: FeedForward, optimizer: Optimizer, examples: Examples, batch_size: int) -> tuple[int, str]:
-    """How many networks such as `net` its backend trains at the same time on such examples, and if one, why."""
-    return _make_trainer(Run(net, TrainingState.begin(net, optimizer), 1), examples, batch_size).at_once()
+def trainer_for(net: FeedForward, optimizer: Optimizer, examples: Examples, batch_size: int) -> Trainer:
+    """A trainer as in a training of `net`, to ask how several such networks are trained."""
+    return _make_trainer(Run(net, TrainingState.begin(net, optimizer), 1), examples, batch_size)
 
 
 def _make_trainer(run: Run, examples: Examples, batch_size: int) -> Trainer:
