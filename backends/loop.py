@@ -7,7 +7,7 @@ be the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -257,6 +257,72 @@ class Trainer:
         """
         self._check_plan(plan)
         return Execution("step by step")
+
+    # -- several trainings --------------------------------------------------------------------------
+
+    in_lockstep = False
+    """Whether several are trained at the same time by `train_together`, an epoch each, and not by `run_at_once`."""
+
+    def at_once(self) -> tuple[int, str]:
+        """How many trainings such as this one the backend runs at the same time, because that is faster.
+
+        Returns
+        -------
+        count : int
+            1 if they run one after the other.
+        reason : str
+            Why it is 1; empty if it is more.
+        """
+        return 1, "this backend trains one network after the other"
+
+    def run_at_once(self, task: Callable[[int], object], count: int, on_interrupt: Callable[[], object]) -> None:
+        """Call ``task(0), ..., task(count - 1)`` in this order, as many at the same time as `at_once` says.
+
+        Parameters
+        ----------
+        task : callable
+            A training such as this one, by a trainer of its own.
+        count : int
+        on_interrupt : callable
+            Called on Ctrl-C, or when a task fails while others run; it must make the running tasks stop.
+
+        Raises
+        ------
+        BaseException
+            The first exception of a task, when all tasks that had begun have ended.  No other task begins.
+        """
+        for number in range(count):
+            task(number)
+
+    def train_together(self, epochs: Sequence[tuple[Trainer, EpochPlan, Control]]) -> list[EpochResult]:
+        """Train several networks for an epoch each, with the results of `epochs`.
+
+        A backend with `in_lockstep` trains them at the same time, except where `why_alone` has a reason.
+
+        Parameters
+        ----------
+        epochs : sequence of (Trainer, EpochPlan, Control)
+            Different trainers of the backend of this one.
+
+        Returns
+        -------
+        list of EpochResult
+            One for each.
+        """
+        return [trainer.epochs([plan], control)[0] for trainer, plan, control in epochs]
+
+    def why_alone(self, plan: EpochPlan) -> str:
+        """Why `train_together` would not train this network together with others; empty if it would.
+
+        Parameters
+        ----------
+        plan : EpochPlan
+            With this trainer's network and rule.
+        """
+        self._check_plan(plan)
+        return "this backend trains one network after the other"
+
+    # -- an epoch -----------------------------------------------------------------------------------
 
     def _epoch(self, plan: EpochPlan, control: Control, on_batch: BatchHook | None) -> EpochResult:
         self._use_arrays()

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp import optimizers
-from mlp._backends import ConfigurationError, DataError, DivergenceError, ShapeError
-from mlp.checks import as_array
+from mlp import optimizers, training
+from mlp._backends import Backend, ConfigurationError, DataError, DivergenceError, EpochResult, ShapeError, Trainer
+from mlp.checks import as_array, require_count
 from mlp.model import MLP
 from mlp.optimizers import Optimizer
-from mlp.training import EarlyStopping, Examples, History, split_validation
+from mlp.training import EarlyStopping, Examples, History, Part, Parts, Run, TrainingState, stop_on_ctrl_c
+
+logger = logging.getLogger("mlp")
 
 
 def fit_many(
@@ -65,13 +72,22 @@ def fit_many(
         At the end, if a network has diverged: the first such error, with a note on the others.  The other networks
         are trained.  `History.error` is the error message of each network, empty if there is none.
     KeyboardInterrupt
-        After Ctrl-C, with a note on how many networks are trained; they keep their weights.
+        After Ctrl-C, with a note on how many networks are trained; they keep their weights.  Those in training end
+        after their current batch.
     ConfigurationError, DataError, ShapeError, DtypeError
-        Before any training, except for errors in the rows of a single network.
+        Before any training.  Rows that no network is trained on are not checked.
 
     Notes
     -----
-    Each result is bit for bit that of ``net.fit(X[rows[i]], y[rows[i]], ...)``.
+    Each result is bit for bit that of ``net.fit(X[rows[i]], y[rows[i]], ...)``.  The rows are not copied: the networks
+    share X.
+
+    With the Numba backend, networks are trained at the same time, on one thread each, if that is faster: if one network
+    has too little work for several threads, or if its parameters need 1 MiB or less, so that they fit in the cache of a
+    core.  Larger ones, and those with user-defined functions, are trained one after the other, on all threads.
+
+    With the CuPy backend, they are trained at the same time if its `execution` is ``"persistent"`` and the persistent
+    kernel can run them; else one after the other, as with the NumPy backend.  The logger ``mlp`` says which, and why.
 
     Examples
     --------
@@ -86,46 +102,260 @@ def fit_many(
     [True, True]
     """
     nets = _check_networks(nets)
-    choices = _one_per_network("optimizer", optimizer, len(nets))
+    call = _Call(
+        nets, _check_settings(nets, X, y, rows, validation_data, early_stopping, epochs, batch_size, optimizer)
+    )
+    with stop_on_ctrl_c(call.stop), _progress_bar(len(nets), shown=progress) as call.advance:
+        call.train()
+    call.raise_errors()
+    return [net.history for net in nets if net.history is not None]
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """How to train one of the networks, checked."""
+
+    optimizer: Optimizer
+    examples: Examples
+    rows: NDArray[np.int64] | None
+    class_numbers: bool
+    batch_size: int
+    epochs: int
+    validation: Examples | None
+    early_stopping: EarlyStopping | None
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return self.examples.rows if self.rows is None else len(self.rows)
+
+
+class _Call:
+    """One call of `fit_many`: its trainings, which may run in several threads."""
+
+    def __init__(self, nets: list[MLP], settings: list[_Settings]) -> None:
+        self._nets, self._settings = nets, settings
+        self._runs: dict[int, Run] = {}
+        self._done: set[int] = set()
+        self._errors: dict[int, DivergenceError] = {}
+        self._stop_reason = ""
+        self.advance: Callable[[], object] = lambda: None
+
+    def stop(self, reason: str) -> None:
+        """Stop all networks after their current batch, and begin no other."""
+        self._stop_reason = reason
+        for run in list(self._runs.values()):
+            run.stop(reason)
+
+    def train(self) -> None:
+        """Train the networks, those on one backend together."""
+        for net, settings in zip(self._nets, self._settings, strict=True):
+            net.choose_backend(settings.n, settings.epochs, settings.batch_size)
+        on_backends: dict[Any, list[int]] = {}
+        for i, net in enumerate(self._nets):
+            on_backends.setdefault(net.xp, []).append(i)
+        on_device = _Shared(lambda xp, examples: self._nets[on_backends[xp][0]].on_device(examples))
+        for xp, numbers in on_backends.items():
+            with xp.current_device():
+                for i in numbers:
+                    one = self._settings[i]
+                    validation = None if one.validation is None else on_device(xp, one.validation)
+                    self._settings[i] = replace(one, examples=on_device(xp, one.examples), validation=validation)
+                first = self._settings[numbers[0]]
+                net = self._nets[numbers[0]]
+                trainer = training.trainer_for(net, first.optimizer, first.examples, first.batch_size)
+                at_once, reason = trainer.at_once()
+                if reason:
+                    logger.info("fit_many trains the networks one after the other: %s", reason)
+                else:
+                    logger.info("fit_many trains up to %d networks at the same time", at_once)
+                if at_once > 1 and trainer.in_lockstep:
+                    self._train_in_lockstep(trainer, numbers, at_once)
+                else:
+                    trainer.run_at_once(functools.partial(self._train_one, numbers), len(numbers), self._stop_early)
+
+    def _train_one(self, numbers: list[int], position: int) -> None:
+        training.complete(self._parts(numbers[position]))
+
+    def _stop_early(self) -> None:
+        self.stop(self._stop_reason or "the call of fit_many ended early")
+
+    def _train_in_lockstep(self, trainer: Trainer, numbers: list[int], at_once: int) -> None:
+        """Train `at_once` networks, an epoch of each at a time; when one is trained, the next begins."""
+        waiting, active = deque(numbers), list[tuple[Parts, Part]]()
+        with contextlib.ExitStack() as trainings:
+            while waiting or active:
+                while waiting and len(active) < at_once:
+                    i = waiting.popleft()
+                    parts = trainings.enter_context(contextlib.closing(self._parts(i)))
+                    part = next(parts, None)
+                    if part is None:
+                        continue
+                    if reason := part.trainer.why_alone(part.plan):
+                        logger.info("fit_many trains network %d alone: %s", i, reason)
+                        training.complete(parts, part)
+                    else:
+                        active.append((parts, part))
+                results = trainer.train_together([(part.trainer, part.plan, part.control) for _, part in active])
+                following = [(parts, _send(parts, result)) for (parts, _), result in zip(active, results, strict=True)]
+                active = [(parts, part) for parts, part in following if part is not None]
+
+    def _parts(self, i: int) -> Parts:
+        """The training of network i; its divergence is noted, and not raised."""
+        net, settings = self._nets[i], self._settings[i]
+        state = TrainingState.begin(net, settings.optimizer)
+        run = self._runs[i] = Run(net, state, settings.epochs)
+        if self._stop_reason:  # checked after `stop` knows this run, or it could miss it
+            del self._runs[i]
+            return state.history
+        net.class_numbers |= settings.class_numbers
+        net.training_state = state
+        state.history.backend, state.history.backend_reason = net.backend, net.backend_reason
+        try:
+            yield from training.in_parts(
+                run,
+                settings.examples,
+                batch_size=settings.batch_size,
+                rows=settings.rows,
+                validation=settings.validation,
+                early_stopping=settings.early_stopping,
+                catch_interrupt=False,  # it concerns all networks
+            )
+        except DivergenceError as error:
+            self._errors[i] = error
+            state.history.error = str(error)
+        if not state.history.interrupted:
+            self._done.add(i)
+        self.advance()
+        return state.history
+
+    def raise_errors(self) -> None:
+        """Raise the error that `fit_many` announces, if there is one."""
+        nets, errors = self._nets, dict(sorted(self._errors.items()))
+        if self._stop_reason:
+            interrupt = KeyboardInterrupt("fit_many was interrupted by Ctrl-C")
+            partly = sorted(set(self._runs) - self._done)
+            text = f"{len(self._done)} of {len(nets)} networks are trained"
+            if partly:
+                which = "network" if len(partly) == 1 else "networks"
+                text += f", and {which} {', '.join(map(str, partly))} up to the batch at that time"
+            interrupt.add_note(f"{text}.")
+            raise interrupt
+        if errors:
+            first, first_error = next(iter(errors.items()))
+            first_error.add_note(
+                f"This is network {first} of {len(nets)}, counted from 0. {len(errors)} of them diverged "
+                f"({', '.join(map(str, errors))}); the others are trained. net.history.error has the message of each."
+            )
+            raise first_error
+
+
+def _send(parts: Parts, result: EpochResult) -> Part | None:
+    """The next part of a training after this result; None at its end."""
+    try:
+        return parts.send(result)
+    except StopIteration:
+        return None
+
+
+class _Shared:
+    """A function whose result is computed once for the same objects: networks share what they have in common."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._results: dict[tuple[int, ...], tuple[Any, Any]] = {}
+
+    def __call__(self, *arguments: Any) -> Any:
+        key = tuple(map(id, arguments))
+        if key not in self._results:
+            self._results[key] = self._function(*arguments), arguments  # which keeps the identities from being reused
+        return self._results[key][0]
+
+
+# -- checks -------------------------------------------------------------------------------------------------------
+
+
+def _check_settings(
+    nets: list[MLP], X: Any, y: Any, rows: Any, validation_data: Any, early_stopping: Any, epochs: Any,
+    batch_size: Any, optimizer: Any,
+) -> list[_Settings]:  # fmt: skip
+    """The checked arguments of `fit_many` for each network; those that are equal share their arrays."""
+    count = len(nets)
+    choices = _one_per_network("optimizer", optimizer, count)
     chosen = [optimizers.optimizer("adam" if choice is None else choice) for choice in choices]
-    validation_sets = _one_per_network("validation_data", validation_data, len(nets))
-    for validation_set in {id(one): one for one in validation_sets if one is not None}.values():
-        split_validation(nets[0], Examples(None, None, None), validation_set, None)  # checks it
+    validation_sets = _one_per_network("validation_data", validation_data, count)
+    epochs = require_count("epochs", epochs)
+    for net in nets:
+        net.require_trainable()
+    # devices and the scaling of targets may differ; everything else that the arrays depend on is equal
+    alike = [
+        next(other for other in nets if other.xp is net.xp and other.target_scaling == net.target_scaling)
+        for net in nets
+    ]
+
+    @_Shared
+    def check_validation(net: MLP, data: Any) -> Examples | None:
+        with net.xp.current_device():
+            return training.split_validation(net, Examples(None, None, None), data, None)[1]
+
+    validations = [
+        None if data is None else check_validation(net, data) for net, data in zip(alike, validation_sets, strict=True)
+    ]
     X, y = (as_array(name, value, nets[0].xp) for name, value in (("X", X), ("y", y)))
     if X.shape[:1] != y.shape[:1]:
         raise ShapeError(f"X {X.shape} and y {y.shape} must have the same number of rows.")
-    selections = [slice(None)] * len(nets) if rows is None else _check_rows(rows, len(nets), len(X))
-    errors: dict[int, DivergenceError] = {}
-    for i in _with_progress_bar(len(nets), shown=progress):
-        net, selection = nets[i], selections[i]
-        try:
-            net.fit(
-                X[selection],
-                y[selection],
-                epochs=epochs,
-                batch_size=batch_size,
+    selections = [None] * count if rows is None else _check_rows(rows, count, len(X))
+    if rows is not None:
+        X, y, selections = _used_rows(X, y, selections)
+
+    @_Shared
+    def check_inputs(xp: Backend) -> Any:
+        return next(net for net in nets if net.xp is xp).check_inputs(X)
+
+    @_Shared
+    def check_examples(net: MLP) -> tuple[Examples, bool]:
+        with net.xp.current_device():
+            return net.check_examples(check_inputs(net.xp), y, require_two_classes=rows is None)
+
+    settings = []
+    for i, (net, selection) in enumerate(zip(alike, selections, strict=True)):
+        examples, class_numbers = check_examples(net)
+        if class_numbers and selection is not None:
+            _require_two_classes(y, selection, i)
+        n = examples.rows if selection is None else len(selection)
+        settings.append(
+            _Settings(
                 optimizer=chosen[i],
-                validation_data=validation_sets[i],
-                early_stopping=early_stopping,
+                examples=examples,
+                rows=selection,
+                class_numbers=class_numbers,
+                batch_size=training.batch_size_for(chosen[i], batch_size, n),
+                epochs=epochs,
+                validation=validations[i],
+                early_stopping=training.check_early_stopping(early_stopping, has_validation=validations[i] is not None),
             )
-        except DivergenceError as error:
-            errors[i] = error
-            assert net.history is not None
-            net.history.error = str(error)
-        if net.history is not None and net.history.interrupted:
-            interrupt = KeyboardInterrupt("fit_many was interrupted by Ctrl-C")
-            interrupt.add_note(
-                f"{i} of {len(nets)} networks are trained, and network {i} up to the batch at that time."
-            )
-            raise interrupt
-    if errors:
-        first, first_error = next(iter(errors.items()))
-        first_error.add_note(
-            f"This is network {first} of {len(nets)}, counted from 0. {len(errors)} of them diverged "
-            f"({', '.join(map(str, errors))}); the others are trained. net.history.error has the message of each."
         )
-        raise first_error
-    return [net.history for net in nets if net.history is not None]
+    return settings
+
+
+def _used_rows(X: Any, y: Any, selections: list[Any]) -> tuple[Any, Any, list[Any]]:
+    """The rows that some network uses, and the selections among these: others are not checked, and may be invalid."""
+    used = np.zeros(len(X), bool)
+    for selection in selections:
+        used[selection] = True
+    if used.all():
+        return X, y, selections
+    position = np.cumsum(used) - 1
+    return X[used], y[used], [position[selection] for selection in selections]
+
+
+def _require_two_classes(y: Any, selection: NDArray[np.int64], i: int) -> None:
+    numbers = y[selection]
+    lowest = float(numbers.min())
+    if lowest == float(numbers.max()):
+        raise DataError(
+            f"y contains only the class {int(lowest)} in rows[{i}]: a classifier needs two classes or more."
+        )
 
 
 def _check_networks(nets: Iterable[MLP]) -> list[MLP]:
@@ -183,10 +413,15 @@ def _check_rows(rows: Sequence[Any], count: int, n: int) -> list[NDArray[Any]]:
     return checked
 
 
-def _with_progress_bar(count: int, *, shown: bool) -> Iterable[int]:
+@contextlib.contextmanager
+def _progress_bar(count: int, *, shown: bool) -> Iterator[Callable[[], object]]:
+    """Show how many networks are trained; gives the function to call after each."""
     if not shown or not sys.stderr.isatty():
-        return range(count)
+        yield lambda: None
+        return
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
-    return track(range(count), "networks", console=Console(stderr=True))
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task("networks", total=count)
+        yield lambda: bar.advance(task)

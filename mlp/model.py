@@ -286,10 +286,8 @@ class MLP(FeedForward):
         self.training_state = state
         state.history.backend, state.history.backend_reason = self.backend, self.backend_reason
         return training.train(
-            self,
+            Run(self, state, epochs),
             self.on_device(examples),
-            state,
-            epochs=epochs,
             batch_size=batch_size,
             shuffle=shuffle,
             validation=None if validation is None else self.on_device(validation),
@@ -340,10 +338,8 @@ class MLP(FeedForward):
         state.leave_epoch()
         state.reset_best()  # training continues from the current weights, not from those before early stopping
         history = training.train(
-            self,
+            Run(self, state, state.epoch + 1),
             self.on_device(examples),
-            state,
-            epochs=state.epoch + 1,
             batch_size=batch_size,
             shuffle=shuffle,
             catch_interrupt=False,  # the caller has the training loop and handles Ctrl-C

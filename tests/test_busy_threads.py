@@ -202,3 +202,71 @@ def test_ctrl_c_is_seen_if_another_thread_receives_the_signal():
         threads.run(lambda part: threads.wait_for(stop, 0, 1), 2, on_interrupt=on_interrupt)
     assert seen == [0]
     sender.join()
+
+
+# -- run_divided ------------------------------------------------------------------------------------------------------
+
+
+def test_divided_tasks_share_the_threads():
+    threads.set_num_threads(6)
+    both, seen = threading.Barrier(2), {}
+
+    def task(number: int) -> None:
+        both.wait(WAIT)
+        with threads.reserve(8, training=True) as first, threads.reserve(2) as second:
+            seen[number] = [threads.get_num_threads(), first.size, second.size]
+            both.wait(WAIT)
+            if number == 1:  # for others, all tasks together are one training
+                seen["others"] = in_time(lambda: threads.reserve(6, training=True).size)
+            both.wait(WAIT)
+        while number == 3 and threads.get_num_threads() < 6:  # until the other thread finds no task any more
+            time.sleep(0.001)
+
+    threads.run_divided(task, 4, at_once=2)
+    assert seen == {number: [3, 3, 2] for number in range(4)} | {"others": 3}
+    assert threads.get_num_threads() == 6
+    with threads.reserve(6, training=True) as team:  # all are free again
+        assert team.size == 6
+
+
+def test_no_divided_task_begins_after_an_error():
+    stop, begun = threading.Event(), []
+
+    def task(number: int) -> None:
+        begun.append(number)
+        if number == 2:
+            raise ZeroDivisionError("2")
+        if number:
+            stop.wait(WAIT)
+
+    with pytest.raises(ZeroDivisionError, match="2"):
+        threads.run_divided(task, 9, at_once=2, on_interrupt=stop.set)
+    assert begun == [0, 1, 2] or begun == [1, 0, 2]
+    assert stop.is_set()
+
+
+def test_divided_tasks_end_before_ctrl_c_is_raised():
+    begun, stop, ended = threading.Barrier(3), threading.Event(), []
+
+    def task(number: int) -> None:
+        begun.wait(WAIT)
+        stop.wait(WAIT)
+        ended.append(number)
+
+    def interrupt() -> None:
+        begun.wait(WAIT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    sender = threading.Thread(target=interrupt)
+    sender.start()
+    with pytest.raises(KeyboardInterrupt):
+        threads.run_divided(task, 5, at_once=2, on_interrupt=stop.set)
+    assert sorted(ended) == [0, 1]
+    sender.join()
+
+
+def test_divided_tasks_have_the_settings_of_the_caller():
+    seen = []
+    with np.errstate(divide="raise"):
+        threads.run_divided(lambda number: seen.append(np.geterr()["divide"]), 3, at_once=2)
+    assert seen == ["raise"] * 3

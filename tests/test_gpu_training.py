@@ -458,13 +458,13 @@ def test_each_training_uses_the_stream_of_one_that_has_ended(gpu):
     for _ in range(3):
         trainer = trainer_for(net)
         trainer.epochs([plan_for(net)])
-        used.append((trainer._stream.ptr, trainer._own_stream.cublas._handle.value))
+        used.append((trainer.stream.ptr, trainer._own_stream.cublas._handle.value))
         del trainer
     assert len(set(used)) == 1
     both = [trainer_for(net) for _ in range(2)]
     for trainer in both:
         trainer.epochs([plan_for(net)])
-    assert both[0]._stream.ptr != both[1]._stream.ptr
+    assert both[0].stream.ptr != both[1].stream.ptr
 
 
 def test_the_parts_of_a_step_use_the_device_of_the_trainer(stand_in_gpu):

@@ -16,6 +16,9 @@ from backends.errors import ConfigurationError, DeviceMemoryError
 EXECUTIONS = ("graphs", "launches", "loop", "persistent")
 """Values of `Device.execution`; the first is the default."""
 
+IN_FLIGHT = 8
+"""Graphs that the host starts ahead of the device: enough that the device never waits, few enough to stop soon."""
+
 
 class TrainingStream:
     """A stream for one trainer at a time, with the handle of cuBLAS that works on it."""

@@ -132,8 +132,9 @@ class EpochTables:
         batches, rule = slice(plan.batches.start, plan.batches.stop), plan.rule
         signed_seed = plan.seed - (plan.seed >> 63 << 64)  # the same 64 bits
         words = {
-            "next_batch": plan.batches.start, "failed": -1, "finite": 1, "halt": plan.halt, "seed": signed_seed,
-            "epoch": plan.epoch, "batches_before": plan.batches_before, "row_offset": plan.row_offset,
+            "next_batch": plan.batches.start, "end_batch": plan.batches.stop, "failed": -1, "finite": 1,
+            "halt": plan.halt, "seed": signed_seed, "epoch": plan.epoch, "batches_before": plan.batches_before,
+            "row_offset": plan.row_offset,
         }  # fmt: skip
         self.send(self.words, [words.get(name, 0) for name in WORDS], stream)
         segments = plan.segments()

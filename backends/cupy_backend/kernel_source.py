@@ -20,7 +20,9 @@ from backends.plan import NetworkPlan
 THREADS = 256
 """Threads of a block of every kernel."""
 
-WORDS = ("next_batch", "batch", "failed", "finite", "halt", "seed", "epoch", "batches_before", "row_offset")
+WORDS = (
+    "next_batch", "batch", "end_batch", "failed", "finite", "halt", "seed", "epoch", "batches_before", "row_offset",
+)  # fmt: skip
 """Entries of `EpochTables.words`; the kernels have constants of these names."""
 
 TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double", np.dtype(np.uint8): "unsigned char"}

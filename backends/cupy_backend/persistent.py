@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
+from backends.cupy_backend.arguments import arguments_dtype
 from backends.cupy_backend.device import Device
 from backends.cupy_backend.kernel_source import KernelOptions
 from backends.cupy_backend.persistent_source import persistent_source
@@ -71,35 +71,61 @@ class PersistentKernel:
     plan : EpochPlan
         Its numbers that hold for all batches become arguments.
     tiling : Tiling
+
+    Attributes
+    ----------
+    source : str
+        The text of its module: a launch can train networks with the same text and tiling.
+    record : ndarray of uint8
+        What the kernel must know of the network: its ``Arguments``.
     """
 
     def __init__(self, arrays: EpochArrays, plan: EpochPlan, tiling: Tiling) -> None:
-        network, tables, real = arrays.options.network, arrays.tables, arrays.options.dtype.type
+        network, tables = arrays.options.network, arrays.tables
         kind, n_outputs = network.kind, network.layout.sizes[-1]
         loss_factor, delta_factor = kind.shares(n_outputs)
         input_rate, hidden_rate = network.dropout
         x_factor = (network.input_scale if arrays.X.dtype == np.uint8 else 1.0) / (1 - input_rate)
         values = n_outputs if kind.loss.name == "cross_entropy" else 2  # as in `Operations.smooth_labels`
         smoothing = plan.label_smoothing
-        self._arrays, self._tiling = arrays, tiling
+        self.source, self.tiling = arrays.source, tiling
         self._kernel = arrays.kernel("train")
         self._kernel.max_dynamic_shared_size_bytes = tiling.shared_bytes
-        self._before: tuple[Any, ...] = (
-            tables.words, arrays.X_order, tables.order, arrays.X, np.int64(arrays.X.strides[0] // arrays.X.itemsize),
-            arrays.target, arrays.params if arrays.weight is None else arrays.weight, tables.normalizers, tables.l2,
-            tables.scalars, tables.losses, arrays.params, arrays.state, np.int32(len(plan.order)),
-        )  # fmt: skip
-        self._after: tuple[Any, ...] = (
-            real(x_factor), real(1 - smoothing), real(smoothing / values), real(delta_factor),
-            real(kind.ceiling(arrays.options.dtype)), np.float64(loss_factor), np.float64(plan.l1),
-            np.float64(math.inf if plan.clip_norm is None else plan.clip_norm),
-            real(math.inf if plan.clip_value is None else plan.clip_value), np.int64(dropout_threshold(input_rate)),
-            np.int64(dropout_threshold(hidden_rate)), real(1 / (1 - hidden_rate)),
-        )  # fmt: skip
+        record = np.zeros(1, arguments_dtype(arrays.options))
+        for name, array in {
+            "words": tables.words, "X_order": arrays.X_order, "order": tables.order, "X": arrays.X,
+            "target": arrays.target, "weight": arrays.params if arrays.weight is None else arrays.weight,
+            "normalizers": tables.normalizers, "l2": tables.l2, "scalars": tables.scalars, "losses": tables.losses,
+            "params": arrays.params, "state": arrays.state,
+        }.items():  # fmt: skip
+            record[name] = array.data.ptr
+        for name, value in {
+            "X_stride": arrays.X.strides[0] // arrays.X.itemsize,
+            "n_rows": len(plan.order),
+            "x_factor": x_factor,
+            "loss": (1 - smoothing, smoothing / values, delta_factor, kind.ceiling(arrays.options.dtype)),
+            "loss_factor": loss_factor,
+            "l1": plan.l1,
+            "clip_norm": math.inf if plan.clip_norm is None else plan.clip_norm,
+            "clip_value": math.inf if plan.clip_value is None else plan.clip_value,
+            "input_dropout": (0, dropout_threshold(input_rate), 1),
+            "hidden_dropout": (1, dropout_threshold(hidden_rate), 1 / (1 - hidden_rate)),
+        }.items():
+            record[name] = value
+        self.record = record.view(np.uint8)
+        self._arrays = arrays  # they live as long as the record has their addresses
+        self._networks = arrays.cupy.asarray(self.record)
 
     def start(self, most: int) -> int:
         """Start up to `most` steps without waiting for them; return how many."""
-        tiling, count = self._tiling, min(most, batches_of_launch(self._tiling))
-        arguments = (*self._before, np.int32(count), *self._after)
-        self._kernel((tiling.blocks,), (tiling.threads,), arguments, shared_mem=tiling.shared_bytes)
-        return count
+        return self.start_all(self._networks, 1, most)
+
+    def start_all(self, networks: Array, count: int, most: int) -> int:
+        """Start up to `most` steps of each of `count` networks whose records are in an array; return how many.
+
+        A network that has fewer steps left in its epoch ends with it.
+        """
+        tiling, steps = self.tiling, min(most, batches_of_launch(self.tiling))
+        grid, arguments = (count * tiling.blocks,), (networks, np.int32(steps))
+        self._kernel(grid, (tiling.threads,), arguments, shared_mem=tiling.shared_bytes)
+        return steps

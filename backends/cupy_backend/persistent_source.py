@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import functools
 
+from backends.cupy_backend.arguments import arguments_dtype
 from backends.cupy_backend.kernel_source import TYPES, KernelOptions, definitions, epoch_kernels, text_of
 from backends.cupy_backend.tilings import Tiling
 
 _FILES = ("cluster.cuh", "persistent_thread.cuh", "persistent_step.cuh", "persistent.cuh")
-_ARGUMENTS = (
-    "long long* words, const long long* X_order, const long long* order, const SOURCE* X, long long X_stride, "
-    "const TARGET* target, const REAL* weight, const double* normalizers, const double* l2, const REAL* scalars, "
-    "double* losses, REAL* params, REAL* state, int n_rows, int count, REAL x_factor, REAL keep, REAL add, "
-    "REAL delta_factor, REAL ceiling, double loss_factor, double l1, double clip_norm, REAL clip_value, "
-    "long long input_threshold, long long hidden_threshold, REAL hidden_scale"
-)
 _CALL = """\
     extern __shared__ persistent::Bytes16 shared_memory[];
-    const persistent::Arguments arguments = {
-        words, X_order, order, X, X_stride, target, weight, normalizers, l2, scalars, losses, params, state, n_rows,
-        count, x_factor, {keep, add, delta_factor, ceiling}, loss_factor, l1, clip_norm, clip_value,
-        {0, (unsigned int)input_threshold, REAL(1)}, {1, (unsigned int)hidden_threshold, hidden_scale}};
-    persistent::Launch launch(arguments, shared_memory[0].value);
+    unsigned char* const memory = shared_memory[0].value;
+    persistent::fetch_arguments(networks, count, memory);
+    // Any thread reads what others have copied, and nobody writes it again.
+    __syncthreads();
+    persistent::Launch launch(*(const persistent::Arguments*)(memory + AT_ARGUMENTS), memory);
     launch.run();
 """
 
@@ -70,7 +64,8 @@ def persistent_source(options: KernelOptions, tiling: Tiling, piece: int, clippe
     constants += [f"const bool {name} = {'true' if value else 'false'};" for name, value in flags.items()]
     kernel = (
         f'extern "C" __global__ void __cluster_dims__({tiling.blocks}, 1, 1) __launch_bounds__({tiling.threads}, 1) '
-        f"train({_ARGUMENTS}) {{\n{_CALL}}}\n"
+        f"train(const unsigned char* networks, int count) {{\n{_CALL}}}\n"
+        f'static_assert(sizeof(persistent::Arguments) == {arguments_dtype(options).itemsize}, "as in Python");\n'
     )
     files = [text_of(name) for name in _FILES]
     return "\n".join([definitions(options), *constants, *files, kernel, *epoch_kernels(options)])

@@ -50,6 +50,8 @@ class EpochArrays:
     ----------
     kernel : callable
         ``kernel(name)`` is a kernel of the compiled module.
+    source : str
+        The text of the module.
     X, X_order : array
         The rows, and the row of `X` for each row of the epoch.
     update_blocks : int
@@ -59,6 +61,7 @@ class EpochArrays:
     cupy: Any
     options: KernelOptions
     kernel: Callable[[str], Any]
+    source: str
     X: Array
     X_order: Array
     target: Array

@@ -7,6 +7,7 @@ import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from backends.cupy_backend.arguments import arguments_dtype
 from backends.cupy_backend.kernel_source import KernelOptions, n_scalars
 
 MOST_BLOCKS = 8
@@ -292,6 +293,8 @@ def _shared_arrays(
         "scalars": 2 * scalars * real,
         "normalizers": 16,
         "l2": 16,
+        "arguments": arguments_dtype(options).itemsize,
+        "batches": 8,
         "warp_losses": warps * 8,
         "warp_weights": 2 * warps * 8 * options.penalized,
         "block_weights": 4 * blocks * 8 * options.penalized,

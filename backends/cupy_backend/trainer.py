@@ -10,22 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from backends.cupy_backend.device import Device, TrainingStream
+from backends.cupy_backend.device import IN_FLIGHT, Device, TrainingStream
 from backends.cupy_backend.device_arrays import Buffers, EpochTables, HostResults, padded, padded_rows
 from backends.cupy_backend.graphs import RepeatedStep, steps_of_graph
 from backends.cupy_backend.host_rows import HostRows, RowWindows
 from backends.cupy_backend.kernel_source import THREADS, KernelOptions, kernel_source
 from backends.cupy_backend.persistent import PersistentKernel, batches_of_launch, module_source, persistent_tiling
 from backends.cupy_backend.step import LOSS_BLOCKS, EpochArrays, Step, StepArrays, settings_of
-from backends.cupy_backend.tilings import Tiling
+from backends.cupy_backend.tilings import MOST_BLOCKS, Tiling
+from backends.cupy_backend.together import train_together
 from backends.formulas.translator import TranslationError
 from backends.loop import Execution, Trainer, all_finite
 from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, Shuffle
 
 logger = logging.getLogger("mlp")
-
-IN_FLIGHT = 8
-"""Graphs that the host starts ahead of the device: enough that the device never waits, few enough to stop soon."""
 
 BLOCKS_PER_MULTIPROCESSOR = 4
 """Blocks of the kernels that go through all parameters, for each multiprocessor: they hide each other's waits."""
@@ -65,7 +63,7 @@ class GraphTrainer(Trainer):
             super().update(plan, batch, gradient)
 
     @property
-    def _stream(self) -> Any:
+    def stream(self) -> Any:
         """The stream of this trainer's work."""
         if self._own_stream is None:
             self._own_stream = self._device.stream_for(self)
@@ -88,6 +86,33 @@ class GraphTrainer(Trainer):
         if not count:
             return Execution("launches of single kernels")
         return Execution(f"CUDA graphs of {count} {_plural('step', count)}", tiling)
+
+    def at_once(self) -> tuple[int, str]:
+        if reason := self._no_launches_to_share():
+            return 1, reason
+        # not more than have a multiprocessor for each block: the others begin when one is trained
+        return max(1, self._device.multiprocessors // MOST_BLOCKS), ""
+
+    in_lockstep = True
+
+    def train_together(self, epochs: Sequence[tuple[Trainer, EpochPlan, Control]]) -> list[EpochResult]:
+        return train_together(self._device, epochs)  # type: ignore[arg-type]  # they are trainers of this backend
+
+    def why_alone(self, plan: EpochPlan) -> str:
+        super().why_alone(plan)
+        reason = self._no_launches_to_share() or self._unsupported_reason(plan, on_batch=False)
+        if reason:
+            return reason
+        if isinstance(self.X, HostRows):
+            return "X does not fit in the memory of the GPU"
+        tiling = self._tiling(plan)
+        return "" if isinstance(tiling, Tiling) else tiling
+
+    def _no_launches_to_share(self) -> str:
+        execution = self._device.execution
+        if execution == "persistent":
+            return ""
+        return f"the backend's execution is {execution!r}, and only 'persistent' trains several networks in a launch"
 
     def _tiling(self, plan: EpochPlan) -> Tiling | str:
         """The tiling of the persistent kernel if it is to run a plan; else the reason, empty if it is not asked for."""
@@ -148,30 +173,41 @@ class GraphTrainer(Trainer):
             return super()._epoch(plan, control, on_batch)
         if not plan.batches or control.stop_requested:
             return EpochResult(np.empty(0), np.empty(0), finite=all_finite(self.xp, self.params))
+        try:
+            self.begin(plan)
+            with self.stream:
+                self._run_batches(plan, control)
+            return self.end(plan, control)
+        except BaseException:
+            self.stream.synchronize()  # the caller may roll back, which must not run beside the training
+            raise
+
+    def begin(self, plan: EpochPlan) -> PersistentKernel | None:
+        """Prepare an epoch on `stream`, and return the persistent kernel if it is to run the batches."""
         if not isinstance(plan.order, Shuffle) or plan.order.n_rows > self.X.shape[0]:
             self._rows(plan)  # raises an error for rows that X does not have
         self._use_arrays()
         cuda = self._device.cupy.cuda
-        self._stream.wait_event(cuda.get_current_stream().record())  # the caller's work on the arrays
-        with self._stream:
-            try:
-                self._prepare(plan)
-                self._run_batches(plan, control)
-                return self._result_of(plan, control)
-            except BaseException:
-                self._stream.synchronize()  # the caller may roll back, which must not run beside the training
-                raise
+        self.stream.wait_event(cuda.get_current_stream().record())  # the caller's work on the arrays
+        with self.stream:
+            self._prepare(plan)
+        return self._persistent
+
+    def end(self, plan: EpochPlan, control: Control) -> EpochResult:
+        """Wait for the epoch on `stream`, and read its results."""
+        with self.stream:
+            return self._result_of(plan, control)
 
     def _prepare(self, plan: EpochPlan) -> None:
         """Bring everything that the steps read to the device."""
         arrays = self._arrays_for(plan)
         tables, params = arrays.tables, self.params
-        tables.fill(plan, self._stream)
+        tables.fill(plan, self.stream)
         self._prepare_order(plan, tables)
         batches, n = plan.batches, self.network.layout.n_weights
         own = slice(batches.start, batches.stop)
         if self.weight is None:
-            tables.send(tables.weights[own], plan.batch_weights(None), self._stream)
+            tables.send(tables.weights[own], plan.batch_weights(None), self.stream)
         else:
             warps = THREADS // 32
             self._launch(
@@ -181,7 +217,7 @@ class GraphTrainer(Trainer):
         if plan.batch_weight is None:
             tables.normalizers[...] = tables.weights
         else:
-            tables.send(tables.normalizers, plan.batch_weight, self._stream)
+            tables.send(tables.normalizers, plan.batch_weight, self.stream)
         if not isinstance(arrays, StepArrays):
             return
         if arrays.options.rounded:
@@ -202,7 +238,7 @@ class GraphTrainer(Trainer):
             tables.keys.sort()
             self._launch("rows_of_keys", -(-n // THREADS), tables.keys, np.int64(n), shift, tables.order)
         else:
-            tables.send(tables.order, order, self._stream)
+            tables.send(tables.order, order, self.stream)
         self._order_on_device = order
 
     def _run_batches(self, plan: EpochPlan, control: Control) -> None:
@@ -211,10 +247,10 @@ class GraphTrainer(Trainer):
             self._start_steps(plan, control)
             return
         try:
-            self._windows.begin(plan, self._rows(plan), self._stream)
+            self._windows.begin(plan, self._rows(plan), self.stream)
             self._start_steps(plan, control)
         finally:
-            self._windows.end(self._stream)
+            self._windows.end(self.stream)
 
     def _start_steps(self, plan: EpochPlan, control: Control) -> None:
         started, in_flight = plan.batches.start, deque[tuple[Any, int]]()
@@ -226,10 +262,10 @@ class GraphTrainer(Trainer):
             if self._persistent is not None:
                 same = plan.batches.stop - started  # it takes a shorter one, too
             if self._windows is not None:
-                self._windows.before(started, self._stream)
+                self._windows.before(started, self.stream)
                 same = min(same, self._windows.batches_left(started))
             started += (self._persistent or self._step_of(plan, rows.stop - rows.start)).start(same)
-            in_flight.append((self._stream.record(), started))
+            in_flight.append((self.stream.record(), started))
             if len(in_flight) > IN_FLIGHT:
                 event, control.batches_done = in_flight.popleft()
                 event.synchronize()
@@ -240,7 +276,7 @@ class GraphTrainer(Trainer):
         assert arrays is not None
         n = np.int32(self.network.layout.n_parameters)
         self._launch("check_finite", arrays.update_blocks, arrays.tables.words, self.params, n)
-        results = HostResults(arrays.tables.results.get(stream=self._stream))
+        results = HostResults(arrays.tables.results.get(stream=self.stream))
         failed, stop = results.words["failed"], results.words["next_batch"]
         if failed >= 0 and plan.halt:
             stop = failed + 1
@@ -293,7 +329,7 @@ class GraphTrainer(Trainer):
         persistent = isinstance(tiling, Tiling)
         source = module_source(options, tiling, X, plan) if isinstance(tiling, Tiling) else kernel_source(options)
         arrays = EpochArrays(
-            cupy, options, self._device.module(source).get_function, X, order, target, self.weight, self.params,
+            cupy, options, self._device.module(source).get_function, source, X, order, target, self.weight, self.params,
             self.state, tables, blocks,
         )  # fmt: skip
         if persistent:
@@ -325,7 +361,7 @@ class GraphTrainer(Trainer):
             needed = Buffers.n_bytes(self._arrays.options, rows)
             with self._device.allocating(f"batches of {rows} rows", needed, "Use a smaller batch_size."):
                 step = Step(self._arrays, plan, rows)
-            self._steps[rows] = RepeatedStep(step, self._stream, self._steps_of_graph(plan), self._device.captures)
+            self._steps[rows] = RepeatedStep(step, self.stream, self._steps_of_graph(plan), self._device.captures)
         return self._steps[rows]
 
     def _launch(self, name: str, blocks: int, *arguments: Any) -> None:

@@ -11,6 +11,7 @@ code, with a `barrier` or in phases.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import ctypes
 import itertools
 import logging
@@ -49,14 +50,15 @@ def get_num_threads() -> int:
     """Number of threads that kernels may use.
 
     It is the value given to `set_num_threads`, else the environment variable MLP_NUM_THREADS, else
-    NUMBA_NUM_THREADS, else the number of processors.
+    NUMBA_NUM_THREADS, else the number of processors.  In a task of `run_divided` it is the task's share of them.
 
     Raises
     ------
     ConfigurationError
         If the environment variable is not a positive integer.
     """
-    return _num_threads or threads_of_environment() or _usable_processors()
+    division = _own_division()
+    return division.share if division else _num_threads or threads_of_environment() or _usable_processors()
 
 
 def set_num_threads(number: int | None) -> None:
@@ -206,7 +208,8 @@ class Team:
             self.size = _share(self._pool, threads, training)
 
     def __enter__(self) -> Team:
-        self._pool.teams[self] = None
+        if _own_division() is None:  # else these threads are reserved already
+            self._pool.teams[self] = None
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -214,7 +217,9 @@ class Team:
 
     def run(self, task: Callable[[int], object], parts: int, on_interrupt: Callable[[], object] | None = None) -> None:
         """Call ``task(0), ..., task(parts - 1)`` as the function `run`, at most `size` of them at the same time."""
-        threads, caller_works = min(parts, self.size), on_interrupt is None  # the caller then runs the first parts
+        # a caller that need not wait for Ctrl-C, which only the main thread sees, runs the first parts
+        caller_works = on_interrupt is None or threading.current_thread() is not threading.main_thread()
+        threads = min(parts, self.size)
         if in_worker() or (threads <= 1 and caller_works):
             for part in range(parts):
                 task(part)
@@ -266,7 +271,9 @@ def reserve(threads: int, *, training: bool = False) -> Team:
 def _share(pool: _ThreadPool, threads: int, training: bool) -> int:
     limit, teams = get_num_threads(), list(pool.teams)
     wanted = min(threads, limit)
-    if training:
+    if _own_division():
+        available = limit
+    elif training:
         available = limit // (1 + sum(team.training for team in teams))
     else:
         available = limit - sum(team.size for team in teams)
@@ -310,6 +317,97 @@ def run(task: Callable[[int], object], parts: int, on_interrupt: Callable[[], ob
     """
     with reserve(parts) as team:
         team.run(task, parts, on_interrupt)
+
+
+class _Division:
+    """One call of `run_divided`: which task is next, and how many threads take tasks."""
+
+    def __init__(
+        self, task: Callable[[int], object], count: int, threads: int, at_once: int, on_interrupt: Callable[[], object]
+    ) -> None:
+        self._task, self._count, self._threads, self._active = task, count, threads, at_once
+        self._on_interrupt = on_interrupt
+        self._next = 0
+        self._lock = threading.Lock()
+
+    @property
+    def share(self) -> int:
+        """Number of threads for each task that runs now."""
+        return max(1, self._threads // max(1, self._active))
+
+    def work(self) -> None:
+        """Run tasks until none is left, or one has failed."""
+        was_worker = in_worker()
+        _thread_state.division, _thread_state.is_worker = self, False
+        try:
+            while (number := self._take()) is not None:
+                self._task(number)
+        except BaseException:
+            self.stop()
+            raise
+        finally:
+            _thread_state.division, _thread_state.is_worker = None, was_worker
+            with self._lock:
+                self._active -= 1
+
+    def stop(self) -> None:
+        """Begin no other task, and make those that run stop."""
+        with self._lock:
+            self._next = self._count
+        self._on_interrupt()
+
+    def _take(self) -> int | None:
+        with self._lock:
+            if self._next == self._count:
+                return None
+            self._next += 1
+            return self._next - 1
+
+
+def _own_division() -> _Division | None:
+    """The division that the calling thread works for."""
+    return getattr(_thread_state, "division", None)
+
+
+def run_divided(
+    task: Callable[[int], object], count: int, at_once: int, on_interrupt: Callable[[], object] = lambda: None
+) -> None:
+    """Call ``task(0), ..., task(count - 1)`` in this order, up to `at_once` of them at the same time.
+
+    The tasks are trainings, or other functions that use threads themselves.  They share the threads equally
+    (`get_num_threads`): who runs longer than others may use more threads at the end.
+
+    Parameters
+    ----------
+    task : callable
+    count : int
+    at_once : int
+    on_interrupt : callable
+        Called on Ctrl-C and when a task fails, maybe in the thread of that task, to make the running tasks stop.
+
+    Raises
+    ------
+    BaseException
+        The first exception of a task, or KeyboardInterrupt, when all tasks that had begun have ended.  No other task
+        begins.
+
+    Examples
+    --------
+    >>> set_num_threads(6)
+    >>> shares = [0] * 4
+    >>> def note_share(number):
+    ...     shares[number] = get_num_threads()
+    >>> run_divided(note_share, 4, at_once=1)
+    >>> shares
+    [6, 6, 6, 6]
+    >>> set_num_threads(None)
+    """
+    with reserve(get_num_threads(), training=True) as team:
+        at_once = min(at_once, team.size, count)
+        division = _Division(task, count, team.size, at_once, on_interrupt)
+        # with the caller's settings, such as those of NumPy for floating-point errors
+        contexts = [contextvars.copy_context() for _ in range(at_once)]
+        team.run(lambda part: contexts[part].run(division.work), at_once, on_interrupt=division.stop)
 
 
 # ---------------------------------------------------------------------------------------------------

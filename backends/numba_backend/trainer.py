@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +34,12 @@ logger = logging.getLogger("mlp")
 
 SPARSE_INPUTS = 64
 """Inputs of a network from which on it may be faster to leave out zeros."""
+
+CORE_CACHE = 1 << 20
+"""Bytes of parameters up to which networks train faster at the same time, on one thread each, than one after the other
+on all threads: each core then has its network in its own cache, and waits for no other."""
+
+_loading = threading.Lock()
 
 
 class FusedTrainer(Trainer):
@@ -87,6 +94,22 @@ class FusedTrainer(Trainer):
             return replace(step_by_step, reason=reason)
         threads = _threads_for(self.network, plan.batch_size)
         return Execution(f"epoch kernel, {threads} {'thread' if threads == 1 else 'threads'}")
+
+    def at_once(self) -> tuple[int, str]:
+        if thread_pool.in_worker() or thread_pool.get_num_threads() == 1:
+            return 1, "there is one thread"
+        if reason := _unsupported_data(self):
+            return 1, f"{reason}, so that they run step by step in Python"
+        if is_shared(self.network, self.batch_size) and self.params.nbytes > CORE_CACHE:
+            return 1, f"their parameters need {self.params.nbytes:,} bytes each, and the cache of a core may be smaller"
+        return thread_pool.get_num_threads(), ""
+
+    def run_at_once(self, task: Callable[[int], object], count: int, on_interrupt: Callable[[], object]) -> None:
+        at_once, _ = self.at_once()
+        if min(at_once, count) > 1:
+            thread_pool.run_divided(task, count, at_once, on_interrupt)
+        else:
+            super().run_at_once(task, count, on_interrupt)
 
     def _unsupported_reason(self, plan: EpochPlan) -> str:
         """Why the kernel cannot run a plan, so that `backends.loop` runs it; empty if it can."""
@@ -143,7 +166,9 @@ class FusedTrainer(Trainer):
         clip_value, clip_norm = (math.inf if bound is None else bound for bound in (plan.clip_value, plan.clip_norm))
         phases, losses = thread_pool.phase_counters(threads), np.empty(len(plan.batches))
         result = np.array([0, -1, len(plan.batches)])  # see DONE, FAILED and LAST of `epoch_kernel`
-        kernel, bounds = epoch_kernel(dtype), np.zeros(2)
+        bounds = np.zeros(2)  # of the weights at the start, and of the inputs
+        with _loading:  # trainings that begin together would compile it once each
+            kernel = epoch_kernel(dtype)
 
         def work(t: int) -> None:
             kernel(

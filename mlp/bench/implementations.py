@@ -20,7 +20,7 @@ from mlp.bench.cases import SEED, Case
 from mlp.bench.peers import Epoch
 from mlp.model import MLP
 from mlp.optimizers import SGD, Adam, Optimizer
-from mlp.training import Examples, TrainingState, train
+from mlp.training import Examples, Run, TrainingState, train
 
 Prepare = Callable[[Case, NDArray[Any], NDArray[Any]], Epoch]
 Limit = Callable[[int], contextlib.AbstractContextManager[object]]
@@ -134,7 +134,7 @@ def our_backend(backend: str) -> Implementation:
         examples = Examples(net.xp.asarray(X), net.xp.asarray(y), None)
 
         def epochs(number: int = 1) -> float:
-            train(net, examples, state, epochs=state.epoch + number, batch_size=case.batch_size)
+            train(Run(net, state, state.epoch + number), examples, batch_size=case.batch_size)
             return state.history.loss[-1]
 
         return epochs

@@ -373,7 +373,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
             trainer.validate_on(validation, self._task(), best_weights, loss_breaks_ties=self._loss_breaks_ties())
         callbacks.on_train_begin()
         try:
-            with training.stop_on_ctrl_c(run):  # after the current batch, so that no kernel is interrupted
+            with training.stop_on_ctrl_c(run.stop):  # after the current batch, so that no kernel is interrupted
                 trainer.train(epochs)
             if run.history.interrupted:
                 raise KeyboardInterrupt

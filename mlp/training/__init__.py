@@ -4,7 +4,7 @@ from mlp.network import CHUNK, Examples
 from mlp.training.callbacks import Callback, Run, check_callbacks
 from mlp.training.checkpoints import CheckpointWriter, Interval, check_checkpoint
 from mlp.training.early_stopping import EarlyStopping, check_early_stopping
-from mlp.training.epochs import batch_size_for, execution, train
+from mlp.training.epochs import Part, Parts, batch_size_for, complete, execution, in_parts, train, trainer_for
 from mlp.training.evaluation import evaluate, evaluate_rows, score
 from mlp.training.history import History
 from mlp.training.interrupt import stop_on_ctrl_c
@@ -20,19 +20,24 @@ __all__ = [
     "Examples",
     "History",
     "Interval",
+    "Part",
+    "Parts",
     "Run",
     "TrainingState",
     "batch_size_for",
     "check_callbacks",
     "check_checkpoint",
     "check_early_stopping",
+    "complete",
     "evaluate",
     "evaluate_rows",
     "execution",
+    "in_parts",
     "progress_bar",
     "require_resumable",
     "score",
     "split_validation",
     "stop_on_ctrl_c",
     "train",
+    "trainer_for",
 ]

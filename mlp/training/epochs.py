@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ParamSpec
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp._backends import ConfigurationError, EpochPlan, Execution, Shuffle, Trainer
+from mlp._backends import ConfigurationError, Control, EpochPlan, EpochResult, Execution, Shuffle, Trainer
 from mlp.checks import check_batch_size
 from mlp.network import Examples, FeedForward
 from mlp.optimizers import GradientDescent, Optimizer
@@ -27,13 +28,60 @@ from mlp.training.progress import progress_bar
 from mlp.training.state import TrainingState
 
 
-def train(
-    net: FeedForward,
+@dataclass
+class Part:
+    """An epoch, or a part of one, that a training asks for; the answer is its result."""
+
+    trainer: Trainer
+    plan: EpochPlan
+    control: Control
+    on_batch: Callable[[int, float], None] | None
+
+    def run(self) -> EpochResult:
+        """Train for this part."""
+        return self.trainer.epochs([self.plan], self.control, self.on_batch)[0]
+
+
+Parts = Generator[Part, EpochResult, History]
+"""A training that waits for the result of one part after the other."""
+
+
+def complete(parts: Parts, part: Part | None = None) -> History:
+    """Run all parts of a training, or those that are left from `part` on."""
+    with contextlib.closing(parts):
+        try:
+            part = part or next(parts)
+            while True:
+                try:
+                    result = part.run()
+                except BaseException as error:
+                    part = parts.throw(error)
+                else:
+                    part = parts.send(result)
+        except StopIteration as end:
+            history: History = end.value
+            return history
+
+
+Arguments = ParamSpec("Arguments")
+
+
+def _completed(function: Callable[Arguments, Parts]) -> Callable[Arguments, History]:
+    """A function that runs the training that `function` returns."""
+
+    @functools.wraps(function)
+    def train(*arguments: Arguments.args, **keywords: Arguments.kwargs) -> History:
+        return complete(function(*arguments, **keywords))
+
+    return train
+
+
+def in_parts(
+    run: Run,
     examples: Examples,
-    state: TrainingState,
     *,
-    epochs: int,
     batch_size: int,
+    rows: NDArray[np.int64] | None = None,
     shuffle: bool = True,
     validation: Examples | None = None,
     early_stopping: EarlyStopping | None = None,
@@ -41,8 +89,22 @@ def train(
     progress: bool = False,
     catch_interrupt: bool = True,
     checkpoint: CheckpointWriter | None = None,
-) -> History:
-    """Train `net` until `epochs` epochs are done in total.
+) -> Parts:
+    """Train `run.net` until `run.epochs` epochs are done in total, or `run.stop` is called.
+
+    `train` does this; `in_parts` leaves it to the caller to run each part, maybe together with those of others.
+
+    Parameters
+    ----------
+    run : Run
+    examples : Examples
+    rows : ndarray of int64, optional
+        The rows of the examples to train on.  Default: all of them.
+    batch_size, shuffle, early_stopping, callbacks, progress, checkpoint
+        As in `MLP.fit`, checked.
+    validation : Examples, optional
+    catch_interrupt : bool
+        Whether the first Ctrl-C stops the training after the current batch.
 
     Raises
     ------
@@ -53,10 +115,11 @@ def train(
     ConfigurationError, DataError
         If the training cannot be resumed exactly under other conditions than it had.
     """
-    run = Run(net, state, epochs)
+    net, state, epochs = run.net, run.state, run.epochs
+    n = examples.rows if rows is None else len(rows)
 
     def conditions() -> dict[str, Any]:
-        present = {"rows": examples.rows, "batch_size": batch_size, "shuffle": bool(shuffle), "backend": net.backend}
+        present = {"rows": n, "batch_size": batch_size, "shuffle": bool(shuffle), "backend": net.backend}
         if checkpoint:
             held_out = None if validation is None else net.on_device(validation)
             present |= checkpoint.conditions(net, net.on_device(examples), held_out)
@@ -79,7 +142,8 @@ def train(
         for callback in batch_callbacks:
             callback.on_batch_end(run, batch, loss)
 
-    state.history.stop_reason = ""
+    if not run.stopping:
+        state.history.stop_reason = ""
     state.history.shorten(state.epoch)
     if state.restored:
         state.swap_weights(net)
@@ -91,17 +155,19 @@ def train(
         stop_if_waited(run, early_stopping)
     call_back("on_train_begin")
     trainer = _make_trainer(run, net.on_device(examples), batch_size)
-    with stop_on_sigterm(run) if checkpoint else contextlib.nullcontext():
+    with stop_on_sigterm(run.stop) if checkpoint else contextlib.nullcontext():
         with (
-            stop_on_ctrl_c(run) if catch_interrupt else contextlib.nullcontext(),
-            progress_bar(run, examples.rows, batch_size, shown=progress),
+            stop_on_ctrl_c(run.stop) if catch_interrupt else contextlib.nullcontext(),
+            progress_bar(run, n, batch_size, shown=progress),
             Checkpoints(checkpoint, run) as checkpoints,
         ):
             while state.epoch < epochs and not run.stopping:
                 if callbacks:  # one of them may have moved the network, changed its optimizer, or assigned weights
                     trainer = _follow(trainer, run, examples, batch_size)
-                plan = _plan_epoch(net, state, examples.rows, batch_size, shuffle)
-                if not _train_epoch(run, trainer, plan, on_batch if batch_callbacks else None, checkpoints):
+                plan = _plan_epoch(net, state, n if rows is None else rows, batch_size, shuffle)
+                if not (
+                    yield from _train_epoch(run, trainer, plan, on_batch if batch_callbacks else None, checkpoints)
+                ):
                     break
                 _validate(run, validation)
                 if run.whole_epoch:
@@ -124,6 +190,9 @@ def train(
     if checkpoint:
         checkpoint.finish(run)
     return state.history
+
+
+train = _completed(in_parts)
 
 
 def batch_size_for(optimizer: Optimizer, batch_size: Any, n: int, previous: int | None = None) -> int:
@@ -155,12 +224,17 @@ def execution(net: FeedForward, optimizer: Optimizer, n: int, batch_size: int) -
     ConfigurationError
         If the backend does not have the network's precision.
     """
-    state = TrainingState.begin(net, optimizer)
     X = np.zeros((min(n, 2), net.sizes[0]), net.dtype)
     y = np.zeros(len(X), np.int64) if net.kind.loss.name == "cross_entropy" else np.zeros((len(X), net.sizes[-1]))
     examples, _ = net.check_examples(X, y)
+    state = TrainingState.begin(net, optimizer)
     trainer = _make_trainer(Run(net, state, 1), examples, batch_size)
     return trainer.execution(_plan_epoch(net, state, n, batch_size, shuffle=True))
+
+
+def trainer_for(net: FeedForward, optimizer: Optimizer, examples: Examples, batch_size: int) -> Trainer:
+    """A trainer as in a training of `net`, to ask how several such networks are trained."""
+    return _make_trainer(Run(net, TrainingState.begin(net, optimizer), 1), examples, batch_size)
 
 
 def _make_trainer(run: Run, examples: Examples, batch_size: int) -> Trainer:
@@ -178,14 +252,23 @@ def _follow(trainer: Trainer, run: Run, examples: Examples, batch_size: int) -> 
     return _make_trainer(run, net.on_device(examples), batch_size)
 
 
-def _plan_epoch(net: FeedForward, state: TrainingState, n: int, batch_size: int, shuffle: bool) -> EpochPlan:
+def _plan_epoch(
+    net: FeedForward, state: TrainingState, rows: int | NDArray[np.int64], batch_size: int, shuffle: bool
+) -> EpochPlan:
+    """The next epoch over these rows, given by their number or, if they are not all, by their numbers."""
+    n = rows if isinstance(rows, int) else len(rows)
+    shuffled = Shuffle(net.seed, state.epoch, n)
+    if isinstance(rows, int):
+        order = shuffled if shuffle else np.arange(n)
+    else:
+        order = rows[shuffled.row_numbers()] if shuffle else rows
     n_batches = -(-n // batch_size)
     optimizer = state.optimizer
     return EpochPlan(
         network=net.plan,
         rule=optimizer.rule,
         batch_size=batch_size,
-        order=Shuffle(net.seed, state.epoch, n) if shuffle else np.arange(n),
+        order=order,
         learning_rates=optimizer.schedule.rates(state.step - state.batches_done, state.epoch, n_batches),
         l2=np.full(n_batches, net.l2),
         l1=net.l1,
@@ -205,7 +288,7 @@ def _train_epoch(
     plan: EpochPlan,
     on_batch: Callable[[int, float], None] | None,
     checkpoints: Checkpoints,
-) -> bool:
+) -> Generator[Part, EpochResult, bool]:
     """Train for one epoch, or the rest of it, and record the result; return False if it was stopped at once.
 
     Checkpoints divide the epoch into parts.  The results do not depend on it.
@@ -223,7 +306,7 @@ def _train_epoch(
             if done > first or left is not None:  # a new plan is checked, which takes time
                 n_batches = last - done if left is None else min(left, last - done)
                 part = replace(plan, first_batch=done, n_batches=n_batches)
-            (result,) = trainer.epochs([part], run.control, on_batch)
+            result = yield Part(trainer, part, run.control, on_batch)
             parts.append(np.array([result.losses, result.weights]))
             done += len(result.losses)
             if result.failed is not None or not result.finite:

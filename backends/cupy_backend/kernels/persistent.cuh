@@ -1,6 +1,7 @@
 // Many training steps of a network with one hidden layer in one launch; the parameters stay on the chip meanwhile.
 //
-// One cluster of BLOCKS blocks trains the network.  The hidden units are shared out: a block has UNITS of them, with
+// One cluster of BLOCKS blocks trains a network.  A launch may have several clusters, each for a network of its own, with
+// its own Arguments; they have nothing to do with each other.  The hidden units are shared out: a block has UNITS of them, with
 // their columns of W1 (in registers), their biases and rows of W2, and all that the update rule remembers of these (in
 // shared memory).  b2 is in every block, and each updates it alike.  So the first layer and the whole backward pass
 // need no other block.  What is exchanged is the logits: each block computes what its units contribute to them, and
@@ -36,10 +37,8 @@ struct Launch : Step {
     DEVICE void run() {
         // Earlier launches wrote these words.  In this one a single thread writes to `words`, after the barrier of the
         // cluster.
-        const bool halt = a.words[HALT] != 0;
-        int failed = (int)a.words[FAILED];
-        if (halt && failed >= 0) return;  // the same in all blocks
-        const int last = first + a.count;
+        if (a.words[HALT] != 0 && a.words[FAILED] >= 0) return;  // the same in all blocks
+        if (first >= last) return;  // the network has fewer batches than others of this launch
         load();
         fetch_order(first);
         if (first + 1 < last) fetch_order(first + 1);
@@ -65,7 +64,8 @@ struct Launch : Step {
 
         unsigned int norms = 0;  // that have been exchanged
         for (int batch = first; batch < last; ++batch) {
-            const int n = rows_of(batch);
+            int n = rows_of(batch);
+            recompute(n);  // or it would be computed again wherever it is used, from numbers that then need registers
             // The copies go to the sides and the slot that step batch - 1 was the last to read; all threads have passed
             // the barrier at its end.
             if (batch + 2 < last) fetch_order(batch + 2);
@@ -95,8 +95,10 @@ struct Launch : Step {
             __syncthreads();
             const double loss = total_loss(batch);  // the same in all blocks, so all of them halt
             if (rank == 0 && t == 0) a.losses[batch] = loss;
-            if (!step::is_finite(loss) && failed < 0) failed = batch;
-            if (halt && failed >= 0) break;
+            if (!step::is_finite(loss)) {
+                if (rank == 0 && t == 0 && a.words[FAILED] < 0) a.words[FAILED] = batch;
+                if (a.words[HALT] != 0) break;
+            }
             const bool updates = normalizer(batch) > 0;
             if (updates) gradients(batch, n);
             // Any thread reads the gradients of z1 and W2; and W2 and the biases, which others read before it, may
@@ -130,10 +132,7 @@ struct Launch : Step {
         // The parameters and states that a thread stores are its own, but those in shared memory may have been changed
         // by others: before the barrier above, or not since they were loaded.
         store();
-        if (rank == 0 && t == 0) {
-            a.words[NEXT_BATCH] = last;
-            if (failed >= 0) a.words[FAILED] = failed;
-        }
+        if (rank == 0 && t == 0) a.words[NEXT_BATCH] = last;
         // A block may end before the others: what they were to send to it has come, since it waited for every step.
     }
 };

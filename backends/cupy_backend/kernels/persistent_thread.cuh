@@ -10,6 +10,7 @@ struct alignas(sizeof(T) == 1 ? 4 : 16) Quad {
     T value[4];
 };
 
+// Of one network; `persistent.py` writes the same structure.
 struct Arguments {
     long long* words;
     const long long *X_order, *order;  // row of X, and of target and weight, for each row of the epoch
@@ -21,7 +22,7 @@ struct Arguments {
     const REAL* scalars;  // of each batch: the factor of the weight decay, then those of the rule
     double* losses;
     REAL *params, *state;
-    int n_rows, count;
+    int n_rows;
     REAL x_factor;  // of the inputs; sums and gradients are multiplied by it, not each input
     step::LossSettings<REAL> loss;
     double loss_factor, l1, clip_norm;
@@ -59,17 +60,32 @@ DEVICE double sum_over_warp(double value) {
     return value;
 }
 
+// Copies the arguments of this cluster's network to shared memory, and computes the range of batches of this launch: what
+// is read there needs no registers in the meantime.
+DEVICE void fetch_arguments(const unsigned char* networks, int count, unsigned char* memory) {
+    const unsigned char* const own = networks + blockIdx.x / BLOCKS * (int)sizeof(Arguments);
+    for (int i = threadIdx.x * 8; i < (int)sizeof(Arguments); i += BLOCK_THREADS * 8)
+        copy_async<8>(memory + AT_ARGUMENTS + i, own + i);
+    if (threadIdx.x == 0) {
+        const long long* const words = ((const Arguments*)own)->words;
+        const int first = (int)words[NEXT_BATCH], left = (int)words[END_BATCH] - first;
+        int* const batches = (int*)(memory + AT_BATCHES);
+        batches[0] = first, batches[1] = first + (left < count ? left : count);
+    }
+    copy_async_wait();
+}
+
 // One thread's part of the training.
 struct Thread {
     const Arguments& a;
     unsigned char* const memory;
     const int t, rank, lane, group, slice;
-    const int first;  // batch of this launch
+    const volatile int &first, &last;  // batches of this launch, without the last one; in shared memory
     REAL w[QUADS_OF_THREAD][4][UNITS_OF_THREAD];
 
     DEVICE Thread(const Arguments& arguments, unsigned char* shared)
         : a(arguments), memory(shared), t(threadIdx.x), rank(cluster_rank()), lane(t % 32), group(t / GROUP_THREADS),
-          slice(t % GROUP_THREADS), first((int)a.words[NEXT_BATCH]) {}
+          slice(t % GROUP_THREADS), first(*at<int>(AT_BATCHES)), last(*(at<int>(AT_BATCHES) + 1)) {}
 
     template <class T>
     DEVICE T* at(int place) const {

@@ -51,10 +51,8 @@ def record(
     trained.precision = "float32"  # the recorded operations are not those of a trainer with another precision
     trained.xp = cast(Backend, recorder)
     training.train(
-        trained,
+        Run(trained, state, state.epoch + steps),  # enough epochs, because each has at least one step
         examples,
-        state,
-        epochs=state.epoch + steps,  # enough, because each epoch has at least one step
         batch_size=batch_size,
         shuffle=False,
         callbacks=[_StopAfter(steps, recorder)],
