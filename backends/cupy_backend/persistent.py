@@ -1,4 +1,4 @@
-"""`PersistentKernel`: trains many batches of a network with one hidden layer in each launch."""
+"""`PersistentKernel`: trains many batches of a network with hidden layers in each launch."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def persistent_tiling(device: Device, options: KernelOptions, plan: EpochPlan) -
     hidden_layers = network.layout.n_layers - 1
     if device.compute_capability < LEAST_CAPABILITY:
         return f"the persistent kernel needs compute capability 9.0, and this GPU has {device.compute_capability / 10}"
-    if hidden_layers != 1:
-        return f"the persistent kernel is for one hidden layer, and the network has {hidden_layers}"
+    if not hidden_layers:
+        return "the persistent kernel is for networks with a hidden layer, and this one has none"
     if network.layout.scaling_layer:
         return "the persistent kernel has no scaling layer"
     if network.precision != "float32":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from backends.cupy_backend.kernel_source import KernelOptions, n_scalars
 
@@ -27,6 +28,19 @@ MULTIPROCESSOR_LANES = {4: 128, 8: 64}
 
 STEP_CYCLES = 2000
 """Of a step besides those products: the exchange, barriers, the loss.  An estimate, from latencies others measured."""
+
+EXCHANGE_BYTES = 8192
+"""Bytes that a block can receive in the time of a further exchange: some 500 cycles at 16 bytes a cycle."""
+
+READ_LANES = 32
+"""Numbers that a multiprocessor reads from shared memory in a cycle; a product of the layers above the first needs
+about one."""
+
+LAYER_CYCLES = 500
+"""Of each hidden layer above the first: barriers and latencies.  An estimate, as `STEP_CYCLES`."""
+
+MOST_ABOVE = 40000
+"""Cycles of a step in the layers that all blocks compute alike, at most: a step as CUDA graphs takes less."""
 
 CYCLES_A_MICROSECOND = 1500
 """A GPU's clock, on the low side."""
@@ -57,6 +71,12 @@ class Tiling:
         Threads of a warp that share a row of the outputs: as many as finish all rows at once.
     rows, row_bytes : int
         Rows of a batch, and bytes of a row of X in shared memory.
+    by_owners : bool
+        With several hidden layers: whether a block adds up a part of the entries of z of layer 2 for all blocks.
+    owned : int
+        How many entries that is, at most.
+    remembered, above : int
+        Parameters of which a block keeps the state; those of them that belong to the third and higher layers.
     places : tuple of (str, int)
         Where each array begins in the shared memory of a block.
     shared_bytes : int
@@ -78,6 +98,10 @@ class Tiling:
     lanes: int
     rows: int
     row_bytes: int
+    by_owners: bool
+    owned: int
+    remembered: int
+    above: int
     places: tuple[tuple[str, int], ...]
     shared_bytes: int
     microseconds: float
@@ -98,18 +122,26 @@ def tiling_for(options: KernelOptions, rows: int, shared_limit: int) -> Tiling |
     Parameters
     ----------
     options : KernelOptions
-        Of a network with one hidden layer.
+        Of a network with one hidden layer or more.
     rows : int
         Of a batch.
     shared_limit : int
         Bytes of shared memory that a block can have.
     """
-    n_in, n_hidden, _ = options.network.layout.sizes
+    n_in, n_hidden, n_second, *_ = options.network.layout.sizes
+    above = _cycles_above(options, rows)
+    if above > MOST_ABOVE:
+        return (
+            f"each block computes the layers above the second, and a step of them takes some {above:.0f} cycles for "
+            f"{rows} rows, more than {MOST_ABOVE}"
+        )
     words = options.dtype.itemsize // 4  # registers of a number
     blocks = 1
     while blocks < MOST_BLOCKS and blocks * UNITS_OF_BLOCK < n_hidden:
         blocks *= 2
     units = -(-n_hidden // blocks)
+    several, second = options.network.layout.n_layers > 2, rows * n_second * options.dtype.itemsize
+    by_owners = several and (blocks - 2) * second > EXCHANGE_BYTES
     units_of_thread = 4 if units <= 4 or words == 2 else 8
     tile_rows = 32 // units_of_thread  # a lane of a warp keeps one of the sums
     groups, quads = -(-units // units_of_thread), -(-n_in // 4)
@@ -122,7 +154,7 @@ def tiling_for(options: KernelOptions, rows: int, shared_limit: int) -> Tiling |
         for x_buffers in (2, 1, 0):
             padded_units, tall = groups * units_of_thread, -(-rows // tile_rows) * tile_rows
             sizes = _shared_arrays(
-                options, rows, blocks, threads, groups, units, padded_units, weights, tall, x_buffers
+                options, rows, blocks, threads, groups, units, padded_units, weights, tall, x_buffers, by_owners
             )
             places, end = {}, 0
             for name, size in sizes.items():
@@ -133,10 +165,14 @@ def tiling_for(options: KernelOptions, rows: int, shared_limit: int) -> Tiling |
                 while lanes > 1 and threads // lanes < rows:
                     lanes //= 2
                 products = 2 * rows * weights * threads / MULTIPROCESSOR_LANES[4 * words]
+                received = (2 if by_owners else blocks) * second * several
+                cycles = STEP_CYCLES + 2 * products + above + received / EXCHANGE_BYTES * LAYER_CYCLES
+                cycles += several * 3 * rows * padded_units * n_second / READ_LANES
                 return Tiling(
                     blocks, threads, groups, units, padded_units, units_of_thread, quads_of_thread, tile_rows, tall,
-                    x_buffers, lanes, rows, _row_bytes(options), tuple(places.items()), end,
-                    (STEP_CYCLES + 2 * products) / CYCLES_A_MICROSECOND,
+                    x_buffers, lanes, rows, _row_bytes(options), by_owners, -(-rows * n_second // blocks),
+                    weights * threads + _others(options, padded_units) + _above(options), _above(options),
+                    tuple(places.items()), end, cycles / CYCLES_A_MICROSECOND,
                 )  # fmt: skip
             least = min(least or end, end)
     if least:
@@ -162,27 +198,29 @@ def _row_bytes(options: KernelOptions) -> int:
 
 def _shared_arrays(
     options: KernelOptions, rows: int, blocks: int, threads: int, groups: int, units: int, padded_units: int,
-    weights: int, tall: int, x_buffers: int,
+    weights: int, tall: int, x_buffers: int, by_owners: bool,
 ) -> dict[str, int]:  # fmt: skip
     """Bytes of each array in the shared memory of a block, for the constants ``AT_...`` of the kernel."""
-    n_in, _, n_out = options.network.layout.sizes
+    n_in, _, n_second, *_ = options.network.layout.sizes
+    n_out, several = options.network.layout.sizes[-1], options.network.layout.n_layers > 2
     real, logits, warps = options.dtype.itemsize, rows * n_out, threads // 32
     states, scalars = len(options.rule.state), 1 + n_scalars(options.rule)
-    others = padded_units * n_out + padded_units + n_out
+    remembered = weights * threads + _others(options, padded_units) + _above(options)
+    weights2 = padded_units * (odd(n_second) if several else n_second)
     return {
         "x": x_buffers * tall * _row_bytes(options),
         "partial": threads // groups // 32 * tall * padded_units * real,
         "saved": rows * padded_units * real,
         "output": rows * padded_units * real,
         "delta1": rows * padded_units * real,
-        "w2": padded_units * n_out * real,
-        "gradient2": padded_units * n_out * real,
+        "w2": weights2 * real,
+        "gradient2": weights2 * real,
         "b1": padded_units * real,
-        "b2": n_out * real,
-        "shares": 2 * blocks * logits * real,
+        "b2": n_second * real,
+        "shares": (-(-rows * n_second // blocks) if by_owners else 2 * rows * n_second) * blocks * real,
         "logits": logits * real,
         "delta": logits * real,
-        "state": states * (weights * threads + others) * real,
+        "state": states * remembered * real,
         "x_order": 3 * rows * 8,
         "order": 3 * rows * 8,
         "target": 2 * rows * (8 if options.class_numbers else n_out * real),
@@ -197,5 +235,46 @@ def _shared_arrays(
         "kept_hidden": 2 * rows * ((units + 14) // 8) * bool(options.network.dropout[1]),
         "warp_norms": warps * 8 * options.by_norm,
         "block_norms": blocks * 8 * options.by_norm,
-        "mbarriers": 24,
+        "mbarriers": 24 + 8 * by_owners,
+        **(_arrays_above(options, rows) if several else {}),
     }
+
+
+def odd(n: int) -> int:
+    """Numbers from one row to the next of an array with n columns: so a column is in all banks of shared memory."""
+    return n | 1
+
+
+def _others(options: KernelOptions, padded_units: int) -> int:
+    """Numbers of W2, b1 and b2 of a block."""
+    n_second = options.network.layout.sizes[2]
+    stride = odd(n_second) if options.network.layout.n_layers > 2 else n_second
+    return padded_units * stride + padded_units + n_second
+
+
+def _layers_above(options: KernelOptions) -> list[tuple[int, int]]:
+    """Inputs and units of the third and higher layers, which every block has."""
+    return list(pairwise(options.network.layout.sizes[2:]))
+
+
+def _above(options: KernelOptions) -> int:
+    """Numbers of the parameters of these."""
+    return sum(below * odd(n) + n for below, n in _layers_above(options))
+
+
+def _cycles_above(options: KernelOptions, rows: int) -> float:
+    """Estimated cycles of a step in these: three products of matrices for each."""
+    return sum(LAYER_CYCLES + 3 * rows * below * n / READ_LANES for below, n in _layers_above(options))
+
+
+def _arrays_above(options: KernelOptions, rows: int) -> dict[str, int]:
+    """Bytes of the arrays that several hidden layers need besides."""
+    layout, dropout, real = options.network.layout, options.network.dropout, options.dtype.itemsize
+    found = {}
+    for layer, n in enumerate(layout.sizes[2:-1], start=2):
+        found |= {f"{name}{layer}": rows * odd(n) * real for name in ("saved", "output", "delta")}
+        found[f"kept{layer}"] = 2 * rows * -(-n // 8) * bool(dropout[layer])
+    for layer, (below, n) in enumerate(_layers_above(options), start=3):
+        found |= {f"{name}{layer}": below * odd(n) * real for name in ("w", "gradient")}
+        found[f"b{layer}"] = n * real
+    return found

@@ -30,8 +30,8 @@ namespace persistent {
 // Buffers with a side for even and one for odd batches are those that copies, masks and stores of other blocks fill
 // ahead of time: rows, targets and numbers, masks, shares of the logits, mbarriers.  The row numbers, which are copied
 // two batches ahead and are still read in their own step if X_BUFFERS is 0, have three slots.
-struct Launch : Step {
-    DEVICE Launch(const Arguments& arguments, unsigned char* shared) : Step(arguments, shared) {}
+struct Launch : Layers {
+    DEVICE Launch(const Arguments& arguments, unsigned char* shared) : Layers(arguments, shared) {}
 
     DEVICE void run() {
         // Earlier launches wrote these words.  In this one a single thread writes to `words`, after the barrier of the
@@ -50,13 +50,13 @@ struct Launch : Step {
         draw_masks(first);
         if (PENALIZED) {
             for_parameters([=](REAL& p, int, int flat) {
-                if (flat >= 0 && flat < WEIGHTS) weigh(p);
+                if (flat >= 0 && flat < (rank ? SHARED_OUT : WEIGHTS)) weigh(p);
             });
             publish_weights();
         }
         copy_async_wait();
         if (t == 0) {
-            for (int i = 0; i < 3; ++i) mbarrier_init(at<unsigned long long>(AT_MBARRIERS) + i, 1);
+            for (int i = 0; i < MBARRIERS; ++i) mbarrier_init(at<unsigned long long>(AT_MBARRIERS) + i, 1);
             fence_mbarrier_init();
         }
         // Within the block: the first rows, masks and parameters are in shared memory.  Between blocks: the mbarriers
@@ -83,12 +83,27 @@ struct Launch : Step {
             // all shares of batch - 1.  Another block sent its own of these after the barrier at the end of its step
             // batch - 2, so all its threads had read the shares of that step, and the phase of its mbarrier had ended.
             // Shares may come before the receiver expects them: its phase does not end before it does.
-            send_logits(batch, n);
+            if constexpr (HIDDEN_LAYERS == 1) send_logits(batch, n);
+            else send_shares(batch, n);
             if (batch + 1 < last) draw_masks(batch + 1);  // read after the last barrier of the step
+            if constexpr (BY_OWNERS) {
+                // This thread reads shares that all blocks have sent to this one for its entries of z of layer 2.  The
+                // place has one side: a block sends shares of batch + 1 after it has received all sums of this batch, so
+                // all threads that add up shares have read theirs.  The phase does not end twice before this thread
+                // sees its end: this block sends for batch + 1 after the barrier at the end of this step.
+                mbarrier_wait(at<unsigned long long>(AT_MBARRIERS) + 3, (batch - first) & 1);
+                // The sums go to all blocks, where those of batch - 1 were.  They have shares of all blocks in them, and
+                // a block sends its shares of this batch after the barrier at the end of the step before: none of its
+                // threads reads the earlier sums any more.
+                send_sums<2>(batch, n);
+            }
             // This thread reads shares that all blocks, its own too, have sent.  It cannot miss the end of a later
             // phase: no block sends for batch + 2 before this one has sent for batch + 1, after the barrier at the end
             // of this step.
             mbarrier_wait(mbarrier(batch), (batch - first) / 2 & 1);
+            // Each part of these ends with a barrier: any thread reads the outputs of all units of a layer.  They are
+            // written again in the next step.
+            if constexpr (HIDDEN_LAYERS > 1) forward<2>(batch, n);
             evaluate_loss(batch, n);
             // Any thread reads the gradient of the logits, and the sums of all warps.  They are written again in the
             // next step.
@@ -98,12 +113,20 @@ struct Launch : Step {
             if (!step::is_finite(loss) && failed < 0) failed = batch;
             if (halt && failed >= 0) break;
             const bool updates = normalizer(batch) > 0;
-            if (updates) gradients(batch, n);
-            // Any thread reads the gradients of z1 and W2; and W2 and the biases, which others read before it, may
-            // change.
+            if constexpr (HIDDEN_LAYERS == 1) {
+                if (updates) gradients(batch, n);
+            } else if (updates) {
+                // Each part of these ends with a barrier: any thread reads the gradients of z of a layer.  They are
+                // written again in the next step.
+                backward<HIDDEN_LAYERS + 1>(batch, n);
+                gradients_below(batch, n);
+            }
+            // Any thread reads the gradients of z1 and of the weights above it; and these weights and the biases, which
+            // others read before it, may change.
             __syncthreads();
             if (updates && BY_NORM) {
                 update<true>(batch, n);
+                if constexpr (HIDDEN_LAYERS > 1) update_of<3, true>(batch, n);
                 publish_norm();
                 // One thread reads the sums of all warps.  They are written again in the next step.
                 __syncthreads();
@@ -115,6 +138,7 @@ struct Launch : Step {
             }
             if (updates) {
                 update<false>(batch, n);
+                if constexpr (HIDDEN_LAYERS > 1) update_of<3, false>(batch, n);
                 if (PENALIZED) publish_weights();
             }
             if (X_BUFFERS == 1 && batch + 1 < last) {
