@@ -39,14 +39,16 @@ def gpu(stand_in_gpu):
 
 def case_of(
     sizes=(9, 7, 3), n=22, batch=6, *, activation="tanh", kind="softmax+cross_entropy", rule=RULES[0],
-    dropout=(0.0, 0.0), bytes_in=False, weighted=False, classes=True, seed=0, **fields,
+    dropout=0.0, bytes_in=False, weighted=False, classes=True, seed=0, **fields,
 ):  # fmt: skip
-    """A case of `test_same_results` for one hidden layer, with its fields by name."""
+    """A case of `test_same_results`, with its fields by name; `dropout` is one rate, or those of all layers."""
     rng, layout, kind = np.random.default_rng(seed), Layout(sizes), formulas.output_loss(kind)
     batches = -(-n // batch)
     fields.setdefault("order", rng.permutation(n))
     fields["l2"] = np.full(batches, fields.get("l2", 0.0))
-    network = NetworkPlan(layout, (formulas.activation(activation), kind.output), kind, dropout, 1 / 255)
+    activations = (formulas.activation(activation),) * (layout.n_layers - 1)
+    dropout = dropout if isinstance(dropout, tuple) else (dropout,) * layout.n_layers
+    network = NetworkPlan(layout, (*activations, kind.output), kind, dropout, 1 / 255)
     plan = EpochPlan(network, rule, batch, learning_rates=rng.uniform(0.01, 0.1, batches), **fields)
     X = rng.integers(0, 256, (n, sizes[0]), np.uint8) if bytes_in else rng.normal(size=(n, sizes[0]))
     if kind.loss.name == "cross_entropy" and classes:
@@ -173,7 +175,7 @@ def test_every_field_of_a_plan_is_used(gpu, name):
 
 
 @settings(max_examples=max(12, settings.default.max_examples // 5))  # each compiles a kernel
-@given(case=extended_cases(hidden_layers=(1, 1)))
+@given(case=extended_cases(hidden_layers=(1, 3)))
 def test_any_plan_gives_the_steps_of_numpy(case):
     import stand_in_gpu
 

@@ -77,7 +77,7 @@ class PersistentKernel:
         network, tables, real = arrays.options.network, arrays.tables, arrays.options.dtype.type
         kind, n_outputs = network.kind, network.layout.sizes[-1]
         loss_factor, delta_factor = kind.shares(n_outputs)
-        input_rate, hidden_rate = network.dropout
+        input_rate, hidden_rate = network.dropout[:2]  # those of higher layers are in the text of the kernel
         x_factor = (network.input_scale if arrays.X.dtype == np.uint8 else 1.0) / (1 - input_rate)
         values = n_outputs if kind.loss.name == "cross_entropy" else 2  # as in `Operations.smooth_labels`
         smoothing = plan.label_smoothing

@@ -56,7 +56,7 @@ def persistent_source(options: KernelOptions, tiling: Tiling, piece: int, clippe
         "STRIDE2": odd(n_second) if hidden_layers > 1 else n_out, "WEIGHTS": layout.n_weights,
         "PARAMETERS": layout.n_parameters, "ABOVE": tiling.above, "QUADS": quads, "BATCH_ROWS": tiling.rows,
         "BLOCKS": tiling.blocks, "BLOCK_THREADS": tiling.threads, "GROUP_THREADS": tiling.group_threads,
-        "UNITS": tiling.units, "PADDED_UNITS": tiling.padded_units, "UNITS_OF_THREAD": tiling.units_of_thread,
+        "WEIGHT_THREADS": tiling.groups * tiling.group_threads,        "UNITS": tiling.units, "PADDED_UNITS": tiling.padded_units, "UNITS_OF_THREAD": tiling.units_of_thread,
         "QUADS_OF_THREAD": tiling.quads_of_thread, "TILE_ROWS": tiling.tile_rows, "TALL": tiling.tall,
         "X_BUFFERS": tiling.x_buffers, "ROW_BYTES": tiling.row_bytes, "PIECE": piece,
         "PIECES": -(-quads * 4 * options.X_dtype.itemsize // piece), "LANES": tiling.lanes,

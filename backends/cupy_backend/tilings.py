@@ -17,6 +17,10 @@ UNITS_OF_BLOCK = 4
 MOST_THREADS = 448
 """Threads of a block; with more, a thread has too few registers for its weights and sums."""
 
+LEAST_THREADS = 192
+"""Threads of a block, if there are several hidden layers: with fewer it waits for shared memory most of the time.  Those
+that have no weights of the first layer work for the others."""
+
 OTHER_REGISTERS = {4: 60, 8: 80}
 """Registers of a thread besides its weights and sums, by the size of a number; `test_gpu_kernels.py` checks it."""
 
@@ -32,9 +36,9 @@ STEP_CYCLES = 2000
 EXCHANGE_BYTES = 8192
 """Bytes that a block can receive in the time of a further exchange: some 500 cycles at 16 bytes a cycle."""
 
-READ_LANES = 32
-"""Numbers that a multiprocessor reads from shared memory in a cycle; a product of the layers above the first needs
-about one."""
+PRODUCTS_A_CYCLE = {4: 20, 8: 10}
+"""Products of the layers above the first, by the size of a number: each reads one or two numbers from shared memory, and
+a multiprocessor reads 128 bytes in a cycle.  An estimate."""
 
 LAYER_CYCLES = 500
 """Of each hidden layer above the first: barriers and latencies.  An estimate, as `STEP_CYCLES`."""
@@ -55,7 +59,9 @@ class Tiling:
     blocks : int
         Blocks of the cluster; each has `units` hidden units.
     threads : int
-        Of a block: `groups` groups of `group_threads`.
+        Of a block.
+    groups, group_threads : int
+        The first threads of a block are `groups` groups of `group_threads`, which have the weights of the first layer.
     units, padded_units : int
         Hidden units of a block; the same, rounded up to those of its groups.
     units_of_thread, quads_of_thread : int
@@ -88,6 +94,7 @@ class Tiling:
     blocks: int
     threads: int
     groups: int
+    group_threads: int
     units: int
     padded_units: int
     units_of_thread: int
@@ -105,10 +112,6 @@ class Tiling:
     places: tuple[tuple[str, int], ...]
     shared_bytes: int
     microseconds: float
-
-    @property
-    def group_threads(self) -> int:
-        return self.threads // self.groups
 
     @property
     def own_groups(self) -> int:
@@ -146,7 +149,8 @@ def tiling_for(options: KernelOptions, rows: int, shared_limit: int) -> Tiling |
     tile_rows = 32 // units_of_thread  # a lane of a warp keeps one of the sums
     groups, quads = -(-units // units_of_thread), -(-n_in // 4)
     least = 0
-    for quads_of_thread, threads in _threads(groups, quads):
+    for quads_of_thread, group_threads in _threads(groups, quads):
+        threads = max(groups * group_threads, LEAST_THREADS * several)
         weights, sums = quads_of_thread * 4 * units_of_thread, tile_rows * units_of_thread
         available = min(REGISTERS_OF_THREAD, REGISTERS // threads // 8 * 8)
         if (weights + sums) * words + OTHER_REGISTERS[4 * words] > available:
@@ -154,7 +158,7 @@ def tiling_for(options: KernelOptions, rows: int, shared_limit: int) -> Tiling |
         for x_buffers in (2, 1, 0):
             padded_units, tall = groups * units_of_thread, -(-rows // tile_rows) * tile_rows
             sizes = _shared_arrays(
-                options, rows, blocks, threads, groups, units, padded_units, weights, tall, x_buffers, by_owners
+                options, rows, blocks, threads, group_threads, units, padded_units, weights, tall, x_buffers, by_owners
             )
             places, end = {}, 0
             for name, size in sizes.items():
@@ -164,13 +168,13 @@ def tiling_for(options: KernelOptions, rows: int, shared_limit: int) -> Tiling |
                 lanes = options.lanes
                 while lanes > 1 and threads // lanes < rows:
                     lanes //= 2
-                products = 2 * rows * weights * threads / MULTIPROCESSOR_LANES[4 * words]
+                products = 2 * rows * weights * groups * group_threads / MULTIPROCESSOR_LANES[4 * words]
                 received = (2 if by_owners else blocks) * second * several
                 cycles = STEP_CYCLES + 2 * products + above + received / EXCHANGE_BYTES * LAYER_CYCLES
-                cycles += several * 3 * rows * padded_units * n_second / READ_LANES
+                cycles += several * 3 * rows * padded_units * n_second / PRODUCTS_A_CYCLE[4 * words]
                 return Tiling(
-                    blocks, threads, groups, units, padded_units, units_of_thread, quads_of_thread, tile_rows, tall,
-                    x_buffers, lanes, rows, _row_bytes(options), by_owners, -(-rows * n_second // blocks),
+                    blocks, threads, groups, group_threads, units, padded_units, units_of_thread, quads_of_thread,
+                    tile_rows, tall, x_buffers, lanes, rows, _row_bytes(options), by_owners, -(-rows * n_second // blocks),
                     weights * threads + _others(options, padded_units) + _above(options), _above(options),
                     tuple(places.items()), end, cycles / CYCLES_A_MICROSECOND,
                 )  # fmt: skip
@@ -184,11 +188,11 @@ def tiling_for(options: KernelOptions, rows: int, shared_limit: int) -> Tiling |
 
 
 def _threads(groups: int, quads: int) -> Iterator[tuple[int, int]]:
-    """Quads of a thread, from one on, and threads of a block: groups of whole warps."""
+    """Quads of a thread, from one on, and threads of a group: whole warps."""
     for quads_of_thread in range(1, 17):
-        threads = groups * (-(-quads // (32 * quads_of_thread)) * 32)
-        if threads <= MOST_THREADS:
-            yield quads_of_thread, threads
+        group_threads = -(-quads // (32 * quads_of_thread)) * 32
+        if groups * group_threads <= MOST_THREADS:
+            yield quads_of_thread, group_threads
 
 
 def _row_bytes(options: KernelOptions) -> int:
@@ -197,7 +201,7 @@ def _row_bytes(options: KernelOptions) -> int:
 
 
 def _shared_arrays(
-    options: KernelOptions, rows: int, blocks: int, threads: int, groups: int, units: int, padded_units: int,
+    options: KernelOptions, rows: int, blocks: int, threads: int, group_threads: int, units: int, padded_units: int,
     weights: int, tall: int, x_buffers: int, by_owners: bool,
 ) -> dict[str, int]:  # fmt: skip
     """Bytes of each array in the shared memory of a block, for the constants ``AT_...`` of the kernel."""
@@ -209,7 +213,7 @@ def _shared_arrays(
     weights2 = padded_units * (odd(n_second) if several else n_second)
     return {
         "x": x_buffers * tall * _row_bytes(options),
-        "partial": threads // groups // 32 * tall * padded_units * real,
+        "partial": group_threads // 32 * tall * padded_units * real,
         "saved": rows * padded_units * real,
         "output": rows * padded_units * real,
         "delta1": rows * padded_units * real,
@@ -264,7 +268,8 @@ def _above(options: KernelOptions) -> int:
 
 def _cycles_above(options: KernelOptions, rows: int) -> float:
     """Estimated cycles of a step in these: three products of matrices for each."""
-    return sum(LAYER_CYCLES + 3 * rows * below * n / READ_LANES for below, n in _layers_above(options))
+    products = PRODUCTS_A_CYCLE[options.dtype.itemsize]
+    return sum(LAYER_CYCLES + 3 * rows * below * n / products for below, n in _layers_above(options))
 
 
 def _arrays_above(options: KernelOptions, rows: int) -> dict[str, int]:

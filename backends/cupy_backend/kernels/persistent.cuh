@@ -16,6 +16,7 @@
 //
 // A thread has four inputs of each of QUADS_OF_THREAD quads, and UNITS_OF_THREAD units: GROUP_THREADS threads share the
 // quads of a group of units.  Units and inputs that only fill up a group have weights of zero, which are never updated.
+// So have threads that belong to no group.
 //
 // The arithmetic is that of `step.cuh`; sums over inputs, rows and blocks have a fixed order.
 //

@@ -26,17 +26,26 @@ template <int ROWS, int COLUMNS>
 struct Tile {
     static const int MOST = ROWS * COLUMNS / (BLOCK_THREADS / 2);
     static const int HEIGHT = MOST >= 8 ? 4 : MOST >= 2 ? 2 : 1, WIDTH = MOST >= 16 ? 4 : MOST >= 4 ? 2 : 1;
+    static const int COUNT = ((ROWS + HEIGHT - 1) / HEIGHT) * ((COLUMNS + WIDTH - 1) / WIDTH);
+    static const int WHOLE_WARPS = (COUNT + 31) / 32 * 32;
 };
 
 struct Layers : Step {
     DEVICE Layers(const Arguments& arguments, unsigned char* shared) : Step(arguments, shared) {}
 
+    // Number of this thread if work begins with that thread to which `work` before it has come: all have equally much.
+    DEVICE int thread_after(int work) const {
+        const int number = t - work % BLOCK_THREADS;
+        return number < 0 ? number + BLOCK_THREADS : number;
+    }
+
     // Calls write(i, j, sum over k of x[i * XI + k * XK] * y[k * YK + j * YJ]) for i < rows <= ROWS and j < COLUMNS.
-    template <int ROWS, int COLUMNS, int XI, int XK, int YK, int YJ, class Write>
+    // Thread FIRST begins.
+    template <int ROWS, int COLUMNS, int XI, int XK, int YK, int YJ, int FIRST = 0, class Write>
     DEVICE void products(int rows, int terms, const REAL* x, const REAL* y, Write write) const {
         const int height = Tile<ROWS, COLUMNS>::HEIGHT, width = Tile<ROWS, COLUMNS>::WIDTH;
         const int down = (rows + height - 1) / height, across = (COLUMNS + width - 1) / width;
-        for (int q = t; q < down * across; q += BLOCK_THREADS) {
+        for (int q = thread_after(FIRST); q < down * across; q += BLOCK_THREADS) {
             const REAL *xs[height], *ys[width];
             REAL sums[height][width];
 #pragma unroll
@@ -158,7 +167,7 @@ struct Layers : Step {
         products<Own::BELOW, Own::N, 1, Below::STRIDE, Own::STRIDE, 1>(
             Own::BELOW, n, reals(Below::OUTPUT), delta,
             [=](int below, int unit, REAL g) { reals(Own::GRADIENT)[below * Own::W_STRIDE + unit] = g; });
-        products<BATCH_ROWS, Own::BELOW, Own::STRIDE, 1, 1, Own::W_STRIDE>(
+        products<BATCH_ROWS, Own::BELOW, Own::STRIDE, 1, 1, Own::W_STRIDE, Tile<Own::BELOW, Own::N>::WHOLE_WARPS>(
             n, Own::N, delta, reals(Own::W), [=](int row, int unit, REAL d) {
                 const int place = row * Below::STRIDE + unit;
                 d = dropped<LAYER - 1>(batch, row, unit, d);
@@ -174,7 +183,7 @@ struct Layers : Step {
         products<PADDED_UNITS, N_SECOND, 1, PADDED_UNITS, STRIDE2, 1>(
             PADDED_UNITS, n, reals(AT_OUTPUT), delta2,
             [=](int unit, int o, REAL g) { reals(AT_GRADIENT2)[unit * STRIDE2 + o] = g; });
-        products<BATCH_ROWS, PADDED_UNITS, STRIDE2, 1, 1, STRIDE2>(
+        products<BATCH_ROWS, PADDED_UNITS, STRIDE2, 1, 1, STRIDE2, Tile<PADDED_UNITS, N_SECOND>::WHOLE_WARPS>(
             n, N_SECOND, delta2, reals(AT_W2), [=](int row, int unit, REAL d) {
                 if (HIDDEN_DROPOUT) d = keeps(batch, row, unit) ? d * a.hidden_dropout.scale : REAL(0);
                 d = Activation1::backward(d, reals(AT_SAVED)[row * PADDED_UNITS + unit]);
@@ -192,10 +201,10 @@ struct Layers : Step {
         const REAL* const scalars = scalars_of(batch);
         const double penalty = PENALIZED ? l2(batch) : 0;
         const int weights = Own::BELOW * Own::W_STRIDE;
-        for (int q = t; q < weights; q += BLOCK_THREADS)
+        for (int q = thread_after(Own::PLACE); q < weights; q += BLOCK_THREADS)
             if (q % Own::W_STRIDE < Own::N)
                 change<MEASURES>(reals(Own::W)[q], reals(Own::GRADIENT)[q], Own::PLACE + q, true, scalars, penalty, !rank);
-        for (int unit = t; unit < Own::N; unit += BLOCK_THREADS) {
+        for (int unit = thread_after(Own::PLACE + weights); unit < Own::N; unit += BLOCK_THREADS) {
             REAL g = REAL(0);
 #pragma unroll 8
             for (int row = 0; row < n; ++row) g += reals(Own::DELTA)[row * Own::STRIDE + unit];

@@ -34,6 +34,7 @@ struct Step : Thread {
     }
 
     DEVICE void partial_sums(int batch, int n) {
+        if (!has_weights1()) return;
         const int sums_of_lane = TILE_ROWS * UNITS_OF_THREAD / 32;
 #pragma unroll 1
         for (int row = 0; row < n; row += TILE_ROWS) {
@@ -223,7 +224,7 @@ struct Step : Thread {
 #pragma unroll
         for (int i = 0; i < QUADS_OF_THREAD; ++i) {
             const int quad = slice + i * GROUP_THREADS;
-            if (quad < QUADS) update_quad<MEASURES>(batch, n, i, quad, scalars, penalty);
+            if (has_weights1() && quad < QUADS) update_quad<MEASURES>(batch, n, i, quad, scalars, penalty);
         }
         const REAL *const delta2 = reals(AT_DELTA2), *const delta1 = reals(AT_DELTA1);
         const int others = WEIGHTS_OF_THREAD * BLOCK_THREADS, weights = PADDED_UNITS * STRIDE2;

@@ -83,6 +83,7 @@ struct Thread {
         return left < BATCH_ROWS ? left : BATCH_ROWS;
     }
     DEVICE bool is_unit(int unit) const { return unit < UNITS && rank * UNITS + unit < N_HIDDEN; }
+    DEVICE bool has_weights1() const { return WEIGHT_THREADS == BLOCK_THREADS || t < WEIGHT_THREADS; }
     DEVICE bool is_weight2(int q) const {
         return is_unit(q / STRIDE2) && (STRIDE2 == N_SECOND || q % STRIDE2 < N_SECOND);
     }
