@@ -126,8 +126,8 @@ struct Launch : Layers {
             // others read before it, may change.
             __syncthreads();
             if (updates && BY_NORM) {
-                update<true>(batch, n);
                 if constexpr (HIDDEN_LAYERS > 1) update_of<3, true>(batch, n);
+                update<true>(batch, n);
                 publish_norm();
                 // One thread reads the sums of all warps.  They are written again in the next step.
                 __syncthreads();
@@ -138,8 +138,8 @@ struct Launch : Layers {
                 read_norm();
             }
             if (updates) {
-                update<false>(batch, n);
                 if constexpr (HIDDEN_LAYERS > 1) update_of<3, false>(batch, n);
+                update<false>(batch, n);
                 if (PENALIZED) publish_weights();
             }
             if (X_BUFFERS == 1 && batch + 1 < last) {

@@ -35,8 +35,16 @@ struct Layers : Step {
 
     // Number of this thread if work begins with that thread to which `work` before it has come: all have equally much.
     DEVICE int thread_after(int work) const {
+        int t = this->t;
+        recompute(t);
         const int number = t - work % BLOCK_THREADS;
         return number < 0 ? number + BLOCK_THREADS : number;
+    }
+
+    DEVICE int own_rank() const {
+        int rank = this->rank;
+        recompute(rank);
+        return rank;
     }
 
     // Calls write(i, j, sum over k of x[i * XI + k * XK] * y[k * YK + j * YJ]) for i < rows <= ROWS and j < COLUMNS.
@@ -80,7 +88,7 @@ struct Layers : Step {
 
     // Entries of z of layer 2 that this block adds up, of a batch of n rows.
     DEVICE int owned(int n) const {
-        const int left = n * N_SECOND - rank * OWNED;
+        const int left = n * N_SECOND - own_rank() * OWNED;
         return left < 0 ? 0 : left < OWNED ? left : OWNED;
     }
 
@@ -96,12 +104,12 @@ struct Layers : Step {
             n, PADDED_UNITS, reals(AT_OUTPUT), reals(AT_W2), [=](int row, int unit, REAL share) {
                 const int q = row * N_SECOND + unit;
                 if (BY_OWNERS) {
-                    store_async(reals(AT_SHARES) + rank * OWNED + q % OWNED, q / OWNED, share, to_owner);
+                    store_async(reals(AT_SHARES) + own_rank() * OWNED + q % OWNED, q / OWNED, share, to_owner);
                     return;
                 }
 #pragma unroll
                 for (int to = 0; to < BLOCKS; ++to)
-                    store_async(reals(AT_SHARES) + (side * BLOCKS + rank) * SHARES + q, to, share, mbarrier(batch));
+                    store_async(reals(AT_SHARES) + (side * BLOCKS + own_rank()) * SHARES + q, to, share, mbarrier(batch));
             });
         send_weights(batch);
     }
@@ -111,11 +119,11 @@ struct Layers : Step {
     DEVICE void send_sums(int batch, int n) {
         typedef Layer<LAYER> Own;
         const int count = owned(n);
-        for (int i = t; i < count; i += BLOCK_THREADS) {
+        for (int i = thread_after(0); i < count; i += BLOCK_THREADS) {
             REAL z = REAL(0);
 #pragma unroll
             for (int block = 0; block < BLOCKS; ++block) z += reals(AT_SHARES)[block * OWNED + i];
-            const int q = rank * OWNED + i, place = q / Own::N * Own::STRIDE + q % Own::N;
+            const int q = own_rank() * OWNED + i, place = q / Own::N * Own::STRIDE + q % Own::N;
 #pragma unroll
             for (int to = 0; to < BLOCKS; ++to) store_async(reals(Own::SAVED) + place, to, z, mbarrier(batch));
         }
@@ -128,7 +136,7 @@ struct Layers : Step {
     DEVICE void forward(int batch, int n) {
         typedef Layer<LAYER> Own;
         if constexpr (LAYER == 2) {
-            for (int q = t; q < n * Own::N; q += BLOCK_THREADS) {
+            for (int q = thread_after(0); q < n * Own::N; q += BLOCK_THREADS) {
                 const int row = q / Own::N, unit = q % Own::N;
                 REAL z = REAL(0);
                 if (BY_OWNERS) z = reals(Own::SAVED)[row * Own::STRIDE + unit];
@@ -197,13 +205,13 @@ struct Layers : Step {
     template <int LAYER, bool MEASURES>
     DEVICE void update_of(int batch, int n) {
         typedef Layer<LAYER> Own;
-        if (MEASURES && rank) return;
+        if (MEASURES && own_rank()) return;
         const REAL* const scalars = scalars_of(batch);
         const double penalty = PENALIZED ? l2(batch) : 0;
         const int weights = Own::BELOW * Own::W_STRIDE;
         for (int q = thread_after(Own::PLACE); q < weights; q += BLOCK_THREADS)
             if (q % Own::W_STRIDE < Own::N)
-                change<MEASURES>(reals(Own::W)[q], reals(Own::GRADIENT)[q], Own::PLACE + q, true, scalars, penalty, !rank);
+                change<MEASURES>(reals(Own::W)[q], reals(Own::GRADIENT)[q], Own::PLACE + q, true, scalars, penalty, !own_rank());
         for (int unit = thread_after(Own::PLACE + weights); unit < Own::N; unit += BLOCK_THREADS) {
             REAL g = REAL(0);
 #pragma unroll 8

@@ -121,7 +121,7 @@ struct Step : Thread {
         } else {
             typedef Layer<LAYERS> Last;
             typedef Layer<LAYERS + 1> Output;
-#pragma unroll 16
+#pragma unroll 8
             for (int unit = 0; unit < Last::N; ++unit)
                 sum += reals(Last::OUTPUT)[row * Last::STRIDE + unit] * reals(Output::W)[unit * Output::W_STRIDE + k];
             return sum + reals(Output::B)[k];

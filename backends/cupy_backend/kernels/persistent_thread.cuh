@@ -126,10 +126,12 @@ struct Thread {
     template <int LAYER, class F>
     DEVICE void for_parameters_of(int t, F f) {
         typedef Layer<LAYER> Own;
+#pragma unroll 1
         for (int q = t; q < Own::BELOW * Own::W_STRIDE; q += BLOCK_THREADS) {
             const int below = q / Own::W_STRIDE, unit = q % Own::W_STRIDE;
             f(reals(Own::W)[q], Own::PLACE + q, unit < Own::N ? Own::FLAT_W + below * Own::N + unit : -1);
         }
+#pragma unroll 1
         for (int unit = t; unit < Own::N; unit += BLOCK_THREADS)
             f(reals(Own::B)[unit], Own::PLACE + Own::BELOW * Own::W_STRIDE + unit, Own::FLAT_B + unit);
         if constexpr (LAYER <= HIDDEN_LAYERS) for_parameters_of<LAYER + 1>(t, f);
