@@ -210,7 +210,9 @@ def test_tilings_fit_or_say_why_not():
                 chosen = persistent_options((n_in, n_hidden, *between, n_out), dtype, X_dtype, n_out == 10)
                 tiling = tiling_for(chosen, rows, SHARED_BYTES)
                 if isinstance(tiling, str):
-                    reason = re.search(r"fit in the (registers)|need \d{6,} (bytes) of|takes some \d{5,} (cycles) for", tiling)
+                    reason = re.search(
+                        r"fit in the (registers)|need \d{6,} (bytes) of|takes some \d{5,} (cycles) for", tiling
+                    )
                     assert reason, tiling
                     seen.add(reason[reason.lastindex])
                     continue

@@ -19,8 +19,8 @@ from test_same_results import HIDDEN, PAIRS, RULES, Case, assert_close
 
 import backends
 from backends import formulas
-from backends.cupy_backend.kernel_source import KernelOptions
 from backends.cupy_backend import tilings
+from backends.cupy_backend.kernel_source import KernelOptions
 from backends.cupy_backend.persistent_source import persistent_source
 from backends.cupy_backend.tilings import tiling_for
 from backends.plan import Control, EpochPlan, Layout, NetworkPlan, Shuffle
@@ -396,8 +396,8 @@ OBSTACLES = {
         "sizes": (900, 400, 2),
         "n": 4,
     },
-    "no tiling: each block computes the layers above the second, and a step of them takes some 122082 cycles for 2 rows, "
-    "more than 40000": {"sizes": (9, 7, 500, 402, 2), "n": 2, "batch": 2},
+    "no tiling: each block computes the layers above the second, and a step of them takes some 122082 cycles for 2 "
+    "rows, more than 40000": {"sizes": (9, 7, 500, 402, 2), "n": 2, "batch": 2},
 }
 
 
@@ -438,7 +438,8 @@ PLANTED, SEVERAL = (
     for sizes in ((140, 8, 3), (140, 8, 5, 6, 3))
 )
 HALTING, SEVERAL_HALTING = (
-    replace(case, X=np.where(np.arange(44)[:, None] == case.plan.order[20], np.nan, case.X)) for case in (PLANTED, SEVERAL)
+    replace(case, X=np.where(np.arange(44)[:, None] == case.plan.order[20], np.nan, case.X))
+    for case in (PLANTED, SEVERAL)
 )
 
 
@@ -465,7 +466,11 @@ def lines_of_waits(case, tiling):
     found = []
     for number, line in enumerate(lines[kernel:], kernel + 1):
         of_layers, of_owners = layers < number < launch, "AT_MBARRIERS) + 3" in line
-        if not re.search(WAITS, line.partition("//")[0]) or (of_owners and not by_owners) or (of_layers and not several):
+        if (
+            not re.search(WAITS, line.partition("//")[0])
+            or (of_owners and not by_owners)
+            or (of_layers and not several)
+        ):
             continue
         if of_layers or of_owners or not several or (THOROUGH and not by_owners):
             found.append(number)

@@ -18,8 +18,8 @@ MOST_THREADS = 448
 """Threads of a block; with more, a thread has too few registers for its weights and sums."""
 
 LEAST_THREADS = 192
-"""Threads of a block, if there are several hidden layers: with fewer it waits for shared memory most of the time.  Those
-that have no weights of the first layer work for the others."""
+"""Threads of a block, if there are several hidden layers: with fewer it waits for shared memory most of the time.
+Those that have no weights of the first layer work for the others."""
 
 OTHER_REGISTERS = {4: 60, 8: 80}
 """Registers of a thread besides its weights and sums, by the size of a number; `test_gpu_kernels.py` checks it."""
@@ -37,8 +37,8 @@ EXCHANGE_BYTES = 8192
 """Bytes that a block can receive in the time of a further exchange: some 500 cycles at 16 bytes a cycle."""
 
 PRODUCTS_A_CYCLE = {4: 20, 8: 10}
-"""Products of the layers above the first, by the size of a number: each reads one or two numbers from shared memory, and
-a multiprocessor reads 128 bytes in a cycle.  An estimate."""
+"""Products of the layers above the first, by the size of a number: each reads one or two numbers from shared memory,
+and a multiprocessor reads 128 bytes in a cycle.  An estimate."""
 
 LAYER_CYCLES = 500
 """Of each hidden layer above the first: barriers and latencies.  An estimate, as `STEP_CYCLES`."""
@@ -143,8 +143,8 @@ def tiling_for(options: KernelOptions, rows: int, shared_limit: int) -> Tiling |
     while blocks < MOST_BLOCKS and blocks * UNITS_OF_BLOCK < n_hidden:
         blocks *= 2
     units = -(-n_hidden // blocks)
-    several, second = options.network.layout.n_layers > 2, rows * n_second * options.dtype.itemsize
-    by_owners = several and (blocks - 2) * second > EXCHANGE_BYTES
+    several, second = options.network.layout.n_layers > 2, rows * n_second
+    by_owners = several and (blocks - 2) * second * options.dtype.itemsize > EXCHANGE_BYTES
     units_of_thread = 4 if units <= 4 or words == 2 else 8
     tile_rows = 32 // units_of_thread  # a lane of a warp keeps one of the sums
     groups, quads = -(-units // units_of_thread), -(-n_in // 4)
@@ -169,12 +169,12 @@ def tiling_for(options: KernelOptions, rows: int, shared_limit: int) -> Tiling |
                 while lanes > 1 and threads // lanes < rows:
                     lanes //= 2
                 products = 2 * rows * weights * groups * group_threads / MULTIPROCESSOR_LANES[4 * words]
-                received = (2 if by_owners else blocks) * second * several
+                received = (2 if by_owners else blocks) * second * several * options.dtype.itemsize
                 cycles = STEP_CYCLES + 2 * products + above + received / EXCHANGE_BYTES * LAYER_CYCLES
                 cycles += several * 3 * rows * padded_units * n_second / PRODUCTS_A_CYCLE[4 * words]
                 return Tiling(
                     blocks, threads, groups, group_threads, units, padded_units, units_of_thread, quads_of_thread,
-                    tile_rows, tall, x_buffers, lanes, rows, _row_bytes(options), by_owners, -(-rows * n_second // blocks),
+                    tile_rows, tall, x_buffers, lanes, rows, _row_bytes(options), by_owners, -(-second // blocks),
                     weights * threads + _others(options, padded_units) + _above(options), _above(options),
                     tuple(places.items()), end, cycles / CYCLES_A_MICROSECOND,
                 )  # fmt: skip
@@ -275,7 +275,7 @@ def _cycles_above(options: KernelOptions, rows: int) -> float:
 def _arrays_above(options: KernelOptions, rows: int) -> dict[str, int]:
     """Bytes of the arrays that several hidden layers need besides."""
     layout, dropout, real = options.network.layout, options.network.dropout, options.dtype.itemsize
-    found = {}
+    found: dict[str, int] = {}
     for layer, n in enumerate(layout.sizes[2:-1], start=2):
         found |= {f"{name}{layer}": rows * odd(n) * real for name in ("saved", "output", "delta")}
         found[f"kept{layer}"] = 2 * rows * -(-n // 8) * bool(dropout[layer])

@@ -1,4 +1,5 @@
-// Many training steps of a network with one hidden layer in one launch; the parameters stay on the chip meanwhile.
+// Many training steps of a network with hidden layers in one launch; the parameters stay on the chip meanwhile.  What
+// follows is about one hidden layer; `persistent_layers.cuh` says what several change.
 //
 // One cluster of BLOCKS blocks trains the network.  The hidden units are shared out: a block has UNITS of them, with
 // their columns of W1 (in registers), their biases and rows of W2, and all that the update rule remembers of these (in
@@ -29,8 +30,8 @@ namespace persistent {
 // is not overwritten too early.
 //
 // Buffers with a side for even and one for odd batches are those that copies, masks and stores of other blocks fill
-// ahead of time: rows, targets and numbers, masks, shares of the logits, mbarriers.  The row numbers, which are copied
-// two batches ahead and are still read in their own step if X_BUFFERS is 0, have three slots.
+// ahead of time: rows, targets and numbers, masks, shares (but not those for owners), mbarriers.  The row numbers,
+// which are copied two batches ahead and are still read in their own step if X_BUFFERS is 0, have three slots.
 struct Launch : Layers {
     DEVICE Launch(const Arguments& arguments, unsigned char* shared) : Layers(arguments, shared) {}
 
@@ -80,27 +81,28 @@ struct Launch : Layers {
             activate(batch, n);
             // Any thread reads the outputs of all units.  They are written again in the next step.
             __syncthreads();
-            // The shares of step batch go where those of batch - 2 were.  This block sends them after it has received
-            // all shares of batch - 1.  Another block sent its own of these after the barrier at the end of its step
-            // batch - 2, so all its threads had read the shares of that step, and the phase of its mbarrier had ended.
-            // Shares may come before the receiver expects them: its phase does not end before it does.
+            // The shares of step batch, if they go to all blocks, and the sums over weights go where those of batch - 2
+            // were.  This block sends them after it has received all shares of batch - 1, or their sums.  Another block
+            // sent its own of these after the barrier at the end of its step batch - 2, so all its threads had read the
+            // shares of that step, and the phase of its mbarrier had ended.  Shares may come before the receiver expects
+            // them: its phase does not end before it does.
             if constexpr (HIDDEN_LAYERS == 1) send_logits(batch, n);
             else send_shares(batch, n);
             if (batch + 1 < last) draw_masks(batch + 1);  // read after the last barrier of the step
             if constexpr (BY_OWNERS) {
-                // This thread reads shares that all blocks have sent to this one for its entries of z of layer 2.  The
-                // place has one side: a block sends shares of batch + 1 after it has received all sums of this batch, so
-                // all threads that add up shares have read theirs.  The phase does not end twice before this thread
-                // sees its end: this block sends for batch + 1 after the barrier at the end of this step.
+                // This thread reads shares that all blocks have sent to this one for its entries of z of layer 2.
+                // There is one side for them: a block sends shares of batch + 1 after it has received all sums of this
+                // batch, so all threads that add up shares have read theirs.  The phase does not end twice before this
+                // thread sees its end: this block sends for batch + 1 after the barrier at the end of this step.
                 mbarrier_wait(at<unsigned long long>(AT_MBARRIERS) + 3, (batch - first) & 1);
-                // The sums go to all blocks, where those of batch - 1 were.  They have shares of all blocks in them, and
-                // a block sends its shares of this batch after the barrier at the end of the step before: none of its
-                // threads reads the earlier sums any more.
+                // The sums go to all blocks, where those of batch - 1 were.  They contain shares of all blocks, and a
+                // block sends its shares of this batch after the barrier at the end of the step before: none of its
+                // threads uses that place any more.
                 send_sums<2>(batch, n);
             }
-            // This thread reads shares that all blocks, its own too, have sent.  It cannot miss the end of a later
-            // phase: no block sends for batch + 2 before this one has sent for batch + 1, after the barrier at the end
-            // of this step.
+            // This thread reads shares, or sums of them, that all blocks, its own too, have sent.  It cannot miss the
+            // end of a later phase: no block sends for batch + 2 before this one has sent for batch + 1, after the
+            // barrier at the end of this step.
             mbarrier_wait(mbarrier(batch), (batch - first) / 2 & 1);
             // Each part of these ends with a barrier: any thread reads the outputs of all units of a layer.  They are
             // written again in the next step.
@@ -132,7 +134,8 @@ struct Launch : Layers {
                 // One thread reads the sums of all warps.  They are written again in the next step.
                 __syncthreads();
                 // The sums go where those of an earlier step were.  This block sends them after it has received all
-                // shares of this step, which others sent after the barrier at the end of the step before.
+                // shares of this step, or their sums, and others sent shares after the barrier at the end of the step
+                // before.
                 send_norm();
                 mbarrier_wait(at<unsigned long long>(AT_MBARRIERS) + 2, norms++ & 1);
                 read_norm();

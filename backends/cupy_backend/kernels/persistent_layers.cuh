@@ -1,17 +1,17 @@
 // The persistent kernel (persistent.cuh): what a step of several hidden layers has besides.
 //
-// The blocks share out the units of the first hidden layer, as they do if it is the only one.  Layer 2 is divided by its
-// inputs: a block has the rows of W2 that belong to its units, and computes what they contribute to z of layer 2.  From
-// the sum over the blocks on, all blocks compute the same: they have all weights of the layers 3, 4 and so on, and each
-// updates them alike, as b2.  The whole backward pass needs no other block.
+// The blocks share out the units of the first hidden layer, as they do if it is the only one.  Layer 2 is divided by
+// its inputs: a block has the rows of W2 that belong to its units, and computes what they contribute to z of layer 2.
+// From the sum over the blocks on, all blocks compute the same: they have all weights of the layers 3, 4 and so on, and
+// each updates them alike, as b2.  The whole backward pass needs no other block.
 //
 // Why not divide layer 2 by its units?  Then a block would need the outputs of all units of layer 1, batch * N_HIDDEN
 // numbers; in the backward pass, from each block what its units contribute to the gradients of those outputs, as many
 // numbers again; and the exchange of the logits, as now.  That is two exchanges more than with one hidden layer, each a
 // wait for the slowest block.  Here it is none or one:
 //
-//   BY_OWNERS false   each block sends its shares of z of layer 2 to all blocks: one exchange in a step, in which a block
-//                     receives BLOCKS * batch * N_SECOND numbers, and has room for twice as many.
+//   BY_OWNERS false   each block sends its shares of z of layer 2 to all blocks: one exchange in a step, in which a
+//                     block receives BLOCKS * batch * N_SECOND numbers, and has room for twice as many.
 //   BY_OWNERS true    each block adds up the shares of the entries that it owns, and sends the sums to all blocks: two
 //                     exchanges, in which it receives 2 * batch * N_SECOND numbers, and has room for as many.
 //
@@ -94,10 +94,10 @@ struct Layers : Step {
 
     // What this block's units contribute to z of layer 2, to all blocks or to the owner of each entry.
     DEVICE void send_shares(int batch, int n) {
-        const int side = batch & 1, numbers = BY_OWNERS ? 1 : BLOCKS;
+        const int side = batch & 1, entry_bytes = (BY_OWNERS ? 1 : BLOCKS) * (int)sizeof(REAL);
         unsigned long long* const to_owner = at<unsigned long long>(AT_MBARRIERS) + 3;
         if (t == 0) {
-            mbarrier_expect(mbarrier(batch), numbers * n * N_SECOND * (int)sizeof(REAL) + (PENALIZED ? BLOCKS * 16 : 0));
+            mbarrier_expect(mbarrier(batch), n * N_SECOND * entry_bytes + (PENALIZED ? BLOCKS * 16 : 0));
             if (BY_OWNERS) mbarrier_expect(to_owner, BLOCKS * owned(n) * (int)sizeof(REAL));
         }
         products<BATCH_ROWS, N_SECOND, PADDED_UNITS, 1, STRIDE2, 1>(
@@ -107,9 +107,9 @@ struct Layers : Step {
                     store_async(reals(AT_SHARES) + own_rank() * OWNED + q % OWNED, q / OWNED, share, to_owner);
                     return;
                 }
+                REAL* const place = reals(AT_SHARES) + (side * BLOCKS + own_rank()) * SHARES + q;
 #pragma unroll
-                for (int to = 0; to < BLOCKS; ++to)
-                    store_async(reals(AT_SHARES) + (side * BLOCKS + own_rank()) * SHARES + q, to, share, mbarrier(batch));
+                for (int to = 0; to < BLOCKS; ++to) store_async(place, to, share, mbarrier(batch));
             });
         send_weights(batch);
     }
@@ -195,7 +195,7 @@ struct Layers : Step {
             n, N_SECOND, delta2, reals(AT_W2), [=](int row, int unit, REAL d) {
                 if (HIDDEN_DROPOUT) d = keeps(batch, row, unit) ? d * a.hidden_dropout.scale : REAL(0);
                 d = Activation1::backward(d, reals(AT_SAVED)[row * PADDED_UNITS + unit]);
-                reals(AT_DELTA1)[row * PADDED_UNITS + unit] = is_unit(unit) ? d : REAL(0);
+                reals(AT_DELTA1)[row * PADDED_UNITS + unit] = d;
             });
     }
 
@@ -209,9 +209,11 @@ struct Layers : Step {
         const REAL* const scalars = scalars_of(batch);
         const double penalty = PENALIZED ? l2(batch) : 0;
         const int weights = Own::BELOW * Own::W_STRIDE;
-        for (int q = thread_after(Own::PLACE); q < weights; q += BLOCK_THREADS)
-            if (q % Own::W_STRIDE < Own::N)
-                change<MEASURES>(reals(Own::W)[q], reals(Own::GRADIENT)[q], Own::PLACE + q, true, scalars, penalty, !own_rank());
+        for (int q = thread_after(Own::PLACE); q < weights; q += BLOCK_THREADS) {
+            if (q % Own::W_STRIDE >= Own::N) continue;
+            const REAL g = reals(Own::GRADIENT)[q];
+            change<MEASURES>(reals(Own::W)[q], g, Own::PLACE + q, true, scalars, penalty, !own_rank());
+        }
         for (int unit = thread_after(Own::PLACE + weights); unit < Own::N; unit += BLOCK_THREADS) {
             REAL g = REAL(0);
 #pragma unroll 8

@@ -33,7 +33,8 @@ const int WEIGHTS1 = N_IN * N_HIDDEN;
 const int SHARED_OUT = WEIGHTS1 + N_HIDDEN * N_SECOND;  // weights that are in one block; all blocks have the others
 const int WEIGHTS_OF_THREAD = QUADS_OF_THREAD * 4 * UNITS_OF_THREAD;
 const int OTHERS = PADDED_UNITS * STRIDE2 + PADDED_UNITS + N_SECOND;  // W2, b1 and b2 of a block
-const int REMEMBERED = WEIGHTS_OF_THREAD * BLOCK_THREADS + OTHERS + ABOVE;  // entries of each state variable of the rule
+// entries of each state variable of the rule
+const int REMEMBERED = WEIGHTS_OF_THREAD * BLOCK_THREADS + OTHERS + ABOVE;
 const int INPUT_GROUPS = (N_IN + 7) / 8, HIDDEN_GROUPS = (N_HIDDEN + 7) / 8;  // that share a block of random numbers
 const int SCALARS = 1 + Rule::SCALARS, BLOCK_WARPS = BLOCK_THREADS / 32, SHARES = BATCH_ROWS * N_SECOND;
 
