@@ -99,6 +99,7 @@ SHAPES = {
     "more rows than threads": ({"sizes": (4, 3, 2), "n": 150, "batch": 70}, 1),
     "two hidden layers": ({"sizes": (784, 16, 16, 10), "n": 40, "batch": 16, "bytes_in": True}, 4),
     "a wide second layer": ({"sizes": (20, 19, 40, 6)}, 8),
+    "16 entries of a product in a thread": ({"sizes": (4, 9, 70, 30, 3), "batch": 25, "n": 60}, 4),
     "wider layers from one to the next": ({"sizes": (4, 5, 9, 17, 34, 3)}, 2),
     "narrower ones": ({"sizes": (40, 17, 9, 5, 2, 1), "kind": "identity+mse"}, 8),
     "one of each, three hidden layers": (
@@ -245,7 +246,7 @@ def test_any_plan_gives_the_steps_of_numpy(case):
 
 
 def test_float32_is_near_float64(gpu):
-    for sizes in ((784, 30, 10), (784, 30, 20, 10)):
+    for sizes in ((784, 30, 10), (784, 128, 64, 10)):
         case = case_of(sizes, 33, 16, bytes_in=True, activation="relu", rule=RULES[1])
         assert_trains_like_numpy(gpu, case, "float32", 2e-6)
 
