@@ -140,6 +140,8 @@ def training_cases() -> Iterator[tuple[str, dict[str, Any], Callable[[Any], Any]
     yield "adamw, clip_norm", {"activation": "silu"}, lambda: mlp.AdamW(0.002, clip_norm=0.5)
     yield "rmsprop, l1, clip_value", {"activation": "elu", "l1": 1e-4}, lambda: mlp.RMSprop(0.001, clip_value=0.1)
     yield "two layers", {"sizes": [20, 32, 16, 4], "activation": "sigmoid"}, lambda: mlp.Adam(0.002)
+    several = {"sizes": [20, 32, 16, 8, 4], "activation": "gelu", "dropout": 0.3, "input_dropout": 0.1, "l2": 1e-3}
+    yield "three layers, dropout, l2, clip_norm", several, lambda: mlp.Adam(0.002, clip_norm=0.5)
     yield "batches of 200", {"batch_size": 200}, lambda: mlp.SGD(0.05)
     yield "images", {"input_scale": 1 / 255}, lambda: mlp.SGD(0.05)
     bent = mlp.custom_activation(
@@ -153,7 +155,8 @@ EXECUTIONS = ("graphs", "launches", "loop")
 portable loop over operations, which has other kernels and so other rounding errors.  The persistent kernel has a stage
 of its own."""
 
-PERSISTENT_NETS, PERSISTENT_BATCH_SIZES = ((784, 30, 10), (784, 128, 10)), (16, 32, 128)
+PERSISTENT_NETS = ((784, 30, 10), (784, 128, 10), (784, 16, 16, 10), (784, 128, 64, 10))
+PERSISTENT_BATCH_SIZES = (16, 32, 128)
 
 
 @contextlib.contextmanager
@@ -403,7 +406,7 @@ def plan_stages(folder: Path, backend: str, then: str | None) -> list[Stage]:
     stages = [
         Stage("device", 60, part("device")),
         Stage("training", 90, part("training")),
-        Stage("persistent", 130, part("persistent")),
+        Stage("persistent", 190, part("persistent")),
         Stage("benchmark", 230, bench("bench", *grid, *cpu_and_gpu, *peers)),
         Stage(
             "first-use",

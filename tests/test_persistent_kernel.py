@@ -19,6 +19,7 @@ from test_same_results import HIDDEN, PAIRS, RULES, Case, assert_close
 
 import backends
 from backends import formulas
+from backends.cupy_backend import tilings
 from backends.cupy_backend.kernel_source import KernelOptions
 from backends.cupy_backend.persistent_source import persistent_source
 from backends.cupy_backend.tilings import tiling_for
@@ -40,14 +41,20 @@ def gpu(stand_in_gpu):
 
 def case_of(
     sizes=(9, 7, 3), n=22, batch=6, *, activation="tanh", kind="softmax+cross_entropy", rule=RULES[0],
-    dropout=(0.0, 0.0), bytes_in=False, weighted=False, classes=True, seed=0, **fields,
+    dropout=(0.0,), bytes_in=False, weighted=False, classes=True, seed=0, **fields,
 ):  # fmt: skip
-    """A case of `test_same_results` for one hidden layer, with its fields by name."""
+    """A case of `test_same_results`, with its fields by name.
+
+    `activation` may be one for each hidden layer.  The last of the dropout rates is that of all further layers.
+    """
     rng, layout, kind = np.random.default_rng(seed), Layout(sizes), formulas.output_loss(kind)
     batches = -(-n // batch)
     fields.setdefault("order", rng.permutation(n))
     fields["l2"] = np.full(batches, fields.get("l2", 0.0))
-    network = NetworkPlan(layout, (formulas.activation(activation), kind.output), kind, dropout, 1 / 255)
+    names = [activation] * (layout.n_layers - 1) if isinstance(activation, str) else activation
+    activations = (*map(formulas.activation, names), kind.output)
+    dropout = (*dropout, *[dropout[-1]] * layout.n_layers)[: layout.n_layers]
+    network = NetworkPlan(layout, activations, kind, dropout, 1 / 255)
     plan = EpochPlan(network, rule, batch, learning_rates=rng.uniform(0.01, 0.1, batches), **fields)
     X = rng.integers(0, 256, (n, sizes[0]), np.uint8) if bytes_in else rng.normal(size=(n, sizes[0]))
     if kind.loss.name == "cross_entropy" and classes:
@@ -91,6 +98,18 @@ SHAPES = {
     "one row": ({"sizes": (21, 12, 5), "batch": 1, "n": 7}, 4),
     "a batch larger than the data": ({"sizes": (8, 8, 3), "n": 11, "batch": 30}, 2),
     "more rows than threads": ({"sizes": (4, 3, 2), "n": 150, "batch": 70}, 1),
+    "two hidden layers": ({"sizes": (784, 16, 16, 10), "n": 40, "batch": 16, "bytes_in": True}, 4),
+    "a wide second layer": ({"sizes": (20, 19, 40, 6)}, 8),
+    "16 entries of a product in a thread": ({"sizes": (4, 9, 70, 30, 3), "batch": 25, "n": 60}, 4),
+    "wider layers from one to the next": ({"sizes": (4, 5, 9, 17, 34, 3)}, 2),
+    "narrower ones": ({"sizes": (40, 17, 9, 5, 2, 1), "kind": "identity+mse"}, 8),
+    "one of each, three hidden layers": (
+        {"sizes": (1, 1, 1, 1, 1), "kind": "sigmoid+binary_cross_entropy", "batch": 1, "n": 5},
+        1,
+    ),
+    "two hidden layers, many outputs": ({"sizes": (10, 6, 12, 70), "batch": 5}, 2),
+    "two hidden layers, more rows than threads": ({"sizes": (4, 3, 4, 2), "n": 480, "batch": 230}, 1),
+    "two hidden layers, a block without units": ({"sizes": (6, 33, 8, 4)}, 8),
 }
 
 
@@ -108,7 +127,7 @@ def test_every_shape_gives_the_steps_of_numpy(gpu, name):
 @pytest.mark.parametrize("bytes_in", [True, False])
 @pytest.mark.parametrize("buffers", [2, 1, 0])
 def test_rows_may_be_in_shared_memory_or_not(gpu, monkeypatch, buffers, bytes_in):
-    from backends.cupy_backend import persistent, tilings
+    from backends.cupy_backend import persistent
 
     def with_buffers(options, rows, limit):
         for size in range(1000, limit, 200):
@@ -168,13 +187,52 @@ FIELDS = {
 }
 
 
+def tiling_by_owners(options, rows, limit):
+    """A tiling by which blocks add up shares for each other, however few these are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tilings, "EXCHANGE_BYTES", -(2**40))
+        return tiling_for(options, rows, limit)
+
+
+NETWORKS = {
+    "one hidden layer": ({}, tiling_for),
+    "two": ({"sizes": (9, 11, 5, 3)}, tiling_for),
+    "three": ({"sizes": (9, 11, 5, 6, 3)}, tiling_by_owners),
+}
+
+
+@pytest.fixture(params=NETWORKS)
+def network(request, monkeypatch):
+    """Fields of a case for each kind of network, which is divided as that kind is."""
+    from backends.cupy_backend import persistent
+
+    fields, tiling = NETWORKS[request.param]
+    monkeypatch.setattr(persistent, "tiling_for", tiling)
+    return fields
+
+
 @pytest.mark.parametrize("name", FIELDS)
-def test_every_field_of_a_plan_is_used(gpu, name):
-    assert_trains_like_numpy(gpu, case_of(**FIELDS[name]))
+def test_every_field_of_a_plan_is_used(gpu, network, name):
+    assert_trains_like_numpy(gpu, case_of(**FIELDS[name] | network))
+
+
+@pytest.mark.parametrize("first", range(0, len(HIDDEN), 3))
+def test_each_layer_has_its_own_activation_and_dropout(gpu, first):
+    names = (HIDDEN * 2)[first : first + 3]
+    case = case_of((12, 9, 10, 11, 4), activation=names, dropout=(0.1, 0.2, 0.5, 0.3), seed=first, n=12)
+    assert_trains_like_numpy(gpu, case)
+
+
+@pytest.mark.parametrize("rows", range(1, 8))
+def test_blocks_own_shares_of_a_last_batch_of_any_size(gpu, monkeypatch, rows):
+    from backends.cupy_backend import persistent
+
+    monkeypatch.setattr(persistent, "tiling_for", tiling_by_owners)
+    assert_trains_like_numpy(gpu, case_of((5, 9, 3, 2), n=14 + rows, batch=7))
 
 
 @settings(max_examples=max(12, settings.default.max_examples // 5))  # each compiles a kernel
-@given(case=extended_cases(hidden_layers=(1, 1)))
+@given(case=extended_cases(hidden_layers=(1, 3)))
 def test_any_plan_gives_the_steps_of_numpy(case):
     import stand_in_gpu
 
@@ -189,8 +247,9 @@ def test_any_plan_gives_the_steps_of_numpy(case):
 
 
 def test_float32_is_near_float64(gpu):
-    case = case_of((784, 30, 10), 33, 16, bytes_in=True, activation="relu", rule=RULES[1])
-    assert_trains_like_numpy(gpu, case, "float32", 2e-6)
+    for sizes in ((784, 30, 10), (784, 128, 64, 10)):
+        case = case_of(sizes, 33, 16, bytes_in=True, activation="relu", rule=RULES[1])
+        assert_trains_like_numpy(gpu, case, "float32", 2e-6)
 
 
 # -- launches ---------------------------------------------------------------------------------------------------
@@ -208,8 +267,9 @@ def in_launches_of(monkeypatch, batches):
     monkeypatch.setattr(persistent, "batches_of_launch", lambda tiling: batches)
 
 
-def test_the_division_into_launches_does_not_matter(gpu, stand_in_gpu, monkeypatch):
-    case = case_of((20, 12, 4), 70, 8, dropout=(0.2, 0.5), rule=RULES[7], l2=1e-2, clip_norm=0.5, weighted=True)
+def test_the_division_into_launches_does_not_matter(gpu, stand_in_gpu, monkeypatch, network):
+    fields = {"sizes": (20, 12, 4), "dropout": (0.2, 0.5), "l2": 1e-2, "clip_norm": 0.5, "weighted": True}
+    case = case_of(n=70, batch=8, rule=RULES[7], **fields | network)
     expected = case.run(gpu, train=persistently)
     assert_trains_like_numpy(gpu, case)
     for batches in (1, 2, 4, 5):
@@ -256,9 +316,9 @@ def test_a_stop_is_answered_between_launches(gpu, monkeypatch):
 
 @pytest.mark.parametrize("launches", [1, 2, 9])
 @pytest.mark.parametrize("halt", [True, False])
-def test_training_halts_at_a_loss_that_is_not_finite(gpu, monkeypatch, halt, launches):
+def test_training_halts_at_a_loss_that_is_not_finite(gpu, monkeypatch, network, halt, launches):
     in_launches_of(monkeypatch, launches)
-    case = case_of(n=40, kind="identity+mse", halt=halt)
+    case = case_of(n=40, kind="identity+mse", halt=halt, **network)
     case.X[case.plan.order[20]] = np.nan
     trainer = trainer_of(gpu, case)
     (found,) = trainer.epochs([case.plan])
@@ -338,6 +398,8 @@ OBSTACLES = {
         "sizes": (900, 400, 2),
         "n": 4,
     },
+    "no tiling: each block computes the layers above the second, and a step of them takes some 122082 cycles for 2 "
+    "rows, more than 40000": {"sizes": (9, 7, 500, 402, 2), "n": 2, "batch": 2},
 }
 
 
@@ -351,9 +413,8 @@ def test_graphs_take_the_rest_and_say_why(gpu, caplog, reason):
 def test_other_networks_run_as_graphs(gpu):
     hidden, kind = formulas.activation("relu"), formulas.output_loss("softmax+cross_entropy")
     for layout, others, reason in (
-        (Layout((9, 7, 6, 3)), {}, "is for one hidden layer, and the network has 2"),
-        (Layout((9, 3)), {}, "is for one hidden layer, and the network has 0"),
-        (Layout((9, 7, 3), scaling_layer=True), {}, "has no scaling layer"),
+        (Layout((9, 3)), {}, "is for networks with a hidden layer, and this one has none"),
+        (Layout((9, 7, 6, 3), scaling_layer=True), {}, "has no scaling layer"),
         (Layout((9, 7, 3)), {"precision": "tf32"}, "are in float32, not tf32"),
     ):
         rates = (0.0,) * layout.n_layers
@@ -371,13 +432,21 @@ def test_other_networks_run_as_graphs(gpu):
 
 WAITS = r"\b(__syncthreads|__syncwarp|cluster_barrier|fence_mbarrier_init|mbarrier_wait|copy_async_wait)\("
 
+STRUCTURES = "namespace persistent {", "struct Layers : Step {", "struct Launch : Layers {"
+
 # several warps in a block, and lanes without an output
-PLANTED = case_of((140, 8, 3), 44, 9, l2=1e-2, clip_norm=0.5, weighted=True, dropout=(0.2, 0.5), rule=RULES[1])
-HALTING = replace(PLANTED, X=np.where(np.arange(44)[:, None] == PLANTED.plan.order[20], np.nan, PLANTED.X))
+PLANTED, SEVERAL = (
+    case_of(sizes, 44, 9, l2=1e-2, clip_norm=0.5, weighted=True, dropout=(0.2, 0.5), rule=RULES[1])
+    for sizes in ((140, 8, 3), (140, 8, 5, 6, 3))
+)
+HALTING, SEVERAL_HALTING = (
+    replace(case, X=np.where(np.arange(44)[:, None] == case.plan.order[20], np.nan, case.X))
+    for case in (PLANTED, SEVERAL)
+)
 
 
-def planted_options():
-    plan, row = PLANTED.plan, PLANTED.plan.rule.row
+def planted_options(case):
+    plan, row = case.plan, case.plan.rule.row
     real = np.dtype(np.float64)
     return KernelOptions(plan.network, row, real, real, True, weighted=True, penalized=True, by_norm=True)
 
@@ -392,14 +461,27 @@ def tiling_with_buffers(count, options, rows, limit):
     return next(tiling for tiling in all_tilings(options, rows, limit) if tiling.choice == choice)
 
 
-def lines_of_waits():
-    """Numbers of the lines of the module on which a thread waits, or makes something visible to others."""
-    tiling = tiling_for(planted_options(), 9, SHARED_BYTES)
-    lines = persistent_source(planted_options(), tiling, 16, False).splitlines()
-    kernel = lines.index("namespace persistent {")
-    return [
-        number for number, line in enumerate(lines, 1) if number > kernel and re.search(WAITS, line.partition("//")[0])
-    ]
+def lines_of_waits(case, tiling):
+    """Numbers of the lines of the module on which a thread waits, or makes something visible to others.
+
+    Of several hidden layers, those that do not wait for the same with one; in a thorough run, nearly all.
+    """
+    options = planted_options(case)
+    several, by_owners = case is SEVERAL, tiling is tiling_by_owners
+    lines = persistent_source(options, tiling(options, 9, SHARED_BYTES), 16, False).splitlines()
+    kernel, layers, launch = (lines.index(text) for text in STRUCTURES)
+    found = []
+    for number, line in enumerate(lines[kernel:], kernel + 1):
+        of_layers, of_owners = layers < number < launch, "AT_MBARRIERS) + 3" in line
+        if (
+            not re.search(WAITS, line.partition("//")[0])
+            or (of_owners and not by_owners)
+            or (of_layers and not several)
+        ):
+            continue
+        if of_layers or of_owners or not several or (THOROUGH and not by_owners):
+            found.append(number)
+    return found
 
 
 def outcome(stand_in_gpu, monkeypatch, case, tiling, seed, line=0):
@@ -417,7 +499,11 @@ def outcome(stand_in_gpu, monkeypatch, case, tiling, seed, line=0):
             return str(error)
 
 
-SITUATIONS = (PLANTED, tiling_for), (PLANTED, tiling_with_one_buffer), (HALTING, tiling_for)
+SITUATIONS = (
+    (PLANTED, tiling_for), (PLANTED, tiling_with_one_buffer), (HALTING, tiling_for), (SEVERAL, tiling_by_owners),
+    (SEVERAL, tiling_for), (SEVERAL, tiling_with_one_buffer), (SEVERAL_HALTING, tiling_for),
+)  # fmt: skip
+WAITS_OF = {"one hidden layer": (0, 1, 2), "several, by owners": (3,), "several": (4, 5, 6)}
 
 
 @pytest.fixture(scope="module")
@@ -439,11 +525,13 @@ def complete_outcomes():
     return found
 
 
-@pytest.mark.parametrize("line", lines_of_waits())
-def test_a_missing_wait_is_noticed(stand_in_gpu, monkeypatch, complete_outcomes, line):
-    for situation, expected in zip(SITUATIONS, complete_outcomes, strict=True):
+@pytest.mark.parametrize(
+    ("kind", "line"), [(kind, line) for kind in WAITS_OF for line in lines_of_waits(*SITUATIONS[WAITS_OF[kind][0]])]
+)
+def test_a_missing_wait_is_noticed(stand_in_gpu, monkeypatch, complete_outcomes, kind, line):
+    for number in WAITS_OF[kind]:
         for seed in range(6):
-            if outcome(stand_in_gpu, monkeypatch, *situation, seed, line) != expected:
+            if outcome(stand_in_gpu, monkeypatch, *SITUATIONS[number], seed, line) != complete_outcomes[number]:
                 return
     pytest.fail(f"nothing happens without the wait on line {line}")
 
@@ -454,12 +542,20 @@ def tiling_without_buffers(options, rows, limit):
 
 
 # the exchange of norms would keep a block from sending shares before others have read those of the step before
-UNCLIPPED = replace(PLANTED, plan=replace(PLANTED.plan, clip_norm=None))
+UNCLIPPED, SEVERAL_UNCLIPPED = (replace(case, plan=replace(case.plan, clip_norm=None)) for case in (PLANTED, SEVERAL))
 ONE_SIDE = {
     "shares": (
         (UNCLIPPED, tiling_for),
-        {"(side * BLOCKS + rank) * LOGITS": "rank * LOGITS", "(side * BLOCKS + block) * LOGITS": "block * LOGITS"},
+        {"(side * BLOCKS + rank) * SHARES": "rank * SHARES", "(side * BLOCKS + block) * SHARES": "block * SHARES"},
     ),
+    "shares of a hidden layer": (
+        (SEVERAL_UNCLIPPED, tiling_for),
+        {
+            "(side * BLOCKS + rank) * SHARES": "rank * SHARES",
+            "((batch & 1) * BLOCKS + block) * SHARES": "block * SHARES",
+        },
+    ),
+    "masks of the second hidden layer": (SITUATIONS[4], {"((batch & 1) * BATCH_ROWS + row) * ((": "row * (("}),
     "row numbers": ((PLANTED, tiling_without_buffers), {"batch % 3": "batch % 2"}),
     "rows": (SITUATIONS[0], {"(batch & 1) * TALL": "0 * TALL"}),
     "weights": (SITUATIONS[0], {"side * BATCH_ROWS + row": "row"}),
@@ -482,6 +578,8 @@ def test_each_further_side_of_a_buffer_is_needed(stand_in_gpu, monkeypatch, buff
             text = text.replace(old, new)
         return text
 
+    texts = [module.text_of(name) for name in module._FILES]
+    assert all(any(old in text for text in texts) for old in changes)
     monkeypatch.setattr(module, "text_of", with_one_side)
     module.persistent_source.cache_clear()
     try:
@@ -489,3 +587,9 @@ def test_each_further_side_of_a_buffer_is_needed(stand_in_gpu, monkeypatch, buff
         assert any(each != expected for each in found)
     finally:
         module.persistent_source.cache_clear()
+
+
+def test_shares_for_their_owners_and_sums_need_one_side(stand_in_gpu, monkeypatch):
+    outcomes = [outcome(stand_in_gpu, monkeypatch, SEVERAL_UNCLIPPED, tiling_by_owners, seed) for seed in range(12)]
+    assert isinstance(outcomes[0], list), outcomes[0]
+    assert all(each == outcomes[0] for each in outcomes)

@@ -58,8 +58,8 @@ class CupyBackend(Backend):
         """How trainers run an epoch.
 
         ``"graphs"``: as CUDA graphs of several steps; ``"launches"``: by launching the same kernels one by one, with
-        the same bits; ``"persistent"``: by a kernel that trains many batches, for networks with one hidden layer, and
-        as graphs where it cannot run; ``"loop"``: by the operations of the portable loop.
+        the same bits; ``"persistent"``: by a kernel that trains many batches, for networks with hidden layers, and as
+        graphs where it cannot run; ``"loop"``: by the operations of the portable loop.
         """
         return self._device.execution
 

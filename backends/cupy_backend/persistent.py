@@ -1,4 +1,4 @@
-"""`PersistentKernel`: trains many batches of a network with one hidden layer in each launch."""
+"""`PersistentKernel`: trains many batches of a network with hidden layers in each launch."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def persistent_tiling(device: Device, options: KernelOptions, plan: EpochPlan) -
     hidden_layers = network.layout.n_layers - 1
     if device.compute_capability < LEAST_CAPABILITY:
         return f"the persistent kernel needs compute capability 9.0, and this GPU has {device.compute_capability / 10}"
-    if hidden_layers != 1:
-        return f"the persistent kernel is for one hidden layer, and the network has {hidden_layers}"
+    if not hidden_layers:
+        return "the persistent kernel is for networks with a hidden layer, and this one has none"
     if network.layout.scaling_layer:
         return "the persistent kernel has no scaling layer"
     if network.precision != "float32":
@@ -84,7 +84,7 @@ class PersistentKernel:
         network, tables = arrays.options.network, arrays.tables
         kind, n_outputs = network.kind, network.layout.sizes[-1]
         loss_factor, delta_factor = kind.shares(n_outputs)
-        input_rate, hidden_rate = network.dropout
+        input_rate, hidden_rate = network.dropout[:2]  # those of higher layers are in the text of the kernel
         x_factor = (network.input_scale if arrays.X.dtype == np.uint8 else 1.0) / (1 - input_rate)
         values = n_outputs if kind.loss.name == "cross_entropy" else 2  # as in `Operations.smooth_labels`
         smoothing = plan.label_smoothing

@@ -6,9 +6,10 @@ import functools
 
 from backends.cupy_backend.arguments import arguments_dtype
 from backends.cupy_backend.kernel_source import TYPES, KernelOptions, definitions, epoch_kernels, text_of
-from backends.cupy_backend.tilings import Tiling
+from backends.cupy_backend.tilings import Tiling, odd
+from backends.random import dropout_threshold
 
-_FILES = ("cluster.cuh", "persistent_thread.cuh", "persistent_step.cuh", "persistent.cuh")
+_FILES = ("cluster.cuh", "persistent_thread.cuh", "persistent_step.cuh", "persistent_layers.cuh", "persistent.cuh")
 _CALL = """\
     extern __shared__ persistent::Bytes16 shared_memory[];
     unsigned char* const memory = shared_memory[0].value;
@@ -39,28 +40,35 @@ def persistent_source(options: KernelOptions, tiling: Tiling, piece: int, clippe
         If a user-defined function cannot be translated.
     """
     network = options.network
-    n_in, n_hidden, n_out = network.layout.sizes
+    layout = network.layout
+    n_in, n_hidden, n_second, *_ = layout.sizes
+    hidden_layers, n_out = layout.n_layers - 1, layout.sizes[-1]
     real, source = TYPES[options.dtype], TYPES[options.X_dtype]
     quads = -(-n_in // 4)
     numbers = {
-        "N_IN": n_in, "N_HIDDEN": n_hidden, "N_OUT": n_out, "QUADS": quads, "BATCH_ROWS": tiling.rows,
+        "N_IN": n_in, "N_HIDDEN": n_hidden, "N_SECOND": n_second, "N_OUT": n_out, "HIDDEN_LAYERS": hidden_layers,
+        "STRIDE2": odd(n_second) if hidden_layers > 1 else n_out, "WEIGHTS": layout.n_weights,
+        "PARAMETERS": layout.n_parameters, "ABOVE": tiling.above, "QUADS": quads, "BATCH_ROWS": tiling.rows,
         "BLOCKS": tiling.blocks, "BLOCK_THREADS": tiling.threads, "GROUP_THREADS": tiling.group_threads,
-        "UNITS": tiling.units, "PADDED_UNITS": tiling.padded_units, "UNITS_OF_THREAD": tiling.units_of_thread,
+        "WEIGHT_THREADS": tiling.groups * tiling.group_threads, "UNITS": tiling.units,
+        "PADDED_UNITS": tiling.padded_units, "UNITS_OF_THREAD": tiling.units_of_thread,
         "QUADS_OF_THREAD": tiling.quads_of_thread, "TILE_ROWS": tiling.tile_rows, "TALL": tiling.tall,
         "X_BUFFERS": tiling.x_buffers, "ROW_BYTES": tiling.row_bytes, "PIECE": piece,
         "PIECES": -(-quads * 4 * options.X_dtype.itemsize // piece), "LANES": tiling.lanes,
-        "OWN_GROUPS": tiling.own_groups,
+        "OWN_GROUPS": tiling.own_groups, "OWNED": tiling.owned, "MBARRIERS": 3 + tiling.by_owners,
     }  # fmt: skip
     flags = {
         "CLASS_NUMBERS": options.class_numbers, "WEIGHTED": options.weighted, "PENALIZED": options.penalized,
         "CLIPPED": clipped, "BY_NORM": options.by_norm,
         "INPUT_DROPOUT": network.dropout[0] > 0, "HIDDEN_DROPOUT": network.dropout[1] > 0,
-        "SCALED": source != real or network.dropout[0] > 0,
+        "SCALED": source != real or network.dropout[0] > 0, "BY_OWNERS": tiling.by_owners,
     }  # fmt: skip
     target = "long long" if options.class_numbers else real
     constants = [f"typedef {real} REAL;", f"typedef {source} SOURCE;", f"typedef {target} TARGET;"]
     constants += [f"const int {name} = {value};" for name, value in numbers.items()]
     constants += [f"const int AT_{name.upper()} = {place};" for name, place in tiling.places]
+    if hidden_layers == 1:
+        constants.append("const int AT_DELTA2 = AT_DELTA;")
     constants += [f"const bool {name} = {'true' if value else 'false'};" for name, value in flags.items()]
     kernel = (
         f'extern "C" __global__ void __cluster_dims__({tiling.blocks}, 1, 1) __launch_bounds__({tiling.threads}, 1) '
@@ -68,4 +76,44 @@ def persistent_source(options: KernelOptions, tiling: Tiling, piece: int, clippe
         f'static_assert(sizeof(persistent::Arguments) == {arguments_dtype(options).itemsize}, "as in Python");\n'
     )
     files = [text_of(name) for name in _FILES]
-    return "\n".join([definitions(options), *constants, *files, kernel, *epoch_kernels(options)])
+    layers = ["template <int LAYER> struct Layer;", *(_layers(options, tiling) if hidden_layers > 1 else [])]
+    return "\n".join([definitions(options), *constants, *layers, *files, kernel, *epoch_kernels(options)])
+
+
+def _layers(options: KernelOptions, tiling: Tiling) -> list[str]:
+    """What the kernel knows of the layers from the second on, if that is a hidden one: a structure for each.
+
+    ``W_STRIDE`` and ``STRIDE`` are the distances of rows of W and of the arrays with a row for each row of the batch,
+    ``PLACE`` is where the state of the layer's parameters begins, and ``FLAT_W`` and ``FLAT_B`` are the places of its
+    parameters in the flat buffer.  Dropout rates are constants: with other rates the kernel is compiled again.
+    """
+    network, layout = options.network, options.network.layout
+    flat_w, flat_b = 0, layout.n_weights
+    place = tiling.remembered - tiling.above
+    structures = []
+    for layer in range(1, layout.n_layers + 1):
+        below, n = layout.sizes[layer - 1 : layer + 1]
+        if layer > 1:
+            last = layer == layout.n_layers
+            numbers = {"BELOW": below, "N": n, "STRIDE": n if last else odd(n), "B": f"AT_B{layer}", "FLAT_B": flat_b}
+            numbers["DELTA"] = "AT_DELTA" if last else f"AT_DELTA{layer}"
+            members = []
+            if layer > 2:
+                numbers |= {"W_STRIDE": odd(n), "W": f"AT_W{layer}", "GRADIENT": f"AT_GRADIENT{layer}"}
+                numbers |= {"FLAT_W": flat_w, "PLACE": place}
+                place += below * odd(n) + n
+            if not last:
+                numbers |= {name: f"AT_{name}{layer}" for name in ("SAVED", "OUTPUT", "KEPT")}
+                members = [f"typedef Activation{layer} Activation;", *_dropout(network.dropout[layer])]
+            members += [f"static const int {name} = {value};" for name, value in numbers.items()]
+            structures.append(f"template <> struct Layer<{layer}> {{\n    " + "\n    ".join(members) + "\n};")
+        flat_w, flat_b = flat_w + below * n, flat_b + n
+    return structures
+
+
+def _dropout(rate: float) -> list[str]:
+    return [
+        f"static const bool DROPOUT = {'true' if rate else 'false'};",
+        f"static const unsigned int THRESHOLD = {dropout_threshold(rate)}u;",
+        f"static DEVICE REAL scale() {{ return REAL({float(1 / (1 - rate))!r}); }}",
+    ]

@@ -6,6 +6,7 @@ import functools
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from backends.cupy_backend.arguments import arguments_dtype
 from backends.cupy_backend.kernel_source import KernelOptions, n_scalars
@@ -19,6 +20,10 @@ UNITS_OF_BLOCK = 4
 MOST_THREADS = 448
 """Threads of a block; with more, a thread has too few registers for its weights and sums."""
 
+LEAST_THREADS = 192
+"""Threads of a block, if there are several hidden layers: with fewer it waits for shared memory most of the time.
+Those that have no weights of the first layer work for the others."""
+
 OTHER_REGISTERS = {4: 60, 8: 80}
 """Registers of a thread besides its weights and sums, by the size of a number; `test_gpu_kernels.py` checks it."""
 
@@ -30,6 +35,19 @@ MULTIPROCESSOR_LANES = {4: 128, 8: 64}
 
 STEP_CYCLES = 2000
 """Of a step besides those products: the exchange, barriers, the loss.  An estimate, from latencies others measured."""
+
+EXCHANGE_BYTES = 8192
+"""Bytes that a block can receive in the time of a further exchange: some 500 cycles at 16 bytes a cycle."""
+
+PRODUCTS_A_CYCLE = {4: 20, 8: 10}
+"""Products of the layers above the first, by the size of a number: each reads one or two numbers from shared memory,
+and a multiprocessor reads 128 bytes in a cycle.  An estimate."""
+
+LAYER_CYCLES = 500
+"""Of each hidden layer above the first: barriers and latencies.  An estimate, as `STEP_CYCLES`."""
+
+MOST_ABOVE = 40000
+"""Cycles of a step in the layers that all blocks compute alike, at most: a step as CUDA graphs takes less."""
 
 CYCLES_A_MICROSECOND = 1500
 """A GPU's clock, on the low side."""
@@ -70,7 +88,9 @@ class Tiling:
     blocks : int
         Blocks of the cluster; each has `units` hidden units.
     threads : int
-        Of a block: `groups` groups of `group_threads`.
+        Of a block.
+    groups, group_threads : int
+        The first threads of a block are `groups` groups of `group_threads`, which have the weights of the first layer.
     units, padded_units : int
         Hidden units of a block; the same, rounded up to those of its groups.
     units_of_thread, quads_of_thread : int
@@ -86,6 +106,12 @@ class Tiling:
         Threads of a warp that share a row of the outputs: as many as finish all rows at once.
     rows, row_bytes : int
         Rows of a batch, and bytes of a row of X in shared memory.
+    by_owners : bool
+        With several hidden layers: whether a block adds up a part of the entries of z of layer 2 for all blocks.
+    owned : int
+        How many entries that is, at most.
+    remembered, above : int
+        Parameters of which a block keeps the state; those of them that belong to the third and higher layers.
     places : tuple of (str, int)
         Where each array begins in the shared memory of a block.
     shared_bytes : int
@@ -97,6 +123,7 @@ class Tiling:
     blocks: int
     threads: int
     groups: int
+    group_threads: int
     units: int
     padded_units: int
     units_of_thread: int
@@ -107,13 +134,13 @@ class Tiling:
     lanes: int
     rows: int
     row_bytes: int
+    by_owners: bool
+    owned: int
+    remembered: int
+    above: int
     places: tuple[tuple[str, int], ...]
     shared_bytes: int
     microseconds: float
-
-    @property
-    def group_threads(self) -> int:
-        return self.threads // self.groups
 
     @property
     def own_groups(self) -> int:
@@ -197,25 +224,34 @@ def _tiling(options: KernelOptions, rows: int, shared_limit: int, choice: Choice
     Parameters
     ----------
     options : KernelOptions
-        Of a network with one hidden layer.
+        Of a network with one hidden layer or more.
     rows : int
         Of a batch.
     shared_limit : int
         Bytes of shared memory that a block can have.
     """
-    n_in, n_hidden, _ = options.network.layout.sizes
+    n_in, n_hidden, n_second, *_ = options.network.layout.sizes
+    above = _cycles_above(options, rows)
+    if above > MOST_ABOVE:
+        return (
+            f"each block computes the layers above the second, and a step of them takes some {above:.0f} cycles for "
+            f"{rows} rows, more than {MOST_ABOVE}"
+        )
     words = options.dtype.itemsize // 4  # registers of a number
     blocks = 1 if choice is None else choice.blocks
     while choice is None and blocks < MOST_BLOCKS and blocks * UNITS_OF_BLOCK < n_hidden:
         blocks *= 2
     units = -(-n_hidden // blocks)
+    several, second = options.network.layout.n_layers > 2, rows * n_second
+    by_owners = several and (blocks - 2) * second * options.dtype.itemsize > EXCHANGE_BYTES
     units_of_thread = 4 if units <= 4 or words == 2 else 8
     if choice is not None:
         units_of_thread = choice.units_of_thread
     tile_rows = 32 // units_of_thread  # a lane of a warp keeps one of the sums
     groups, quads = -(-units // units_of_thread), -(-n_in // 4)
     least = 0
-    for quads_of_thread, threads in _threads(groups, quads):
+    for quads_of_thread, group_threads in _threads(groups, quads):
+        threads = max(groups * group_threads, LEAST_THREADS * several)
         weights, sums = quads_of_thread * 4 * units_of_thread, tile_rows * units_of_thread
         available = min(REGISTERS_OF_THREAD, REGISTERS // threads // 8 * 8)
         if (weights + sums) * words + OTHER_REGISTERS[4 * words] > available:
@@ -225,7 +261,7 @@ def _tiling(options: KernelOptions, rows: int, shared_limit: int, choice: Choice
         for x_buffers in (2, 1, 0) if choice is None else (choice.x_buffers,):
             padded_units, tall = groups * units_of_thread, -(-rows // tile_rows) * tile_rows
             sizes = _shared_arrays(
-                options, rows, blocks, threads, groups, units, padded_units, weights, tall, x_buffers
+                options, rows, blocks, threads, group_threads, units, padded_units, weights, tall, x_buffers, by_owners
             )
             places, end = {}, 0
             for name, size in sizes.items():
@@ -235,11 +271,15 @@ def _tiling(options: KernelOptions, rows: int, shared_limit: int, choice: Choice
                 lanes = options.lanes
                 while lanes > 1 and threads // lanes < rows:
                     lanes //= 2
-                products = 2 * rows * weights * threads / MULTIPROCESSOR_LANES[4 * words]
+                products = 2 * rows * weights * groups * group_threads / MULTIPROCESSOR_LANES[4 * words]
+                received = (2 if by_owners else blocks) * second * several * options.dtype.itemsize
+                cycles = STEP_CYCLES + 2 * products + above + received / EXCHANGE_BYTES * LAYER_CYCLES
+                cycles += several * 3 * rows * padded_units * n_second / PRODUCTS_A_CYCLE[4 * words]
                 return Tiling(
-                    blocks, threads, groups, units, padded_units, units_of_thread, quads_of_thread, tile_rows, tall,
-                    x_buffers, lanes, rows, _row_bytes(options), tuple(places.items()), end,
-                    (STEP_CYCLES + 2 * products) / CYCLES_A_MICROSECOND,
+                    blocks, threads, groups, group_threads, units, padded_units, units_of_thread, quads_of_thread,
+                    tile_rows, tall, x_buffers, lanes, rows, _row_bytes(options), by_owners, -(-second // blocks),
+                    weights * threads + _others(options, padded_units) + _above(options), _above(options),
+                    tuple(places.items()), end, cycles / CYCLES_A_MICROSECOND,
                 )  # fmt: skip
             least = min(least or end, end)
     if least:
@@ -251,11 +291,11 @@ def _tiling(options: KernelOptions, rows: int, shared_limit: int, choice: Choice
 
 
 def _threads(groups: int, quads: int) -> Iterator[tuple[int, int]]:
-    """Quads of a thread, from one on, and threads of a block: groups of whole warps."""
+    """Quads of a thread, from one on, and threads of a group: whole warps."""
     for quads_of_thread in range(1, 17):
-        threads = groups * (-(-quads // (32 * quads_of_thread)) * 32)
-        if threads <= MOST_THREADS:
-            yield quads_of_thread, threads
+        group_threads = -(-quads // (32 * quads_of_thread)) * 32
+        if groups * group_threads <= MOST_THREADS:
+            yield quads_of_thread, group_threads
 
 
 def _row_bytes(options: KernelOptions) -> int:
@@ -264,28 +304,30 @@ def _row_bytes(options: KernelOptions) -> int:
 
 
 def _shared_arrays(
-    options: KernelOptions, rows: int, blocks: int, threads: int, groups: int, units: int, padded_units: int,
-    weights: int, tall: int, x_buffers: int,
+    options: KernelOptions, rows: int, blocks: int, threads: int, group_threads: int, units: int, padded_units: int,
+    weights: int, tall: int, x_buffers: int, by_owners: bool,
 ) -> dict[str, int]:  # fmt: skip
     """Bytes of each array in the shared memory of a block, for the constants ``AT_...`` of the kernel."""
-    n_in, _, n_out = options.network.layout.sizes
+    n_in, _, n_second, *_ = options.network.layout.sizes
+    n_out, several = options.network.layout.sizes[-1], options.network.layout.n_layers > 2
     real, logits, warps = options.dtype.itemsize, rows * n_out, threads // 32
     states, scalars = len(options.rule.state), 1 + n_scalars(options.rule)
-    others = padded_units * n_out + padded_units + n_out
+    remembered = weights * threads + _others(options, padded_units) + _above(options)
+    weights2 = padded_units * (odd(n_second) if several else n_second)
     return {
         "x": x_buffers * tall * _row_bytes(options),
-        "partial": threads // groups // 32 * tall * padded_units * real,
+        "partial": group_threads // 32 * tall * padded_units * real,
         "saved": rows * padded_units * real,
         "output": rows * padded_units * real,
         "delta1": rows * padded_units * real,
-        "w2": padded_units * n_out * real,
-        "gradient2": padded_units * n_out * real,
+        "w2": weights2 * real,
+        "gradient2": weights2 * real,
         "b1": padded_units * real,
-        "b2": n_out * real,
-        "shares": 2 * blocks * logits * real,
+        "b2": n_second * real,
+        "shares": (-(-rows * n_second // blocks) if by_owners else 2 * rows * n_second) * blocks * real,
         "logits": logits * real,
         "delta": logits * real,
-        "state": states * (weights * threads + others) * real,
+        "state": states * remembered * real,
         "x_order": 3 * rows * 8,
         "order": 3 * rows * 8,
         "target": 2 * rows * (8 if options.class_numbers else n_out * real),
@@ -302,5 +344,47 @@ def _shared_arrays(
         "kept_hidden": 2 * rows * ((units + 14) // 8) * bool(options.network.dropout[1]),
         "warp_norms": warps * 8 * options.by_norm,
         "block_norms": blocks * 8 * options.by_norm,
-        "mbarriers": 24,
+        "mbarriers": 24 + 8 * by_owners,
+        **(_arrays_above(options, rows) if several else {}),
     }
+
+
+def odd(n: int) -> int:
+    """Numbers from one row to the next of an array with n columns: so a column is in all banks of shared memory."""
+    return n | 1
+
+
+def _others(options: KernelOptions, padded_units: int) -> int:
+    """Numbers of W2, b1 and b2 of a block."""
+    n_second = options.network.layout.sizes[2]
+    stride = odd(n_second) if options.network.layout.n_layers > 2 else n_second
+    return padded_units * stride + padded_units + n_second
+
+
+def _layers_above(options: KernelOptions) -> list[tuple[int, int]]:
+    """Inputs and units of the third and higher layers, which every block has."""
+    return list(pairwise(options.network.layout.sizes[2:]))
+
+
+def _above(options: KernelOptions) -> int:
+    """Numbers of the parameters of these."""
+    return sum(below * odd(n) + n for below, n in _layers_above(options))
+
+
+def _cycles_above(options: KernelOptions, rows: int) -> float:
+    """Estimated cycles of a step in these: three products of matrices for each."""
+    products = PRODUCTS_A_CYCLE[options.dtype.itemsize]
+    return sum(LAYER_CYCLES + 3 * rows * below * n / products for below, n in _layers_above(options))
+
+
+def _arrays_above(options: KernelOptions, rows: int) -> dict[str, int]:
+    """Bytes of the arrays that several hidden layers need besides."""
+    layout, dropout, real = options.network.layout, options.network.dropout, options.dtype.itemsize
+    found: dict[str, int] = {}
+    for layer, n in enumerate(layout.sizes[2:-1], start=2):
+        found |= {f"{name}{layer}": rows * odd(n) * real for name in ("saved", "output", "delta")}
+        found[f"kept{layer}"] = 2 * rows * -(-n // 8) * bool(dropout[layer])
+    for layer, (below, n) in enumerate(_layers_above(options), start=3):
+        found |= {f"{name}{layer}": below * odd(n) * real for name in ("w", "gradient")}
+        found[f"b{layer}"] = n * real
+    return found

@@ -1,4 +1,5 @@
-// Many training steps of a network with one hidden layer in one launch; the parameters stay on the chip meanwhile.
+// Many training steps of a network with hidden layers in one launch; the parameters stay on the chip meanwhile.  What
+// follows is about one hidden layer; `persistent_layers.cuh` says what several change.
 //
 // One cluster of BLOCKS blocks trains a network.  A launch may have several clusters, each for a network of its own, with
 // its own Arguments; they have nothing to do with each other.  The hidden units are shared out: a block has UNITS of them, with
@@ -17,6 +18,7 @@
 //
 // A thread has four inputs of each of QUADS_OF_THREAD quads, and UNITS_OF_THREAD units: GROUP_THREADS threads share the
 // quads of a group of units.  Units and inputs that only fill up a group have weights of zero, which are never updated.
+// So have threads that belong to no group.
 //
 // The arithmetic is that of `step.cuh`; sums over inputs, rows and blocks have a fixed order.
 //
@@ -29,10 +31,10 @@ namespace persistent {
 // is not overwritten too early.
 //
 // Buffers with a side for even and one for odd batches are those that copies, masks and stores of other blocks fill
-// ahead of time: rows, targets and numbers, masks, shares of the logits, mbarriers.  The row numbers, which are copied
-// two batches ahead and are still read in their own step if X_BUFFERS is 0, have three slots.
-struct Launch : Step {
-    DEVICE Launch(const Arguments& arguments, unsigned char* shared) : Step(arguments, shared) {}
+// ahead of time: rows, targets and numbers, masks, shares (but not those for owners), mbarriers.  The row numbers,
+// which are copied two batches ahead and are still read in their own step if X_BUFFERS is 0, have three slots.
+struct Launch : Layers {
+    DEVICE Launch(const Arguments& arguments, unsigned char* shared) : Layers(arguments, shared) {}
 
     DEVICE void run() {
         // Earlier launches wrote these words.  In this one a single thread writes to `words`, after the barrier of the
@@ -49,13 +51,13 @@ struct Launch : Step {
         draw_masks(first);
         if (PENALIZED) {
             for_parameters([=](REAL& p, int, int flat) {
-                if (flat >= 0 && flat < WEIGHTS) weigh(p);
+                if (flat >= 0 && flat < (rank ? SHARED_OUT : WEIGHTS)) weigh(p);
             });
             publish_weights();
         }
         copy_async_wait();
         if (t == 0) {
-            for (int i = 0; i < 3; ++i) mbarrier_init(at<unsigned long long>(AT_MBARRIERS) + i, 1);
+            for (int i = 0; i < MBARRIERS; ++i) mbarrier_init(at<unsigned long long>(AT_MBARRIERS) + i, 1);
             fence_mbarrier_init();
         }
         // Within the block: the first rows, masks and parameters are in shared memory.  Between blocks: the mbarriers
@@ -79,16 +81,32 @@ struct Launch : Step {
             activate(batch, n);
             // Any thread reads the outputs of all units.  They are written again in the next step.
             __syncthreads();
-            // The shares of step batch go where those of batch - 2 were.  This block sends them after it has received
-            // all shares of batch - 1.  Another block sent its own of these after the barrier at the end of its step
-            // batch - 2, so all its threads had read the shares of that step, and the phase of its mbarrier had ended.
-            // Shares may come before the receiver expects them: its phase does not end before it does.
-            send_logits(batch, n);
+            // The shares of step batch, if they go to all blocks, and the sums over weights go where those of batch - 2
+            // were.  This block sends them after it has received all shares of batch - 1, or their sums.  Another block
+            // sent its own of these after the barrier at the end of its step batch - 2, so all its threads had read the
+            // shares of that step, and the phase of its mbarrier had ended.  Shares may come before the receiver expects
+            // them: its phase does not end before it does.
+            if constexpr (HIDDEN_LAYERS == 1) send_logits(batch, n);
+            else send_shares(batch, n);
             if (batch + 1 < last) draw_masks(batch + 1);  // read after the last barrier of the step
-            // This thread reads shares that all blocks, its own too, have sent.  It cannot miss the end of a later
-            // phase: no block sends for batch + 2 before this one has sent for batch + 1, after the barrier at the end
-            // of this step.
+            if constexpr (BY_OWNERS) {
+                // This thread reads shares that all blocks have sent to this one for its entries of z of layer 2.
+                // There is one side for them: a block sends shares of batch + 1 after it has received all sums of this
+                // batch, so all threads that add up shares have read theirs.  The phase does not end twice before this
+                // thread sees its end: this block sends for batch + 1 after the barrier at the end of this step.
+                mbarrier_wait(at<unsigned long long>(AT_MBARRIERS) + 3, (batch - first) & 1);
+                // The sums go to all blocks, where those of batch - 1 were.  They contain shares of all blocks, and a
+                // block sends its shares of this batch after the barrier at the end of the step before: none of its
+                // threads uses that place any more.
+                send_sums<2>(batch, n);
+            }
+            // This thread reads shares, or sums of them, that all blocks, its own too, have sent.  It cannot miss the
+            // end of a later phase: no block sends for batch + 2 before this one has sent for batch + 1, after the
+            // barrier at the end of this step.
             mbarrier_wait(mbarrier(batch), (batch - first) / 2 & 1);
+            // Each part of these ends with a barrier: any thread reads the outputs of all units of a layer.  They are
+            // written again in the next step.
+            if constexpr (HIDDEN_LAYERS > 1) forward<2>(batch, n);
             evaluate_loss(batch, n);
             // Any thread reads the gradient of the logits, and the sums of all warps.  They are written again in the
             // next step.
@@ -100,22 +118,32 @@ struct Launch : Step {
                 if (a.words[HALT] != 0) break;
             }
             const bool updates = normalizer(batch) > 0;
-            if (updates) gradients(batch, n);
-            // Any thread reads the gradients of z1 and W2; and W2 and the biases, which others read before it, may
-            // change.
+            if constexpr (HIDDEN_LAYERS == 1) {
+                if (updates) gradients(batch, n);
+            } else if (updates) {
+                // Each part of these ends with a barrier: any thread reads the gradients of z of a layer.  They are
+                // written again in the next step.
+                backward<HIDDEN_LAYERS + 1>(batch, n);
+                gradients_below(batch, n);
+            }
+            // Any thread reads the gradients of z1 and of the weights above it; and these weights and the biases, which
+            // others read before it, may change.
             __syncthreads();
             if (updates && BY_NORM) {
+                if constexpr (HIDDEN_LAYERS > 1) update_of<3, true>(batch, n);
                 update<true>(batch, n);
                 publish_norm();
                 // One thread reads the sums of all warps.  They are written again in the next step.
                 __syncthreads();
                 // The sums go where those of an earlier step were.  This block sends them after it has received all
-                // shares of this step, which others sent after the barrier at the end of the step before.
+                // shares of this step, or their sums, and others sent shares after the barrier at the end of the step
+                // before.
                 send_norm();
                 mbarrier_wait(at<unsigned long long>(AT_MBARRIERS) + 2, norms++ & 1);
                 read_norm();
             }
             if (updates) {
+                if constexpr (HIDDEN_LAYERS > 1) update_of<3, false>(batch, n);
                 update<false>(batch, n);
                 if (PENALIZED) publish_weights();
             }

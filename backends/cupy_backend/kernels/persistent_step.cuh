@@ -34,6 +34,7 @@ struct Step : Thread {
     }
 
     DEVICE void partial_sums(int batch, int n) {
+        if (!has_weights1()) return;
         const int sums_of_lane = TILE_ROWS * UNITS_OF_THREAD / 32;
 #pragma unroll 1
         for (int row = 0; row < n; row += TILE_ROWS) {
@@ -92,13 +93,38 @@ struct Step : Thread {
                 share += reals(AT_OUTPUT)[row * PADDED_UNITS + unit] * reals(AT_W2)[unit * N_OUT + o];
 #pragma unroll
             for (int to = 0; to < BLOCKS; ++to)
-                store_async(reals(AT_SHARES) + (side * BLOCKS + rank) * LOGITS + q, to, share, mbarrier(batch));
+                store_async(reals(AT_SHARES) + (side * BLOCKS + rank) * SHARES + q, to, share, mbarrier(batch));
         }
-        if (PENALIZED && t < 2) {  // sums of squares, and of absolute values
+        send_weights(batch);
+    }
+
+    // For the penalties: sums of squares, and of absolute values.
+    DEVICE void send_weights(int batch) {
+        const int side = batch & 1;
+        if (PENALIZED && t < 2) {
             double sum = 0;
             for (int warp = 0; warp < BLOCK_WARPS; ++warp) sum += at<double>(AT_WARP_WEIGHTS)[warp * 2 + t];
             for (int to = 0; to < BLOCKS; ++to)
                 store_async(at<double>(AT_BLOCK_WEIGHTS) + (side * BLOCKS + rank) * 2 + t, to, sum, mbarrier(batch));
+        }
+    }
+
+    // A logit: the sum of what all blocks have sent, or with several hidden layers a product of the last one's output.
+    template <int LAYERS>
+    DEVICE REAL logit(int side, int row, int k) const {
+        REAL sum = REAL(0);
+        if constexpr (LAYERS == 1) {
+#pragma unroll
+            for (int block = 0; block < BLOCKS; ++block)
+                sum += reals(AT_SHARES)[(side * BLOCKS + block) * SHARES + row * N_OUT + k];
+            return sum + reals(AT_B2)[k];
+        } else {
+            typedef Layer<LAYERS> Last;
+            typedef Layer<LAYERS + 1> Output;
+#pragma unroll 8
+            for (int unit = 0; unit < Last::N; ++unit)
+                sum += reals(Last::OUTPUT)[row * Last::STRIDE + unit] * reals(Output::W)[unit * Output::W_STRIDE + k];
+            return sum + reals(Output::B)[k];
         }
     }
 
@@ -111,13 +137,7 @@ struct Step : Thread {
         for (int begin = t / 32 * (32 / LANES); begin < n; begin += BLOCK_THREADS / LANES) {
             const int own = begin + lane / LANES, row = own < n ? own : n - 1;
             REAL* const logits = reals(AT_LOGITS) + row * N_OUT;
-            for (int k = row_lane; own < n && k < N_OUT; k += LANES) {
-                REAL sum = REAL(0);
-#pragma unroll
-                for (int block = 0; block < BLOCKS; ++block)
-                    sum += reals(AT_SHARES)[(side * BLOCKS + block) * LOGITS + row * N_OUT + k];
-                logits[k] = sum + reals(AT_B2)[k];
-            }
+            for (int k = row_lane; own < n && k < N_OUT; k += LANES) logits[k] = logit<HIDDEN_LAYERS>(side, row, k);
             __syncwarp();  // the lanes of a row read each other's logits
             REAL share = total > 0 ? REAL(1 / total) : REAL(0);
             if (WEIGHTED) share = reals(AT_WEIGHT)[side * BATCH_ROWS + row] / (total > 0 ? REAL(total) : REAL(1));
@@ -171,9 +191,10 @@ struct Step : Thread {
         }
     }
 
-    // Updates a parameter; if it MEASURES, adds the square of its gradient to `norm` instead.
+    // Updates a parameter; if it MEASURES, adds the square of its gradient to `norm` instead.  What all blocks have
+    // `counts` in the sums over weights in one of them.
     template <bool MEASURES>
-    DEVICE void change(REAL& p, REAL g, int place, bool is_weight, const REAL* scalars, double l2) {
+    DEVICE void change(REAL& p, REAL g, int place, bool is_weight, const REAL* scalars, double l2, bool counts = true) {
         if (PENALIZED && is_weight) {
             if (l2 != 0) g += REAL(l2) * p;
             if (a.l1 != 0) g += REAL(a.l1) * np::sign<REAL>(p);
@@ -191,7 +212,7 @@ struct Step : Thread {
         Rule::apply(p, g, states, scalars + 1);
 #pragma unroll
         for (int s = 0; s < Rule::STATES; ++s) reals(AT_STATE)[s * REMEMBERED + place] = states[s];
-        if (PENALIZED && is_weight) weigh(p);
+        if (PENALIZED && is_weight && counts) weigh(p);
     }
 
     template <bool MEASURES>
@@ -203,14 +224,14 @@ struct Step : Thread {
 #pragma unroll
         for (int i = 0; i < QUADS_OF_THREAD; ++i) {
             const int quad = slice + i * GROUP_THREADS;
-            if (quad < QUADS) update_quad<MEASURES>(batch, n, i, quad, scalars, penalty);
+            if (has_weights1() && quad < QUADS) update_quad<MEASURES>(batch, n, i, quad, scalars, penalty);
         }
-        const REAL *const delta = reals(AT_DELTA), *const delta1 = reals(AT_DELTA1);
-        const int others = WEIGHTS_OF_THREAD * BLOCK_THREADS, weights = PADDED_UNITS * N_OUT;
+        const REAL *const delta2 = reals(AT_DELTA2), *const delta1 = reals(AT_DELTA1);
+        const int others = WEIGHTS_OF_THREAD * BLOCK_THREADS, weights = PADDED_UNITS * STRIDE2;
         for (int q = t; q < OTHERS; q += BLOCK_THREADS) {
             REAL g = REAL(0);
             if (q < weights) {
-                if (is_unit(q / N_OUT))
+                if (is_weight2(q))
                     change<MEASURES>(reals(AT_W2)[q], reals(AT_GRADIENT2)[q], others + q, true, scalars, penalty);
             } else if (q < weights + PADDED_UNITS) {
                 const int unit = q - weights;
@@ -220,7 +241,7 @@ struct Step : Thread {
             } else if (!MEASURES || rank == 0) {  // in the norm, b2 counts once
                 const int o = q - weights - PADDED_UNITS;
 #pragma unroll 8
-                for (int row = 0; row < n; ++row) g += delta[row * N_OUT + o];
+                for (int row = 0; row < n; ++row) g += delta2[row * STRIDE2 + o];
                 change<MEASURES>(reals(AT_B2)[o], g, others + q, false, scalars, penalty);
             }
         }

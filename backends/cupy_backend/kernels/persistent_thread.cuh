@@ -30,12 +30,14 @@ struct Arguments {
     step::Dropout<REAL> input_dropout, hidden_dropout;
 };
 
-const int WEIGHTS1 = N_IN * N_HIDDEN, WEIGHTS = WEIGHTS1 + N_HIDDEN * N_OUT, PARAMETERS = WEIGHTS + N_HIDDEN + N_OUT;
+const int WEIGHTS1 = N_IN * N_HIDDEN;
+const int SHARED_OUT = WEIGHTS1 + N_HIDDEN * N_SECOND;  // weights that are in one block; all blocks have the others
 const int WEIGHTS_OF_THREAD = QUADS_OF_THREAD * 4 * UNITS_OF_THREAD;
-const int OTHERS = PADDED_UNITS * N_OUT + PADDED_UNITS + N_OUT;  // W2, b1 and b2 of a block
-const int REMEMBERED = WEIGHTS_OF_THREAD * BLOCK_THREADS + OTHERS;  // entries of each state variable of the rule
+const int OTHERS = PADDED_UNITS * STRIDE2 + PADDED_UNITS + N_SECOND;  // W2, b1 and b2 of a block
+// entries of each state variable of the rule
+const int REMEMBERED = WEIGHTS_OF_THREAD * BLOCK_THREADS + OTHERS + ABOVE;
 const int INPUT_GROUPS = (N_IN + 7) / 8, HIDDEN_GROUPS = (N_HIDDEN + 7) / 8;  // that share a block of random numbers
-const int SCALARS = 1 + Rule::SCALARS, BLOCK_WARPS = BLOCK_THREADS / 32, LOGITS = BATCH_ROWS * N_OUT;
+const int SCALARS = 1 + Rule::SCALARS, BLOCK_WARPS = BLOCK_THREADS / 32, SHARES = BATCH_ROWS * N_SECOND;
 
 // Adds up COUNT values over the lanes of a warp; each lane keeps COUNT / 32 sums, from number lane * COUNT / 32 on.
 template <int COUNT, int DISTANCE>
@@ -98,6 +100,10 @@ struct Thread {
         return left < BATCH_ROWS ? left : BATCH_ROWS;
     }
     DEVICE bool is_unit(int unit) const { return unit < UNITS && rank * UNITS + unit < N_HIDDEN; }
+    DEVICE bool has_weights1() const { return WEIGHT_THREADS == BLOCK_THREADS || t < WEIGHT_THREADS; }
+    DEVICE bool is_weight2(int q) const {
+        return is_unit(q / STRIDE2) && (STRIDE2 == N_SECOND || q % STRIDE2 < N_SECOND);
+    }
     DEVICE unsigned long long* mbarrier(int batch) const { return at<unsigned long long>(AT_MBARRIERS) + (batch & 1); }
     DEVICE const REAL* scalars_of(int batch) const { return reals(AT_SCALARS) + (batch & 1) * SCALARS; }
     DEVICE double normalizer(int batch) const { return at<double>(AT_NORMALIZERS)[batch & 1]; }
@@ -121,15 +127,31 @@ struct Thread {
                     f(w[i][c][j], number * BLOCK_THREADS + t, exists ? k * N_HIDDEN + rank * UNITS + unit : -1);
                 }
         const int others = WEIGHTS_OF_THREAD * BLOCK_THREADS;
-        for (int q = t; q < PADDED_UNITS * N_OUT; q += BLOCK_THREADS) {
-            const int unit = q / N_OUT, hidden = rank * UNITS + unit;
-            f(reals(AT_W2)[q], others + q, is_unit(unit) ? WEIGHTS1 + hidden * N_OUT + q % N_OUT : -1);
+        for (int q = t; q < PADDED_UNITS * STRIDE2; q += BLOCK_THREADS) {
+            const int hidden = rank * UNITS + q / STRIDE2;
+            f(reals(AT_W2)[q], others + q, is_weight2(q) ? WEIGHTS1 + hidden * N_SECOND + q % STRIDE2 : -1);
         }
         for (int unit = t; unit < PADDED_UNITS; unit += BLOCK_THREADS)
-            f(reals(AT_B1)[unit], others + PADDED_UNITS * N_OUT + unit,
+            f(reals(AT_B1)[unit], others + PADDED_UNITS * STRIDE2 + unit,
               is_unit(unit) ? WEIGHTS + rank * UNITS + unit : -1);
-        for (int o = t; o < N_OUT; o += BLOCK_THREADS)
-            f(reals(AT_B2)[o], others + PADDED_UNITS * N_OUT + PADDED_UNITS + o, WEIGHTS + N_HIDDEN + o);
+        for (int o = t; o < N_SECOND; o += BLOCK_THREADS)
+            f(reals(AT_B2)[o], others + PADDED_UNITS * STRIDE2 + PADDED_UNITS + o, WEIGHTS + N_HIDDEN + o);
+        if constexpr (HIDDEN_LAYERS > 1) for_parameters_of<3>(t, f);
+    }
+
+    // The same for the layers from LAYER on, which all blocks have.
+    template <int LAYER, class F>
+    DEVICE void for_parameters_of(int t, F f) {
+        typedef Layer<LAYER> Own;
+#pragma unroll 1
+        for (int q = t; q < Own::BELOW * Own::W_STRIDE; q += BLOCK_THREADS) {
+            const int below = q / Own::W_STRIDE, unit = q % Own::W_STRIDE;
+            f(reals(Own::W)[q], Own::PLACE + q, unit < Own::N ? Own::FLAT_W + below * Own::N + unit : -1);
+        }
+#pragma unroll 1
+        for (int unit = t; unit < Own::N; unit += BLOCK_THREADS)
+            f(reals(Own::B)[unit], Own::PLACE + Own::BELOW * Own::W_STRIDE + unit, Own::FLAT_B + unit);
+        if constexpr (LAYER <= HIDDEN_LAYERS) for_parameters_of<LAYER + 1>(t, f);
     }
 
     DEVICE void load() {
@@ -142,10 +164,11 @@ struct Thread {
         });
     }
 
-    // Each place is written by one block: all have the same b2, and the first writes it.
+    // Each place is written by one block: what all have, b2 for example, the first writes.
     DEVICE void store() {
         for_parameters([=](REAL& p, int place, int flat) {
             if (flat < 0 || (flat >= WEIGHTS + N_HIDDEN && rank)) return;
+            if (flat >= SHARED_OUT && flat < WEIGHTS && rank) return;
             a.params[flat] = p;
             for (int s = 0; s < Rule::STATES; ++s)
                 a.state[(long long)s * PARAMETERS + flat] = reals(AT_STATE)[s * REMEMBERED + place];
@@ -208,6 +231,29 @@ struct Thread {
         for (int q = t; HIDDEN_DROPOUT && q < n * OWN_GROUPS; q += BLOCK_THREADS)
             kept_hidden(batch, 0)[q] = (unsigned char)step::kept_units(
                 a.words, batch, q / OWN_GROUPS, HIDDEN_GROUPS, rank * UNITS / 8 + q % OWN_GROUPS, a.hidden_dropout);
+        if constexpr (HIDDEN_LAYERS > 1) draw_masks_of<2>(batch, n);
+    }
+
+    // The same for the hidden layers from LAYER on, of which each block needs all units.
+    template <int LAYER>
+    DEVICE void draw_masks_of(int batch, int n) {
+        typedef Layer<LAYER> Own;
+        const int groups = (Own::N + 7) / 8;
+        const step::Dropout<REAL> dropout = {LAYER, Own::THRESHOLD, Own::scale()};
+        for (int q = t; Own::DROPOUT && q < n * groups; q += BLOCK_THREADS)
+            kept_of<LAYER>(batch, 0)[q] =
+                (unsigned char)step::kept_units(a.words, batch, q / groups, groups, q % groups, dropout);
+        if constexpr (LAYER < HIDDEN_LAYERS) draw_masks_of<LAYER + 1>(batch, n);
+    }
+
+    template <int LAYER>
+    DEVICE unsigned char* kept_of(int batch, int row) const {
+        return memory + Layer<LAYER>::KEPT + ((batch & 1) * BATCH_ROWS + row) * ((Layer<LAYER>::N + 7) / 8);
+    }
+    template <int LAYER>
+    DEVICE REAL dropped(int batch, int row, int unit, REAL value) const {
+        if (!Layer<LAYER>::DROPOUT) return value;
+        return kept_of<LAYER>(batch, row)[unit / 8] >> unit % 8 & 1 ? value * Layer<LAYER>::scale() : REAL(0);
     }
 
     DEVICE bool keeps(int batch, int row, int unit) const {
