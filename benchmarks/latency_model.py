@@ -20,6 +20,7 @@ import argparse
 import json
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,12 @@ from typing import Any
 import numpy as np
 
 import mlp
+from backends.cupy_backend.arguments import arguments_dtype
 from backends.cupy_backend.kernel_source import KernelOptions
 from backends.cupy_backend.persistent_source import persistent_source
 from backends.cupy_backend.tilings import Choice, Tiling, expected_microseconds, tiling_for, tilings
 from backends.step_time import Gpu, Work, on_cpu, on_gpu
-from benchmarks.ptx_counts import WAITS, Kernel, Thread, compile_to_ptx, parse
+from benchmarks.ptx_counts import SYMBOL, WAITS, Kernel, Thread, compile_to_ptx, parse
 
 SHARED_BYTES = 232448
 """Of a block, at most: compute capability 9.0."""
@@ -136,7 +138,11 @@ def _bytes_of(opcode: str) -> int:
     return max(4, (int(vector[1]) if vector else 1) * int(bits[1] if bits else 32) // 8)
 
 
-def phases_of_step(ptx: str, threads: int, arguments: dict[str, Any], counter: str) -> list[Phase]:
+Memory = dict[tuple[str, int], Any]
+"""What is read from memory, by space and address."""
+
+
+def phases_of_step(ptx: str, threads: int, arguments: dict[str, Any], memory: Callable[[int], Memory]) -> list[Phase]:
     """The phases of a step of the first block.
 
     Parameters
@@ -147,11 +153,12 @@ def phases_of_step(ptx: str, threads: int, arguments: dict[str, Any], counter: s
         Of a block.
     arguments : dict
         Of the kernel, by their names in the PTX.
-    counter : str
-        The one that says how many steps to run.  A step is the difference between runs of six and of five steps.
+    memory : callable (steps)
+        What the kernel reads where it is to run so many steps.  A step is the difference between runs of six and of
+        five steps.
     """
     kernel = parse(ptx, "train")
-    by_warp = [_step_of_thread(kernel, thread, threads, arguments, counter) for thread in range(0, threads, 32)]
+    by_warp = [_step_of_thread(kernel, thread, threads, arguments, memory) for thread in range(0, threads, 32)]
     if len({len(phases) for phases in by_warp}) != 1:
         raise ValueError("the warps of the block do not wait as often as each other")
     return [
@@ -161,10 +168,10 @@ def phases_of_step(ptx: str, threads: int, arguments: dict[str, Any], counter: s
 
 
 def _step_of_thread(
-    kernel: Kernel, thread: int, threads: int, arguments: dict[str, Any], counter: str
+    kernel: Kernel, thread: int, threads: int, arguments: dict[str, Any], memory: Callable[[int], Memory]
 ) -> list[Counter[str]]:
     special = {"%tid.x": thread, "%ntid.x": threads, "%laneid": thread % 32}
-    five, six = (Thread(kernel, arguments | {counter: steps}, special).run() for steps in (5, 6))
+    five, six = (Thread(kernel, arguments, special, memory(steps)).run() for steps in (5, 6))
     waits = len(six) - len(five)  # of a step
     # the phases of a step in the middle: those before it and after it are the same in both runs
     start = len(five) - 1 - 2 * waits
@@ -173,21 +180,33 @@ def _step_of_thread(
 
 def persistent_phases(options: KernelOptions, tiling: Tiling, clipped: bool = False) -> list[Phase]:
     """The phases of a step of the persistent kernel, for a full batch in the middle of a launch."""
-    source = persistent_source(options, tiling, 16, clipped)
-    ptx = compile_to_ptx(source)
-    text = re.search(r"\btrain\(([^)]*)\)", source[source.rindex("__launch_bounds__") :])
-    assert text is not None
-    arguments: dict[str, Any] = {}
-    for number, declaration in enumerate(text[1].split(",")):
-        type_, name = declaration.rsplit(None, 1)
-        value: Any = 0.5 if type_.strip() in ("REAL", "double") else 0
-        if type_.strip().endswith("*"):
-            value = (number + 1) << 40
-        arguments[f"train_param_{number}"] = {
-            "n_rows": 1000 * tiling.rows, "X_stride": tiling.row_bytes // options.X_dtype.itemsize, "count": name,
-        }.get(name, value)  # fmt: skip
-    counter = next(key for key, value in arguments.items() if value == "count")
-    return phases_of_step(ptx, tiling.threads, arguments, counter)
+    ptx = compile_to_ptx(persistent_source(options, tiling, 16, clipped))
+    places, fields = dict(tiling.places), _arguments(options, tiling)
+
+    def memory(steps: int) -> Memory:
+        read = {("shared", SYMBOL + places["arguments"] + offset): value for offset, value in fields.items()}
+        first, last = SYMBOL + places["batches"], SYMBOL + places["batches"] + 4
+        return read | {("shared", first): 0, ("shared", last): steps}
+
+    return phases_of_step(ptx, tiling.threads, {"train_param_0": 0, "train_param_1": 1}, memory)
+
+
+def _arguments(options: KernelOptions, tiling: Tiling) -> dict[int, Any]:
+    """The arguments of a network, by their offsets in bytes: pointers far from each other, and some numbers."""
+    fields: dict[int, Any] = {}
+
+    def add(kind: np.dtype[Any], start: int) -> None:
+        for number, name in enumerate(kind.names or ()):
+            field, offset = kind.fields[name][:2]  # type: ignore[index]
+            if field.names:
+                add(field, start + offset)
+            else:
+                value = 0.5 if field.kind == "f" else (number + 1) << 40 if field == np.int64 else 0
+                fields[start + offset] = known.get(name, value)
+
+    known = {"n_rows": 1000 * tiling.rows, "X_stride": tiling.row_bytes // options.X_dtype.itemsize}
+    add(arguments_dtype(options), 0)
+    return fields
 
 
 def microseconds(phases: list[Phase], clock: float = CLOCK) -> float:
