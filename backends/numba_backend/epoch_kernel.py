@@ -81,7 +81,10 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
         l1_factor, bound = real(l1), real(clip_value)
         all_lists = pointer(list_buffer), list_places[0], list_places[1], list_places[2 + t]
         no_lists = pointer(list_buffer), 0, 0, 0
-        listed, weight_bound, x_bound = list_places[0] > 0, pointer(bounds), bounds[1]
+        # of the weights of the first layer, and of each tile of its input, in two buffers if there are two of these
+        listed, weight_bound, tiles = list_places[0] > 0, pointer(bounds), (bounds.size - 1) // 2
+        input_bounds = offset(weight_bound, 1)
+        next_bounds = offset(input_bounds, tiles)
 
         counter = seed, epoch_number, np.uint64(batches_before), row_offset
         phase = 1
@@ -96,13 +99,16 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
             if shared:
                 first, last = divide(min(batch_size, n_rows), ROWS, share, threads)
                 gather(first_layer, space, source, order, 0, first, last, 0, counter)
-                list_inputs(first_layer, space, first, last, 0, all_lists)
+                list_inputs(first_layer, space, first, last, 0, all_lists, input_bounds)
             share = next_share(phase_counters, phase, t, threads)
 
         for batch in range(n_batches):
             start, parity = batch * batch_size, batch & 1
             counter = seed, epoch_number, np.uint64(batches_before + batch), row_offset
             rows = min(batch_size, n_rows - start)
+            if shared:
+                input_bounds = offset(weight_bound, 1 + parity * tiles)
+                next_bounds = offset(weight_bound, 1 + (1 - parity) * tiles)
             batch_factors, rule_scalars = offset(all_factors, batch * n_factors), offset(all_scalars, batch * n_scalars)
             updates = batch_factors[UPDATES] != 0
             forward_lists = all_lists if weight_bound[0] < largest_sum else no_lists
@@ -127,7 +133,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                     i1 = min(i0 + BLOCK, last)
                     if not shared:
                         gather(first_layer, space, source, order, start, i0, i1, 0, counter)
-                        list_inputs(first_layer, space, i0, i1, 0, forward_lists)
+                        list_inputs(first_layer, space, i0, i1, 0, all_lists, input_bounds)
                     for l in range(shared, n_layers):
                         layer = offset(first_layer, l * n_fields)
                         forward(
@@ -243,11 +249,14 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                     after = start + batch_size
                     first, last = divide(min(batch_size, n_rows - after), ROWS, share, threads)
                     gather(first_layer, space, source, order, after, first, last, 1 - parity, counter)
-                    list_inputs(first_layer, space, first, last, 1 - parity, all_lists)
+                    list_inputs(first_layer, space, first, last, 1 - parity, all_lists, next_bounds)
                 if is_last_share(phase_counters, phase, threads):
                     if listed and updates and mode == IN_PLACE:
+                        total = 0.0
+                        for i in range(0, rows, ROWS):
+                            total += ROWS * input_bounds[i // ROWS]
                         # at most this much is added to a weight; a little more for rounding errors
-                        change = abs(float(rule_scalars[0])) * rows * x_bound * delta_bound
+                        change = abs(float(rule_scalars[0])) * total * delta_bound
                         weight_bound[0] = (weight_bound[0] * abs(batch_factors[SHRINK]) + change) * 1.001
                     atomic_store(control_words, 1, first_batch + batch + 1)
                     if atomic_load(control_words, 0) != 0:

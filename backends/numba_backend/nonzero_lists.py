@@ -26,7 +26,7 @@ GROUP = 8
 DENSE_COLUMNS = 0.75
 """Share of columns in the lists from which on the lists cost more time than they save."""
 
-SAMPLE_ROWS = 1024
+SAMPLE_ROWS = 256
 """Rows of the data by which the share is estimated."""
 
 _I32, _I64 = llvm.IntType(32), llvm.IntType(64)

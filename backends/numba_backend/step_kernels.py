@@ -135,13 +135,19 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
             drop(layer, space, inputs, row, i0, i1, 0, n, counter)
 
     @subroutine
-    def list_inputs(layer, space, i0, i1, parity, lists):  # type: ignore[no-untyped-def]
-        """List the columns of rows i0 to i1 of the first layer's input; i0 is a multiple of `ROWS`."""
+    def list_inputs(layer, space, i0, i1, parity, lists, bounds):  # type: ignore[no-untyped-def]
+        """List the columns of rows i0 to i1 of the first layer's input, and write the largest entry of each tile.
+
+        i0 is a multiple of `ROWS`.
+        """
         buffer, length, second, _ = lists
+        row = layer[INPUT_ROW]
         if length:
-            x = offset(space, layer[INPUT] + parity * layer[SECOND] + i0 * layer[INPUT_ROW])
+            x = offset(space, layer[INPUT] + parity * layer[SECOND])
             target = offset(buffer, parity * second + i0 // ROWS * length)
-            list_columns(x, layer[INPUT_ROW], i1 - i0, layer[N_IN] + 1, target, length)
+            list_columns(offset(x, i0 * row), row, i1 - i0, layer[N_IN] + 1, target, length)
+            for i in range(i0, i1, ROWS):
+                bounds[i // ROWS] = largest(offset(x, i * row), min(ROWS, i1 - i) * row)
 
     @subroutine
     def list_chunk(layer, space, rows, chunk, parity, lists):  # type: ignore[no-untyped-def]

@@ -28,6 +28,7 @@ from backends.numba_backend.step_kernels import (
     SOFTMAX,
     WHOLE_GRADIENT,
 )
+from backends.numba_backend.tiles import ROWS
 from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, NetworkPlan
 
 logger = logging.getLogger("mlp")
@@ -54,7 +55,6 @@ class FusedTrainer(Trainer):
     _data_reason: str | None = None
     _adjacent_X: Array | None = None
     _sparse: bool | None = None
-    _input_bound: float | None = None
     _logged = False
 
     def read_back(self) -> None:
@@ -79,7 +79,7 @@ class FusedTrainer(Trainer):
         super().refresh()
         self._packed = self._outdated = False
         self._panels = self._panels_key = self._smoothed = self._data_reason = self._adjacent_X = None
-        self._sparse = self._input_bound = None
+        self._sparse = None
 
     def _use_arrays(self) -> None:
         super()._use_arrays()
@@ -166,7 +166,7 @@ class FusedTrainer(Trainer):
         clip_value, clip_norm = (math.inf if bound is None else bound for bound in (plan.clip_value, plan.clip_norm))
         phases, losses = thread_pool.phase_counters(threads), np.empty(len(plan.batches))
         result = np.array([0, -1, len(plan.batches)])  # see DONE, FAILED and LAST of `epoch_kernel`
-        bounds = np.zeros(2)  # of the weights at the start, and of the inputs
+        bounds = np.zeros(1 + 2 * -(-batch_size // ROWS))  # of the weights at the start, and of tiles of the input
         with _loading:  # trainings that begin together would compile it once each
             kernel = epoch_kernel(dtype)
 
@@ -188,7 +188,7 @@ class FusedTrainer(Trainer):
             self._packed = True
         self._outdated = True
         if self._leaves_out_zeros():
-            bounds[:] = _largest(panels.space[: panels.packed]), self._largest_input()
+            bounds[0] = np.abs(panels.space[: panels.packed]).max()
         with thread_pool.reserve(threads, training=True) as team:  # fewer are enough: the panels fit any number
             team.run(work, team.size, on_interrupt=control.request_stop)
         done, failed = int(result[0]), int(result[1])
@@ -225,13 +225,6 @@ class FusedTrainer(Trainer):
             wide = self.network.layout.sizes[0] >= SPARSE_INPUTS
             self._sparse = wide and column_share(self.X) < DENSE_COLUMNS
         return self._sparse
-
-    def _largest_input(self) -> float:
-        """Largest input of the first layer, with the input 1 of the bias."""
-        if self._input_bound is None:
-            scale = self.network.input_scale if self.X.dtype == np.uint8 else 1
-            self._input_bound = max(1.0, _largest(self.X) * abs(scale) / (1 - self.network.dropout[0]))
-        return self._input_bound
 
     def _X_with_adjacent_entries(self) -> Array:
         """X, or a copy in which the entries of each row are adjacent, as the kernel requires."""
@@ -278,11 +271,6 @@ def _unsupported_data(trainer: Trainer) -> str:
         and (target.dtype.kind in "iu" if classes else target.shape == (n, sizes[-1]) and target.dtype == dtype)
     )
     return "" if fits else "the shapes or dtypes of the arrays do not match the network"
-
-
-def _largest(array: Array) -> float:
-    """Largest absolute value of the entries; NaN if one is NaN."""
-    return max(abs(float(array.max())), abs(float(array.min())))
 
 
 def _threads_for(network: NetworkPlan, batch_size: int) -> int:
