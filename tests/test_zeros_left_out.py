@@ -29,8 +29,8 @@ def with_zeros(case, share=0.9, seed=0):
     return replace(case, X=X)
 
 
-def trained(case, monkeypatch, leave_out, **options):
-    """Losses, failed batch, parameters and state; and whether zeros were left out."""
+def record_lists(monkeypatch):
+    """A list that will say of each memory layout that is made whether it has lists, so that zeros are left out."""
     made = []
 
     class Recorded(panels.Panels):
@@ -38,8 +38,14 @@ def trained(case, monkeypatch, leave_out, **options):
             super().__init__(*arguments)
             made.append(self.lists.size > 0)
 
+    monkeypatch.setattr(trainer, "Panels", Recorded)
+    return made
+
+
+def trained(case, monkeypatch, leave_out, **options):
+    """Losses, failed batch, parameters and state of a training that leaves out zeros, or does not."""
     with monkeypatch.context() as patched:
-        patched.setattr(trainer, "Panels", Recorded)
+        made = record_lists(patched)
         patched.setattr(trainer, "SPARSE_INPUTS", 1)
         patched.setattr(trainer, "DENSE_COLUMNS", 2.0 if leave_out else -1.0)
         result = case.train(**options)
@@ -188,19 +194,12 @@ def test_numbers_that_are_not_finite(monkeypatch, plant, options, sizes, halt):
 
 
 def test_the_data_decide(monkeypatch):
-    lists = []
-
-    class Recorded(panels.Panels):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
-            lists.append(self.lists.size > 0)
-
-    monkeypatch.setattr(trainer, "Panels", Recorded)
+    made = record_lists(monkeypatch)
     dense = make([100, 20, 3])
     with_zeros(dense).train()
     dense.train()
     with_zeros(make([20, 20, 3])).train()  # few inputs
-    assert lists == [True, False, False]
+    assert made == [True, False, False]
 
 
 def test_share_of_the_columns():
