@@ -1,10 +1,11 @@
 """Results below the smallest normal number become zero while a thread trains.
 
-Momentum and Adam multiply the state of a weight by a constant in each update.  Where the gradient is zero, as for pixels
-that are always black, the state becomes subnormal after some hundred updates, and most processors need a hundred
-cycles or more for an operation with a subnormal number (Intel 64 and IA-32 Architectures Optimization Reference
-Manual, section "Floating-point exceptions").  Subnormal numbers in the inputs of an operation keep their values.
+Momentum and Adam multiply the state of a weight by a constant in each update.  Where the gradient is zero, as for
+pixels that are always black, the state becomes subnormal after some hundred updates.  Many processors need a hundred
+cycles or more for an operation with a subnormal number.  Subnormal inputs of an operation keep their values on x86.
 """
+
+# mypy: allow-untyped-decorators
 
 from __future__ import annotations
 
