@@ -211,6 +211,7 @@ class _Call:
         net.class_numbers |= settings.class_numbers
         net.training_state = state
         state.history.backend, state.history.backend_reason = net.backend, net.backend_reason
+        state.history.planned_epochs, state.history.planned_reason = settings.epochs, "as asked"
         try:
             yield from training.in_parts(
                 run,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from mlp import optimizers, training
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from mlp.data import Preprocessing
     from mlp.inspection.gradcheck import GradientCheck
+    from mlp.inspection.summary import Summary
     from mlp.inspection.trace import Trace
 
 
@@ -192,14 +193,16 @@ class MLP(FeedForward):
         X: Any,
         y: Any,
         *,
-        epochs: int = 10,
+        epochs: int | None = None,
         batch_size: int | None = None,
         optimizer: str | Optimizer | None = None,
         shuffle: bool = True,
         validation_data: tuple[Any, ...] | None = None,
         validation_fraction: float | None = None,
         sample_weight: Any = None,
+        class_weight: Mapping[Any, float] | str | None = None,
         early_stopping: EarlyStopping | bool = False,
+        metrics: Iterable[str | training.Metric] = (),
         callbacks: Iterable[Callback | Callable[[Run], object]] = (),
         progress: bool = False,
         resume: bool = False,
@@ -212,9 +215,10 @@ class MLP(FeedForward):
         X : array_like, shape (n, n_in)
         y : array_like, shape (n,) or (n, n_out)
             Class numbers from 0 or one row of probabilities for each sample; numbers for regression.
-        epochs : int
+        epochs : int, optional
             Passes over the data; with `resume`, the total including the epochs already done.  If all of them are done,
-            that is an error, or with `checkpoint` the end of the training.
+            that is an error, or with `checkpoint` the end of the training.  Default: 10, or as many as are needed for
+            3,000 updates; with `resume` the total of the last training.  `History.planned_epochs` has the number.
         batch_size : int, optional
             1 to n; the last batch has the remaining rows.  Default: 32 or n, whichever is smaller; with `resume` that
             of the last training.
@@ -227,8 +231,15 @@ class MLP(FeedForward):
             Fraction of the rows to split off at random, by the network's seed, as validation data.
         sample_weight : array_like, shape (n,), optional
             Weights of the rows in the mean loss.
+        class_weight : mapping or "balanced", optional
+            Weights of the classes, by number or by name in `classes`, which multiply those of the rows; classes that
+            are left out have 1.  ``"balanced"`` gives all classes the same total weight: n / (number of classes * rows
+            of the class), as in scikit-learn.
         early_stopping : EarlyStopping or bool
             True means ``EarlyStopping()``.
+        metrics : iterable of str or callable
+            Computed on the validation set after each epoch, and stored in `History.metrics`: names of scikit-learn's
+            scorers such as ``"roc_auc"``, or functions of the network, X and y.
         callbacks : iterable of Callback or of functions
         progress : bool
             Show a progress bar on stderr if that is a terminal.
@@ -258,10 +269,13 @@ class MLP(FeedForward):
         -----
         The first Ctrl-C stops training after the current batch and keeps the trained weights; ``fit`` with
         ``resume=True`` continues exactly there.
+
+        The log has a warning if inputs are far from 1, or if the loss was still falling at the end.
         """
         self.require_trainable()
         training.check_checkpoint(checkpoint)
-        epochs = require_count("epochs", epochs)
+        if epochs is not None:
+            require_count("epochs", epochs)
         if resume and optimizer is not None:
             raise ConfigurationError("resume=True uses the optimizer of the last training: do not give an optimizer.")
         if resume:
@@ -270,13 +284,18 @@ class MLP(FeedForward):
         else:
             optimizer = optimizers.optimizer("adam" if optimizer is None else optimizer)
         examples, class_numbers = self.check_examples(X, y, sample_weight, require_two_classes=True)
+        examples = training.with_class_weight(self, examples, class_weight)
         examples, validation = training.split_validation(self, examples, validation_data, validation_fraction)
         n = examples.rows
         resumed = self.training_state if resume else None
         previous = resumed.conditions if resumed else {}
         batch_size = training.batch_size_for(optimizer, batch_size, n, previous.get("batch_size"))
-        stopping_rule = training.check_early_stopping(early_stopping, has_validation=validation is not None)
+        has_validation = validation is not None
+        chosen_metrics = training.check_metrics(metrics, has_validation=has_validation)
+        stopping_rule = training.check_early_stopping(early_stopping, chosen_metrics, has_validation=has_validation)
         callbacks = training.check_callbacks(callbacks)
+        epochs, epochs_reason = training.choose_epochs(epochs, n, batch_size, resumed.history if resumed else None)
+        training.advise_on_inputs(self, examples)
         states = len(optimizer.rule.row.state)
         self.choose_backend(n, epochs, batch_size, states=states, previous=previous.get("backend", ""))
         state = resumed or TrainingState.begin(self, optimizer)
@@ -284,18 +303,23 @@ class MLP(FeedForward):
             checkpoint.begin(self, state)
         self.class_numbers |= class_numbers
         self.training_state = state
-        state.history.backend, state.history.backend_reason = self.backend, self.backend_reason
-        return training.train(
+        history = state.history
+        history.backend, history.backend_reason = self.backend, self.backend_reason
+        history.planned_epochs, history.planned_reason = epochs, epochs_reason
+        training.train(
             Run(self, state, epochs),
             self.on_device(examples),
             batch_size=batch_size,
             shuffle=shuffle,
             validation=None if validation is None else self.on_device(validation),
             early_stopping=stopping_rule,
+            metrics=chosen_metrics,
             callbacks=callbacks,
             progress=progress,
             checkpoint=checkpoint,
         )
+        training.advise_on_length(history)
+        return history
 
     @on_its_device
     def partial_fit(
@@ -392,6 +416,25 @@ class MLP(FeedForward):
         return self.evaluate(X, y, sample_weight)[1]
 
     # -- inspection ---------------------------------------------------------------------------------
+
+    def summary(self) -> Summary:
+        """The layers, the number of parameters and the state of the training, as a table.
+
+        Examples
+        --------
+        >>> net = MLP([4, 8, 3])
+        >>> print(net.summary().totals[0])
+        67 parameters of float32, 268 bytes
+        """
+        from mlp.inspection.summary import summarize
+
+        history = self.history
+        if history is None or not history.loss:
+            return summarize(self, "not trained")
+        return summarize(self, f"trained: {repr(history).removeprefix('<History of ').removesuffix('>')}")
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
 
     def trace(
         self,

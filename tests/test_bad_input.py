@@ -441,7 +441,11 @@ RECIPES = {
     "all warm-up": (lambda: schedules.Cosine(0.1, epochs=5, warmup=5), "warmup must be less than epochs=5, not 5"),
     "patience 0": (lambda: mlp.EarlyStopping(patience=0), "patience must be a positive integer"),
     "min_delta -1": (lambda: mlp.EarlyStopping(min_delta=-1), "min_delta must be zero"),
-    "unknown figure": (lambda: mlp.EarlyStopping("val_los"), "did you mean 'val_loss'?"),
+    "unknown figure": (
+        lambda: mlp.MLP([2, 2]).fit(np.eye(2), [0, 1], early_stopping=mlp.EarlyStopping("val_los")),
+        "did you mean 'val_loss'?",
+    ),
+    "a number as figure": (lambda: mlp.EarlyStopping(3), "monitor must be the name of a metric, not 3"),
     "unknown optimizer": (lambda: mlp.optimizers.from_dict({"name": "adamx"}), "did you mean 'adam'?"),
     "unknown schedule": (
         lambda: schedules.from_dict({"name": "cosin"}),

@@ -30,7 +30,6 @@ from mlp.cli.printing import print_json, print_line, print_message
 from mlp.cli.training_options import (
     activation_option,
     batch_size_option,
-    default_epochs,
     dtype_option,
     epochs_option,
     loss_option,
@@ -38,6 +37,7 @@ from mlp.cli.training_options import (
     optimizer_settings,
     precision_option,
     regularization_options,
+    total_epochs,
 )
 from mlp.initializers import INITIALIZERS
 from mlp.optimizers import Optimizer
@@ -316,7 +316,7 @@ def _new_run(source: str, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[s
     n = len(dataset.X)
     n -= round(n * (options["validation"] or 0))
     training: dict[str, Any] = {
-        "epochs": options["epochs"] or default_epochs(n, options),
+        "epochs": total_epochs(n, options),
         "batch_size": options["batch_size"],
         "validation_fraction": options["validation"],
         "early_stopping": {"patience": patience} if patience else None,

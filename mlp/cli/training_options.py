@@ -11,9 +11,6 @@ from mlp._backends import PRECISIONS, UnknownNameError, formulas
 from mlp.cli.options import Function, names, numbers, option
 from mlp.optimizers import OPTIMIZERS, Optimizer
 
-MIN_UPDATES = 3000
-"""The default number of epochs makes at least this many updates."""
-
 _HIDDEN = [name for name, row in formulas.ACTIVATIONS.items() if row.role != "output"]
 
 activation_option = option(
@@ -48,7 +45,7 @@ epochs_option = option(
     "--epochs",
     type=click.IntRange(1),
     metavar="N",
-    help=f"Default: 10, or as many as are needed for {MIN_UPDATES} updates.",
+    help="Default: 10, or as many as are needed for 3000 updates.",
 )
 batch_size_option = option(
     "Training", "--batch-size", type=click.IntRange(1), metavar="N", help="Default: 32, or all rows if there are fewer."
@@ -82,11 +79,13 @@ def regularization_options(function: Function) -> Function:
     return function
 
 
-def default_epochs(n: int, options: dict[str, Any]) -> int:
-    """Number of epochs over `n` rows if ``--epochs`` is not given."""
-    size = n if options["optimizer"] == "gd" else options["batch_size"] or 32
-    updates = max(-(-n // size), 1)
-    return max(10, -(-MIN_UPDATES // updates))
+def total_epochs(n: int, options: dict[str, Any]) -> int:
+    """Number of epochs over `n` rows: that of ``--epochs``, or the default."""
+    from mlp.training import default_epochs
+
+    if options["epochs"]:
+        return int(options["epochs"])
+    return default_epochs(n, n if options["optimizer"] == "gd" else options["batch_size"] or 32)
 
 
 def optimizer_settings(options: dict[str, Any]) -> tuple[type[Optimizer], dict[str, Any]]:

@@ -9,7 +9,7 @@ import click
 from mlp.checks import counted
 from mlp.cli.options import one_or_list
 from mlp.cli.printing import describe_network, print_field, print_line
-from mlp.cli.training_options import default_epochs, optimizer_settings
+from mlp.cli.training_options import optimizer_settings, total_epochs
 
 if TYPE_CHECKING:
     from mlp.model import MLP
@@ -40,7 +40,7 @@ def describe(sizes: list[int], options: dict[str, Any]) -> tuple[MLP, dict[str, 
     optimizer = optimizer_class(**settings)
     n = options["rows"]
     batch_size = batch_size_for(optimizer, options["batch_size"], n)
-    epochs = options["epochs"] or default_epochs(n, options)
+    epochs = total_epochs(n, options)
     work = net.training_work(n, epochs, batch_size, states=len(optimizer.rule.row.state))
     name, device, reason = net.backend_for(work)
     backends: dict[str, dict[str, Any]] = {}

@@ -21,6 +21,7 @@ from mlp.io.fields import (
     Instance,
     Kind,
     ListOf,
+    MapOf,
     Named,
     Nullable,
     Number,
@@ -119,6 +120,8 @@ _CONDITIONS: dict[str, Kind] = {
     "blas_threads": _COUNT,
 }
 
+_VALUES = ListOf(Number(finite=False))
+
 TRAINING = Record(
     {
         "optimizer": _optimizer(_RATE, _LOSS),
@@ -128,9 +131,15 @@ TRAINING = Record(
         "seconds": Number(0),
         "conditions": Record(_CONDITIONS, optional=_CONDITIONS),
         "history": _fields_of(
-            History, {"list[float]": ListOf(Number(finite=False)), "int | None": Nullable(_COUNT), "str": Text()}
+            History,
+            {
+                "list[float]": _VALUES,
+                "dict[str, list[float]]": MapOf(_VALUES),
+                "int | None": Nullable(_COUNT),
+                "str": Text(),
+            },
         ),
-        "monitor": Choice(("", "val_loss", "val_score", "loss")),
+        "monitor": Text(),
         "best": Number(finite=False),
         "waited": _COUNT,
         "restored": BOOLEAN,
@@ -171,8 +180,10 @@ def _check_network(config: dict[str, Any], where: str) -> None:
 def _check_training(training: dict[str, Any]) -> None:
     history = training["history"]
     epochs = len(history.get("loss", ()))
-    for name, values in history.items():
-        may_be_shorter = name.startswith("val_")  # Ctrl-C can come before the validation of the last epoch
+    metrics = {f"metrics.{name}": values for name, values in history.get("metrics", {}).items()}
+    for name, values in (history | metrics).items():
+        # Ctrl-C can come before the validation of the last epoch
+        may_be_shorter = name.startswith(("val_", "metrics."))
         if isinstance(values, list) and len(values) != epochs and not (may_be_shorter and len(values) < epochs):
             raise FieldError(f"metadata.training.history.{name} has {len(values)} entries, but loss has {epochs}")
     done, conditions = training.get("batches", 0), training.get("conditions", {})

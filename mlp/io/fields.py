@@ -201,6 +201,31 @@ class ListOf(Kind):
 
 
 @dataclass(frozen=True)
+class MapOf(Kind):
+    """An object with any names of fields, whose values are of one kind.
+
+    Examples
+    --------
+    >>> MapOf(Number()).check({"a": 1, "b": "x"}, "metrics")
+    Traceback (most recent call last):
+        ...
+    mlp.io.fields.FieldError: metrics.b is 'x', expected a finite number
+    """
+
+    kind: Kind
+
+    @property
+    def expected(self) -> str:
+        return "an object"
+
+    def check(self, value: object, name: str) -> None:
+        if not isinstance(value, dict):
+            raise self.refuse(value, name)
+        for key, entry in value.items():
+            self.kind.check(entry, f"{name}.{shortened(str(key))}")
+
+
+@dataclass(frozen=True)
 class Record(Kind):
     """An object with a kind for each field; fields in `optional` may be missing.
 

@@ -1,13 +1,17 @@
 """Training: the loop over epochs, history, validation, early stopping, callbacks, and resuming."""
 
 from mlp.network import CHUNK, Examples
+from mlp.training.advice import advise_on_inputs, advise_on_length
 from mlp.training.callbacks import Callback, Run, check_callbacks
 from mlp.training.checkpoints import CheckpointWriter, Interval, check_checkpoint
+from mlp.training.class_weights import with_class_weight
 from mlp.training.early_stopping import EarlyStopping, check_early_stopping
 from mlp.training.epochs import Part, Parts, batch_size_for, complete, execution, in_parts, train, trainer_for
 from mlp.training.evaluation import evaluate, evaluate_rows, score
 from mlp.training.history import History
 from mlp.training.interrupt import stop_on_ctrl_c
+from mlp.training.length import choose_epochs, default_epochs
+from mlp.training.metrics import Metric, check_metrics
 from mlp.training.progress import progress_bar
 from mlp.training.state import TrainingState, require_resumable
 from mlp.training.validation_split import split_validation
@@ -20,15 +24,21 @@ __all__ = [
     "Examples",
     "History",
     "Interval",
+    "Metric",
     "Part",
     "Parts",
     "Run",
     "TrainingState",
+    "advise_on_inputs",
+    "advise_on_length",
     "batch_size_for",
     "check_callbacks",
     "check_checkpoint",
     "check_early_stopping",
+    "check_metrics",
+    "choose_epochs",
     "complete",
+    "default_epochs",
     "evaluate",
     "evaluate_rows",
     "execution",
@@ -40,4 +50,5 @@ __all__ = [
     "stop_on_ctrl_c",
     "train",
     "trainer_for",
+    "with_class_weight",
 ]

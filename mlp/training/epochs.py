@@ -6,7 +6,7 @@ import contextlib
 import functools
 import math
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ParamSpec
 
@@ -24,6 +24,7 @@ from mlp.training.early_stopping import EarlyStopping, stop_if_waited, update_ea
 from mlp.training.evaluation import evaluate
 from mlp.training.history import History
 from mlp.training.interrupt import stop_on_ctrl_c, stop_on_sigterm
+from mlp.training.metrics import Metric, record_metrics
 from mlp.training.progress import progress_bar
 from mlp.training.state import TrainingState
 
@@ -85,6 +86,7 @@ def in_parts(
     shuffle: bool = True,
     validation: Examples | None = None,
     early_stopping: EarlyStopping | None = None,
+    metrics: Mapping[str, str | Metric] | None = None,
     callbacks: Sequence[Callback] = (),
     progress: bool = False,
     catch_interrupt: bool = True,
@@ -103,6 +105,8 @@ def in_parts(
     batch_size, shuffle, early_stopping, callbacks, progress, checkpoint
         As in `MLP.fit`, checked.
     validation : Examples, optional
+    metrics : mapping, optional
+        From `check_metrics`.
     catch_interrupt : bool
         Whether the first Ctrl-C stops the training after the current batch.
 
@@ -170,6 +174,8 @@ def in_parts(
                 ):
                     break
                 _validate(run, validation)
+                if validation is not None and metrics:
+                    record_metrics(run, metrics, validation)
                 if run.whole_epoch:
                     history = state.history
                     state.optimizer.schedule.observe((history.loss if validation is None else history.val_loss)[-1])

@@ -39,8 +39,8 @@ class TrainingState:
     history : History
         With a last entry for the epoch in which training stopped, if there is one.
     monitor, best, waited : str, float, int
-        State of early stopping: the metric, its best value (negated for ``val_score``), and the number of epochs since
-        then.
+        State of early stopping: the metric, its best value (negated where larger is better), and the number of epochs
+        since then.
     other_weights : array or None
         The best weights during training with early stopping; the last weights if the network has the best (`restored`).
     restored : bool
@@ -114,6 +114,7 @@ class TrainingState:
         for name, value in vars(history).items():
             if isinstance(value, list):
                 setattr(history, name, value.copy())
+        history.metrics = {name: values.copy() for name, values in self.history.metrics.items()}
         return replace(
             self,
             optimizer=copy.deepcopy(self.optimizer),
@@ -153,13 +154,20 @@ class TrainingState:
         self.history.best_epoch = None
 
 
-def require_resumable(state: TrainingState | None, epochs: int, *, may_be_done: bool = False) -> TrainingState:
+def require_resumable(state: TrainingState | None, epochs: int | None, *, may_be_done: bool = False) -> TrainingState:
     """Return `state` if it can be resumed up to `epochs` epochs in total, else raise `ConfigurationError`.
+
+    None is the number that was planned for that training.
 
     With `may_be_done` these epochs may be done already: then only the end of the training is left.
     """
     if state is None:
         raise ConfigurationError("there is no training to resume: this network has not been trained yet.")
+    epochs = state.history.planned_epochs if epochs is None else epochs
+    if epochs is None:
+        raise ConfigurationError(
+            "the training to resume did not record how many epochs it should have: give epochs, the total."
+        )
     if epochs < state.epoch or (epochs == state.epoch and not may_be_done):
         raise ConfigurationError(
             f"the training to resume has done {counted(state.epoch, 'epoch')}, and epochs={epochs} is the total: it "
