@@ -516,12 +516,8 @@ def multiply_panel_ahead(
     else:
         _narrow_ahead(a, a_row, b, b_row, c, c_row, whole, depth, lists, stride, alpha, accumulate, ahead)
     if whole < rows:
-        a, c, left = offset(a, whole * a_row), offset(c, whole * c_row), rows - whole
-        if stride:
-            lists = offset(lists, whole // ROWS * stride)
-            multiply_panel_listed(a, a_row, 1, b, b_row, c, c_row, left, columns, lists, stride, alpha, accumulate)
-        else:
-            multiply_panel(a, a_row, 1, b, b_row, c, c_row, left, columns, depth, alpha, accumulate)
+        a, c = offset(a, whole * a_row), offset(c, whole * c_row)  # without a list the bits are the same
+        multiply_panel(a, a_row, 1, b, b_row, c, c_row, rows - whole, columns, depth, alpha, accumulate)
 
 
 # ---------------------------------------------------------------------------------------------------
