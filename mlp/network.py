@@ -322,7 +322,7 @@ class FeedForward:
         A copy in float64 has the precision ``"float32"``, which means no rounding of the factors.
         """
         net = object.__new__(type(self))
-        vars(net).update(vars(self), _prediction=None)
+        vars(net).update(vars(self))
         if dtype is None:
             net.parameters = self.parameters.copy()
         else:

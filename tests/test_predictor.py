@@ -132,6 +132,10 @@ def test_a_users_activation(xp, dtype):
         layers = on(xp, network([5, 4, 3], names, dtype))
         x = xp.asarray(np.random.default_rng(4).normal(size=(9, 5)).astype(dtype))
         assert_same(xp.to_numpy(xp.predictor(layers)(x)), by_dense(xp, layers, x)[0])
+    values = np.ones((9, 5), dtype)
+    assert xp.predictor(layers).checked(xp.asarray(values))[1]
+    values[4, 4] = np.nan
+    assert not xp.predictor(layers).checked(xp.asarray(values))[1]
     wrong = formulas.Activation("wrong", lambda xp, z: z[:, :1], None, custom=True)
     with pytest.raises(ShapeError):
         xp.predictor(on(xp, network([5, 4, 3], [wrong, "relu"], dtype)))(x)
