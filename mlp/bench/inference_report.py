@@ -52,9 +52,13 @@ def as_markdown(report: PredictionReport) -> str:
 def notes(report: PredictionReport) -> list[str]:
     """Return notes for the table: what is missing, and what has no ratio, and why."""
     lines = [f"{name} is missing: {reason}" for name, reason in report.missing.items()]
+    cases: dict[str, list[str]] = {}
     for result in report.results:
-        lines += [f"{entry.name}: {entry.note} ({result.case})" for entry in result.entries if entry.note]
-    return list(dict.fromkeys(lines))
+        for entry in result.entries:
+            if entry.note:
+                cases.setdefault(f"{entry.name}: {entry.note}", []).append(str(result.case))
+    lines += [f"{note} ({'; '.join(told) if len(told) < 4 else f'{len(told)} cases'})" for note, told in cases.items()]
+    return lines
 
 
 def duration(seconds: float) -> str:
