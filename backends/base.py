@@ -1,15 +1,18 @@
 """`Backend`: the base class of all backends, which also is the portable implementation.
 
-It has the operations of `backends.operations`, and trains with the loop of `backends.loop`.  In this project,
-the name ``xp`` always denotes a Backend.
+It has the operations of `backends.operations`, trains with the loop of `backends.loop`, and predicts with
+`backends.predictor`.  In this project, the name ``xp`` always denotes a Backend.
 """
 
 from __future__ import annotations
 
-from backends.formulas import Rule
+from collections.abc import Sequence
+
+from backends.formulas import Activation, Rule
 from backends.loop import Trainer
 from backends.operations import Operations
 from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, NetworkPlan
+from backends.predictor import Predictor
 
 
 class Backend(Operations):
@@ -30,6 +33,44 @@ class Backend(Operations):
     >>> xp.dense(x, W, b, "relu")
     array([[0.]])
     """
+
+    def predictor(
+        self,
+        layers: Sequence[tuple[Array, Array, str | Activation]],
+        factors: Array | None = None,
+        input_scale: float = 1.0,
+    ) -> Predictor:
+        """Make a function that computes the outputs of a network.
+
+        Parameters
+        ----------
+        layers : sequence of (W, b, activation)
+            W (n_in, n_out) and b (n_out,) of each layer, and the name of its activation or an `Activation`.
+        factors : array, shape (n_in,), optional
+            Of a scaling layer, which multiplies each column of the input.
+        input_scale : float
+            Factor of inputs that are bytes.
+
+        Returns
+        -------
+        Predictor
+            Computes layer by layer with `dense`; a backend may return a faster subclass.  The results must be the same.
+
+        Raises
+        ------
+        ShapeError, DtypeError
+            If the arrays do not fit each other.
+
+        Examples
+        --------
+        >>> import backends
+        >>> xp = backends.get_backend("numpy")
+        >>> W, b = xp.asarray([[1.0, -1.0]]), xp.asarray([0.0, 0.0])
+        >>> xp.predictor([(W, b, "relu"), (W.T, b[:1], "identity")])(xp.asarray([[2.0], [-3.0]]))
+        array([[ 2.],
+               [-3.]])
+        """
+        return Predictor(self, layers, factors, input_scale)
 
     def trainer(
         self,

@@ -48,7 +48,9 @@ from backends.errors import (
 from backends.float_warnings import callers_float_warnings, no_float_warnings
 from backends.formulas import Activation
 from backends.loop import Execution, Trainer
+from backends.operations import Operations
 from backends.plan import PRECISIONS, Control, EpochPlan, EpochResult, Layout, NetworkPlan, Shuffle
+from backends.predictor import Predictor
 
 __all__ = [
     "PRECISIONS",
@@ -70,6 +72,8 @@ __all__ = [
     "MLPError",
     "NetworkPlan",
     "NotDifferentiableError",
+    "Operations",
+    "Predictor",
     "ShapeError",
     "Shuffle",
     "Status",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp._backends import Backend, DataError, loop, no_float_warnings
+from mlp._backends import DataError, Operations, loop, no_float_warnings
 
 
 def require_finite_outputs(outputs: NDArray[Any], find_layer: Callable[[int], tuple[int, str] | None]) -> None:
@@ -42,7 +42,7 @@ def require_finite_outputs(outputs: NDArray[Any], find_layer: Callable[[int], tu
 
 
 def first_layer_not_finite(
-    xp: Backend, x: Any, layers: Iterable[tuple[Any, Any, Any]], *, custom_output: bool = False
+    xp: Operations, x: Any, layers: Iterable[tuple[Any, Any, Any]], *, custom_output: bool = False
 ) -> tuple[int, str] | None:
     """The first layer (counted from 1) with weights or outputs that are NaN or infinite, and which of them; or None.
 

@@ -12,6 +12,8 @@ import pytest
 
 import mlp
 from backends import formulas
+from mlp.bench import inference_report
+from mlp.bench.inference import PredictionReport
 from mlp.bench.report import as_markdown
 from mlp.bench.results import Report
 
@@ -107,6 +109,12 @@ def test_the_full_table_of_speeds_is_the_recorded_one():
     page = (examples.DOCS / "guide" / "performance.md").read_text(encoding="utf-8")
     assert examples.table(page, "bench") == recorded()
     assert examples.table(page, "bench-adam") == recorded("cpu-adam.json")
+
+
+def test_the_table_of_predictions_is_the_recorded_one():
+    page = (examples.DOCS / "guide" / "performance.md").read_text(encoding="utf-8")
+    report = PredictionReport.load(RESULTS / "predict.json")
+    assert examples.table(page, "bench-predict") == inference_report.as_markdown(report).splitlines()
 
 
 def test_the_speeds_of_the_drop_in_classes_are_the_recorded_ones():

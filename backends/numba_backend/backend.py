@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,10 @@ from backends.numba_backend.operation_kernels import (
     RULE_CODE,
     kernels,
 )
+from backends.numba_backend.predictor import SHARED_WORK, FusedPredictor
 from backends.numba_backend.trainer import FusedTrainer
 from backends.plan import Array, NetworkPlan
 
-SHARED_WORK = 6e6
-"""Smallest number of multiplications for which a second thread saves more than the 10 to 20 microseconds to wake it."""
 BLOCK = 8
 """Rows are divided among threads in multiples of this, the height of a register tile."""
 
@@ -255,7 +254,15 @@ class NumbaBackend(Backend):
         kernels(out.dtype).take_bytes(x, numbers, result, out.dtype.type(scale))
         return _copied_to_out(result, out)
 
-    # -- training -----------------------------------------------------------------------------------
+    # -- prediction and training --------------------------------------------------------------------
+
+    def predictor(
+        self,
+        layers: Sequence[tuple[Array, Array, str | Activation]],
+        factors: Array | None = None,
+        input_scale: float = 1.0,
+    ) -> FusedPredictor:
+        return FusedPredictor(self, layers, factors, input_scale)
 
     def trainer(
         self,

@@ -155,8 +155,19 @@ class _TileEmitter:
             values = [value, self._as_vector(address), _i32(self.align), mask]
             self._intrinsic(f"llvm.masked.store.{self.name}.p0", llvm.VoidType(), values)
 
-    def emit(self, arguments: Any, masked: bool, clamped: bool, items: Any = None) -> None:
-        """Emit the tile.  With `items`, a pointer to `depth` int32 numbers, the sums are over these numbers only."""
+    def prefetch(self, address: Any) -> None:
+        """Begin to load the cache line of an address, which need not be valid, into the second-level cache."""
+        kinds = [_i32(0), _i32(2), _i32(1)]  # for reading, level 2, data
+        self._intrinsic("llvm.prefetch.p0", llvm.VoidType(), [address, *kinds])
+
+    def emit(
+        self, arguments: Any, masked: bool, clamped: bool, items: Any = None, ahead: tuple[Any, Any] | None = None
+    ) -> None:
+        """Emit the tile.
+
+        With `items`, a pointer to `depth` int32 numbers, the sums are over these numbers only.  With `ahead`, a pointer
+        and a number of elements, each step prefetches what is so many elements farther than in the step before.
+        """
         b = self.builder
         a, a_row, a_col, B, b_row, depth, C, c_row, alpha, accumulate, rows, columns = arguments
         size = depth.type
@@ -183,6 +194,8 @@ class _TileEmitter:
         else:
             item = b.sext(b.load(b.gep(items, [k])), size)
             a_k, b_k = b.gep(a, [b.mul(item, a_col)]), b.gep(B, [b.mul(item, b_row)])
+        if ahead is not None:
+            self.prefetch(b.gep(ahead[0], [b.mul(k, ahead[1])]))
         b_vectors = [self.load(b.gep(b_k, [size(j * self.lanes)]), masks[j]) for j in range(self.vectors)]
         totals = []
         for i in range(self.rows):
@@ -264,6 +277,46 @@ def _register_tile(
     return tile
 
 
+def _tile_ahead(vectors: int) -> Any:
+    """`_register_tile` of `ROWS` rows whose steps prefetch: the last arguments are a pointer and a step in elements."""
+
+    @intrinsic
+    def tile(
+        typingctx: Any, a: Any, a_row: Any, a_col: Any, b: Any, b_row: Any, depth: Any, c: Any, c_row: Any,
+        alpha: Any, accumulate: Any, rows_left: Any, columns_left: Any, ahead: Any, step: Any,
+    ) -> Any:  # fmt: skip
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            emitter = _TileEmitter(builder, a.dtype, ROWS, vectors, _lanes(a.dtype))
+            emitter.emit(values[:-2], False, False, ahead=(values[-2], values[-1]))
+            return context.get_dummy_value()
+
+        size = types.intp
+        arguments = (a, size, size, a, size, size, a, size, a.dtype, types.boolean, size, size, a, size)
+        return types.void(*arguments), codegen
+
+    return tile
+
+
+def _listed_tile_ahead(vectors: int) -> Any:
+    """`_tile_ahead` for sums over the numbers in a list, which is the argument before the last two."""
+
+    @intrinsic
+    def tile(
+        typingctx: Any, a: Any, a_row: Any, a_col: Any, b: Any, b_row: Any, depth: Any, c: Any, c_row: Any,
+        alpha: Any, accumulate: Any, rows_left: Any, columns_left: Any, items: Any, ahead: Any, step: Any,
+    ) -> Any:  # fmt: skip
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            emitter = _TileEmitter(builder, a.dtype, ROWS, vectors, _lanes(a.dtype))
+            emitter.emit(values[:-3], False, False, values[-3], (values[-2], values[-1]))
+            return context.get_dummy_value()
+
+        size = types.intp
+        arguments = (a, size, size, a, size, size, a, size, a.dtype, types.boolean, size, size, items, a, size)
+        return types.void(*arguments), codegen
+
+    return tile
+
+
 def _strip(vectors: int, *, masked: bool = False, single: bool = False) -> Any:
     """Compiled function for one strip of columns: full tiles, then one smaller tile for the remaining rows."""
     full = _register_tile(ROWS, vectors, masked=masked, single=single)
@@ -319,6 +372,31 @@ def _listed_strip(vectors: int) -> Any:
     return strip
 
 
+def _strip_ahead(vectors: int) -> Any:
+    """Whole tiles of a strip, with lists or without, which prefetch rows of A for later: see `multiply_panel_ahead`."""
+    full, listed, height = _tile_ahead(vectors), _listed_tile_ahead(vectors), ROWS
+
+    @subroutine
+    def strip(a, a_row, b, b_row, c, c_row, rows, depth, lists, stride, alpha, accumulate, ahead):  # type: ignore[no-untyped-def]
+        noinline()
+        line = lanes(a) * 64 // VECTOR_BYTES  # elements of a cache line
+        for _ in range(0, rows, height):
+            if stride:
+                count = max(lists[0], 1)
+                step = min((height * depth + count - 1) // count, line)
+                listed(
+                    a, a_row, 1, b, b_row, count, c, c_row, alpha, accumulate, height, 0, offset(lists, 1), ahead, step
+                )  # fmt: skip
+            else:
+                full(a, a_row, 1, b, b_row, depth, c, c_row, alpha, accumulate, height, 0, ahead, height)
+            a = offset(a, height * a_row)
+            c = offset(c, height * c_row)
+            ahead = offset(ahead, height * a_row)
+            lists = offset(lists, stride)
+
+    return strip
+
+
 _wide = _strip(2)
 _long_row = _register_tile(1, 8)  # a single row needs many columns to hide the latency of its sums
 _wide_edge = _strip(2, masked=True)
@@ -326,6 +404,7 @@ _edge = _strip(1, masked=True)
 _narrow = _strip(1)
 _column = _strip(1, single=True)
 _wide_listed, _narrow_listed = _listed_strip(2), _listed_strip(1)
+_wide_ahead, _narrow_ahead = _strip_ahead(2), _strip_ahead(1)
 
 
 @subroutine
@@ -414,6 +493,31 @@ def multiply_panel_listed(
         _wide_listed(a, a_row, a_col, b, b_row, c, c_row, rows, lists, stride, alpha, accumulate)
     else:
         _narrow_listed(a, a_row, a_col, b, b_row, c, c_row, rows, lists, stride, alpha, accumulate)
+
+
+@subroutine
+def multiply_panel_ahead(
+    a: Pointer, a_row: int, b: Pointer, b_row: int, c: Pointer, c_row: int,
+    rows: int, columns: int, depth: int, lists: Pointer, stride: int, alpha: float, accumulate: bool, ahead: Pointer,
+) -> None:  # fmt: skip
+    """`multiply_panel`, or with a `stride` `multiply_panel_listed`, which prefetches later rows of A from memory.
+
+    The columns of A must be adjacent.
+
+    Parameters
+    ----------
+    ahead : pointer
+        Rows with the stride of A; while a tile is computed, most of ``ROWS * depth`` elements there are prefetched.
+        Need not point to valid memory.
+    """
+    whole = rows // ROWS * ROWS
+    if columns > lanes(a):
+        _wide_ahead(a, a_row, b, b_row, c, c_row, whole, depth, lists, stride, alpha, accumulate, ahead)
+    else:
+        _narrow_ahead(a, a_row, b, b_row, c, c_row, whole, depth, lists, stride, alpha, accumulate, ahead)
+    if whole < rows:
+        a, c = offset(a, whole * a_row), offset(c, whole * c_row)  # without a list the bits are the same
+        multiply_panel(a, a_row, 1, b, b_row, c, c_row, rows - whole, columns, depth, alpha, accumulate)
 
 
 # ---------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlp.cli import paths
+from mlp.cli.bench_predictions import bench_predictions
 from mlp.cli.options import SectionedCommand, names, option
 from mlp.cli.printing import print_json, print_line, print_message
 
@@ -60,6 +61,13 @@ _PEERS = (
     metavar="NUMBERS",
     help="Measure with each of these numbers of threads, such as 1,2,4.  Default: each library chooses.",
 )
+@option(
+    "Measurement",
+    "--predict",
+    is_flag=True,
+    help="Measure predictions instead of training: of 1 and of 60000 rows, or of the --batch-sizes.  Other libraries: "
+    "ONNX Runtime, PyTorch, JAX, scikit-learn.",
+)
 @option("Measurement", "--rounds", type=click.IntRange(2), metavar="N", help=f"Number of rounds.  Default: {ROUNDS}.")
 @option("Measurement", "--quick", is_flag=True, help="One network, one batch size, three rounds: fast but imprecise.")
 @option(
@@ -100,6 +108,7 @@ def bench(**options: Any) -> None:
     mlp bench --nets 784-800-10 --batch-sizes 1,128 --optimizer adam --peers PyTorch,JAX
     mlp bench --json now.json --plot now.png --compare before.json
     mlp bench --threads 1,2 --batch-sizes 32,1024
+    mlp bench --predict --nets 784-30-10
     mlp bench --from now.json --markdown
     mlp bench --backends numba,cupy --batch-sizes 1,16,64,256,1024,4096 --first-use
     """
@@ -110,6 +119,9 @@ def bench(**options: Any) -> None:
     paths.require_file(options["source"], "--from")
     paths.require_file(options["compare"], "--compare")
     paths.require_output(options["json_file"] if options["json_file"] != "-" else None, "--json")
+    if options["predict"]:
+        bench_predictions(options, _numbers, _threads(options["threads"]), _progress)
+        return
     earlier = (
         Report.load(options["compare"]) if options["compare"] is not None else None
     )  # fails before the measurement

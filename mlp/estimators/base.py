@@ -24,6 +24,7 @@ from mlp._backends import (
     ConfigurationError,
     DataError,
     Layout,
+    Predictor,
     ShapeError,
     Work,
     formulas,
@@ -545,8 +546,54 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
 
     def _forward(self, X: Any) -> NDArray[Any]:
         """The network's outputs, shape (n, n_outputs)."""
+        y = self._usual_outputs(X)
+        return self._checked_outputs(X) if y is None else y
+
+    def _usual_outputs(self, X: Any) -> NDArray[Any] | None:
+        """The outputs for rows in which scikit-learn's checks would find nothing to report or to convert, else None.
+
+        For a single row, its checks take several times as long as the arithmetic.
+        """
+        fitted = vars(self)
+        if (
+            type(X) is not np.ndarray
+            or X.ndim != 2
+            or X.dtype not in FLOATS
+            or not len(X)
+            or fitted.get("n_features_in_") != X.shape[1]
+            or "coefs_" not in fitted
+            or "feature_names_in_" in fitted  # then it gives a warning
+        ):
+            return None
+        predictor = self._predictor(X)
+        if predictor.xp.namespace is not np:
+            return None
+        outputs = []
+        for rows in self._parts(X, predictor):
+            with np.errstate(over="ignore"):
+                rows = rows.astype(predictor.dtype, copy=False)
+            y, finite = predictor.checked(rows)
+            if not finite:
+                return None
+            outputs.append(y)
+        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+
+    def _checked_outputs(self, X: Any) -> NDArray[Any]:
         check_is_fitted(self)
         X = dense(validate_data(self, to_host("X", X), accept_sparse=["csr", "csc"], reset=False))
+        predictor = self._predictor(X)
+        xp, dtype = predictor.xp, predictor.dtype
+        with no_float_warnings():
+            out = np.concatenate(
+                [xp.to_numpy(predictor(xp.asarray(rows, dtype=dtype))) for rows in self._parts(X, predictor)]
+            )
+            require_finite_outputs(
+                out, lambda row: first_layer_not_finite(xp, xp.asarray(X[row : row + 1], dtype=dtype), predictor.layers)
+            )
+        return out
+
+    def _predictor(self, X: NDArray[Any]) -> Predictor:
+        """Computes the outputs for rows such as those of X, on the backend that is best for so many."""
         dtype = np.dtype(self.dtype or np.result_type(X, self.coefs_[0]))
         dtype = dtype if dtype in FLOATS else np.dtype(np.float64)
         n, sizes = len(X), (X.shape[1], *(len(b) for b in self.intercepts_))
@@ -554,22 +601,18 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
         name, device, _ = resolve(self.backend, "auto" if self.device is None else self.device, work=work)
         xp = get_backend(name, device)
         names = (*self._hidden_activations(len(self.coefs_) - 1), _mlp_name(self.out_activation_))
-        layers = [
-            (xp.asarray(W, dtype=dtype), xp.asarray(b, dtype=dtype), formulas.activation(name))
-            for W, b, name in zip(self.coefs_, self.intercepts_, names, strict=True)
-        ]
-        out = np.empty((n, np.shape(self.intercepts_[-1])[0]), dtype)
-        with no_float_warnings():
-            for start in range(0, n, CHUNK):
-                x = xp.asarray(X[start : start + CHUNK], dtype=dtype)
-                for W, b, activation in layers[:-1]:
-                    x = xp.dense(x, W, b, activation)
-                W, b, activation = layers[-1]
-                out[start : start + CHUNK] = xp.to_numpy(xp.activate(xp.dense(x, W, b), activation))
-            require_finite_outputs(
-                out, lambda row: first_layer_not_finite(xp, xp.asarray(X[row : row + 1], dtype=dtype), layers)
-            )
-        return out
+        # the arrays can be assigned or changed at any time, so no predictor is kept
+        return xp.predictor(
+            [
+                (xp.asarray(W, dtype=dtype), xp.asarray(b, dtype=dtype), name)
+                for W, b, name in zip(self.coefs_, self.intercepts_, names, strict=True)
+            ]
+        )
+
+    def _parts(self, X: NDArray[Any], predictor: Predictor) -> list[NDArray[Any]]:
+        """Parts of X that the predictor takes one after the other."""
+        step = len(X) if predictor.in_blocks and X.dtype == predictor.dtype else CHUNK
+        return [X[first : first + step] for first in range(0, len(X), step)]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -307,6 +307,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]  # scikit-l
         ndarray, shape (n_samples,), or (n_samples, n_classes) of 0 and 1 for multilabel targets
         """
         y = self._forward(X)
+        if self._label_binarizer.y_type_ == "multiclass":  # as `inverse_transform`, without its checks
+            return self._label_binarizer.classes_.take(y.argmax(axis=1), mode="clip")  # type: ignore[no-any-return]
         return self._label_binarizer.inverse_transform(y.ravel() if self.n_outputs_ == 1 else y)  # type: ignore[no-any-return]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
