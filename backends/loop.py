@@ -226,7 +226,7 @@ class Trainer:
         ShapeError
             If an order has rows that X does not have.
         """
-        control, results = control or Control(), []
+        control, results = control or Control(), list[EpochResult]()
         if on_batch is not None:
             on_batch = callers_float_warnings()(on_batch)
         with no_float_warnings():  # an overflow makes the loss infinite or NaN, which is reported

@@ -125,7 +125,7 @@ def _table(plans: Sequence[EpochPlan], positions: NDArray[np.int64], running: sl
 def _rule_scalars(plans: Sequence[EpochPlan], positions: NDArray[np.int64], rates: Array, dtype: Any) -> Array:
     rule = plans[0].rule
     steps = (_column([plan.first_step for plan in plans]) + (1 + positions)).reshape(-1)
-    values = rule.row.scalars(steps, rates, **rule.hyper)  # type: ignore[arg-type]  # it takes arrays, too
+    values = rule.row.scalars(steps, rates, **rule.hyper)
     scalars = np.empty((len(steps), len(values)), dtype)
     for column, value in enumerate(values):
         scalars[:, column] = value

@@ -43,8 +43,8 @@ SPARSE_INPUTS = 64
 """Inputs of a network from which on it may be faster to leave out zeros."""
 
 SHORT_CALL = 0.02
-"""Seconds for which the main thread may be in the kernel, where it does not notice Ctrl-C.  A call that takes longer runs
-in other threads, which takes the time to wake them."""
+"""Seconds for which the main thread may be in the kernel, where it does not notice Ctrl-C.  A call that takes longer
+runs in other threads, which takes the time to wake them."""
 
 CORE_CACHE = 1 << 20
 """Bytes of parameters up to which networks train faster at the same time, on one thread each, than one after the other
