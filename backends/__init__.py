@@ -18,17 +18,21 @@ import importlib
 import pkgutil
 import warnings
 from functools import cache
+from typing import Any
 
 from backends._status import Status
 from backends.base import Backend
-from backends.environment import threads_of_environment, usable_processors
+from backends.environment import limit_threads, threads_of_environment, usable_processors
 from backends.errors import BackendUnavailableError, ConfigurationError, UnknownNameError
 from backends.step_time import Estimate, Work, on_cpu, on_gpu
 
 DISTRIBUTION = "mlp"
 """Name of the distribution; `mlp` checks it, because another package may also have the name ``backends``."""
 
-__all__ = ["Backend", "Status", "Work", "available", "estimates", "get_backend", "names", "resolve", "status"]
+__all__ = [
+    "Backend", "Status", "Work", "available", "estimates", "get_backend", "limit_threads", "names", "peak_kernels",
+    "resolve", "status",
+]  # fmt: skip
 
 _FIRST = ("numpy", "numba", "cupy")
 
@@ -107,6 +111,21 @@ def get_backend(name: str, device: str | None = None) -> Backend:
 def _create(name: str, device: str) -> Backend:
     backend: Backend = importlib.import_module(f"backends.{name}_backend").create(device)
     return backend
+
+
+def peak_kernels() -> Any:
+    """Return the module of kernels that only compute or only read, or None without a backend that compiles them.
+
+    They show what the processor can do at most: ``multiply_adds(repeats)`` and ``read(words, repeats)``, on all
+    threads; ``VECTOR_BITS`` is the width of its vectors.
+
+    Examples
+    --------
+    >>> kernels = peak_kernels()
+    >>> kernels is None or kernels.VECTOR_BITS >= 128
+    True
+    """
+    return importlib.import_module("backends.numba_backend.peak") if probe("numba").usable else None
 
 
 CALLS = 1e6

@@ -12,7 +12,21 @@ if getattr(backends, "DISTRIBUTION", None) != "mlp":
         "package that mlp installs under that name. Rename that file or folder, or start Python from another directory."
     )
 
-from backends import Backend, Status, Work, available, estimates, formulas, get_backend, loop, random, resolve, status
+from backends import (
+    Backend,
+    Status,
+    Work,
+    available,
+    estimates,
+    formulas,
+    get_backend,
+    limit_threads,
+    loop,
+    peak_kernels,
+    random,
+    resolve,
+    status,
+)
 from backends.checks import require_precision
 from backends.environment import threads_of_environment
 from backends.errors import (
@@ -69,8 +83,10 @@ __all__ = [
     "estimates",
     "formulas",
     "get_backend",
+    "limit_threads",
     "loop",
     "no_float_warnings",
+    "peak_kernels",
     "random",
     "require_precision",
     "resolve",

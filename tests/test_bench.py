@@ -54,7 +54,7 @@ def run(*arguments: object, status: int = 0) -> Result:
 def made_up(**seconds: list[float]) -> Report:
     """A report of one case in which a name that begins with mlp is ours."""
     entries = [Entry(name.replace("_", " "), name.startswith("mlp"), "cpu", seconds=s) for name, s in seconds.items()]
-    return Report([CaseResult(TINY, entries)], roofs={"cpu": Roof(100.0, 20.0)})
+    return Report([CaseResult(TINY, entries)], roofs={"cpu": Roof(100.0, [(2**15, 200.0), (2**28, 20.0)])})
 
 
 # -- what is trained -------------------------------------------------------------------------------
@@ -283,7 +283,7 @@ def test_figures_follow_from_the_seconds():
     assert result.samples_per_second(ours).median == TINY.rows
     assert result.microseconds_per_step(ours) == pytest.approx(1e6 / TINY.steps)
     assert result.gflops(ours) == pytest.approx(TINY.rows * TINY.flops / 1e9)
-    assert report.percent_of_peak(result, ours) == pytest.approx(result.gflops(ours))
+    assert report.percent_of_roof(result, ours) == pytest.approx(result.gflops(ours))
 
 
 def test_a_report_survives_its_file(tmp_path):
@@ -295,7 +295,7 @@ def test_a_report_survives_its_file(tmp_path):
     assert again.to_dict() == report.to_dict()
     entry = json.loads((tmp_path / "now.json").read_text())["results"][0]["entries"][0]
     assert {"name", "ours", "device", "threads", "startup", "seconds", "losses", "note"} < set(entry)
-    assert {"samples_per_second", "microseconds_per_step", "gflops", "percent_of_peak", "ratio"} < set(entry)
+    assert {"samples_per_second", "microseconds_per_step", "gflops", "percent_of_roof", "ratio"} < set(entry)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "other"}', '{"format": "mlp-bench-1"}', "\xff"])
@@ -419,7 +419,7 @@ def report_of_both():
     result = on_both(products=25e-6, mlp_numba=[0.4, 0.4], JAX=[0.8, 0.8], mlp_cupy=[0.1, 0.1], JAX_CUDA=[0.15, 0.15])
     result.transfers["cuda:0"] = Transfer(0.5, 10**9)
     use = FirstUse("mlp cupy", "8-4-3, batch 16, sgd", Start(12.3, 9.1, 0.01), Start(3.0, 0.4, 0.01))
-    roofs = {"cpu": Roof(100.0, 20.0), "cuda:0": Roof(1000.0, 200.0)}
+    roofs = {"cpu": Roof(100.0, [(2**15, 200.0), (2**28, 20.0)]), "cuda:0": Roof(1000.0, [(2**28, 200.0)], 50_000_000)}
     return Report([result], {}, roofs, {}, [use], ["8-4-3, batch 64, sgd"])
 
 
@@ -488,14 +488,15 @@ def test_the_table_and_the_notes_show_all_of_a_gpu(tmp_path):
     assert "no time was left for: 8-4-3, batch 64, sgd" in lines
 
 
-def test_the_notes_say_which_peak_is_in_tf32():
+def test_the_notes_say_how_the_peak_was_measured():
     report = report_of_both()
-    assert not any("TF32" in line for line in notes(report))
+    report.roofs["cuda:0"] = replace(report.roofs["cuda:0"], method="product of large matrices in TF32")
+    report.about["machine"] = {"cpu": "Some CPU"}
+    cpu, gpu, *_ = notes(report)
+    assert cpu.startswith("cpu (Some CPU): peak 100 GFLOP/s (product of large matrices), memory 20 GB/s,")
+    assert gpu.startswith("cuda:0: peak 1,000 GFLOP/s (product of large matrices in TF32),")
     result = report.results[0]
     result.case = replace(result.case, precision="tf32")
-    cpu, gpu, *_ = notes(report)
-    assert cpu.startswith("cpu: peak 100 GFLOP/s (product of large matrices),")
-    assert gpu.startswith("cuda:0: peak 1,000 GFLOP/s (product of large matrices in TF32),")
     assert str(report.crossovers()[0]).startswith("8-4-3, tf32: the GPU")
 
 
@@ -730,7 +731,7 @@ def test_a_gpu_without_a_backend_of_ours_has_no_costs_and_a_failure_of_a_cost_is
         raise RuntimeError("no cuBLAS")
 
     module = importlib.import_module("mlp.bench.measure")
-    monkeypatch.setattr(module, "_backend_on", lambda device: get_backend("numpy"))
+    monkeypatch.setattr(module, "backend_on", lambda device: get_backend("numpy"))
     monkeypatch.setattr(module, "measure_products", broken)
     report = measure([case], Selection([*reference, fake_gpu(numpy_peer)]), rounds=2, matrix=64)
     assert report.results[0].transfers["cuda:0"].nbytes > 0

@@ -408,6 +408,35 @@ def test_failed_batch(sizes, halt):
         assert_array_equal(np.isnan(params), np.isnan(case.train(NUMPY.train_epoch, halt=False)[2]))
 
 
+@pytest.mark.parametrize("rule", [RULES[1], RULES[7]], ids=["momentum", "adam"])
+@pytest.mark.parametrize("sizes", [[12, 10, 3], [64, 80, 66, 3]], ids=["by rows", "by panels"])
+def test_state_below_the_normal_numbers_is_zero(any_work_is_shared, sizes, rule):
+    """The first moment of a weight without gradient decreases by a constant factor until it is subnormal."""
+    case = make(sizes, rule=rule, n=16 * 200, rate=1e-4)
+    case.X[:, 5] = 0
+    case.state[0, 5 * sizes[1] : 6 * sizes[1]] = 1e-30
+    (_, _, params, state), (_, _, expected, of_loop) = case.train(dtype="float32"), case.train(numba_loop, "float32")
+    normal = np.finfo(np.float32).smallest_normal
+    assert ((of_loop[0] != 0) & (abs(of_loop[0]) < normal)).any()
+    assert not ((state[0] != 0) & (abs(state[0]) < normal)).any()
+    assert not state[0, 5 * sizes[1] : 6 * sizes[1]].any()
+    assert_allclose(params, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_caller_keeps_its_subnormal_numbers(fails):
+    case = make([12, 10, 3], kind="identity+mse")
+    if fails:
+        case.X[case.plan.order[20]] = np.nan
+
+    def train_and_halve():
+        case.train(dtype="float32")
+        return np.float32(1e-38) * np.float32(0.5)
+
+    with ThreadPoolExecutor(1) as caller:  # a thread other than the main one trains itself
+        assert caller.submit(train_and_halve).result() > 0
+
+
 def test_progress():
     case, control = make([12, 10, 3]), Control()
     case.train(control=control)

@@ -34,6 +34,7 @@ from backends.numba_backend.kernel_cache import kernel
 from backends.numba_backend.nonzero_lists import largest
 from backends.numba_backend.panels import BLOCK, CHUNK, CHUNKS, FIELDS, FIRST_CHUNK, N_IN, PANELS
 from backends.numba_backend.step_kernels import IN_PLACE, L2, SHRINK, UPDATES, WHOLE_GRADIENT, divide, step_functions
+from backends.numba_backend.subnormals import flush_subnormals, restore_mode
 from backends.numba_backend.threads import atomic_load, atomic_store, end_phase, is_last_share, next_share, take_share
 from backends.numba_backend.tiles import ROWS, lanes, offset, pointer
 
@@ -92,6 +93,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
         input_bounds = offset(weight_bound, 1)
         next_bounds = offset(input_bounds, tiles)
 
+        mode_before = flush_subnormals()
         counter = seed, np.uint64(all_batches[EPOCH]), np.uint64(all_batches[NUMBER]), row_offset
         phase = 1
         share = take_share(phase_counters, phase, t, threads)
@@ -168,7 +170,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                     end_phase(phase_counters, phase)
                 share = take_share(phase_counters, phase, t, threads)
             if atomic_load(result_pointer, LAST) <= batch:
-                return
+                break
 
             # Backward through the shared layers.  The same chunk of all panels is updated after its last use.
             for l in range(shared - 1, 0, -1):
@@ -272,7 +274,8 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                     end_phase(phase_counters, phase)
                 share = take_share(phase_counters, phase, t, threads)
             if atomic_load(result_pointer, LAST) <= batch:
-                return
+                break
+        restore_mode(mode_before)
 
     f, size, word, double, flag = numba.from_dtype(dtype), types.intp, types.uint64, types.float64, types.boolean
 

@@ -54,6 +54,8 @@ class Case:
         Approximate limit of the floating-point operations in an epoch.
     contents : {"images", "dense"}
         What the rows are, see `data`.
+    threads : int, optional
+        Number of threads of every implementation on the CPU; default: each chooses.
 
     Raises
     ------
@@ -74,6 +76,7 @@ class Case:
     precision: str = "float32"
     work: float = WORK
     contents: str = "images"
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         parts = self.net.split("-")
@@ -89,11 +92,14 @@ class Case:
             raise UnknownNameError.among("precision", self.precision, PRECISIONS)
         if self.contents not in DATA:
             raise UnknownNameError.among("kind of data", self.contents, DATA)
+        if self.threads is not None and self.threads < 1:
+            raise ConfigurationError(f"threads is {self.threads}, expected 1 or more.")
 
     def __str__(self) -> str:
         precision = "" if self.precision == "float32" else f", {self.precision}"
         dense = "" if self.contents == "images" else f", {self.contents} data"
-        return f"{self.net}, batch {self.batch_size}, {self.optimizer}{precision}{dense}"
+        threads = "" if self.threads is None else f", {self.threads} thread{'s' * (self.threads > 1)}"
+        return f"{self.net}, batch {self.batch_size}, {self.optimizer}{precision}{dense}{threads}"
 
     @property
     def sizes(self) -> list[int]:
@@ -116,18 +122,14 @@ class Case:
         return 2.0 * sum((3 if layer else 2) * a * b for layer, (a, b) in enumerate(pairwise(self.sizes)))
 
     @property
-    def bytes_per_step(self) -> float:
-        """Smallest memory traffic of a step, in bytes, if caches are empty at the start of each step.
-
-        The rows are read once.  The parameters and the two moments of Adam are read and written once.
-        """
-        arrays = 3 if self.optimizer == "adam" else 1
-        return 4.0 * (self.batch_size * self.sizes[0] + 2 * arrays * self.n_parameters)
+    def row_bytes(self) -> int:
+        """Size of a row of X in bytes."""
+        return 4 * self.sizes[0]
 
     @property
-    def intensity(self) -> float:
-        """Floating-point operations per byte, for the roofline."""
-        return self.flops * self.batch_size / self.bytes_per_step
+    def parameter_bytes(self) -> int:
+        """Size of what a step reads and changes: the parameters, and the two moments of Adam."""
+        return 4 * self.n_parameters * (3 if self.optimizer == "adam" else 1)
 
     @property
     def steps(self) -> int:

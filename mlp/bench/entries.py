@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -32,18 +33,60 @@ class Figure:
 
 @dataclass(frozen=True)
 class Roof:
-    """The peak performance of a device (its roofline), measured in the same run.
+    """What a device can do at most, measured in the same run (Williams, Waterman & Patterson 2009, "Roofline").
 
     Attributes
     ----------
     gflops : float
-        GFLOP/s of the product of two large float32 matrices.
-    gigabytes_per_second : float
-        GB/s read and written by the copy of a large array.
+        GFLOP/s in float32.
+    bandwidths : list of (int, float)
+        GB/s by the size of the array in bytes, ascending; the last one is that of the memory.
+    cache_bytes : int
+        Size of a cache whose bandwidth is not known: reading what fits into it takes no time in `seconds`.
+    method : str
+        How `gflops` was measured.
+    threads : int or None
+        Number of threads on a CPU.
     """
 
     gflops: float
-    gigabytes_per_second: float
+    bandwidths: list[tuple[int, float]]
+    cache_bytes: int = 0
+    method: str = "product of large matrices"
+    threads: int | None = None
+
+    @property
+    def memory_bandwidth(self) -> float:
+        """GB/s of the memory."""
+        return self.bandwidths[-1][1]
+
+    def bandwidth(self, size: int) -> float:
+        """Return GB/s for reading an array of so many bytes: that of the next smaller size, which is not lower.
+
+        Examples
+        --------
+        >>> roof = Roof(100.0, [(2**15, 200.0), (2**25, 10.0)])
+        >>> roof.bandwidth(1000), roof.bandwidth(2**20), roof.bandwidth(2**30)
+        (200.0, 200.0, 10.0)
+        """
+        if size <= self.cache_bytes:
+            return math.inf
+        return next((speed for known, speed in reversed(self.bandwidths) if known <= size), self.bandwidths[0][1])
+
+    def seconds(self, case: Case) -> float:
+        """Return the shortest time of a step: that of its operations, or of reading its rows or the parameters.
+
+        Operations count as in a dense network, including those with zeros, which an implementation may leave out.
+        """
+        return max(
+            case.flops * case.batch_size / self.gflops / 1e9,
+            case.row_bytes * case.batch_size / self.bandwidth(case.row_bytes * case.rows) / 1e9,
+            case.parameter_bytes / self.bandwidth(case.parameter_bytes) / 1e9,
+        )
+
+    def limit(self, case: Case) -> float:
+        """Return the largest possible GFLOP/s in a case."""
+        return case.flops * case.batch_size / self.seconds(case) / 1e9
 
 
 @dataclass(frozen=True)
@@ -111,7 +154,7 @@ class Entry:
     name, device : str
     ours : bool
     threads : int or None
-        The faster number of threads; None if only one number was measured.
+        The number of threads that the case asks for, or the faster one; None if only one number was measured.
     startup : float
         Seconds for building, moving data and compiling: the time until the end of the first epoch, minus the time of a
         later epoch.
@@ -155,12 +198,15 @@ class Result:
         `Transfer` of the data by device.
     products : dict
         Seconds of the matrix products of a step alone, by device.
+    zeros : float
+        Share of the numbers of X that are zero.
     """
 
     case: Case
     entries: list[Entry]
     transfers: dict[str, Transfer] = field(default_factory=dict)
     products: dict[str, float] = field(default_factory=dict)
+    zeros: float = 0.0
 
     def find(self, name: str) -> Entry | None:
         """Return the entry with this name, or None if it cannot be compared with others."""

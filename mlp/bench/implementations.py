@@ -8,12 +8,12 @@ import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
 
-from mlp._backends import UnknownNameError, available, get_backend, status
+from mlp._backends import UnknownNameError, available, get_backend, limit_threads, status
 from mlp.bench import jax_peers, torch_peers
 from mlp.bench import peers as peer_functions
 from mlp.bench.cases import SEED, Case
@@ -39,8 +39,9 @@ class Implementation:
         True for our backends, False for peers.
     device : str
     limit_threads : callable (number), optional
-        Returns a context manager that sets the number of threads.  One thread and all threads are tried, and the
-        faster one is used; large steps use all without a trial.
+        Returns a context manager that sets the number of threads.  If the case does not set it, our backends choose
+        it; for peers one thread and all threads are tried, and the faster one is used.  Large steps use all without a
+        trial.
     max_parameters, max_rows : float
         Larger networks and epochs are skipped, because they would take minutes.
     takes_number : bool
@@ -139,22 +140,8 @@ def our_backend(backend: str) -> Implementation:
 
         return epochs
 
-    return Implementation(f"mlp {backend}", prepare, ours=True, device=device, takes_number=True)
-
-
-@contextlib.contextmanager
-def _blas_threads(number: int) -> Iterator[None]:
-    with _blas().limit(limits=number):
-        yield
-
-
-@cache
-def _blas() -> Any:
-    """The BLAS libraries of NumPy and SciPy; cached, because the search takes milliseconds."""
-    import scipy.linalg  # noqa: F401 - scikit-learn may use the BLAS of SciPy
-    import threadpoolctl
-
-    return threadpoolctl.ThreadpoolController().select(user_api="blas")
+    limit = limit_threads if device == "cpu" else None
+    return Implementation(f"mlp {backend}", prepare, ours=True, device=device, limit_threads=limit, takes_number=True)
 
 
 @contextlib.contextmanager
@@ -172,15 +159,15 @@ def _torch_threads(number: int) -> Iterator[None]:
 PEERS: dict[str, Implementation] = {
     implementation.name: implementation
     for implementation in (
-        Implementation("NumPy by hand", peer_functions.numpy_by_hand, limit_threads=_blas_threads),
+        Implementation("NumPy by hand", peer_functions.numpy_by_hand, limit_threads=limit_threads),
         Implementation("PyTorch", torch_peers.torch_eager, limit_threads=_torch_threads),
         Implementation("torch.compile", torch_peers.torch_compiled, limit_threads=_torch_threads),
         Implementation("JAX", jax_peers.jax_scan),
-        Implementation("scikit-learn", peer_functions.scikit_learn, limit_threads=_blas_threads),
+        Implementation("scikit-learn", peer_functions.scikit_learn, limit_threads=limit_threads),
         Implementation(
             "Nielsen",
             peer_functions.nielsen,
-            limit_threads=_blas_threads,
+            limit_threads=limit_threads,
             max_parameters=50_000,
             max_rows=20_000,
         ),

@@ -8,19 +8,19 @@ import importlib.metadata
 import math
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp._backends import Backend, MLPError, available, get_backend
+from mlp._backends import MLPError
 from mlp.bench.cases import Case, images
-from mlp.bench.entries import Entry, Result, Roof
+from mlp.bench.entries import Entry, Result
 from mlp.bench.first_use import measure_first_use
-from mlp.bench.gpu_costs import compute_type, measure_products, measure_transfer
+from mlp.bench.gpu_costs import measure_products, measure_transfer
 from mlp.bench.implementations import Implementation, Selection
-from mlp.bench.results import Report
+from mlp.bench.results import Report, roof_name
+from mlp.bench.roofs import backend_on, higher_roof, measure_roof
 from mlp.io import machine_info
 
 CHECKED_EPOCHS = 3
@@ -86,7 +86,12 @@ def measure(
     precisions = {case.precision for case in cases}
     precision = precisions.pop() if len(precisions) == 1 else "float32"
     on_step("peak")
-    roofs = {device: roof for device in devices if (roof := _roof(device, matrix, precision)) is not None}
+    places = [(device, threads) for device in devices for threads in sorted(_thread_numbers(cases, device))]
+    roofs = {
+        roof_name(device, threads): roof
+        for device, threads in places
+        if (roof := measure_roof(device, matrix, precision, threads or None)) is not None
+    }
     report = Report([], dict(selection.missing), roofs, _about())
     for case in cases:
         if time.monotonic() > deadline:
@@ -95,8 +100,9 @@ def measure(
         report.results.append(_measure_case(case, selection.implementations, rounds, on_step, report.missing))
         on_result(report)
     on_step("peak")
-    for device, before in roofs.items():
-        roofs[device] = _max_roof(before, _roof(device, matrix, precision))
+    for device, threads in places:
+        if (name := roof_name(device, threads)) in roofs:
+            roofs[name] = higher_roof(roofs[name], measure_roof(device, matrix, precision, threads or None))
     if first_use:
         for name, case in _first_uses(cases, selection):
             on_step(f"first use of {name}")
@@ -123,6 +129,11 @@ def _first_uses(cases: Sequence[Case], selection: Selection) -> list[tuple[str, 
     return [(name, case) for case in reversed(first.values()) for name in ours]
 
 
+def _thread_numbers(cases: Sequence[Case], device: str) -> set[int]:
+    """Return the numbers of threads of the cases on a device; 0 is that of the machine."""
+    return {case.threads or 0 for case in cases} if device == "cpu" else {0}
+
+
 # -- a case --------------------------------------------------------------------------------------------
 
 
@@ -141,9 +152,9 @@ def _measure_case(
         for runner in runners:
             on_step(f"{case}: round {number} of {rounds}")
             runner.run_round()
-    result = Result(case, [runner.entry for runner in runners])
+    result = Result(case, [runner.entry for runner in runners], zeros=float(np.mean(X == 0)))
     for device in sorted({implementation.device for implementation in implementations} - {"cpu"}):
-        xp = _backend_on(device)
+        xp = backend_on(device)
         if xp is None:
             continue
         try:
@@ -165,41 +176,64 @@ class _Runner:
 
     def warm_up(self, X: NDArray[Any], y: NDArray[Any]) -> None:
         """Build, compile, run the epochs whose losses are checked, and choose the number of threads."""
-        entry, implementation = self.entry, self.implementation
-        for limit, value, unit in (
-            (implementation.max_parameters, self.case.n_parameters, "parameters"),
-            (implementation.max_rows, self.case.rows, "rows in an epoch"),
-        ):
-            if value > limit:
-                entry.note = f"skipped: it takes minutes on more than {limit:,.0f} {unit}"
-                return
+        entry, implementation, case = self.entry, self.implementation, self.case
+        entry.note = self._why_skipped()
+        if entry.note:
+            return
+        if entry.place == "CPU":
+            entry.threads = case.threads
         try:
-            start = time.perf_counter()
-            epochs = implementation.start(self.case, X, y)
-            entry.losses.append(epochs(1))
-            first = time.perf_counter() - start
-            later = []
-            for _ in range(CHECKED_EPOCHS - 1):
-                start = time.perf_counter()
-                entry.losses.append(epochs(1))
-                later.append(time.perf_counter() - start)
-            if entry.place == "GPU":  # a call takes time beside its epochs, so one epoch says too little
-                start = time.perf_counter()
-                epochs(CHECKED_EPOCHS)
-                later.append((time.perf_counter() - start) / CHECKED_EPOCHS)
+            with self._limit(entry.threads):
+                first, later = self._first_epochs(X, y)
         except Exception as error:
             if implementation.ours:
                 raise
             entry.note = f"failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
             return
-        self.epochs = epochs
-        self.epoch_seconds = min(later)
-        entry.startup = max(first - self.epoch_seconds, 0.0)
-        if implementation.limit_threads:
+        self.epoch_seconds = later
+        entry.startup = max(first - later, 0.0)
+        if implementation.limit_threads and entry.threads is None and not entry.ours:
             entry.threads = machine_info.usable_processors()
-            step_work = self.case.flops * self.case.batch_size
+            step_work = case.flops * case.batch_size
             if step_work < ONE_THREAD_WORK and self._time(1) < self._time(entry.threads):
                 entry.threads = 1
+
+    def _why_skipped(self) -> str:
+        """Return why this case is not measured, or ""."""
+        implementation, case = self.implementation, self.case
+        for limit, value, unit in (
+            (implementation.max_parameters, case.n_parameters, "parameters"),
+            (implementation.max_rows, case.rows, "rows in an epoch"),
+        ):
+            if value > limit:
+                return f"skipped: it takes minutes on more than {limit:,.0f} {unit}"
+        if case.threads is not None and self.entry.place == "CPU" and implementation.limit_threads is None:
+            return "skipped: its number of threads cannot be set"
+        return ""
+
+    def _first_epochs(self, X: NDArray[Any], y: NDArray[Any]) -> tuple[float, float]:
+        """Run the epochs whose losses are checked; return the seconds of the first with its preparation, and of one."""
+        losses = self.entry.losses
+        start = time.perf_counter()
+        epochs = self.implementation.start(self.case, X, y)
+        losses.append(epochs(1))
+        first = time.perf_counter() - start
+        later = []
+        for _ in range(CHECKED_EPOCHS - 1):
+            start = time.perf_counter()
+            losses.append(epochs(1))
+            later.append(time.perf_counter() - start)
+        if self.entry.place == "GPU":  # a call takes time beside its epochs, so one epoch says too little
+            start = time.perf_counter()
+            epochs(CHECKED_EPOCHS)
+            later.append((time.perf_counter() - start) / CHECKED_EPOCHS)
+        self.epochs = epochs
+        return first, min(later)
+
+    def _limit(self, threads: int | None) -> contextlib.AbstractContextManager[object]:
+        """Return the context with so many threads; None means that the implementation chooses."""
+        limit = self.implementation.limit_threads
+        return contextlib.nullcontext() if limit is None or threads is None else limit(threads)
 
     def check(self, reference: Sequence[float]) -> None:
         """Set the note of the entry if its losses differ from the reference."""
@@ -217,8 +251,7 @@ class _Runner:
     def _time(self, threads: int | None) -> float:
         """Return the seconds of an epoch, averaged over about `MIN_SECONDS`."""
         assert self.epochs is not None
-        limit = self.implementation.limit_threads
-        with contextlib.nullcontext() if limit is None or threads is None else limit(threads):
+        with self._limit(threads):
             _wait_until_idle()
             number = max(1, round(MIN_SECONDS[self.entry.place] / self.epoch_seconds))
             if self.entry.place == "GPU":
@@ -240,53 +273,7 @@ def _wait_until_idle() -> None:
             return
 
 
-# -- the roofline of a device --------------------------------------------------------------------------
-
-
-def _backend_on(device: str) -> Backend | None:
-    """Return the backend to measure a device with, or None."""
-    names = ["numpy"] if device == "cpu" else available()
-    return next((xp for xp in map(get_backend, names) if xp.device == device), None)
-
-
-def _roof(device: str, side: int, precision: str) -> Roof | None:
-    """Measure the peak of a device with the backend for it; None if there is no such backend."""
-    xp = _backend_on(device)
-    if xp is None:
-        return None
-    a = xp.asarray(np.random.default_rng(0).random((side, side), dtype=np.float32))
-    out = xp.empty((side, side), np.float32)
-    with compute_type(xp, precision):
-        product = 2.0 * side**3 / _shortest(lambda: xp.namespace.dot(a, a, out=out), xp)
-    # larger than any cache; each processor copies a part, because one processor cannot use the full bandwidth
-    source, target = xp.empty((1 << 26,), np.float32), xp.empty((1 << 26,), np.float32)
-    source[...] = 1  # the system allocates pages at the first write
-    parts = machine_info.usable_processors() if device == "cpu" else 1
-    cuts = np.linspace(0, 1 << 26, parts + 1).astype(int)
-
-    def copy(part: int) -> None:
-        chunk = slice(cuts[part], cuts[part + 1])
-        target[chunk] = source[chunk]
-
-    with ThreadPoolExecutor(parts) as pool:
-        copied = 2.0 * source.nbytes / _shortest(lambda: list(pool.map(copy, range(parts))), xp)
-    return Roof(product / 1e9, copied / 1e9)
-
-
-def _shortest(work: Callable[[], object], xp: Any, times: int = 4) -> float:
-    seconds = []
-    for _ in range(times):
-        start = time.perf_counter()
-        work()
-        xp.synchronize()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
-
-
-def _max_roof(a: Roof, b: Roof | None) -> Roof:
-    if b is None:
-        return a
-    return Roof(max(a.gflops, b.gflops), max(a.gigabytes_per_second, b.gigabytes_per_second))
+# -- the machine --------------------------------------------------------------------------------------
 
 
 def _about() -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from os import PathLike
 from typing import Any
 
+from mlp.bench.cases import Case
 from mlp.bench.entries import Entry, Figure, Result
 from mlp.bench.results import Report
 from mlp.inspection.plots.style import (
@@ -40,6 +41,8 @@ _STYLES = {
     "JAX CUDA": (PURPLE, "D"),
 }
 _UNKNOWN = (DARK_GREY, "*")
+
+_ZEROS = "\noperations as in a dense network: leaving out those with zeros of the input can be faster than the peak"
 
 
 def speed(report: Report, path: str | PathLike[str]) -> None:
@@ -86,53 +89,51 @@ def _over_batch_size(
                 *zip(*points, strict=True),
                 label=f"matrix products alone ({device})", color=DARK_GREY, linewidth=1, linestyle=":",
             )  # fmt: skip
-        if (size := crossings.get(key)) is not None:
+        if (size := crossings.get((key[0], key[1]))) is not None:
             axis.axvline(size, color=GREEN, linewidth=1, alpha=0.6, label="our GPU backend is faster from here on")
         axis.set(title=", ".join(key), xlabel="batch size", ylabel=label, xscale="log", yscale="log")
         sizes = [result.case.batch_size for result in results]
-        axis.set_xticks(sizes, [str(size) for size in sizes])
-        axis.minorticks_off()
+        _set_batch_sizes(axis, sizes)
         _format_ticks(axis.yaxis)
     _finish(figure, axes, len(panels), report, path, title)
 
 
 def roofline(report: Report, path: str | PathLike[str]) -> None:
-    """Plot operations per second over operations per byte, with the roofline of the device; panels as in `speed`.
+    """Plot operations per second over batch size, below the roof of the device (`Roof.limit`); panels as in `speed`.
 
-    The bytes are the traffic of a step that starts with empty caches (`Case.bytes_per_step`).  A point above the
-    bandwidth line is therefore a network whose weights stay in a cache.
+    The roof is the peak, or less where the rows or the parameters cannot be read fast enough.
     """
     figure, axes, panels = _panels(report)
+    has_zeros = any(result.zeros for result in report.results)
     for axis, key in zip(axes, panels, strict=False):
         results = sorted((r for r in report.results if _key(r.case) == key), key=lambda r: r.case.batch_size)
-        intensities = [result.case.intensity for result in results]
-        low, high = min(intensities) / 2, max(intensities) * 2
-        for device, roof in report.roofs.items():
-            ridge = roof.gflops / roof.gigabytes_per_second
-            xs = sorted({low, min(max(ridge, low), high), high})
-            ys = [min(roof.gflops, x * roof.gigabytes_per_second) for x in xs]
+        sizes = [result.case.batch_size for result in results]
+        for device in dict.fromkeys(entry.device for result in results for entry in result.entries):
+            roof = report.roof(results[0].case, device)
+            if roof is None:
+                continue
+            limits = [roof.limit(result.case) for result in results]
             line = "--" if report.has_gpu and device == "cpu" else "-"  # as the implementations on it
-            axis.plot(xs, ys, color="#000000", linewidth=2.5, alpha=0.35, linestyle=line)
+            axis.plot(sizes, limits, color=BLACK, linewidth=2.5, alpha=0.35, linestyle=line)
             axis.annotate(
-                f"{device}: {roof.gflops:,.0f} GFLOP/s, {roof.gigabytes_per_second:,.0f} GB/s",
-                (high, roof.gflops), (0, 4), textcoords="offset points", ha="right", fontsize="small",
+                f"{device}: peak {roof.gflops:,.0f} GFLOP/s, memory {roof.memory_bandwidth:,.0f} GB/s",
+                (sizes[-1], limits[-1]), (0, 4), textcoords="offset points", ha="right", fontsize="small",
             )  # fmt: skip
         for name in _names(report):
             entries = [(result, entry) for result in results if (entry := result.find(name))]
             if entries:
-                points = [(result.case.intensity, result.gflops(entry)) for result, entry in entries]
+                points = [(result.case.batch_size, result.gflops(entry)) for result, entry in entries]
                 first = entries[0][1]
                 axis.plot(*zip(*points, strict=True), label=_label(report, first), **_style(report, first))
-        axis.set(xlabel="operations per byte of memory traffic", ylabel="GFLOP/s", xscale="log", yscale="log")
-        sizes = ", ".join(str(result.case.batch_size) for result in results)
-        axis.set(title=f"{', '.join(key)}\nbatch {sizes}", xlim=(low, high))
-        _format_ticks(axis.xaxis)
+        axis.set(title=", ".join(key), xlabel="batch size", ylabel="GFLOP/s", xscale="log", yscale="log")
+        _set_batch_sizes(axis, sizes)
         _format_ticks(axis.yaxis)
-    _finish(figure, axes, len(panels), report, path, "Roofline")
+    _finish(figure, axes, len(panels), report, path, "Share of the peak", _ZEROS if has_zeros else "")
 
 
-def _key(case: Any) -> tuple[str, str]:
-    return case.net, case.optimizer
+def _key(case: Case) -> tuple[str, ...]:
+    threads = () if case.threads is None else (f"{case.threads} thread{'s' * (case.threads > 1)}",)
+    return case.net, case.optimizer, *threads
 
 
 def _names(report: Report) -> list[str]:
@@ -160,13 +161,18 @@ def _style(report: Report, entry: Entry) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _panels(report: Report) -> tuple[Any, list[Any], list[tuple[str, str]]]:
+def _panels(report: Report) -> tuple[Any, list[Any], list[tuple[str, ...]]]:
     """Create a figure with one panel per net and optimizer, three per row, or two by two."""
     panels = list(dict.fromkeys(_key(result.case) for result in report.results))
     columns = 2 if len(panels) == 4 else min(3, max(1, len(panels)))
     rows = max(1, -(-len(panels) // columns))
     figure = new_figure(4.2 * rows + 1.2, width=max(5.2 * columns, 7.5))
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat), panels
+
+
+def _set_batch_sizes(axis: Any, sizes: list[int]) -> None:
+    axis.set_xticks(sizes, [str(size) for size in sizes])
+    axis.minorticks_off()
 
 
 def _format_ticks(axis: Any) -> None:
@@ -181,7 +187,9 @@ def _format_ticks(axis: Any) -> None:
     axis.set_major_formatter(FuncFormatter(tick_label))
 
 
-def _finish(figure: Any, axes: list[Any], used: int, report: Report, path: str | PathLike[str], title: str) -> None:
+def _finish(
+    figure: Any, axes: list[Any], used: int, report: Report, path: str | PathLike[str], title: str, note: str = ""
+) -> None:
     for axis in axes[used:]:
         axis.set_visible(False)
     handles: dict[str, Any] = {}
@@ -200,6 +208,6 @@ def _finish(figure: Any, axes: list[Any], used: int, report: Report, path: str |
     machine = report.about.get("machine", {})
     hardware = [machine.get("cpu"), f"{machine.get('usable_processors')} processors", *machine.get("gpus", [])]
     precision = ", ".join(dict.fromkeys(result.case.precision for result in report.results)) or "float32"
-    heading = f"{title}, {precision}"
+    heading = f"{title}, {precision}{note}"
     figure.suptitle(f"{heading}\n{', '.join(map(str, hardware))}" if machine else heading)
     save(figure, path)

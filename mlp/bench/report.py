@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mlp.bench.cases import Case
 from mlp.bench.entries import Entry, Figure, Result
 from mlp.bench.results import Report
 
@@ -30,19 +32,40 @@ def as_table(report: Report) -> Table:
 
 
 def sentences(report: Report) -> list[str]:
-    """Return for each network the batch size from which on the GPU is faster; empty if no GPU was measured."""
-    return [str(crossover) for crossover in report.crossovers()]
+    """Return the batch size from which on the GPU is faster, and what more threads gain, where that was measured."""
+    return [str(crossover) for crossover in report.crossovers()] + _scaling(report)
+
+
+def _scaling(report: Report) -> list[str]:
+    """Return how much faster each implementation is with the most threads than with the fewest."""
+    lines = []
+    by_case: dict[Case, list[Result]] = {}
+    for result in report.results:
+        if result.case.threads is not None:
+            by_case.setdefault(replace(result.case, threads=None), []).append(result)
+    for case, results in by_case.items():
+        few, many = (choose(results, key=lambda result: result.case.threads or 0) for choose in (min, max))
+        gains = [
+            f"{entry.name} {many.samples_per_second(entry).median / few.samples_per_second(other).median:.2f}"
+            for entry in many.entries
+            if entry.counts and entry.place == "CPU" and (other := few.find(entry.name)) is not None
+        ]
+        if few is not many and gains:
+            numbers = f"{many.case.threads} threads instead of {few.case.threads}"
+            lines.append(f"{case}: times as fast with {numbers}: {', '.join(gains)}")
+    return lines
 
 
 def notes(report: Report) -> list[str]:
     """Return notes for the table: rooflines, what is not part of the training times, and what is missing and why."""
-    in_tf32 = {result.case.precision for result in report.results} == {"tf32"}
+    processor = report.about.get("machine", {}).get("cpu")
     lines = [
-        f"{device}: peak {roof.gflops:,.0f} GFLOP/s (product of large matrices"
-        f"{' in TF32' if in_tf32 and device != 'cpu' else ''}), "
-        f"memory {roof.gigabytes_per_second:.0f} GB/s (copy), measured in this run"
-        for device, roof in report.roofs.items()
+        f"{name}{f' ({processor})' if processor and name.startswith('cpu') else ''}: "
+        f"peak {roof.gflops:,.0f} GFLOP/s ({roof.method}), memory {roof.memory_bandwidth:.0f} GB/s, "
+        "measured in this run"
+        for name, roof in report.roofs.items()
     ]
+    lines += _above_the_roof(report)
     lines += _transfers(report) + _first_uses(report)
     lines += [f"{name} is missing: {reason}" for name, reason in report.missing.items()]
     if report.skipped:
@@ -55,6 +78,21 @@ def notes(report: Report) -> list[str]:
     for note, cases in cases_by_note.items():
         lines.append(f"{note} ({'; '.join(cases) if len(cases) < 4 else f'{len(cases)} cases'})")
     return lines
+
+
+def _above_the_roof(report: Report) -> list[str]:
+    """Return a line for each reason why a speed is above the roof."""
+    found: dict[str, dict[str, None]] = {}
+    for result in report.results:
+        for entry in result.entries:
+            if entry.seconds and (report.percent_of_roof(result, entry) or 0.0) > 100:
+                reason = (
+                    "operations count as in a dense network, and those with zeros of the input can be left out"
+                    if result.zeros and entry.ours
+                    else "the machine was faster than during the measurement of the roof"
+                )
+                found.setdefault(reason, {})[f"{entry.name} on {result.case}"] = None
+    return [f"* above the roof: {', '.join(names)}: {reason}" for reason, names in found.items()]
 
 
 def _transfers(report: Report) -> list[str]:
@@ -150,7 +188,7 @@ def _seconds(result: Result, entry: Entry) -> float:
 
 
 def _headers(report: Report) -> list[str]:
-    first = ["samples/s", "IQR", "µs/step", "GFLOP/s", "of peak"]
+    first = ["samples/s", "IQR", "µs/step", "GFLOP/s", "of roof"]
     if not report.has_gpu:
         return [*first, "to best peer", "IQR", "start-up"]
     gpu = ["to best\nCPU peer", "IQR", "to best\nGPU peer", "IQR", "to our\nGPU", "step ÷\nproducts"]
@@ -160,13 +198,13 @@ def _headers(report: Report) -> list[str]:
 def _cells(report: Report, result: Result, entry: Entry) -> list[str]:
     if not entry.seconds:
         return [entry.note.partition(":")[0]]
-    speed, percent = result.samples_per_second(entry), report.percent_of_peak(result, entry)
+    speed, percent = result.samples_per_second(entry), report.percent_of_roof(result, entry)
     return [
         f"{speed.median:,.0f}",
         f"{speed.spread / speed.median:.0%}",
         f"{result.microseconds_per_step(entry):,.1f}",
         f"{result.gflops(entry):,.1f}",
-        "" if percent is None else f"{percent:.1f}%",
+        "" if percent is None else f"{percent:.1f}%{' *' if percent > 100 else '  '}",
         *_ratio_cells(report, result, entry),
         f"{entry.startup:.2f} s",
     ]

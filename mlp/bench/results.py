@@ -28,7 +28,7 @@ class Report:
     missing : dict
         The reason by name of a missing implementation, or of another thing that could not be measured.
     roofs : dict
-        `Roof` by device.
+        `Roof` by `roof_name`.
     about : dict
         The machine, its threads, the versions of the libraries, and the date.
     first_uses : list of FirstUse
@@ -53,17 +53,21 @@ class Report:
         """Compare our GPU backend with our CPU backends, for each network; empty if no GPU was measured."""
         return crossovers(self.results)
 
-    def percent_of_peak(self, result: Result, entry: Entry) -> float | None:
-        """Return GFLOP/s in percent of the peak of the device."""
-        roof = self.roofs.get(entry.device)
-        return None if roof is None else 100 * result.gflops(entry) / roof.gflops
+    def roof(self, case: Case, device: str) -> Roof | None:
+        """Return the roof of a device with the threads of a case, or None if it was not measured."""
+        return self.roofs.get(roof_name(device, case.threads if device == "cpu" else None))
+
+    def percent_of_roof(self, result: Result, entry: Entry) -> float | None:
+        """Return GFLOP/s in percent of the roof of the device."""
+        roof = self.roof(result.case, entry.device)
+        return None if roof is None else 100 * result.gflops(entry) / roof.limit(result.case)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-compatible dict; it also has the computed values, for other programs."""
         return {
             "format": FORMAT,
             **self.about,
-            "roofs": {device: vars(roof) for device, roof in self.roofs.items()},
+            "roofs": {name: vars(roof) for name, roof in self.roofs.items()},
             "missing": self.missing,
             "skipped": self.skipped,
             "first_uses": [asdict(use) for use in self.first_uses],
@@ -89,6 +93,7 @@ class Report:
                 for device, transfer in result.transfers.items()
             },
             "products": result.products,
+            "zeros": result.zeros,
             "entries": [vars(entry) | self._derived(result, entry) for entry in result.entries],
         }
 
@@ -99,7 +104,7 @@ class Report:
             "samples_per_second": vars(result.samples_per_second(entry)),
             "microseconds_per_step": result.microseconds_per_step(entry),
             "gflops": result.gflops(entry),
-            "percent_of_peak": self.percent_of_peak(result, entry),
+            "percent_of_roof": self.percent_of_roof(result, entry),
             "ratio": _figure(result.ratio(entry)),
             "ratio_to_cpu_peer": _figure(result.ratio(entry, place="CPU")),
             "ratio_to_gpu_peer": _figure(result.ratio(entry, place="GPU")),
@@ -117,15 +122,17 @@ class Report:
                     Case(
                         row["net"], row["batch_size"], row["optimizer"], row["max_rows"],
                         row.get("precision", "float32"), row.get("work", WORK), row.get("contents", "dense"),
+                        row.get("threads"),
                     ),
                     [Entry(**_fields(Entry, entry)) for entry in row["entries"]],
                     {device: Transfer(**_fields(Transfer, each)) for device, each in row.get("transfers", {}).items()},
                     row.get("products", {}),
+                    row.get("zeros", 0.0),
                 )
                 for row in document["results"]
             ],
             document["missing"],
-            {device: Roof(**roof) for device, roof in document["roofs"].items()},
+            {name: _read_roof(roof) for name, roof in document["roofs"].items()},
             {key: document[key] for key in ABOUT if key in document},
             [
                 FirstUse(use["name"], use["case"], Start(**use["empty"]), Start(**use["warm"]))
@@ -163,6 +170,18 @@ class Report:
 
 
 ABOUT = ("recorded", "images", "machine", "threads", "versions")
+
+
+def roof_name(device: str, threads: int | None) -> str:
+    """Return the name of the roof of a device, with a number of threads if that was asked for."""
+    return f"{device}, {threads} thread{'s' * (threads > 1)}" if threads else device
+
+
+def _read_roof(values: dict[str, Any]) -> Roof:
+    if "gigabytes_per_second" in values:  # of a copy, in older files
+        return Roof(values["gflops"], [(1 << 28, values["gigabytes_per_second"])])
+    bandwidths = [(int(size), float(speed)) for size, speed in values["bandwidths"]]
+    return Roof(**(_fields(Roof, values) | {"bandwidths": bandwidths}))
 
 
 def _fields(kind: type, values: dict[str, Any]) -> dict[str, Any]:

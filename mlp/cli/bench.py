@@ -54,6 +54,12 @@ _PEERS = (
     show_default=True,
     help="images: MNIST in the folder MLP_DATA, else the digits of scikit-learn, enlarged; or dense: random numbers.",
 )
+@option(
+    "Networks",
+    "--threads",
+    metavar="NUMBERS",
+    help="Measure with each of these numbers of threads, such as 1,2,4.  Default: each library chooses.",
+)
 @option("Measurement", "--rounds", type=click.IntRange(2), metavar="N", help=f"Number of rounds.  Default: {ROUNDS}.")
 @option("Measurement", "--quick", is_flag=True, help="One network, one batch size, three rounds: fast but imprecise.")
 @option(
@@ -93,6 +99,7 @@ def bench(**options: Any) -> None:
     mlp bench --quick
     mlp bench --nets 784-800-10 --batch-sizes 1,128 --optimizer adam --peers PyTorch,JAX
     mlp bench --json now.json --plot now.png --compare before.json
+    mlp bench --threads 1,2 --batch-sizes 32,1024
     mlp bench --from now.json --markdown
     mlp bench --backends numba,cupy --batch-sizes 1,16,64,256,1024,4096 --first-use
     """
@@ -130,7 +137,8 @@ def _measure(options: dict[str, Any]) -> Report:
     default_nets = QUICK_NETS if quick else NETS
     nets = names(default_nets if options["nets"] is None else options["nets"])
     optimizers = names(options["optimizer"])
-    given_sizes = _batch_sizes(options["batch_sizes"]) if options["batch_sizes"] is not None else None
+    given_sizes = _numbers(options["batch_sizes"], "--batch-sizes") if options["batch_sizes"] is not None else None
+    threads = _threads(options["threads"])
     for net in nets:  # what is wrong is said before the libraries are imported, which takes seconds
         for optimizer in optimizers:
             Case(
@@ -148,10 +156,13 @@ def _measure(options: dict[str, Any]) -> Report:
     epoch: dict[str, Any] = {"max_rows": GPU_ROWS, "work": GPU_WORK} if on_gpu else {}
     default_sizes = QUICK_BATCH_SIZES if quick else GPU_BATCH_SIZES if on_gpu else BATCH_SIZES
     cases = [
-        Case(net, size, optimizer, precision=options["precision"], contents=options["contents"], **epoch)
+        Case(
+            net, size, optimizer, precision=options["precision"], contents=options["contents"], threads=number, **epoch
+        )
         for optimizer in optimizers
         for net in nets
-        for size in given_sizes or _batch_sizes(default_sizes)
+        for size in given_sizes or _numbers(default_sizes, "--batch-sizes")
+        for number in threads
     ]
     rounds = options["rounds"] or (QUICK_ROUNDS if quick else ROUNDS)
     first_use, json_file = options["first_use"], options["json_file"]
@@ -174,13 +185,27 @@ def _measure(options: dict[str, Any]) -> Report:
         )
 
 
-def _batch_sizes(text: str) -> list[int]:
+def _numbers(text: str, name: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise click.BadParameter(
-            f"{text!r} is not a list of whole numbers such as 16,128.", param_hint="--batch-sizes"
-        ) from None
+        raise click.BadParameter(f"{text!r} is not a list of whole numbers such as 16,128.", param_hint=name) from None
+
+
+def _threads(text: str | None) -> list[int] | list[None]:
+    """Return the numbers of threads; None means that each library chooses."""
+    if text is None:
+        return [None]
+    from mlp.io.machine_info import usable_processors
+
+    numbers, usable = _numbers(text, "--threads"), usable_processors()
+    for number in numbers:
+        if not 1 <= number <= usable:
+            raise click.BadParameter(
+                f"{number} threads: this process may use {usable} processors, so 1 to {usable} are possible.",
+                param_hint="--threads",
+            )
+    return numbers
 
 
 def _plot_paths(path: str | None) -> tuple[Path, ...] | None:
