@@ -28,7 +28,8 @@ class History:
     samples_per_second : list of float
         Rows divided by the wall time of training, without validation.
     seconds : list of float
-        Wall time of training, without validation.
+        Wall time of training, without validation.  Short epochs that were trained in one call of the backend share its
+        time, in proportion to their batches.
     best_epoch : int or None
         The epoch, counted from 1, whose weights early stopping restored: its values are at index ``best_epoch - 1``.
     stop_reason : str
