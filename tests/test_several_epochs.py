@@ -137,6 +137,37 @@ def test_any_plans_in_one_call(xp, case, count, data):
         assert_close(mine, its, 1e-11)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 9},
+        {"row_offset": 7},
+        {"batches_before": 4},
+        {"weight_decay": 0.5},
+        {"l1": 0.05},
+        {"clip_value": 0.01},
+        {"clip_norm": 0.02},
+        {"label_smoothing": 0.3},
+        {"n_batches": 2},
+        {"first_batch": 3},
+        {"order": np.arange(49)},
+        {"batch_weight": np.full(7, 11.0)},
+        {"rate_factors": ((0, 20, 0.1),)},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_plan_that_differs_from_those_around_it(xp, changes):
+    case = make(rule=ADAM, dropout=0.3)
+    first, second, third = following(case.plan, 3)
+    plans = [first, replace(second, **changes), third]
+    results, arrays = train(xp, case, plans, in_one_call=True)
+    expected_results, expected = train(xp, case, plans, in_one_call=False)
+    assert_same_results(results, expected_results)
+    assert_bitwise_equal(arrays, expected)
+    plain, _ = train(xp, case, [first, second, third], in_one_call=True)
+    assert not np.array_equal(results[2].losses, plain[2].losses)
+
+
 def diverging(epoch, batch):
     """Four plans of seven batches; the rate of one batch is so high that a loss is not finite soon after it."""
     case = make(rule=SGD, hidden="relu", kind="identity+mse", n=50, batch_size=8)
@@ -365,10 +396,18 @@ def test_divergence_is_reported_as_with_single_calls(backend, calls, rate):
         assert len(net.history) == error.epoch - 1
 
 
-def test_divergence_in_the_third_epoch_of_a_call(backend, calls):
+@pytest.mark.parametrize(
+    ("epoch", "batch", "rate", "place"),
+    [(4, 0, 1e300, (5, 2)), (3, 6, np.inf, (4, 7))],  # a loss, and the weights after the last update of an epoch
+    ids=["loss", "weights"],
+)
+def test_divergence_within_a_call(backend, calls, epoch, batch, rate, place):
     class Jump(schedules.Constant):
-        def rates(self, step, epoch, n_batches):
-            return super().rates(step, epoch, n_batches) * (1e300 if epoch == 4 else 1)
+        def rates(self, step, number, n_batches):
+            rates = super().rates(step, number, n_batches)
+            if number == epoch:
+                rates[batch] = rate
+            return rates
 
     def diverged(size):
         calls.size, calls.sizes = size, []
@@ -379,8 +418,8 @@ def test_divergence_in_the_third_epoch_of_a_call(backend, calls):
 
     expected, error = diverged(1)
     net, found = diverged(5)
-    assert (str(found), found.epoch, found.batch) == (str(error), 5, 2)
-    assert calls.sizes[:2] == [5, 4]  # the second time without the epoch that diverged
+    assert (str(found), found.epoch, found.batch) == (str(error), *place)
+    assert calls.sizes[:2] == [5, place[0] - 1]  # the second time without the epoch that diverged
     assert_same_training(net, expected)
 
 
