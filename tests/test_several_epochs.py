@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -283,6 +284,20 @@ def calls(monkeypatch):
     return Calls(monkeypatch)
 
 
+class Jump(schedules.Constant):
+    """A constant rate, except for one batch of one epoch, both counted from 0."""
+
+    def __init__(self, learning_rate, epoch, batch, rate):
+        super().__init__(learning_rate)
+        self.place, self.rate = (epoch, batch), rate
+
+    def rates(self, step, epoch, n_batches):
+        rates = super().rates(step, epoch, n_batches)
+        if epoch == self.place[0]:
+            rates[self.place[1]] = self.rate
+        return rates
+
+
 def record_of(net):
     history = net.history
     figures = [getattr(history, name) for name in ("loss", "val_loss", "val_score", "learning_rate", "stop_reason")]
@@ -366,6 +381,24 @@ def test_a_resumed_training_finishes_its_epoch_first(backend, calls):
     assert len(net.history) == 11
 
 
+def test_a_training_with_checkpoints_has_one_epoch_in_a_call(backend, calls, tmp_path):
+    calls.size = 4
+    net = fitted(backend, checkpoint=mlp.Checkpoint(tmp_path / "run", every="1h"))
+    assert calls.sizes == [1] * 11
+    assert_same_training(net, fitted(backend))
+
+
+@pytest.mark.parametrize("jump", [(99, 0, 0.0), (5, 0, 1e300)], ids=["to the end", "until it diverges"])
+def test_epochs_without_validation_have_no_validation_loss(backend, calls, jump):
+    net = mlp.MLP([6, 9, 1], loss="mse", backend=backend, seed=2, dtype="float64")
+    net.fit(X, X[:, :1], epochs=2, batch_size=8, optimizer=mlp.SGD(Jump(0.01, *jump)), validation_data=(X, X[:, :1]))
+    calls.size = 4
+    with contextlib.suppress(mlp.DivergenceError):
+        net.fit(X, X[:, :1], epochs=9, batch_size=8, resume=True)
+    assert len(net.history) == min(jump[0], 9)
+    assert np.isnan(net.history.val_loss).tolist() == [False] * 2 + [True] * (len(net.history) - 2)
+
+
 def test_epochs_of_a_call_share_its_time(calls):
     calls.size = 4
     start = time.perf_counter()
@@ -402,18 +435,11 @@ def test_divergence_is_reported_as_with_single_calls(backend, calls, rate):
     ids=["loss", "weights"],
 )
 def test_divergence_within_a_call(backend, calls, epoch, batch, rate, place):
-    class Jump(schedules.Constant):
-        def rates(self, step, number, n_batches):
-            rates = super().rates(step, number, n_batches)
-            if number == epoch:
-                rates[batch] = rate
-            return rates
-
     def diverged(size):
         calls.size, calls.sizes = size, []
         net = mlp.MLP([6, 9, 1], loss="mse", backend=backend, seed=2, dtype="float64")
         with pytest.raises(mlp.DivergenceError) as caught:
-            net.fit(X, X[:, :1], epochs=20, batch_size=8, optimizer=mlp.SGD(Jump(0.01)))
+            net.fit(X, X[:, :1], epochs=20, batch_size=8, optimizer=mlp.SGD(Jump(0.01, epoch, batch, rate)))
         return net, caught.value
 
     expected, error = diverged(1)
@@ -495,7 +521,9 @@ def assert_same_fit(found, expected):
         {"solver": "sgd", "learning_rate": "invscaling", "learning_rate_init": 0.2},
         {"learning_rate": schedules.ReduceOnPlateau(0.05, patience=2, min_delta=0.05)},
         {"dropout": 0.2, "shuffle": False},
+        {"learning_rate": schedules.Cosine(0.05, epochs=30)},
         {"early_stopping": True, "n_iter_no_change": 2},
+        {"callbacks": [lambda run: run.stop("enough") if run.epoch == 6 else None]},
     ],
     ids=str,
 )
@@ -503,8 +531,10 @@ def test_an_estimator_stops_at_the_same_epoch(backend, calls, kind, options):
     expected = estimate(kind, backend, **options)
     calls.size, calls.sizes = 100, []
     assert_same_fit(estimate(kind, backend, **options), expected)
-    watched = {"early_stopping", "learning_rate"} & set(options) and options.get("learning_rate") != "adaptive"
-    assert (max(calls.sizes) == 1) == bool(watched)
+    rate = options.get("learning_rate")
+    adapts = rate == "invscaling" or isinstance(rate, schedules.ReduceOnPlateau)
+    watched = adapts or "early_stopping" in options or "callbacks" in options
+    assert (max(calls.sizes) == 1) == watched
     assert sum(calls.sizes) == expected[0].n_iter_  # no epoch too many
 
 
