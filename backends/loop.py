@@ -226,17 +226,38 @@ class Trainer:
         ShapeError
             If an order has rows that X does not have.
         """
-        control, results = control or Control(), []
+        control, results = control or Control(), list[EpochResult]()
         if on_batch is not None:
             on_batch = callers_float_warnings()(on_batch)
         with no_float_warnings():  # an overflow makes the loss infinite or NaN, which is reported
-            for plan in plans:
-                self._check_plan(plan)
-                results.append(self._epoch(plan, control, on_batch))
-                halted = results[-1].failed is not None and plan.halt
+            while len(results) < len(plans):
+                results += self._run(plans[len(results) :], control, on_batch)
+                halted = results[-1].failed is not None and plans[len(results) - 1].halt
                 if halted or control.stop_requested:
                     break
         return results
+
+    def epochs_of_call(self, rows: int) -> int:
+        """How many epochs of so many rows `epochs` should train for in one call, if nothing happens between them.
+
+        The results do not depend on it.  With more of them, a request to stop may be noticed too late; with less,
+        calls may take a noticeable part of the time.
+
+        Parameters
+        ----------
+        rows : int
+
+        Returns
+        -------
+        int
+            1 or more.
+        """
+        return 1
+
+    def _run(self, plans: Sequence[EpochPlan], control: Control, on_batch: BatchHook | None) -> list[EpochResult]:
+        """Train for the first of `plans`; a backend may include some of those that follow it."""
+        self._check_plan(plans[0])
+        return [self._epoch(plans[0], control, on_batch)]
 
     def execution(self, plan: EpochPlan, on_batch: bool = False) -> Execution:
         """How this trainer runs the epochs of `plan`; nothing is trained or compiled.
@@ -518,7 +539,8 @@ class Trainer:
             rows = plan.row_numbers()
             self._order = plan.order, rows
         n = self.X.shape[0]
-        if len(rows) and not 0 <= rows.min() <= rows.max() < n:
+        shuffled = isinstance(plan.order, Shuffle) and plan.order.n_rows <= n
+        if not shuffled and len(rows) and not 0 <= rows.min() <= rows.max() < n:
             wrong = rows.min() if rows.min() < 0 else rows.max()
             raise ShapeError(f"the order has row {wrong}, and X has {n} rows.")
         return rows

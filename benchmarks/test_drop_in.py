@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn import neural_network
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, load_iris
 from sklearn.model_selection import GridSearchCV
 
 import backends
@@ -112,6 +112,32 @@ def test_same_work_in_fit(batch_size: Any, backend: str) -> None:
     ours = classifier(mlp.MLPClassifier, batch_size, backend=backend).fit(X, y)
     theirs = classifier(neural_network.MLPClassifier, batch_size).fit(X, y)
     assert ours.loss_curve_ == pytest.approx(theirs.loss_curve_, rel=1e-8)
+
+
+SMALL: dict[str, Callable[..., Any]] = {"iris": load_iris, "digits": load_digits}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("data", SMALL)
+def test_small_fit(benchmark: Any, data: str, backend: str) -> None:
+    """All parameters have their default values; training ends by convergence or after 200 epochs."""
+    X, y = SMALL[data](return_X_y=True)
+    ours = mlp.MLPClassifier(random_state=0, backend=backend)
+    theirs = neural_network.MLPClassifier(random_state=0)
+    ours.fit(X, y)
+    name = f"fit of MLPClassifier on {data}, default parameters"
+    measure_both(benchmark, name, lambda: ours.fit(X, y), lambda: theirs.fit(X, y), rounds=5)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("data", SMALL)
+def test_same_work_in_a_small_fit(data: str, backend: str) -> None:
+    X, y = SMALL[data](return_X_y=True)
+    ours, theirs = (
+        kind(random_state=0, max_iter=20, **own).fit(X, y)
+        for kind, own in ((mlp.MLPClassifier, {"backend": backend}), (neural_network.MLPClassifier, {}))
+    )
+    assert ours.loss_curve_ == pytest.approx(theirs.loss_curve_, rel=1e-6)
 
 
 # -- a grid search --------------------------------------------------------------------------------------

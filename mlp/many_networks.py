@@ -191,12 +191,13 @@ class _Call:
                     part = next(parts, None)
                     if part is None:
                         continue
-                    if reason := part.trainer.why_alone(part.plan):
+                    if reason := part.trainer.why_alone(part.plans[0]):
                         logger.info("fit_many trains network %d alone: %s", i, reason)
                         training.complete(parts, part)
                     else:
                         active.append((parts, part))
-                results = trainer.train_together([(part.trainer, part.plan, part.control) for _, part in active])
+                # the parts of such trainers have a single plan
+                results = trainer.train_together([(part.trainer, part.plans[0], part.control) for _, part in active])
                 following = [(parts, _send(parts, result)) for (parts, _), result in zip(active, results, strict=True)]
                 active = [(parts, part) for parts, part in following if part is not None]
 
@@ -254,7 +255,7 @@ class _Call:
 def _send(parts: Parts, result: EpochResult) -> Part | None:
     """The next part of a training after this result; None at its end."""
     try:
-        return parts.send(result)
+        return parts.send([result])
     except StopIteration:
         return None
 

@@ -267,8 +267,8 @@ class MLP(FeedForward):
 
         Notes
         -----
-        The first Ctrl-C stops training after the current batch and keeps the trained weights; ``fit`` with
-        ``resume=True`` continues exactly there.
+        The first Ctrl-C stops training after the current batch, or up to about 0.02 seconds later with the Numba
+        backend, and keeps the trained weights; ``fit`` with ``resume=True`` continues exactly there.
 
         The log has a warning if inputs are far from 1, or if the loss was still falling at the end.
         """

@@ -60,6 +60,11 @@ class Schedule(ABC):
         """Rates of an epoch's updates, shape (n_batches,)."""
         return np.array([self(step + batch, epoch + batch / n_batches) for batch in range(n_batches)])
 
+    @property
+    def adapts(self) -> bool:
+        """Whether the rates depend on the losses, given to `observe`."""
+        return type(self).observe is not Schedule.observe
+
     def observe(self, loss: float) -> None:  # noqa: B027  # most schedules do not use the loss
         """Called after each epoch with its loss, on the validation set if there is one."""
 

@@ -1,7 +1,8 @@
-"""A whole epoch of training as one compiled call for each thread.
+"""One or more whole epochs of training as one compiled call for each thread.
 
 The steps, and the numbers, are those of `backends.loop`; `panels` defines the memory layout, and `step_kernels` the
-functions of a step.  The epoch runs them in phases (see `threads`): no weight may change before all gradients that
+functions of a step.  `batch_tables` says which rows each batch has, and to which epoch it belongs; nothing else happens
+between two epochs.  The kernel runs the steps in phases (see `threads`): no weight may change before all gradients that
 need it are computed, and none may be used before all have changed.  The shapes determine how the work of a phase is
 divided among the threads:
 
@@ -28,15 +29,18 @@ import numba
 import numpy as np
 from numba.core import types
 
+from backends.numba_backend.batch_tables import EPOCH, NUMBER, PLAN, POSITION, ROWS_OF_BATCH, START
 from backends.numba_backend.kernel_cache import kernel
+from backends.numba_backend.nonzero_lists import largest
 from backends.numba_backend.panels import BLOCK, CHUNK, CHUNKS, FIELDS, FIRST_CHUNK, N_IN, PANELS
 from backends.numba_backend.step_kernels import IN_PLACE, L2, SHRINK, UPDATES, WHOLE_GRADIENT, divide, step_functions
 from backends.numba_backend.subnormals import flush_subnormals, restore_mode
 from backends.numba_backend.threads import atomic_load, atomic_store, end_phase, is_last_share, next_share, take_share
 from backends.numba_backend.tiles import ROWS, lanes, offset, pointer
 
-DONE, FAILED, LAST = range(3)
-"""Entries of the kernel's result: losses written; first batch whose loss was not finite, or -1; last batch to run."""
+DONE, LAST = range(2)
+"""Entries of the kernel's result: losses written; last batch to run.  A flag for each plan follows: whether the
+parameters are finite at its end."""
 
 
 @functools.cache
@@ -59,16 +63,18 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
         X, X_bytes, input_scale, row_numbers, numbers, targets, row_shares,
         kind, loss_code, loss_factor, delta_factor, ceiling,
         rule, mode, scalars, factors, l1, clip_value, clip_norm,
-        seed, epoch_number, first_batch, batches_before, row_offset, halt,
+        batches, seed, row_offset, halt,
     ):  # fmt: skip
         # only pointers from here on: threads would contend for the reference counts of shared arrays
         batch_size, shared, segment_size = sizes[0], sizes[1], sizes[2]
         gradient_start, chunks, penalized = sizes[3], sizes[4], sizes[5]
-        space, n_layers, n_batches, n_rows = pointer(buffer), table.shape[0], batch_losses.size, row_numbers.size
+        space, n_layers, n_batches = pointer(buffer), table.shape[0], batch_losses.size
         first_layer, last_layer = pointer(table), offset(pointer(table), (n_layers - 1) * n_fields)
         phase_counters, control_words = pointer(phases), pointer(control)
         result_pointer, loss_pointer = pointer(result), pointer(batch_losses)
+        finite = offset(result_pointer, LAST + 1)
         order, all_scalars, all_factors = pointer(row_numbers), pointer(scalars), pointer(factors)
+        all_batches, n_entries = pointer(batches), batches.shape[1]
         n_scalars, n_factors = scalars.shape[1], factors.shape[1]
         source = (
             pointer(X), X.strides[0] // X.itemsize, pointer(X_bytes), X_bytes.strides[0], X_bytes.size > 0, input_scale
@@ -88,7 +94,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
         next_bounds = offset(input_bounds, tiles)
 
         mode_before = flush_subnormals()
-        counter = seed, epoch_number, np.uint64(batches_before), row_offset
+        counter = seed, np.uint64(all_batches[EPOCH]), np.uint64(all_batches[NUMBER]), row_offset
         phase = 1
         share = take_share(phase_counters, phase, t, threads)
         while share >= 0:
@@ -99,15 +105,15 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                     for chunk in range(first, last):
                         sum_weights(layer, space, chunk, sums_scratch, chunk_sums)
             if shared:
-                first, last = divide(min(batch_size, n_rows), ROWS, share, threads)
-                gather(first_layer, space, source, order, 0, first, last, 0, counter)
+                first, last = divide(all_batches[ROWS_OF_BATCH], ROWS, share, threads)
+                gather(first_layer, space, source, order, all_batches[START], first, last, 0, counter)
                 list_inputs(first_layer, space, first, last, 0, all_lists, input_bounds)
             share = next_share(phase_counters, phase, t, threads)
 
         for batch in range(n_batches):
-            start, parity = batch * batch_size, batch & 1
-            counter = seed, epoch_number, np.uint64(batches_before + batch), row_offset
-            rows = min(batch_size, n_rows - start)
+            entry, parity = offset(all_batches, batch * n_entries), batch & 1
+            start, rows = entry[START], entry[ROWS_OF_BATCH]
+            counter = seed, np.uint64(entry[EPOCH]), np.uint64(entry[NUMBER]), row_offset
             if shared:
                 input_bounds = offset(weight_bound, 1 + parity * tiles)
                 next_bounds = offset(weight_bound, 1 + (1 - parity) * tiles)
@@ -158,11 +164,9 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                         loss += penalty(chunk_sums, chunks, batch_factors[L2], l1)
                     loss_pointer[batch] = loss
                     result_pointer[DONE] = batch + 1
-                    if not math.isfinite(loss):
-                        if result_pointer[FAILED] < 0:
-                            result_pointer[FAILED] = batch
-                        if halt:
-                            atomic_store(result_pointer, LAST, batch)
+                    if halt and not math.isfinite(loss):
+                        finite[entry[PLAN]] = largest(space, segment_size) < math.inf
+                        atomic_store(result_pointer, LAST, batch)
                     end_phase(phase_counters, phase)
                 share = take_share(phase_counters, phase, t, threads)
             if atomic_load(result_pointer, LAST) <= batch:
@@ -247,10 +251,10 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                             if l == 0 and listed and mode != IN_PLACE and not all_finite(layer, space, chunk):
                                 weight_bound[0] = math.inf  # any thread may write this, and nothing else
                 if shared and batch + 1 < n_batches:
-                    counter = seed, epoch_number, np.uint64(batches_before + batch + 1), row_offset
-                    after = start + batch_size
-                    first, last = divide(min(batch_size, n_rows - after), ROWS, share, threads)
-                    gather(first_layer, space, source, order, after, first, last, 1 - parity, counter)
+                    following = offset(entry, n_entries)
+                    counter = seed, np.uint64(following[EPOCH]), np.uint64(following[NUMBER]), row_offset
+                    first, last = divide(following[ROWS_OF_BATCH], ROWS, share, threads)
+                    gather(first_layer, space, source, order, following[START], first, last, 1 - parity, counter)
                     list_inputs(first_layer, space, first, last, 1 - parity, all_lists, next_bounds)
                 if is_last_share(phase_counters, phase, threads):
                     if listed and updates and mode == IN_PLACE:
@@ -260,9 +264,13 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                         # at most this much is added to a weight; a little more for rounding errors
                         change = abs(float(rule_scalars[0])) * total * delta_bound
                         weight_bound[0] = (weight_bound[0] * abs(batch_factors[SHRINK]) + change) * 1.001
-                    atomic_store(control_words, 1, first_batch + batch + 1)
+                    atomic_store(control_words, 1, entry[POSITION] + 1)
+                    ends = batch + 1 == n_batches or offset(entry, n_entries)[PLAN] != entry[PLAN]
                     if atomic_load(control_words, 0) != 0:
+                        ends = True
                         atomic_store(result_pointer, LAST, batch)
+                    if ends:
+                        finite[entry[PLAN]] = largest(space, segment_size) < math.inf
                     end_phase(phase_counters, phase)
                 share = take_share(phase_counters, phase, t, threads)
             if atomic_load(result_pointer, LAST) <= batch:
@@ -285,7 +293,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
             read(f, 2, "A"), read(types.uint8, 2, "A"), f, read(size, 1), read(size, 1), read(f, 2), read(f, 1),
             size, size, f, f, f,
             size, size, read(f, 2), read(double, 2), double, double, double,
-            word, word, size, size, size, flag,
+            read(size, 2), word, size, flag,
         )
     )  # fmt: skip
     epoch.disable_compile()

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import logging
 import math
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backends.formulas import OutputLoss
 from backends.loop import Execution, Trainer, all_finite
 from backends.numba_backend import threads as thread_pool
-from backends.numba_backend.epoch_kernel import epoch_kernel
+from backends.numba_backend.batch_tables import BatchTables, alike
+from backends.numba_backend.epoch_kernel import DONE, LAST, epoch_kernel
 from backends.numba_backend.nonzero_lists import DENSE_COLUMNS, column_share
 from backends.numba_backend.operation_kernels import LOSS_CODE, RULE_CODE
 from backends.numba_backend.panels import Panels, is_shared
@@ -25,6 +30,7 @@ from backends.numba_backend.step_kernels import (
     ENTRIES,
     FUSED,
     IN_PLACE,
+    L2,
     SOFTMAX,
     WHOLE_GRADIENT,
 )
@@ -35,6 +41,10 @@ logger = logging.getLogger("mlp")
 
 SPARSE_INPUTS = 64
 """Inputs of a network from which on it may be faster to leave out zeros."""
+
+SHORT_CALL = 0.02
+"""Seconds for which the main thread may be in the kernel, where it does not notice Ctrl-C.  A call that takes longer
+runs in other threads, which takes the time to wake them."""
 
 CORE_CACHE = 1 << 20
 """Bytes of parameters up to which networks train faster at the same time, on one thread each, than one after the other
@@ -56,6 +66,7 @@ class FusedTrainer(Trainer):
     _adjacent_X: Array | None = None
     _sparse: bool | None = None
     _logged = False
+    _seconds_of_row: float | None = None  # measured in the last call of the kernel
 
     def read_back(self) -> None:
         if self._outdated:
@@ -125,36 +136,39 @@ class FusedTrainer(Trainer):
             return "parts of the parameters have different learning rates"
         return ""
 
-    def _epoch(self, plan: EpochPlan, control: Control, on_batch: BatchHook | None) -> EpochResult:
-        reason = self.execution(plan, on_batch is not None).reason
+    def epochs_of_call(self, rows: int) -> int:
+        seconds = self._seconds_of_row
+        return 1 if seconds is None else max(1, int(SHORT_CALL / max(seconds * rows, 1e-9)))
+
+    def _run(self, plans: Sequence[EpochPlan], control: Control, on_batch: BatchHook | None) -> list[EpochResult]:
+        first = plans[0]
+        reason = self.execution(first, on_batch is not None).reason
         if reason:
             if not self._logged:
                 logger.info("training runs step by step, without the epoch kernel: %s", reason)
                 self._logged = True
-            return super()._epoch(plan, control, on_batch)
-        return self._fused_epoch(plan, control)
+            return super()._run(plans, control, on_batch)
+        if not first.batches or control.stop_requested:
+            return [EpochResult(np.empty(0), np.empty(0), finite=self._is_finite())]
+        together = list(itertools.takewhile(functools.partial(alike, first), plans))
+        for plan in together:
+            self._check_plan(plan)
+        return self._fused_epochs(together, control)
 
     # -- the kernel ---------------------------------------------------------------------------------
 
-    def _fused_epoch(self, plan: EpochPlan, control: Control) -> EpochResult:
-        if not plan.batches or control.stop_requested:
-            return EpochResult(np.empty(0), np.empty(0), finite=self._is_finite())
-        network, rule, dtype = self.network, self.rule, self.params.dtype
-        batch_size = min(plan.batch_size, len(plan.order))
-        mode = _update_mode(plan)
+    def _fused_epochs(self, plans: list[EpochPlan], control: Control) -> list[EpochResult]:
+        """Train for plans that are `alike` in one call of the kernel."""
+        network, rule, dtype, plan = self.network, self.rule, self.params.dtype, plans[0]
+        batch_size, mode = min(plan.batch_size, len(plan.order)), _update_mode(plan)
         threads = _threads_for(network, plan.batch_size)
         panels = self._panels_for(plan, batch_size, threads, mode)
-        gradient_start, penalized = (1 + len(self.state)) * panels.packed, bool(plan.l1 or plan.l2.any())
+        rows = [self._rows(plan) for plan in plans]
+        weights = None if self._host_weight is None else [self._host_weight[numbers] for numbers in rows]
+        tables = BatchTables(plans, rows, weights, dtype)
+        gradient_start, penalized = (1 + len(self.state)) * panels.packed, bool(plan.l1 or tables.factors[:, L2].any())
         sizes = np.array([batch_size, panels.shared, panels.packed, gradient_start, panels.chunks, penalized])
         double_scratch = np.zeros(batch_size + 4 * (panels.chunks + threads * panels.lanes))
-        rows = self._rows(plan)
-        running = slice(plan.batches.start * plan.batch_size, plan.batches.stop * plan.batch_size)
-        order, row_weights = np.ascontiguousarray(rows[running], np.int64), self._weight_of(rows)
-        batch_weights = plan.batch_weights(row_weights)
-        totals = plan.normalizers(batch_weights)
-        scalars, factors = _rule_scalars(plan, dtype), _batch_factors(plan, totals)
-        row_weights = None if row_weights is None else row_weights[running]
-        row_shares = _row_shares(plan, totals, len(order), row_weights, dtype)
         target = self._target_for(plan)
         kind, loss_code = _kind(network.kind, target)
         loss_factor, delta_factor = map(dtype.type, network.kind.shares(network.layout.sizes[-1]))
@@ -164,8 +178,9 @@ class FusedTrainer(Trainer):
         classes = np.ascontiguousarray(target, np.int64) if kind == CLASS else np.empty(0, np.int64)
         targets = empty if kind == CLASS else np.ascontiguousarray(target)
         clip_value, clip_norm = (math.inf if bound is None else bound for bound in (plan.clip_value, plan.clip_norm))
-        phases, losses = thread_pool.phase_counters(threads), np.empty(len(plan.batches))
-        result = np.array([0, -1, len(plan.batches)])  # see DONE, FAILED and LAST of `epoch_kernel`
+        phases, losses = thread_pool.phase_counters(threads), np.empty(len(tables.batches))
+        result = np.zeros(LAST + 1 + len(plans), np.int64)
+        result[LAST] = len(losses)
         bounds = np.zeros(1 + 2 * -(-batch_size // ROWS))  # of the weights at the start, and of tiles of the input
         with _loading:  # trainings that begin together would compile it once each
             kernel = epoch_kernel(dtype)
@@ -175,11 +190,10 @@ class FusedTrainer(Trainer):
                 t, team.size, phases, control.words, result, losses,
                 panels.table, panels.space, sizes, panels.scratch, double_scratch,
                 panels.lists, panels.list_places, bounds,
-                numbers, bytes_, dtype.type(network.input_scale), order, classes, targets, row_shares,
+                numbers, bytes_, dtype.type(network.input_scale), tables.order, classes, targets, tables.row_shares,
                 kind, loss_code, loss_factor, delta_factor, ceiling,
-                RULE_CODE[rule.name], mode, scalars, factors, plan.l1, clip_value, clip_norm,
-                plan.seed, plan.epoch, plan.first_batch, plan.batches_before + plan.first_batch, plan.row_offset,
-                plan.halt,
+                RULE_CODE[rule.name], mode, tables.scalars, tables.factors, plan.l1, clip_value, clip_norm,
+                tables.batches, plan.seed, plan.row_offset, plan.halt,
             )  # fmt: skip
 
         if not self._packed:
@@ -189,15 +203,14 @@ class FusedTrainer(Trainer):
         self._outdated = True
         if self._leaves_out_zeros():
             bounds[0] = np.abs(panels.space[: panels.packed]).max()
+        n_rows, seconds = len(tables.order), self._seconds_of_row
+        is_short = seconds is not None and seconds * n_rows <= SHORT_CALL
+        start = time.perf_counter()
         with thread_pool.reserve(threads, training=True) as team:  # fewer are enough: the panels fit any number
-            team.run(work, team.size, on_interrupt=control.request_stop)
-        done, failed = int(result[0]), int(result[1])
-        return EpochResult(
-            losses[:done],
-            batch_weights[:done],
-            plan.first_batch + failed if failed >= 0 else None,
-            self._is_finite(),
-        )
+            team.run(work, team.size, on_interrupt=None if is_short else control.request_stop)
+        done = int(result[DONE])
+        self._seconds_of_row = (time.perf_counter() - start) / min(n_rows, done * batch_size)
+        return _results(plans, losses[:done], tables, result[LAST + 1 :])
 
     def _is_finite(self) -> bool:
         current = self._panels.space[: self._panels.packed] if self._outdated and self._panels else self.params
@@ -285,33 +298,24 @@ def _update_mode(plan: EpochPlan) -> int:
     return IN_PLACE if plan.rule.name == "sgd" and not plan.l1 and plan.clip_value is None else BY_CHUNK
 
 
-def _rule_scalars(plan: EpochPlan, dtype: np.dtype[Any]) -> Array:
-    """The update rule's scalars of each batch, shape (number of batches, n_scalars)."""
-    batches = slice(plan.batches.start, plan.batches.stop)
-    steps = plan.first_step + 1 + np.arange(plan.batches.start, plan.batches.stop)
-    values = plan.rule.row.scalars(steps, plan.learning_rates[batches], **plan.rule.hyper)
-    scalars = np.empty((len(steps), len(values)), dtype)
-    for column, value in enumerate(values):
-        scalars[:, column] = value
-    return scalars
-
-
-def _batch_factors(plan: EpochPlan, totals: Array) -> Array:
-    """For each batch the kernel's columns SHRINK, DECAY, L2 and UPDATES."""
-    batches = slice(plan.batches.start, plan.batches.stop)
-    rates, l2 = plan.learning_rates[batches], plan.l2[batches]
-    decay = rates * plan.weight_decay
-    return np.stack([1 - decay - rates * l2, 1 - decay, l2, totals > 0], axis=1).astype(np.float64)
-
-
-def _row_shares(plan: EpochPlan, totals: Array, n_rows: int, row_weights: Array | None, dtype: np.dtype[Any]) -> Array:
-    """Factor of each of the rows that run in the mean over its batch; empty if all are equal."""
-    if row_weights is None and plan.batch_weight is None:
-        return np.empty(0, dtype)
-    row_totals = np.repeat(np.where(totals > 0, totals, 1), plan.batch_size)[:n_rows]
-    if row_weights is None:
-        row_weights = np.repeat(totals > 0, plan.batch_size)[:n_rows]
-    return (row_weights / row_totals).astype(dtype)
+def _results(
+    plans: list[EpochPlan], losses: Array, tables: BatchTables, finite: NDArray[np.int64]
+) -> list[EpochResult]:
+    """The result of each plan that began."""
+    per_plan, results = len(plans[0].batches), []
+    all_finite_losses = bool(np.isfinite(losses).all())
+    for i in range(-(-len(losses) // per_plan)):
+        own = losses[i * per_plan : (i + 1) * per_plan]
+        failed = None if all_finite_losses or np.isfinite(own).all() else int(np.argmin(np.isfinite(own)))
+        results.append(
+            EpochResult(
+                own,
+                tables.weights[i][: len(own)],
+                None if failed is None else plans[i].first_batch + failed,
+                bool(finite[i]),
+            )
+        )
+    return results
 
 
 def _kind(kind: OutputLoss, target: Array) -> tuple[int, int]:

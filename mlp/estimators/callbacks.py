@@ -54,6 +54,9 @@ class CallbackList:
         per_batch = [callback for callback in callbacks if type(callback).on_batch_end is not Callback.on_batch_end]
         self.on_batch_end = self._batch_function(per_batch) if per_batch else None
 
+    def __bool__(self) -> bool:
+        return bool(self.callbacks) or self.context is not None
+
     def _batch_function(self, callbacks: Sequence[Callback]) -> Callable[[int, float], None]:
         def on_batch_end(batch: int, loss: float) -> None:
             for callback in callbacks:

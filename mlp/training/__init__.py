@@ -6,12 +6,13 @@ from mlp.training.callbacks import Callback, Run, check_callbacks
 from mlp.training.checkpoints import CheckpointWriter, Interval, check_checkpoint
 from mlp.training.class_weights import with_class_weight
 from mlp.training.early_stopping import EarlyStopping, check_early_stopping
-from mlp.training.epochs import Part, Parts, batch_size_for, complete, execution, in_parts, train, trainer_for
+from mlp.training.epochs import batch_size_for, execution, in_parts, train, trainer_for
 from mlp.training.evaluation import evaluate, evaluate_rows, score
 from mlp.training.history import History
 from mlp.training.interrupt import stop_on_ctrl_c
 from mlp.training.length import choose_epochs, default_epochs
 from mlp.training.metrics import Metric, check_metrics
+from mlp.training.parts import Part, Parts, complete
 from mlp.training.progress import progress_bar
 from mlp.training.state import TrainingState, require_resumable
 from mlp.training.validation_split import split_validation

@@ -5,64 +5,28 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, ParamSpec
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp._backends import ConfigurationError, Control, EpochPlan, EpochResult, Execution, Shuffle, Trainer
+from mlp._backends import ConfigurationError, EpochPlan, Execution, Shuffle, Trainer
 from mlp.checks import check_batch_size
 from mlp.network import Examples, FeedForward
 from mlp.optimizers import GradientDescent, Optimizer
 from mlp.training.callbacks import Callback, Run
 from mlp.training.checkpoints import Checkpoints, CheckpointWriter
-from mlp.training.divergence import divergence_error, warn_of_infinite_validation
+from mlp.training.divergence import warn_of_infinite_validation
 from mlp.training.early_stopping import EarlyStopping, stop_if_waited, update_early_stopping
 from mlp.training.evaluation import evaluate
 from mlp.training.history import History
 from mlp.training.interrupt import stop_on_ctrl_c, stop_on_sigterm
 from mlp.training.metrics import Metric, record_metrics
+from mlp.training.parts import Parts, complete, train_epoch, train_epochs
 from mlp.training.progress import progress_bar
 from mlp.training.state import TrainingState
-
-
-@dataclass
-class Part:
-    """An epoch, or a part of one, that a training asks for; the answer is its result."""
-
-    trainer: Trainer
-    plan: EpochPlan
-    control: Control
-    on_batch: Callable[[int, float], None] | None
-
-    def run(self) -> EpochResult:
-        """Train for this part."""
-        return self.trainer.epochs([self.plan], self.control, self.on_batch)[0]
-
-
-Parts = Generator[Part, EpochResult, History]
-"""A training that waits for the result of one part after the other."""
-
-
-def complete(parts: Parts, part: Part | None = None) -> History:
-    """Run all parts of a training, or those that are left from `part` on."""
-    with contextlib.closing(parts):
-        try:
-            part = part or next(parts)
-            while True:
-                try:
-                    result = part.run()
-                except BaseException as error:
-                    part = parts.throw(error)
-                else:
-                    part = parts.send(result)
-        except StopIteration as end:
-            history: History = end.value
-            return history
-
 
 Arguments = ParamSpec("Arguments")
 
@@ -140,6 +104,7 @@ def in_parts(
     present = conditions()
     _require_same_conditions(state, present, checkpoint)
     state.conditions = present
+    watched = bool(callbacks or checkpoint or early_stopping or validation is not None)
     batch_callbacks = [callback for callback in callbacks if type(callback).on_batch_end is not Callback.on_batch_end]
 
     def on_batch(batch: int, loss: float) -> None:
@@ -168,9 +133,12 @@ def in_parts(
             while state.epoch < epochs and not run.stopping:
                 if callbacks:  # one of them may have moved the network, changed its optimizer, or assigned weights
                     trainer = _follow(trainer, run, examples, batch_size)
-                plan = _plan_epoch(net, state, n if rows is None else rows, batch_size, shuffle)
+                count = 1 if watched else _epochs_of_call(run, trainer, n)
+                plans = _plan_epochs(net, state, n if rows is None else rows, batch_size, shuffle, count)
                 if not (
-                    yield from _train_epoch(run, trainer, plan, on_batch if batch_callbacks else None, checkpoints)
+                    yield from train_epochs(run, trainer, plans)
+                    if len(plans) > 1
+                    else train_epoch(run, trainer, plans[0], on_batch if batch_callbacks else None, checkpoints)
                 ):
                     break
                 _validate(run, validation)
@@ -235,7 +203,8 @@ def execution(net: FeedForward, optimizer: Optimizer, n: int, batch_size: int) -
     examples, _ = net.check_examples(X, y)
     state = TrainingState.begin(net, optimizer)
     trainer = _make_trainer(Run(net, state, 1), examples, batch_size)
-    return trainer.execution(_plan_epoch(net, state, n, batch_size, shuffle=True))
+    (plan,) = _plan_epochs(net, state, n, batch_size, shuffle=True)
+    return trainer.execution(plan)
 
 
 def trainer_for(net: FeedForward, optimizer: Optimizer, examples: Examples, batch_size: int) -> Trainer:
@@ -258,112 +227,56 @@ def _follow(trainer: Trainer, run: Run, examples: Examples, batch_size: int) -> 
     return _make_trainer(run, net.on_device(examples), batch_size)
 
 
-def _plan_epoch(
-    net: FeedForward, state: TrainingState, rows: int | NDArray[np.int64], batch_size: int, shuffle: bool
-) -> EpochPlan:
-    """The next epoch over these rows, given by their number or, if they are not all, by their numbers."""
+def _epochs_of_call(run: Run, trainer: Trainer, n: int) -> int:
+    """How many epochs the backend is to train for in one call, if nobody looks at the results of each."""
+    state = run.state
+    if state.batches_done or state.history.val_loss or state.optimizer.schedule.adapts:
+        return 1
+    return min(trainer.epochs_of_call(n), run.epochs - state.epoch)
+
+
+def _plan_epochs(
+    net: FeedForward,
+    state: TrainingState,
+    rows: int | NDArray[np.int64],
+    batch_size: int,
+    shuffle: bool,
+    count: int = 1,
+) -> list[EpochPlan]:
+    """The next epochs over these rows, given by their number or, if they are not all, by their numbers."""
     n = rows if isinstance(rows, int) else len(rows)
-    shuffled = Shuffle(net.seed, state.epoch, n)
-    if isinstance(rows, int):
-        order = shuffled if shuffle else np.arange(n)
-    else:
-        order = rows[shuffled.row_numbers()] if shuffle else rows
-    n_batches = -(-n // batch_size)
-    optimizer = state.optimizer
-    return EpochPlan(
-        network=net.plan,
-        rule=optimizer.rule,
-        batch_size=batch_size,
-        order=order,
-        learning_rates=optimizer.schedule.rates(state.step - state.batches_done, state.epoch, n_batches),
-        l2=np.full(n_batches, net.l2),
-        l1=net.l1,
-        weight_decay=optimizer.weight_decay,
-        clip_value=optimizer.clip_value,
-        clip_norm=optimizer.clip_norm,
-        seed=net.seed,
-        epoch=state.epoch,
-        first_step=state.step - state.batches_done,
-        first_batch=state.batches_done,
-    )
-
-
-def _train_epoch(
-    run: Run,
-    trainer: Trainer,
-    plan: EpochPlan,
-    on_batch: Callable[[int, float], None] | None,
-    checkpoints: Checkpoints,
-) -> Generator[Part, EpochResult, bool]:
-    """Train for one epoch, or the rest of it, and record the result; return False if it was stopped at once.
-
-    Checkpoints divide the epoch into parts.  The results do not depend on it.
-    """
-    net, state, xp = run.net, run.state, run.net.xp
-    first, last = plan.batches.start, plan.batches.stop
-    run.control.batches_done = done = first
-    parts = [state.batches]
-    xp.synchronize()
-    start = time.perf_counter() - state.seconds
-    try:
-        while True:
-            left = checkpoints.updates_left(plan.first_step + done)
-            part = plan
-            if done > first or left is not None:  # a new plan is checked, which takes time
-                n_batches = last - done if left is None else min(left, last - done)
-                part = replace(plan, first_batch=done, n_batches=n_batches)
-            result = yield Part(trainer, part, run.control, on_batch)
-            parts.append(np.array([result.losses, result.weights]))
-            done += len(result.losses)
-            if result.failed is not None or not result.finite:
-                trainer.roll_back()
-                raise divergence_error(net, plan, trainer, state, done - 1)
-            if done == last or run.stopping or not checkpoints.due(plan.first_step + done):
-                break
-            now = replace(
-                state,
-                step=plan.first_step + done,
-                batches=np.concatenate(parts, axis=1),
-                seconds=time.perf_counter() - start,
+    n_batches, optimizer, network = -(-n // batch_size), state.optimizer, net.plan
+    rule, schedule, l2 = optimizer.rule, optimizer.schedule, np.full(n_batches, net.l2)
+    in_order = None if shuffle else (np.arange(n) if isinstance(rows, int) else rows)
+    plans = []
+    for epoch in range(state.epoch, state.epoch + count):
+        order: Shuffle | NDArray[np.int64]
+        if in_order is not None:
+            order = in_order
+        else:
+            order = Shuffle(net.seed, epoch, n)
+            if not isinstance(rows, int):
+                order = rows[order.row_numbers()]
+        first_step = state.step - state.batches_done + (epoch - state.epoch) * n_batches
+        plans.append(
+            EpochPlan(
+                network=network,
+                rule=rule,
+                batch_size=batch_size,
+                order=order,
+                learning_rates=schedule.rates(first_step, epoch, n_batches),
+                l2=l2,
+                l1=net.l1,
+                weight_decay=optimizer.weight_decay,
+                clip_value=optimizer.clip_value,
+                clip_norm=optimizer.clip_norm,
+                seed=net.seed,
+                epoch=epoch,
+                first_step=first_step,
+                first_batch=state.batches_done,
             )
-            checkpoints.write(net, now, trainer)
-    except BaseException:  # from a callback, a checkpoint, or a second Ctrl-C
-        trainer.roll_back()
-        raise
-    batches = np.concatenate(parts, axis=1)
-    loss = _mean_loss(batches)
-    if not math.isfinite(loss):
-        trainer.roll_back()
-        raise divergence_error(net, plan, trainer, state, done - 1)
-    trainer.read_back()
-    xp.synchronize()
-    if done == first:
-        return False
-    run.whole_epoch = done == last
-    _record(run, plan, batches, loss, time.perf_counter() - start)
-    return True
-
-
-def _record(run: Run, plan: EpochPlan, batches: NDArray[np.float64], loss: float, seconds: float) -> None:
-    """Append the values of an epoch to the history, and bring the training state up to date."""
-    state, history = run.state, run.state.history
-    done = batches.shape[1]
-    history.loss.append(loss)
-    history.learning_rate.append(float(plan.learning_rates[done - 1]))
-    history.samples_per_second.append(min(done * plan.batch_size, len(plan.order)) / max(seconds, 1e-9))
-    history.seconds.append(seconds)
-    state.step, state.batches, state.seconds = plan.first_step + done, batches, seconds
-    if run.whole_epoch:
-        state.leave_epoch()
-    else:
-        history.stop_reason += f" (in epoch {state.epoch + 1}, after {done} of {len(plan.learning_rates)} batches)"
-
-
-def _mean_loss(batches: NDArray[np.float64]) -> float:
-    losses, weights = batches
-    total = weights.sum()
-    with np.errstate(over="ignore"):
-        return float(losses @ weights / total) if total else 0.0
+        )
+    return plans
 
 
 def _validate(run: Run, validation: Examples | None) -> None:

@@ -36,7 +36,8 @@ class History:
     samples_per_second : list of float
         Rows divided by the wall time of training, without validation.
     seconds : list of float
-        Wall time of training, without validation.
+        Wall time of training, without validation.  Short epochs that were trained in one call of the backend share its
+        time, in proportion to their batches.
     metrics : dict of list of float
         The metrics that `fit` was asked for, by name; NaN for epochs without them.
     planned_epochs : int or None
