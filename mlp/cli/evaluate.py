@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from mlp.checks import counted
 from mlp.cli import paths
 from mlp.cli.options import SectionedCommand, data_options, device_options, json_option
 from mlp.cli.printing import (
@@ -15,8 +16,15 @@ from mlp.cli.printing import (
     print_json,
     print_line,
     print_table,
+    print_wrapped,
     score_name,
 )
+
+if TYPE_CHECKING:
+    from mlp.cli.table_rows import Rows
+
+SHOWN_ROWS = 8
+"""The first row numbers that are printed; ``--json`` and ``mlp predict --part test`` have all of them."""
 
 MAX_MATRIX_CLASSES = 20
 """The confusion matrix is printed for at most this many classes; ``--json`` always has it."""
@@ -52,7 +60,7 @@ def evaluate(model: str, data: str, **options: Any) -> None:
     loss, score = net.evaluate(rows.X, rows.y)
     document: dict[str, Any] = {
         "model": str(path), "data": data, "part": rows.part, "rows": len(rows.X), "task": net.task, "loss": loss,
-        "score": score, "score_name": score_name(net.task),
+        "score": score, "score_name": score_name(net.task), "row_numbers": rows.rows.tolist(),
     }  # fmt: skip
     if net.task != "numbers" and rows.y.ndim == 1:
         predictions = ClassPredictions.of(net, rows.X, rows.y)
@@ -65,11 +73,25 @@ def evaluate(model: str, data: str, **options: Any) -> None:
         print_json(document)
         return
     print_field("model", f"{path}: {describe_network(net)}")
-    print_field("data", f"{data}, {'all' if rows.part == 'all' else rows.part + ' part'}, {len(rows.X)} rows")
+    part = "all" if rows.part == "all" else f"{rows.part} part"
+    print_wrapped("data", f"{data}, {part}, {counted(len(rows.X), 'row')}{_which_rows(rows)}")
+    if rows.n_without_target:
+        print_wrapped("left out", f"{counted(rows.n_without_target, 'row')} without a target")
     print_field("loss", f"{loss:.4f}")
     print_field("score", click.style(format_score(net.task, score), bold=True, fg="green"))
     if "classes" in document:
         _print_classes(document)
+
+
+def _which_rows(rows: Rows) -> str:
+    """For a part of a file, which of its rows it has, counted from 0."""
+    if rows.part == "all":
+        return ""
+    first = sorted(rows.rows.tolist())
+    shown = ", ".join(map(str, first[:SHOWN_ROWS]))
+    if len(first) > SHOWN_ROWS:
+        shown += ", ..."
+    return f" of {rows.n_rows}: {shown}"
 
 
 def _print_classes(document: dict[str, Any]) -> None:

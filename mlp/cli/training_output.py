@@ -11,7 +11,16 @@ import click
 
 from mlp._backends import DataError
 from mlp.checks import counted
-from mlp.cli.printing import describe_network, format_score, print_field, print_line, print_message, score_name
+from mlp.cli.data_description import describe_task, print_notes
+from mlp.cli.printing import (
+    describe_network,
+    format_score,
+    print_field,
+    print_line,
+    print_message,
+    print_wrapped,
+    score_name,
+)
 from mlp.io import run_folders
 from mlp.training import Callback, History, Run
 
@@ -57,7 +66,9 @@ class Reporter(Callback):
             rows.append(f"{len(data.X_test)} test rows")
         inputs = "1 input" if data.n_inputs == 1 else f"{data.n_inputs} inputs"
         outputs = "1 output" if data.n_outputs == 1 else f"{data.n_outputs} {'classes' if data.classes else 'outputs'}"
-        print_field("data", f"{data.name}: {', '.join(rows)}, {inputs}, {outputs}")
+        print_wrapped("data", f"{data.name}: {', '.join(rows)}, {inputs}, {outputs}")
+        print_wrapped("task", describe_task(data))
+        print_notes(data.notes)
         print_field("network", describe_network(net))
         optimizer = training["optimizer"]
         rate = optimizer["learning_rate"]
