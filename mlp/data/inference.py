@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,7 +98,7 @@ class ColumnChoices:
                 if name in targets:
                     raise ConfigurationError(f"{argument} names {name!r}, which is the target; remove it there")
                 if name not in names:
-                    problem = str(UnknownNameError.among("column", quoted(name), list(names)))
+                    problem = str(UnknownNameError.among("column", shortened(name, 80), list(names)))
                     raise UnknownNameError(f"{where}, {argument}: {shortened(problem)}")
 
     @property
@@ -108,11 +108,13 @@ class ColumnChoices:
 
 
 def prepare(
-    table: Mapping[str, NDArray[Any]], rows: NDArray[np.intp], choices: ColumnChoices, where: str
+    table: Mapping[str, NDArray[Any]],
+    rows: NDArray[np.intp],
+    choices: ColumnChoices,
+    where: str,
+    counters: Collection[str] = (),
 ) -> tuple[Preparation, list[Note]]:
-    """Decide which columns of a raw table are used, and how each is read.
-
-    What is decided depends on the training rows only, but for columns that number all rows.
+    """Decide which columns of a raw table are used, and how each is read; it depends on the training rows only.
 
     Parameters
     ----------
@@ -124,6 +126,8 @@ def prepare(
         What the user says about them; the names exist.
     where : str
         The table, for error messages.
+    counters : collection of str
+        The columns that count the rows of the file.
 
     Returns
     -------
@@ -139,7 +143,10 @@ def prepare(
     used: list[RawColumn] = []
     left_out: list[tuple[str, str]] = []
     for name, column in table.items():
-        decision = _decide(name, column, rows, choices)
+        if name in counters and name not in choices.named and name not in choices.drop:
+            decision: RawColumn | str = "it counts the rows"
+        else:
+            decision = _decide(name, column, rows, choices)
         if isinstance(decision, RawColumn):
             used.append(decision)
         else:
@@ -161,8 +168,6 @@ def _decide(name: str, column: NDArray[Any], rows: NDArray[np.intp], choices: Co
         return "as asked"
     if choices.columns is not None and name not in choices.columns:
         return "not among the columns asked for"
-    if name not in choices.named and _counts_rows(name, column):
-        return "it counts the rows"
     training = column[rows]
     if name in choices.numeric:
         kind: RawKind | None = "number"
@@ -209,8 +214,14 @@ def _decide_text(
     return RawColumn(name, kind)
 
 
-def _counts_rows(name: str, column: NDArray[Any]) -> bool:
-    """Whether the column has the name of a row number, and each value is that of the row before plus 1."""
+def counts_rows(name: str, column: NDArray[Any]) -> bool:
+    """Return whether a column has the name of a row number, and each value is that of the row before plus 1.
+
+    Examples
+    --------
+    >>> counts_rows("PassengerId", np.array([1, 2, 3])), counts_rows("age", np.array([1, 2, 3]))
+    (True, False)
+    """
     named = column.dtype.kind in "iu" and _ROW_NUMBER_NAME.fullmatch(name) is not None
     return named and len(column) > 1 and bool((np.diff(column) == 1).all())
 

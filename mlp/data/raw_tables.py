@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import DataError
 from mlp.data.dataset import Dataset, Task
 from mlp.data.encoders import CategoricalColumn, Scale
-from mlp.data.inference import ColumnChoices, prepare
+from mlp.data.inference import ColumnChoices, counts_rows, prepare
 from mlp.data.preparation import Note, plain
 from mlp.data.preprocessing import Preprocessing
 from mlp.data.splitting import split_rows
@@ -47,7 +46,11 @@ def load_table(
     train, test = split_rows(len(targets.rows), test_fraction, seed, labels)
     notes = list(targets.notes)
     if preprocessing is None:
-        preprocessing, found = _fit(table, train, scale, choices, where)
+        counters = {key for key, column in columns.items() if counts_rows(key, column)}
+        preparation, found = prepare(table, train, choices, where, counters)
+        prepared, _ = preparation.apply({key: column[train] for key, column in table.items()})
+        fitted = Preprocessing.fit(prepared, scale, share_rare=True)
+        preprocessing = Preprocessing(scale, fitted.columns, preparation)
         notes += found
     X, found = preprocessing.transform_table(table)
     notes += [*found, *_rare(preprocessing)]
@@ -67,15 +70,6 @@ def load_table(
         task_reason=targets.reason,
         notes=tuple(notes),
     )
-
-
-def _fit(
-    table: Table, train: NDArray[np.intp], scale: Scale, choices: ColumnChoices, where: str
-) -> tuple[Preprocessing, list[Note]]:
-    preparation, notes = prepare(table, train, choices, where)
-    prepared, _ = preparation.apply({key: column[train] for key, column in table.items()})
-    fitted = Preprocessing.fit(prepared, scale, share_rare=True)
-    return Preprocessing(scale, fitted.columns, preparation), notes
 
 
 def _rare(preprocessing: Preprocessing) -> list[Note]:
