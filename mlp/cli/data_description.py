@@ -10,6 +10,7 @@ import numpy as np
 from mlp.checks import counted, shortened
 from mlp.cli.printing import print_wrapped
 from mlp.data.preparation import Note, plain
+from mlp.inspection.scores import plainly
 
 if TYPE_CHECKING:
     from mlp.data import Dataset
@@ -39,9 +40,7 @@ def _numbers(data: Dataset, y: np.ndarray) -> str:
     columns = y.reshape(len(y), -1).T
     names = data.target_names if len(data.target_names) == len(columns) else ("numbers",) * len(columns)
     ranges = [
-        " ".join(
-            filter(None, (shortened(plain(name), 40) if name else "", f"from {_plainly(low)} to {_plainly(high)}"))
-        )
+        " ".join(filter(None, (shortened(plain(name), 40) if name else "", f"from {plainly(low)} to {plainly(high)}")))
         for name, low, high in zip(names, columns.min(axis=1), columns.max(axis=1), strict=True)
     ]
     more = f" and {len(ranges) - MAX_CLASSES} more" if len(ranges) > MAX_CLASSES else ""
@@ -54,13 +53,6 @@ def _label(label: object) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.1 or share == 0 else f"{100 * share:.2g} %"
-
-
-def _plainly(number: float) -> str:
-    """A number as people write it."""
-    if number == round(number) and abs(number) < 1e15:
-        return f"{number:,.0f}"
-    return f"{number:,.4g}" if abs(number) < 1e4 else f"{number:,.0f}" if abs(number) < 1e15 else f"{number:.3g}"
 
 
 def print_notes(notes: Sequence[Note]) -> None:

@@ -19,6 +19,7 @@ from mlp.cli.printing import (
     print_wrapped,
     score_name,
 )
+from mlp.cli.score_output import print_scores
 
 if TYPE_CHECKING:
     from mlp.cli.table_rows import Rows
@@ -37,9 +38,14 @@ MAX_MATRIX_CLASSES = 20
 @device_options
 @json_option
 def evaluate(model: str, data: str, **options: Any) -> None:
-    """Print the scores of MODEL on DATA: loss, and accuracy or R^2.
+    """Print the scores of MODEL on DATA, beside those of a constant answer.
 
-    For classes also precision, recall and the confusion matrix.  MODEL is a run folder or a .safetensors file; DATA is
+    For classes: accuracy, balanced accuracy, macro F1, ROC-AUC, average precision, log-loss, the confusion matrix, and
+    precision and recall of each class.  For numbers: R^2, and RMSE and MAE in the unit of the target.  The constant
+    answer is the class that is most frequent in these rows, or their mean.  Of a part of the data it prints which rows
+    they are, counted from 0; and it warns if the data of the run have changed since the training.
+
+    MODEL is a run folder or a .safetensors file; DATA is
     as in mlp train.
 
     \b
@@ -47,8 +53,9 @@ def evaluate(model: str, data: str, **options: Any) -> None:
     mlp evaluate runs/houses-1 houses_2024.csv --json
     """
     from mlp import persistence
-    from mlp.cli.input_rows import load_rows
+    from mlp.cli.input_rows import load_rows, target_names_of
     from mlp.inspection.class_predictions import ClassPredictions
+    from mlp.inspection.network_scores import scores_of
     from mlp.io import run_folders
 
     paths.require_model(model)
@@ -62,6 +69,8 @@ def evaluate(model: str, data: str, **options: Any) -> None:
         "model": str(path), "data": data, "part": rows.part, "rows": len(rows.X), "task": net.task, "loss": loss,
         "score": score, "score_name": score_name(net.task), "row_numbers": rows.rows.tolist(),
     }  # fmt: skip
+    scores = scores_of(net, rows.X, rows.y)
+    document |= scores
     if net.task != "numbers" and rows.y.ndim == 1:
         predictions = ClassPredictions.of(net, rows.X, rows.y)
         document |= {
@@ -79,6 +88,7 @@ def evaluate(model: str, data: str, **options: Any) -> None:
         print_wrapped("left out", f"{counted(rows.n_without_target, 'row')} without a target")
     print_field("loss", f"{loss:.4f}")
     print_field("score", click.style(format_score(net.task, score), bold=True, fg="green"))
+    print_scores(net, scores, target_names_of(net, model, options["target"]))
     if "classes" in document:
         _print_classes(document)
 

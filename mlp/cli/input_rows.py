@@ -98,6 +98,14 @@ def run_config(model: str) -> dict[str, Any]:
     return {}
 
 
+def target_names_of(net: MLP, model: str, target: str | None) -> list[str]:
+    """Names of the outputs of a network for numbers; ``0``, ``1``, ... if its run does not tell them."""
+    configured = run_config(model).get("data", {}).get("target") if target is None else target
+    names = configured if isinstance(configured, list) else str(configured).split(",")
+    n = net.sizes[-1]
+    return [name.strip() for name in names] if len(names) == n else [str(k) for k in range(n)]
+
+
 def _select_part(dataset: data.Dataset, part: str | None) -> tuple[NDArray[Any], NDArray[Any], str, NDArray[np.intp]]:
     rows = np.arange(len(dataset.X)) if dataset.rows is None else dataset.rows
     if dataset.X_test is None or dataset.y_test is None:

@@ -123,16 +123,14 @@ def _to_npy(array: NDArray[Any]) -> bytes:
 
 def _names(net: MLP, model: str, target: str | None) -> list[str]:
     """Names of the columns of predictions and probabilities."""
-    from mlp.cli.input_rows import run_config
+    from mlp.cli.input_rows import target_names_of
 
+    n = net.sizes[-1]
     header = ["prediction"]
-    if net.task == "numbers" and net.sizes[-1] > 1:
-        configured = run_config(model).get("data", {}).get("target") if target is None else target
-        targets = configured if isinstance(configured, list) else str(configured).split(",")
-        known = len(targets) == net.sizes[-1]
-        header = [f"prediction_{targets[i].strip() if known else i}" for i in range(net.sizes[-1])]
-    elif net.task == "labels" and net.sizes[-1] > 1:
-        header = [f"prediction_{i}" for i in range(net.sizes[-1])]
+    if net.task == "numbers" and n > 1:
+        header = [f"prediction_{name}" for name in target_names_of(net, model, target)]
+    elif net.task == "labels" and n > 1:
+        header = [f"prediction_{k}" for k in range(n)]
     return header + ([] if net.task == "numbers" else [f"p_{name}" for name in _classes(net)])
 
 

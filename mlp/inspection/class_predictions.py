@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError
 from mlp.checks import check_targets
+from mlp.inspection.scores import with_class_baseline
 
 if TYPE_CHECKING:
     from mlp.network import FeedForward
@@ -37,6 +38,8 @@ class ClassPredictions:
     [[1, 0], [1, 1]]
     >>> predictions.by_class()["recall"]
     [1.0, 0.5]
+    >>> predictions.scores()["accuracy"]
+    0.6666666666666666
     >>> predictions.worst(5).tolist()
     [2]
     """
@@ -85,21 +88,27 @@ class ClassPredictions:
     @property
     def confusion(self) -> NDArray[np.int64]:
         """Confusion matrix: a row for each true class, a column for each predicted class."""
-        n = len(self.classes)
-        counts = np.zeros((n, n), np.int64)
-        np.add.at(counts, (self.target, self.predicted), 1)
+        from sklearn.metrics import confusion_matrix
+
+        counts: NDArray[np.int64] = confusion_matrix(self.target, self.predicted, labels=range(len(self.classes)))
         return counts
 
     def by_class(self) -> dict[str, list[Any]]:
         """``support`` (rows), ``precision``, ``recall`` and ``f1`` of each class; 0 for a class without rows."""
-        confusion = self.confusion
-        correct, n_true, n_predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+        from sklearn.metrics import precision_recall_fscore_support
+
+        precision, recall, f1, support = precision_recall_fscore_support(
+            self.target, self.predicted, labels=range(len(self.classes)), zero_division=0
+        )
         return {
-            "support": n_true.tolist(),
-            "precision": (correct / np.maximum(n_predicted, 1)).tolist(),
-            "recall": (correct / np.maximum(n_true, 1)).tolist(),
-            "f1": (2 * correct / np.maximum(n_true + n_predicted, 1)).tolist(),
-        }
+            "support": support.tolist(), "precision": precision.tolist(), "recall": recall.tolist(), "f1": f1.tolist(),
+        }  # fmt: skip
+
+    def scores(self) -> dict[str, Any]:
+        """The scores of `mlp.inspection.scores.with_class_baseline`."""
+        return with_class_baseline(
+            self.target, self.predicted, self.outputs, self.classes, probabilities=self.are_probabilities
+        )
 
     def worst(self, n: int) -> NDArray[np.int64]:
         """Indices of at most n wrong rows, the largest `excess` first."""
