@@ -113,7 +113,7 @@ def test_customers_train_with_one_command() -> None:
     assert lines["rare"] == ["city: 57 rare categories share one input"]
     training = load(path, target="Churn").rows.tolist()
     unknown = [row["city"] for row in rows if row["city"] not in {rows[i]["city"] for i in training}]
-    start = f"city: {len(unknown)} rows with a category that the training rows did not have, such as '{unknown[0]}'"
+    start = f"city: {len(unknown)} rows with a category that the training rows did not have, such as 'city "
     assert lines["unknown"][0].startswith(start)
 
 

@@ -203,16 +203,20 @@ class Preprocessing:
         ShapeError, DtypeError, DataError
             As `transform`.
         """
-        table = as_columns(columns)
+        prepared, notes = self.prepare(as_columns(columns))
+        X, unknown = self.encode_and_count(prepared)
+        return X, notes + unknown
+
+    def prepare(self, table: Columns) -> tuple[Columns, list[Note]]:
+        """Return the columns that are encoded, and what was read as missing: the first half of `transform_table`."""
         if self.preparation is None:
-            return self._encode(table)
+            return table, []
         _require_columns([column.name for column in self.preparation.columns], table)
         prepared, notes = self.preparation.apply(table)
         for column in self.columns:
             if isinstance(column, NumericColumn):
                 notes += _leave_out_far(column, prepared[column.name], _FAR[self.scale])
-        X, unknown = self._encode(prepared)
-        return X, notes + unknown
+        return prepared, notes
 
     def encode(self, columns: Columns) -> NDArray[np.float64]:
         """Transform a table whose columns are prepared already: they are those of `columns`, and dates are numbers.
@@ -222,9 +226,10 @@ class Preprocessing:
         ShapeError, DtypeError, DataError
             As `transform`.
         """
-        return self._encode(as_columns(columns))[0]
+        return self.encode_and_count(as_columns(columns))[0]
 
-    def _encode(self, table: Columns) -> tuple[NDArray[np.float64], list[Note]]:
+    def encode_and_count(self, table: Columns) -> tuple[NDArray[np.float64], list[Note]]:
+        """Return the inputs for prepared columns, and how many categories are unknown."""
         _require_columns([column.name for column in self.columns], table)
         outputs = np.zeros((len(next(iter(table.values()))), self.n_outputs))
         start, notes = 0, []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import DataError
@@ -52,13 +53,15 @@ def load_table(
         fitted = Preprocessing.fit(prepared, scale, share_rare=True)
         preprocessing = Preprocessing(scale, fitted.columns, preparation)
         notes += found
-    X, found = preprocessing.transform_table(table)
-    notes += [*found, *_rare(preprocessing)]
+    prepared_table, found = preprocessing.prepare(table)
+    notes += found
+    X, X_test = (_encoded(preprocessing, prepared_table, rows, notes) for rows in (train, test))
+    notes += _rare(preprocessing)
     return Dataset(
         name,
-        X[train],
+        X,
         targets.y[train],
-        X[test] if len(test) else None,
+        X_test if len(test) else None,
         targets.y[test] if len(test) else None,
         targets.task,
         targets.classes,
@@ -70,6 +73,15 @@ def load_table(
         task_reason=targets.reason,
         notes=tuple(notes),
     )
+
+
+def _encoded(
+    preprocessing: Preprocessing, prepared: Table, rows: NDArray[np.intp], notes: list[Note]
+) -> NDArray[np.float64]:
+    """The inputs for some rows; what is unknown among them is added to the notes."""
+    X, unknown = preprocessing.encode_and_count({key: column[rows] for key, column in prepared.items()})
+    notes += unknown
+    return X
 
 
 def _rare(preprocessing: Preprocessing) -> list[Note]:
