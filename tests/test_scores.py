@@ -242,3 +242,52 @@ def test_a_run_without_test_rows_has_no_scores() -> None:
     path = raw_tables.churn(Path("churn.csv"), 60)
     run("train", path, "--target", "Churn", "--test-fraction", 0, "--epochs", 1, "--output-dir", "run")
     assert json.loads(Path("run/results.json").read_text())["test"] is None
+
+
+def test_a_threshold_changes_the_answers_and_their_scores() -> None:
+    path = raw_tables.churn(Path("churn.csv"))
+    run("train", path, "--target", "Churn", "--epochs", 20, "--output-dir", "run")
+    answers, targets = answered("run", path, "Churn")
+    above = run("predict", "run", path, "--part", "test", "--threshold", 0.1).stdout
+    predicted = [answer["prediction"] for answer in csv.DictReader(io.StringIO(above))]
+    assert predicted == ["Yes" if float(answer["p_Yes"]) >= 0.1 else "No" for answer in answers]
+    assert predicted != [answer["prediction"] for answer in answers]
+    document = json.loads(run("evaluate", "run", path, "--threshold", 0.1, "--json").stdout)
+    truth = [target for (target,) in targets]
+    assert document["score"] == document["accuracy"] == metrics.accuracy_score(truth, predicted)
+    assert document["macro_f1"] == pytest.approx(metrics.f1_score(truth, predicted, average="macro"))
+    assert document["confusion"] == metrics.confusion_matrix(truth, predicted).tolist()
+    raw_tables.houses(Path("houses.csv"), 60)
+    run("train", "houses.csv", "--target", "SalePrice", "--epochs", 1, "--output-dir", "numbers")
+    for command in ("predict", "evaluate"):
+        arguments = [command, "numbers", "houses.csv", "--threshold", "0.5"]
+        result = CliRunner().invoke(cli, arguments, prog_name="mlp")
+        assert "a threshold needs the probabilities of two classes" in result.stderr
+
+
+def test_balanced_classes_weigh_the_same() -> None:
+    import mlp
+
+    path = raw_tables.churn(Path("churn.csv"))
+    run("train", path, "--target", "Churn", "--epochs", 3, "--backend", "numpy", "--class-weight", "balanced",
+        "--output-dir", "run")  # fmt: skip
+    trained = mlp.load("run/model.safetensors", backend="numpy")
+    data = mlp.data.load(path, target="Churn")
+    weight = len(data.y) / (2 * np.bincount(data.y)[data.y])
+    net = mlp.MLP(list(trained.sizes), seed=0, backend="numpy")
+    net.fit(data.X, data.y, epochs=3, optimizer=mlp.Adam(0.001), sample_weight=weight)
+    for ours, theirs in zip(trained.weights, net.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    run("train", "--resume", "run", "--epochs", 4, "--output-dir", "resumed")
+    net.fit(data.X, data.y, epochs=4, sample_weight=weight, resume=True)
+    np.testing.assert_array_equal(mlp.load("resumed/model.safetensors").weights[0], net.weights[0])
+    assert_report("resumed", [])
+    assert "--class-weight balanced" in Path("resumed/report.html").read_text()
+    raw_tables.houses(Path("houses.csv"), 60)
+    for arguments, message in (
+        (["houses.csv", "--target", "SalePrice", "--class-weight", "balanced"], "the targets are numbers"),
+        ([str(path), "--target", "Churn", "--class-weight", "equal"], "unknown class weight 'equal'"),
+    ):
+        result = CliRunner().invoke(cli, ["train", *arguments], prog_name="mlp")
+        assert result.exit_code == 2
+        assert message in result.stderr

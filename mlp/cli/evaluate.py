@@ -8,7 +8,7 @@ import click
 
 from mlp.checks import counted
 from mlp.cli import paths
-from mlp.cli.options import SectionedCommand, data_options, device_options, json_option
+from mlp.cli.options import SectionedCommand, data_options, device_options, json_option, threshold_option
 from mlp.cli.printing import (
     describe_network,
     format_score,
@@ -36,6 +36,7 @@ MAX_MATRIX_CLASSES = 20
 @click.argument("data")
 @data_options
 @device_options
+@threshold_option
 @json_option
 def evaluate(model: str, data: str, **options: Any) -> None:
     """Print the scores of MODEL on DATA, beside those of a constant answer.
@@ -69,10 +70,14 @@ def evaluate(model: str, data: str, **options: Any) -> None:
         "model": str(path), "data": data, "part": rows.part, "rows": len(rows.X), "task": net.task, "loss": loss,
         "score": score, "score_name": score_name(net.task), "row_numbers": rows.rows.tolist(),
     }  # fmt: skip
-    scores = scores_of(net, rows.X, rows.y)
+    threshold = options["threshold"]
+    scores = scores_of(net, rows.X, rows.y, threshold)
+    if threshold is not None:
+        score = scores["accuracy"]
+        document |= {"threshold": threshold, "score": score}
     document |= scores
     if net.task != "numbers" and rows.y.ndim == 1:
-        predictions = ClassPredictions.of(net, rows.X, rows.y)
+        predictions = ClassPredictions.of(net, rows.X, rows.y, threshold)
         document |= {
             "classes": predictions.classes,
             **predictions.by_class(),

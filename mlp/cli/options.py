@@ -131,6 +131,12 @@ def json_option(function: Function) -> Function:
     return option("Output", "--json", "as_json", is_flag=True, help=text)(function)
 
 
+def threshold_option(function: Function) -> Function:
+    """Add ``--threshold``."""
+    text = "Answer the second of two classes if its probability is at least P.  Default: the more probable class."
+    return option("Output", "--threshold", type=share_above_zero, metavar="P", help=text)(function)
+
+
 def data_dir_option(function: Function) -> Function:
     """Add ``--data-dir``."""
     text = "Folder of the MNIST files.  Default: the environment variable MLP_DATA."

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlp.cli import paths
-from mlp.cli.options import SectionedCommand, column_names, data_options, device_options, json_option, option
+from mlp.cli.options import (
+    SectionedCommand,
+    column_names,
+    data_options,
+    device_options,
+    json_option,
+    option,
+    threshold_option,
+)
 from mlp.cli.printing import print_json, print_line, print_message
 
 if TYPE_CHECKING:
@@ -38,6 +46,7 @@ if TYPE_CHECKING:
     help="Write to this new .csv or .npy file instead of stdout.",
 )
 @option("Output", "--proba", is_flag=True, help="Add the probability of each class (an .npy file has only these).")
+@threshold_option
 @json_option
 def predict(model: str, data: str, **options: Any) -> None:
     """Print or write the prediction of MODEL for each row of DATA.
@@ -64,7 +73,13 @@ def predict(model: str, data: str, **options: Any) -> None:
     net = persistence.load(run_folders.model_path(model), backend=options["backend"], device=options["device"])
     part = options["part"] or "all"
     rows = load_rows(net, model, data, options | {"part": part}, with_targets=False, keep=options["keep"]).in_order()
-    predictions = _class_names(net, net.predict(rows.X))
+    answers = net.predict(rows.X)
+    if options["threshold"] is not None:
+        from mlp.inspection.class_predictions import classes_above, require_two_classes
+
+        require_two_classes(net)
+        answers = classes_above(net, net.predict_proba(rows.X), options["threshold"])
+    predictions = _class_names(net, answers)
     probabilities = net.predict_proba(rows.X) if options["proba"] else None
     names = _names(net, model, options["target"])
     if options["output"] is not None:

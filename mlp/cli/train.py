@@ -28,9 +28,11 @@ from mlp.cli.options import (
 )
 from mlp.cli.printing import print_json, print_line, print_message
 from mlp.cli.training_options import (
+    CLASS_WEIGHTS,
     COLUMN_OPTIONS,
     activation_option,
     batch_size_option,
+    class_weight_option,
     column_options,
     default_epochs,
     dtype_option,
@@ -110,6 +112,7 @@ _RESUME_OPTIONS = {
 @precision_option
 @epochs_option
 @batch_size_option
+@class_weight_option
 @optimizer_option
 @option("Training", "--lr", type=float, metavar="RATE", help="Learning rate.  Default: depends on the optimizer.")
 @option("Training", "--momentum", type=float, metavar="M", help="Momentum of sgd; 0.9 is usual.")
@@ -322,6 +325,12 @@ def _new_run(source: str, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[s
         preprocessing=dataset.preprocessing,
         target_scaling=_target_scaling(dataset, loss, options["output_activation"]),
     )
+    class_weight = options["class_weight"]
+    if class_weight is not None:
+        if class_weight not in CLASS_WEIGHTS:
+            raise UnknownNameError.among("class weight", class_weight, CLASS_WEIGHTS)
+        if classes is None:
+            raise click.UsageError("--class-weight applies to classes, but the targets are numbers; remove it.")
     patience = options["early_stopping"]
     n = len(dataset.X)
     n -= round(n * (options["validation"] or 0))
@@ -330,7 +339,7 @@ def _new_run(source: str, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[s
         "batch_size": options["batch_size"],
         "validation_fraction": options["validation"],
         "early_stopping": {"patience": patience} if patience else None,
-    }
+    } | ({"class_weight": class_weight} if class_weight else {})
     training["optimizer"] = _optimizer(options, training["epochs"]).to_dict()
     return net, dataset, runs.configuration(dataset, arguments, training)
 

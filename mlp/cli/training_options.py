@@ -75,6 +75,14 @@ _REGULARIZATION = (
 )
 
 
+CLASS_WEIGHTS = ("balanced",)
+
+class_weight_option = option(
+    "Training",
+    "--class-weight",
+    metavar="NAME",
+    help="balanced: rows of rare classes count more, so that all classes count the same.",
+)
 _COLUMNS = (
     option("Data", "--drop", type=column_names, metavar="COLUMNS", help="Columns of a table to leave out: id,name."),
     option("Data", "--columns", type=column_names, metavar="COLUMNS", help="The only columns of a table to use."),

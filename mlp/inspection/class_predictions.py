@@ -51,7 +51,7 @@ class ClassPredictions:
     are_probabilities: bool = True
 
     @classmethod
-    def of(cls, net: FeedForward, X: Any, y: Any) -> ClassPredictions:
+    def of(cls, net: FeedForward, X: Any, y: Any, threshold: float | None = None) -> ClassPredictions:
         """Predict the classes of the rows of X.
 
         Parameters
@@ -60,11 +60,14 @@ class ClassPredictions:
         X : array_like, shape (n, n_in)
         y : array_like, shape (n,) or (n, n_out)
             As in `MLP.fit`.
+        threshold : float, optional
+            As in `classes_above`.
 
         Raises
         ------
         ConfigurationError
-            If the network does not predict one of several classes.
+            If the network does not predict one of several classes, or there is a threshold and it has no probabilities
+            of two classes.
         ShapeError, DtypeError, DataError
             As in `MLP.evaluate`.
         """
@@ -83,7 +86,8 @@ class ClassPredictions:
         elif target.ndim > 1:
             target = target.argmax(axis=1)
         are_probabilities = net.kind.output.name in ("softmax", "sigmoid")
-        return cls(class_names(net), target.astype(np.int64), outputs.argmax(axis=1), outputs, are_probabilities)
+        predicted = outputs.argmax(axis=1) if threshold is None else classes_above(net, outputs, threshold)
+        return cls(class_names(net), target.astype(np.int64), predicted, outputs, are_probabilities)
 
     @property
     def confusion(self) -> NDArray[np.int64]:
@@ -133,3 +137,29 @@ def class_names(net: FeedForward) -> list[Any]:
     [0, 1]
     """
     return list(range(max(net.sizes[-1], 2))) if net.classes is None else list(net.classes)
+
+
+def classes_above(net: FeedForward, outputs: NDArray[Any], threshold: float) -> NDArray[np.int64]:
+    """Class numbers for outputs of shape (n, 2): 1 where the probability of the second class is `threshold` or more.
+
+    Raises
+    ------
+    ConfigurationError
+        If the outputs are not the probabilities of two classes.
+
+    Examples
+    --------
+    >>> import mlp
+    >>> classes_above(mlp.MLP([3, 2]), np.array([[0.8, 0.2], [0.6, 0.4]]), 0.3)
+    array([0, 1])
+    """
+    require_two_classes(net)
+    return (outputs[:, 1] >= threshold).astype(np.int64)
+
+
+def require_two_classes(net: FeedForward) -> None:
+    """Raise `ConfigurationError` if a network does not give the probabilities of two classes."""
+    n_out, are_probabilities = net.sizes[-1], net.kind.output.name in ("softmax", "sigmoid")
+    exclusive = n_out == 1 or (n_out == 2 and (net.task == "classes" or net.class_numbers))
+    if net.task == "numbers" or not exclusive or not are_probabilities:
+        raise ConfigurationError("a threshold needs the probabilities of two classes, which this network does not give")

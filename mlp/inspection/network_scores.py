@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlp.inspection.class_predictions import ClassPredictions
+from mlp.inspection.class_predictions import ClassPredictions, require_two_classes
 from mlp.inspection.plots.regression import predictions_and_targets
 from mlp.inspection.scores import number_scores
 from mlp.network import FeedForward
 
 
-def scores_of(net: FeedForward, X: Any, y: Any) -> dict[str, Any]:
+def scores_of(net: FeedForward, X: Any, y: Any, threshold: float | None = None) -> dict[str, Any]:
     """Score a network; see `mlp.inspection.scores` for the keys.  For several labels of a row there are none.
 
     Parameters
@@ -19,9 +19,13 @@ def scores_of(net: FeedForward, X: Any, y: Any) -> dict[str, Any]:
     X : array_like, shape (n, n_in)
     y : array_like, shape (n,) or (n, n_out)
         As in `MLP.fit`.
+    threshold : float, optional
+        As in `mlp.inspection.class_predictions.classes_above`.
 
     Raises
     ------
+    ConfigurationError
+        If there is a threshold, and the network has no probabilities of two classes.
     ShapeError, DtypeError, DataError
         As in `MLP.evaluate`.
 
@@ -34,9 +38,11 @@ def scores_of(net: FeedForward, X: Any, y: Any) -> dict[str, Any]:
     >>> scores["accuracy"] == net.score(digits.X_test, digits.y_test)
     True
     """
+    if threshold is not None:
+        require_two_classes(net)
     if net.task == "numbers" and not net.class_numbers:
         predicted, target = predictions_and_targets(net, X, y)
         return number_scores(target, predicted)
     if net.task == "labels" and net.sizes[-1] > 1:
         return {}
-    return ClassPredictions.of(net, X, y).scores()
+    return ClassPredictions.of(net, X, y, threshold).scores()

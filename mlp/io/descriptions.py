@@ -228,7 +228,9 @@ CONFIG = Record(
                 "optimizer": _optimizer(Nullable(_RATE), Nullable(_LOSS)),  # standard JSON has null for infinity
                 "validation_fraction": Nullable(_FRACTION),
                 "early_stopping": _STOPPING_RULE,
-            }
+                "class_weight": Choice(("balanced",)),
+            },
+            optional={"class_weight"},
         ),
         "versions": OBJECT,
         "machine": OBJECT,

@@ -40,6 +40,7 @@ def train_command(config: dict[str, Any]) -> tuple[list[str], list[str]]:
         "--l1": model["l1"] or None,
         "--dtype": model["dtype"],
         "--precision": model.get("precision"),
+        "--class-weight": training.get("class_weight"),
         "--epochs": training["epochs"],
         "--batch-size": training.get("batch_size"),
         "--seed": model["seed"],
