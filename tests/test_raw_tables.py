@@ -505,6 +505,29 @@ def test_evaluate_names_its_rows_and_notices_a_change(churn_run: Path) -> None:
     assert "left out  1 row without a target" in elsewhere.stdout
 
 
+@pytest.mark.parametrize("scale", ["none", "standard", None])
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_evaluate_notices_that_arrays_have_changed(suffix: str, scale: str | None) -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 3)), rng.integers(0, 2, 60)
+
+    def write() -> None:
+        np.savez("a.npz", X=X, y=y)
+        np.save("a.npy", np.column_stack([X, y]))
+
+    write()
+    run("train", f"a.{suffix}", *(["--scale", scale] if scale else []), "--output-dir", "run", *QUICK)
+    same = run("evaluate", "run", f"a.{suffix}")
+    assert "changed" not in same.stderr
+    assert "test part, 12 rows of 60: " in said(same)["data"][0]
+    X[7] += 1
+    X[8] += 1
+    write()
+    data = load(f"a.{suffix}")
+    assert {7, 8} & set(data.rows.tolist())
+    assert "has changed since the training" in run("evaluate", "run", f"a.{suffix}").stderr
+
+
 # -- saved models ---------------------------------------------------------------------------------------
 
 
@@ -569,6 +592,15 @@ def test_a_run_of_the_version_before_is_read_as_it_was(tmp_path: Path) -> None:
     assert "R^2 -0.4813" in evaluated.stdout
     run("train", "--resume", "run", "--epochs", 4, "--quiet")
     assert mlp.load("runs/flats-1/model.safetensors").sizes[0] == 9
+
+
+def test_inspect_says_what_is_left_out(churn_run: Path) -> None:
+    lines = said(run("inspect", churn_run / "run"))
+    assert lines["left out"][1:] == ["country (constant: 'NO')", "notes (empty)"]
+    assert lines["dates"] == ["joined: year, month, weekday, elapsed"]
+    document = json.loads(run("inspect", churn_run / "run", "--json").stdout)["preprocessing"]
+    assert document["left_out"]["notes"] == "empty"
+    assert document["dates"] == {"joined": ["year", "month", "weekday", "elapsed"]}
 
 
 def test_older_versions_refuse_a_model_of_a_raw_table(churn_run: Path) -> None:

@@ -55,8 +55,8 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.1 or share == 0 else f"{100 * share:.2g} %"
 
 
-def print_notes(notes: Sequence[Note]) -> None:
-    """Print one line for each note, or for some of them if there are many of a kind."""
+def print_notes(notes: Sequence[Note], all_of_them: str = "results.json") -> None:
+    """Print one line for each note, or for some of them if there are many of a kind; `all_of_them` names the rest."""
     by_heading: dict[str, list[str]] = {}
     for note in notes:
         by_heading.setdefault(note.heading, []).append(note.text)
@@ -65,4 +65,4 @@ def print_notes(notes: Sequence[Note]) -> None:
         for text in shown:
             print_wrapped(heading, text)
         if len(shown) < len(texts):
-            print_wrapped(heading, f"and {counted(len(texts) - len(shown), 'column')} more; results.json names them")
+            print_wrapped(heading, f"and {counted(len(texts) - len(shown), 'column')} more; {all_of_them} names them")

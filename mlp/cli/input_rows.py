@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mlp import data
 from mlp._backends import ConfigurationError, DataError, ShapeError, UnknownNameError
 from mlp.checks import shortened
-from mlp.cli.table_rows import Rows, encode_labels, from_table
+from mlp.cli.table_rows import Rows, encode_labels, from_table, warn_if_changed
 from mlp.data.arrays import column_number, map_npy, without_column
 from mlp.data.table_files import TABLE_SUFFIXES, table_suffix
 from mlp.io import run_folders
@@ -73,12 +73,15 @@ def load_rows(
         return Rows(X, None, part or "all", np.arange(len(X)), len(X))
     task: data.dataset.Task | None = None if built_in else "classification" if _has_class_targets(net) else "regression"
     if is_run_data and target is None:
-        task = run_data.get("task")  # the split depends on the task
+        # the split depends on the task
+        task = run_folders.task_of(config) if suffix == ".npy" else run_data.get("task")
     if target is None and suffix == ".npy":
         target = run_data.get("target")
     if data_dir is None and source == "mnist":
         data_dir = run_data.get("data_dir")
     dataset = data.load(source, data_dir=data_dir, target=target, task=task, **split)
+    if is_run_data and not built_in and options["target"] is None:
+        warn_if_changed(config["data_sha256"], _preprocess(net, dataset.X), dataset.y, source)
     n_rows = len(dataset.X) + (0 if dataset.X_test is None else len(dataset.X_test))
     X, y, part, rows = _select_part(dataset, part)
     y = _to_model_classes(net, y, dataset.classes, repr(source))

@@ -97,7 +97,7 @@ def from_table(
     rows = np.arange(len(present))
     if part != "all" and not (part is None and not split["test_fraction"]):
         train, test = split_rows(len(y), split["test_fraction"], split["seed"], None if net.classes is None else y)
-        _warn_if_changed(split.get("sha256"), X[present[train]], y[train], source)
+        warn_if_changed(split.get("sha256"), X[present[train]], y[train], source)
         part = part or "test"
         rows = train if part == "train" else test
     else:
@@ -161,7 +161,8 @@ def _targets(
     return targets[0] if len(targets) == 1 else np.column_stack(targets), rows
 
 
-def _warn_if_changed(sha256: str | None, X: NDArray[Any], y: NDArray[Any], source: str) -> None:
+def warn_if_changed(sha256: str | None, X: NDArray[Any], y: NDArray[Any], source: str) -> None:
+    """Warn if the training part of the data of a run is not that of its training; None for other data."""
     if sha256 is not None and run_folders.fingerprint_of(X, y) != sha256:
         logger.warning(
             "%s has changed since the training, so it is unknown which of its rows the model was trained on",

@@ -168,6 +168,9 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
     sine), or a file: .csv .tsv .parquet .npy .npz; .csv.gz and .csv.zst too.  - is a table on the standard input, in
     CSV format.
 
+    A table may be as it comes.  Columns that are empty, constant or nearly unique text are left out; blanks and marks
+    such as NA or ? are missing values; dates become numbers.  What was done is printed.
+
     The run folder contains the model, the metrics of each epoch, the configuration, and the training state, from which
     --resume continues exactly where the training stopped.  The test part is scored once, at the end, and used for
     nothing else.  Regression targets are standardised for training and predictions are scaled back; losses are those of
@@ -178,7 +181,7 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
     \b
     mlp train digits
     mlp train mnist --data-dir mnist --hidden 512,512 --dropout 0.2 --validation 0.1
-    mlp train houses.csv --target price --task regression --early-stopping 20 --validation 0.2
+    mlp train houses.csv --target price --drop agent --early-stopping 20 --validation 0.2
     mlp train mnist --hidden 30 --activation sigmoid --output-activation sigmoid \\
         --loss quadratic --init normal --optimizer sgd --lr 3 --batch-size 10
     mlp train --resume runs/digits-1 --epochs 200

@@ -31,6 +31,7 @@ from mlp import data
 from mlp._backends import ConfigurationError, DataError, FileFormatError
 from mlp.checks import quoted
 from mlp.data import Dataset, Preprocessing
+from mlp.data.dataset import Task
 from mlp.data.files import open_checked
 from mlp.data.table_files import STANDARD_INPUT, table_stem, table_suffix
 from mlp.io import checkpoints, descriptions, machine_info, model_files
@@ -338,9 +339,11 @@ def read_dataset(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[
     if table_suffix(source["source"]):
         # as it was read for the training; another version of this library might choose otherwise
         preprocessing = _saved_preprocessing(folder)
-        if preprocessing is not None and preprocessing.preparation is None:
-            source = source | {"task": "regression" if config["model"]["classes"] is None else "classification"}
         source = source | {"preprocessing": preprocessing}
+        if preprocessing is not None and preprocessing.preparation is None:
+            source = source | {"task": task_of(config)}
+    elif Path(source["source"]).suffix.lower() == ".npy":
+        source = source | {"task": task_of(config)}
     dataset = data.load(**source)
     if fingerprint(dataset) != config["data_sha256"]:
         raise DataError(
@@ -348,6 +351,11 @@ def read_dataset(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[
             "the old data, or start a new run"
         )
     return dataset
+
+
+def task_of(config: Mapping[str, Any]) -> Task:
+    """The task that a run was trained for, whether it was chosen or asked for."""
+    return "regression" if config["model"]["classes"] is None else "classification"
 
 
 def _saved_preprocessing(folder: str | os.PathLike[str]) -> Preprocessing | None:
