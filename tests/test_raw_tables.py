@@ -594,6 +594,23 @@ def test_a_run_of_the_version_before_is_read_as_it_was(tmp_path: Path) -> None:
     assert mlp.load("runs/flats-1/model.safetensors").sizes[0] == 9
 
 
+def test_a_run_of_an_array_keeps_the_task_that_was_chosen_for_it() -> None:
+    """Version 0.2 read 0.0 and 1.0 as numbers; its runs are told from new ones by their network."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 3))
+    np.save("a.npy", np.column_stack([X, (X[:, 0] > 0).astype(float)]))
+    run("train", "a.npy", "--task", "regression", "--output-dir", "run", *QUICK)
+    expected = json.loads(run("evaluate", "run", "a.npy", "--json").stdout)
+    config = json.loads(Path("run/config.json").read_text())
+    config["data"]["task"] = None
+    Path("run/config.json").write_text(json.dumps(config))
+    found = run("evaluate", "run", "a.npy", "--json")
+    assert json.loads(found.stdout) == expected
+    assert "changed" not in found.stderr
+    run("train", "--resume", "run", "--epochs", 3, "--quiet")
+    assert load("a.npy").task == "classification"
+
+
 def test_inspect_says_what_is_left_out(churn_run: Path) -> None:
     lines = said(run("inspect", churn_run / "run"))
     assert lines["left out"][1:] == ["country (constant: 'NO')", "notes (empty)"]

@@ -291,3 +291,73 @@ def test_balanced_classes_weigh_the_same() -> None:
         result = CliRunner().invoke(cli, ["train", *arguments], prog_name="mlp")
         assert result.exit_code == 2
         assert message in result.stderr
+
+
+def test_the_curves_are_those_of_the_probabilities() -> None:
+    pytest.importorskip("matplotlib")
+    import mlp
+    from mlp.inspection.class_predictions import ClassPredictions
+    from mlp.inspection.plots.probabilities import probability_curves
+
+    path = raw_tables.churn(Path("churn.csv"))
+    run("train", path, "--target", "Churn", "--epochs", 9, "--output-dir", "run")
+    answers, targets = answered("run", path, "Churn")
+    truth = np.array([target == "Yes" for (target,) in targets])
+    probability = np.array([float(answer["p_Yes"]) for answer in answers])
+    data = mlp.data.load(path, target="Churn")
+    net = mlp.load("run/model.safetensors", backend="numpy")
+    roc, precision, calibration = probability_curves(ClassPredictions.of(net, data.X_test, data.y_test)).axes
+    x, y = roc.lines[0].get_data()
+    assert metrics.auc(x, y) == pytest.approx(metrics.roc_auc_score(truth, probability))
+    recall, values = precision.lines[0].get_data()
+    area = -np.sum(np.diff(recall) * np.asarray(values)[:-1])
+    assert area == pytest.approx(metrics.average_precision_score(truth, probability))
+    mean, share = calibration.lines[1].get_data()
+    order = np.argsort(probability, kind="stable")
+    first = order[: len(order) // len(mean)]  # the rows of the lowest probabilities
+    assert mean[0] == pytest.approx(probability[first].mean(), abs=2e-3)
+    assert share[0] == pytest.approx(truth[first].mean(), abs=0.05)
+    assert (np.diff(mean) > 0).all()
+    three = ClassPredictions(["a", "b", "c"], np.array([0, 1, 2, 0]), np.array([0, 1, 1, 0]), np.eye(3)[[0, 1, 1, 0]])
+    assert len(probability_curves(three).axes[0].lines) == 4
+
+
+def test_the_importance_of_a_column_is_what_the_score_loses_without_it() -> None:
+    import mlp
+    from mlp.inspection.column_importance import column_importance
+
+    rng = np.random.default_rng(0)
+    n = 400
+    city = rng.choice(["a", "b", "c"], n)
+    days = np.array(["2024-01-01"], "datetime64[D]") + rng.integers(0, 300, n)
+    noise = rng.normal(size=n)
+    y = np.where(city == "a", 2.0, -1.0)
+    rows = [
+        "city,day,noise,y",
+        *(f"{c},{d},{z},{t}.5" for c, d, z, t in zip(city, days, noise, y.astype(int), strict=True)),
+    ]
+    Path("a.csv").write_text("\n".join(rows) + "\n")
+    data = mlp.data.load("a.csv", target="y", task="regression")
+    net = mlp.MLP([data.n_inputs, 1], loss="mse", preprocessing=data.preprocessing, dtype="float64")
+    weights = np.zeros((data.n_inputs, 1))
+    weights[data.feature_names.index("city=a")] = 4.0
+    net.weights, net.biases = [weights], [np.array([-1.5])]
+    assert net.score(data.X_test, data.y_test) == 1
+    found = {
+        name: (mean, spread)
+        for name, mean, spread in column_importance(net, data.preprocessing, data.X_test, data.y_test)
+    }
+    assert next(iter(found)) == "city"
+    assert set(found) == {"city", "day", "noise"}
+    assert found["day"] == found["noise"] == (0, 0)
+    # if p is independent of t and has the same distribution, E(t - p)^2 is twice the variance: R^2 falls from 1 to -1
+    assert found["city"][0] == pytest.approx(2, abs=0.3)
+
+
+def test_the_report_shows_the_importance_of_the_columns() -> None:
+    raw_tables.houses(Path("houses.csv"))
+    run("train", "houses.csv", "--target", "SalePrice", "--epochs", 30, "--output-dir", "run")
+    assert_report("run", [])
+    page = Path("run/report.html").read_text(encoding="utf-8")
+    table = page[page.index("<caption>Permutation importance</caption>") :]
+    assert re.findall(r"<th scope=.row.><span>(.*?)</span>", table)[0] == "area"

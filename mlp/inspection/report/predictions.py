@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from mlp.checks import counted
 from mlp.inspection import plots
 from mlp.inspection.class_predictions import ClassPredictions, class_names
+from mlp.inspection.column_importance import MAX_COLUMNS, N_REPEATS, column_importance
 from mlp.inspection.network_scores import scores_of
+from mlp.inspection.plots.probabilities import MAX_CURVES, probability_curves
 from mlp.inspection.plots.regression import predictions_and_targets
 from mlp.inspection.plots.style import COLOURS
 from mlp.inspection.report.html_elements import Note, Section, Table, picture
@@ -49,6 +51,7 @@ def predictions(run: RunData) -> Section:
         return section
     else:
         section.sections.extend(_classification(net, X, y))
+    _add_importance(section, run)
     if net.sizes[0] == 2 and net.sizes[-1] <= len(COLOURS):
         alt = "The plane of the two inputs, coloured by the network's prediction, with the rows as points."
         section.sections.append(Section("Predictions over the input plane", [picture(plots.boundary(net, X, y), alt)]))
@@ -67,6 +70,43 @@ def _add_scores(section: Section, net: MLP, X: Any, y: Any, names: list[str]) ->
     section.parts.extend(Note(f"{warning}.", warning=True) for warning in warnings_of(scores))
 
 
+def _add_importance(section: Section, run: RunData) -> None:
+    """A table of the columns by their permutation importance, for tables of several columns."""
+    net, dataset, (X, y) = run.net, run.dataset, run.rows
+    assert net is not None
+    assert dataset is not None
+    fitted = dataset.preprocessing
+    if fitted is None or not dataset.target_names or not 2 <= len(fitted.columns) <= MAX_COLUMNS:
+        return
+    found = column_importance(net, fitted, X, y)
+    if len(found) < 2:
+        return
+    digits = ".1%" if run.score_name == "accuracy" else ".4f"
+    rows = [[name, *(f"{value:{digits}}".replace("%", " %") for value in values)] for name, *values in found]
+    text = (
+        f"By how much the {run.score_name} falls if the values of a column are permuted among the rows, so that the "
+        f"network cannot use them: mean and standard deviation of {N_REPEATS} permutations. Of columns that say the "
+        "same, each looks unimportant."
+    )
+    table = Table("Permutation importance", rows, ["column", f"fall of the {run.score_name}", "deviation"])
+    section.sections.append(Section("Importance of the columns", [Note(text), table]))
+
+
+def _probabilities(results: ClassPredictions) -> list[Section]:
+    """Curves of ROC, precision and recall, and calibration."""
+    occurring = np.unique(results.target)
+    if len(results.classes) > MAX_CURVES or len(occurring) < 2:
+        return []
+    scores = results.scores()
+    alt = (
+        f"Receiver operating characteristic: area {scores['roc_auc']:.4f}. Precision over recall: average precision "
+        f"{scores['average_precision']:.4f}."
+    )
+    if results.are_probabilities:
+        alt += " Calibration: observed shares over mean probabilities, with the diagonal of perfect calibration."
+    return [Section("Probabilities", [picture(probability_curves(results), alt)])]
+
+
 def _classification(net: MLP, X: Any, y: Any) -> list[Section]:
     results = ClassPredictions.of(net, X, y)
     names = [str(name) for name in results.classes]
@@ -82,7 +122,7 @@ def _classification(net: MLP, X: Any, y: Any) -> list[Section]:
         mistakes.parts.append(picture(plots.mistakes(net, X, y, n=MAX_MISTAKES), alt))
     else:
         mistakes.parts.append(Note(f"There are none: all {len(results.target)} rows are classified correctly."))
-    return [confusion, mistakes]
+    return [confusion, *_probabilities(results), mistakes]
 
 
 def _confusion_alt(results: ClassPredictions, names: list[str]) -> str:
