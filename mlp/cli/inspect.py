@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,9 @@ from mlp.checks import counted, shortened
 from mlp.cli import paths
 from mlp.cli.options import SectionedCommand, json_option
 from mlp.cli.printing import print_field, print_json, print_line, print_message, print_table
+
+if TYPE_CHECKING:
+    from mlp.data.preparation import Note
 
 SHOWN_CLASSES = 10
 """At most this many class names are printed; ``--json`` always has them."""
@@ -63,12 +66,15 @@ def _show(model: dict[str, Any], summaries: list[dict[str, Any]]) -> None:
     if config["classes"] is not None:
         print_field("classes", _names(config["classes"]))
     if model["preprocessing"] is not None:
+        from mlp.cli.data_description import print_notes
+
         columns = model["preprocessing"]
         print_field(
             "inputs",
             f"{counted(columns['numeric_columns'], 'numeric column')}, scaling {columns['scale']}; "
             f"{counted(columns['categorical_columns'], 'column')} of categories",
         )
+        print_notes(_notes(columns), "--json")
     if config["input_scale"] is not None:
         print_field("inputs", f"multiplied by {config['input_scale']:g} if they are of type uint8")
     if config["target_scaling"] is not None:
@@ -95,6 +101,15 @@ def _show(model: dict[str, Any], summaries: list[dict[str, Any]]) -> None:
             for number, layer in enumerate(model["layers"], start=1)
         ],
     )
+
+
+def _notes(columns: dict[str, Any]) -> list[Note]:
+    from mlp.data.preparation import Note, plain
+
+    return [
+        *(Note("left out", f"{plain(name)} ({shortened(reason)})") for name, reason in columns["left_out"].items()),
+        *(Note("dates", f"{plain(name)}: {', '.join(parts)}") for name, parts in columns["dates"].items()),
+    ]
 
 
 def _network(model: dict[str, Any]) -> str:

@@ -56,10 +56,13 @@ def _custom(config: dict[str, Any]) -> list[str]:
 
 def _preprocessing(state: dict[str, Any]) -> dict[str, Any]:
     categorical = [column for column in state["columns"] if "categories" in column]
+    preparation = state.get("preparation") or {"columns": [], "left_out": []}
     return {
         "scale": state["scale"],
         "numeric_columns": len(state["columns"]) - len(categorical),
         "categorical_columns": len(categorical),
+        "dates": {column["name"]: column["parts"] for column in preparation["columns"] if column["kind"] == "date"},
+        "left_out": dict(preparation["left_out"]),
     }
 
 
