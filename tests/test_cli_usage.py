@@ -105,7 +105,7 @@ TRAIN = [
     ("digits --warmup 2", "--warmup"),
     ("digits --early-stopping 5", "--early-stopping"),
     ("digits --early-stopping 0 --validation 0.1", "--early-stopping"),
-    ("digits --validation 0", "--validation"),
+    ("digits --validation -0.1", "--validation"),
     ("digits --validation 1.5", "--validation"),
     ("digits --validation nan", "--validation"),
     ("digits --test-fraction 1", "--test-fraction"),

@@ -121,7 +121,8 @@ def assert_report(folder: str, rows: list[list[str]]) -> None:
 @pytest.mark.parametrize("epochs", [2, 40])
 def test_two_classes(epochs: int) -> None:
     path = raw_tables.churn(Path("churn.csv"))
-    trained = run("train", path, "--target", "Churn", "--epochs", epochs, "--backend", "numpy", "--output-dir", "run")
+    options = "--epochs", epochs, "--backend", "numpy", "--validation", 0, "--output-dir", "run"
+    trained = run("train", path, "--target", "Churn", *options)
     answers, targets = answered("run", path, "Churn")
     expected = expected_classes(answers, [target for (target,) in targets], ["No", "Yes"])
     assert_same(json.loads(Path("run/results.json").read_text())["test"], expected)
@@ -270,7 +271,7 @@ def test_balanced_classes_weigh_the_same() -> None:
 
     path = raw_tables.churn(Path("churn.csv"))
     run("train", path, "--target", "Churn", "--epochs", 3, "--backend", "numpy", "--class-weight", "balanced",
-        "--output-dir", "run")  # fmt: skip
+        "--validation", 0, "--output-dir", "run")  # fmt: skip
     trained = mlp.load("run/model.safetensors", backend="numpy")
     data = mlp.data.load(path, target="Churn")
     weight = len(data.y) / (2 * np.bincount(data.y)[data.y])

@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from mlp._backends import UnknownNameError, resolve
+from mlp.checks import counted
 from mlp.cli import paths
 from mlp.cli.options import (
     SectionedCommand,
@@ -23,7 +24,6 @@ from mlp.cli.options import (
     one_or_list,
     option,
     share,
-    share_above_zero,
     widths,
 )
 from mlp.cli.printing import print_json, print_line, print_message
@@ -53,6 +53,10 @@ if TYPE_CHECKING:
 
 INTERRUPTED, TERMINATED = 130, 143
 """Exit statuses after Ctrl-C and after SIGTERM: 128 and the number of the signal, as of all programs."""
+
+VALIDATION, VALIDATED_ROWS = 0.15, 100
+"""Fraction of the training rows of a table for validation, from so many rows on."""
+
 _RESUME_OPTIONS = {
     "resume", "epochs", "output_dir", "data_dir", "backend", "device", "checkpoint_every", "allow_different_machine",
     "as_json", "quiet",
@@ -85,9 +89,10 @@ _RESUME_OPTIONS = {
 @option(
     "Data",
     "--validation",
-    type=share_above_zero,
+    type=share,
     metavar="FRACTION",
-    help="Fraction of the training rows for validation.",
+    help=f"Fraction of the training rows for validation; 0 for none.  Default: {VALIDATION:g} for tables of at least "
+    f"{VALIDATED_ROWS} training rows, none for other data.  Of tables, the weights of the best epoch are kept.",
 )
 @option(
     "Network",
@@ -258,7 +263,10 @@ def _check_usage(ctx: click.Context, data: str | None, options: dict[str, Any]) 
     elif data is None:
         raise click.UsageError("DATA is missing: give a data set such as digits, or a file; see mlp train --help.", ctx)
     elif options["early_stopping"] and not options["validation"]:
-        raise click.UsageError("--early-stopping needs a validation loss: add --validation 0.1.", ctx)
+        from mlp.data.table_files import table_suffix
+
+        if options["validation"] == 0 or not table_suffix(data):
+            raise click.UsageError("--early-stopping needs a validation loss: add --validation 0.1.", ctx)
 
 
 def _resume_run(ctx: click.Context, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[str, Any]]:
@@ -334,13 +342,22 @@ def _new_run(source: str, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[s
             raise UnknownNameError.among("class weight", class_weight, CLASS_WEIGHTS)
         if classes is None:
             raise click.UsageError("--class-weight applies to classes, but the targets are numbers; remove it.")
+    fraction = options["validation"]
+    if fraction is None and dataset.preprocessing is not None and len(dataset.X) >= VALIDATED_ROWS:
+        fraction = VALIDATION
     patience = options["early_stopping"]
-    n = len(dataset.X)
-    n -= round(n * (options["validation"] or 0))
+    if patience and not fraction:
+        raise click.UsageError(
+            f"--early-stopping needs a validation loss, and {source!r} has only {counted(len(dataset.X), 'row')} for "
+            "training: add --validation 0.1."
+        )
+    epochs = total_epochs(len(dataset.X) - round(len(dataset.X) * (fraction or 0)), options)
+    if patience is None and fraction and dataset.preprocessing is not None:
+        patience = epochs  # all epochs, and then the weights of the best one
     training: dict[str, Any] = {
-        "epochs": total_epochs(n, options),
+        "epochs": epochs,
         "batch_size": options["batch_size"],
-        "validation_fraction": options["validation"],
+        "validation_fraction": fraction or None,
         "early_stopping": {"patience": patience} if patience else None,
     } | ({"class_weight": class_weight} if class_weight else {})
     training["optimizer"] = _optimizer(options, training["epochs"]).to_dict()

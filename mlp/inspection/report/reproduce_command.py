@@ -28,7 +28,7 @@ def train_command(config: dict[str, Any]) -> tuple[list[str], list[str]]:
         "--numeric": _columns(data.get("numeric")),
         "--scale": data.get("scale"),
         "--test-fraction": data.get("test_fraction"),
-        "--validation": training.get("validation_fraction"),
+        "--validation": training.get("validation_fraction") or 0,
         "--hidden": _list(model["sizes"][1:-1]) or "none",
         "--activation": _list(model["activation"]) or None,
         "--output-activation": model["output_activation"],
