@@ -13,6 +13,7 @@ computed one by one elsewhere.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from llvmlite import ir as llvm
@@ -33,6 +34,9 @@ MASKED = VECTOR_BYTES > 16
 """Whether loads and stores of part of a vector are one instruction."""
 ROWS = {64: 8, 32: 6}.get(VECTOR_BYTES, 8 if "neon" in _FEATURES else 4)
 """Rows of a tile: with two vectors of columns, the sums, B and a broadcast fit into the 32 or 16 registers."""
+
+for_strides = functools.partial(subroutine, constants=("a_row", "a_col"))
+"""Decorator: a subroutine with a version for each constant stride of A; one of them is 1 in most products."""
 
 _i32 = llvm.IntType(32)
 
@@ -272,7 +276,7 @@ def _strip(vectors: int, *, masked: bool = False, single: bool = False) -> Any:
     one = _register_tile(1, vectors, masked=masked, single=single)
     height = ROWS
 
-    @subroutine
+    @for_strides
     def strip(a, a_row, a_col, b, b_row, c, c_row, rows, columns, depth, alpha, accumulate):  # type: ignore[no-untyped-def]
         noinline()
         i = 0
@@ -297,7 +301,7 @@ def _listed_strip(vectors: int) -> Any:
     full, partial = _listed_tile(ROWS, vectors), _listed_tile(ROWS, vectors, clamped=True)
     one, height = _listed_tile(1, vectors), ROWS
 
-    @subroutine
+    @for_strides
     def strip(a, a_row, a_col, b, b_row, c, c_row, rows, lists, stride, alpha, accumulate):  # type: ignore[no-untyped-def]
         noinline()
         for i in range(0, rows, height):
@@ -381,7 +385,7 @@ def multiply(
         j += step
 
 
-@subroutine
+@for_strides
 def multiply_panel(
     a: Pointer, a_row: int, a_col: int, b: Pointer, b_row: int, c: Pointer, c_row: int,
     rows: int, columns: int, depth: int, alpha: float, accumulate: bool,
@@ -393,7 +397,7 @@ def multiply_panel(
         _narrow(a, a_row, a_col, b, b_row, c, c_row, rows, 0, depth, alpha, accumulate)
 
 
-@subroutine
+@for_strides
 def multiply_panel_listed(
     a: Pointer, a_row: int, a_col: int, b: Pointer, b_row: int, c: Pointer, c_row: int,
     rows: int, columns: int, lists: Pointer, stride: int, alpha: float, accumulate: bool,
