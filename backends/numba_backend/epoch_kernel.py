@@ -56,8 +56,8 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
         t, threads, phases, control, result, batch_losses,
         table, buffer, sizes, scratch_offsets, double_scratch, list_buffer, list_places, bounds,
         X, X_bytes, input_scale, row_numbers, numbers, targets, row_shares,
-        kind, loss_code, loss_factor, delta_factor, ceiling,
-        rule, mode, scalars, factors, l1, clip_value, clip_norm,
+        kind, loss_loop, loss_factor, delta_factor, ceiling,
+        rule_loop, mode, scalars, factors, l1, clip_value, clip_norm,
         seed, epoch_number, first_batch, batches_before, row_offset, halt,
     ):  # fmt: skip
         # only pointers from here on: threads would contend for the reference counts of shared arrays
@@ -140,7 +140,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                             layer, l == n_layers - 1, space, i0, i1, 0, layer[PANELS], parity, counter, forward_lists
                         )
                     losses(
-                        last_layer, space, kind, loss_code, delta_factor, ceiling, order, target_pointers, start, rows,
+                        last_layer, space, kind, loss_loop, delta_factor, ceiling, order, target_pointers, start, rows,
                         i0, i1, row_scratch, row_losses,
                     )  # fmt: skip
                     for l in range(n_layers - 1, max(shared, 1) - 1, -1):
@@ -181,7 +181,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                         if updates and mode != WHOLE_GRADIENT:
                             for chunk in range(c, layer[PANELS] * layer[CHUNKS], layer[CHUNKS]):
                                 update(
-                                    layer, space, rows, chunk, parity, mode, rule, rule_scalars, batch_factors,
+                                    layer, space, rows, chunk, parity, mode, rule_loop, rule_scalars, batch_factors,
                                     l1_factor, bound, one, segment_size, gradient_start, chunk_scratch, no_lists,
                                 )  # fmt: skip
                                 if penalized:
@@ -237,7 +237,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                         for p in range(p0, p1):
                             chunk = p * layer[CHUNKS] + c
                             update(
-                                layer, space, rows, chunk, parity, mode, rule, rule_scalars, batch_factors,
+                                layer, space, rows, chunk, parity, mode, rule_loop, rule_scalars, batch_factors,
                                 l1_factor, bound, factor, segment_size, gradient_start, chunk_scratch, lists,
                             )  # fmt: skip
                             if penalized:

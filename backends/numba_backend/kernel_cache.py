@@ -41,7 +41,7 @@ import llvmlite.binding
 import numba
 import numpy as np
 import platformdirs
-from numba.core import caching, config, serialize
+from numba.core import caching, config, serialize, types
 from numba.core.dispatcher import Dispatcher
 
 logger = logging.getLogger("mlp")
@@ -365,6 +365,28 @@ def kernel(function: Callable[..., Any]) -> Any:
     ...         result += x[i]
     ...     return result
     """
-    dispatcher = numba.njit(nogil=True, error_model="numpy", boundscheck=False, fastmath=False)(function)
+    return _cached(function)
+
+
+_with_address: list[Dispatcher] = []  # must live as long as the process, since anything may have their addresses
+
+
+def function_address(function: Callable[..., Any], arguments: tuple[types.Type, ...]) -> int:
+    """Compile a function like a `kernel` of pointers and numbers; return its address, for calls from compiled code.
+
+    It returns nothing, and has the calling convention of C.  The address is that of this process.
+    """
+    dispatcher = _cached(function, no_cpython_wrapper=True, no_cfunc_wrapper=False)
+    dispatcher.compile(arguments)
+    result = dispatcher.overloads[arguments]
+    _with_address.append(dispatcher)
+    return int(result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name))
+
+
+def _cached(function: Callable[..., Any], no_cfunc_wrapper: bool = True, no_cpython_wrapper: bool = False) -> Any:
+    dispatcher = numba.njit(
+        nogil=True, error_model="numpy", boundscheck=False, fastmath=False,
+        no_cfunc_wrapper=no_cfunc_wrapper, no_cpython_wrapper=no_cpython_wrapper,
+    )(function)  # fmt: skip
     dispatcher._cache = _KernelCache(function)
     return dispatcher

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from backends.numba_backend.formula_loops import apply_activation, apply_derivative, apply_rule
 from backends.numba_backend.nonzero_lists import largest, list_columns, list_length, list_rows
 from backends.numba_backend.operation_kernels import row_functions
 
 from backends.numba_backend.panels import (  # isort: skip
-    ACTIVATION, BLOCK, CHUNK, CHUNKS, DELTA, FIELDS, FIRST_CHUNK, INPUT, INPUT_ROW, N_IN, N_OUT, NUMBER, PADDED,
+    ACTIVATION, BLOCK, CHUNK, CHUNKS, DELTA, DERIVATIVE, FIELDS, FIRST_CHUNK, INPUT, INPUT_ROW, N_IN, N_OUT, NUMBER, PADDED,
     PANELS, ROW, SAVED, SAVES_Z, SCALE, SECOND, THRESHOLD, WEIGHTS, WIDTH,
 )  # fmt: skip
 from backends.numba_backend.subroutine import subroutine
@@ -83,7 +84,6 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
     n_fields, row_list = len(FIELDS), list_length(BLOCK)
     block_lists = CHUNK // ROWS * row_list
     by_row = row_functions(dtype)
-    apply_activation, apply_derivative, apply_rule = by_row.apply_activation, by_row.apply_derivative, by_row.apply_rule
     softmax_row, softmax_backward_row, drop_row = by_row.softmax_row, by_row.softmax_backward_row, by_row.drop_row
     class_loss, distribution_loss, entries_loss = by_row.class_loss, by_row.distribution_loss, by_row.entries_loss
 
@@ -210,7 +210,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
 
     @subroutine
     def losses(  # type: ignore[no-untyped-def]
-        layer, space, kind, code, delta_factor, ceiling, order, target_pointers, start, rows, i0, i1,
+        layer, space, kind, loss_loop, delta_factor, ceiling, order, target_pointers, start, rows, i0, i1,
         sums_scratch, result,
     ):  # fmt: skip
         """Losses of rows i0 to i1, and their gradients with respect to z."""
@@ -227,17 +227,17 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
             if kind == DISTRIBUTION:
                 result[i] = distribution_loss(z, target, row_share, ceiling, delta, n)
             elif kind == FUSED:
-                result[i] = entries_loss(code, z, target, sums_scratch, row_share, delta_factor, ceiling, delta, n)
+                result[i] = entries_loss(loss_loop, z, target, sums_scratch, row_share, delta_factor, ceiling, delta, n)
             elif kind == SOFTMAX:
                 softmax_row(z, y, n)
-                result[i] = entries_loss(code, y, target, sums_scratch, row_share, delta_factor, ceiling, delta, n)
+                result[i] = entries_loss(loss_loop, y, target, sums_scratch, row_share, delta_factor, ceiling, delta, n)
                 softmax_backward_row(delta, y, delta, n)
             else:
                 for j in range(n):
                     y[j] = z[j]
                 apply_activation(layer[ACTIVATION], y, n)
-                result[i] = entries_loss(code, y, target, sums_scratch, row_share, delta_factor, ceiling, delta, n)
-                apply_derivative(layer[ACTIVATION], delta, z if layer[SAVES_Z] else y, n)
+                result[i] = entries_loss(loss_loop, y, target, sums_scratch, row_share, delta_factor, ceiling, delta, n)
+                apply_derivative(layer[DERIVATIVE], delta, z if layer[SAVES_Z] else y, n)
 
     # -- backward -----------------------------------------------------------------------------------
 
@@ -280,7 +280,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         for piece in range(pieces):
             start = (i0 + piece) * row + k0
             delta, saved = offset(space, previous[DELTA] + start), offset(space, previous[SAVED] + start)
-            apply_derivative(previous[ACTIVATION], delta, saved, length)
+            apply_derivative(previous[DERIVATIVE], delta, saved, length)
 
     # -- update: the chunks of a layer are numbered panel by panel ----------------------------------
 
@@ -333,7 +333,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
 
     @subroutine
     def update(  # type: ignore[no-untyped-def]
-        layer, space, rows, chunk, parity, mode, rule, scalars, factors, l1, clip_value, factor, segment_size,
+        layer, space, rows, chunk, parity, mode, rule_loop, scalars, factors, l1, clip_value, factor, segment_size,
         gradient_start, chunk_scratch, lists,
     ):  # fmt: skip
         """Update the parameters and the state of a chunk."""
@@ -357,7 +357,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         if decay != one:
             for j in range(n_weights):
                 W[j] *= decay
-        apply_rule(rule, W, g, offset(space, segment_size + start), segment_size, scalars, n)
+        apply_rule(rule_loop, W, g, offset(space, segment_size + start), segment_size, scalars, n)
 
     @subroutine
     def sums(x, n, width, sums_scratch, result):  # type: ignore[no-untyped-def]

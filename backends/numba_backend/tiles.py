@@ -332,7 +332,7 @@ _column = _strip(1, single=True)
 _wide_listed, _narrow_listed = _listed_strip(2), _listed_strip(1)
 
 
-@subroutine
+@for_strides
 def multiply(
     a: Pointer, a_row: int, a_col: int, b: Pointer, b_row: int, c: Pointer, c_row: int,
     rows: int, columns: int, depth: int, alpha: float, accumulate: bool,

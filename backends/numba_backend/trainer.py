@@ -16,8 +16,8 @@ from backends.loop import Execution, Trainer, all_finite
 from backends.numba_backend import threads as thread_pool
 from backends.numba_backend.epoch_kernel import epoch_kernel
 from backends.numba_backend.nonzero_lists import DENSE_COLUMNS, column_share
-from backends.numba_backend.operation_kernels import LOSS_CODE, RULE_CODE
-from backends.numba_backend.panels import Panels, is_shared
+from backends.numba_backend.formula_loops import activation_loop, derivative_loop, loss_loop, rule_loop
+from backends.numba_backend.panels import ACTIVATION, DERIVATIVE, Panels, is_shared
 from backends.numba_backend.step_kernels import (
     BY_CHUNK,
     CLASS,
@@ -156,7 +156,7 @@ class FusedTrainer(Trainer):
         row_weights = None if row_weights is None else row_weights[running]
         row_shares = _row_shares(plan, totals, len(order), row_weights, dtype)
         target = self._target_for(plan)
-        kind, loss_code = _kind(network.kind, target)
+        kind, loss = _kind(network.kind, target, dtype)
         loss_factor, delta_factor = map(dtype.type, network.kind.shares(network.layout.sizes[-1]))
         ceiling = dtype.type(network.kind.ceiling(dtype))
         empty, X = np.empty((0, 0), dtype), self._X_with_adjacent_entries()
@@ -169,6 +169,7 @@ class FusedTrainer(Trainer):
         bounds = np.zeros(1 + 2 * -(-batch_size // ROWS))  # of the weights at the start, and of tiles of the input
         with _loading:  # trainings that begin together would compile it once each
             kernel = epoch_kernel(dtype)
+        rule_address = 0 if mode == IN_PLACE else rule_loop(rule.name, dtype)
 
         def work(t: int) -> None:
             kernel(
@@ -176,8 +177,8 @@ class FusedTrainer(Trainer):
                 panels.table, panels.space, sizes, panels.scratch, double_scratch,
                 panels.lists, panels.list_places, bounds,
                 numbers, bytes_, dtype.type(network.input_scale), order, classes, targets, row_shares,
-                kind, loss_code, loss_factor, delta_factor, ceiling,
-                RULE_CODE[rule.name], mode, scalars, factors, plan.l1, clip_value, clip_norm,
+                kind, loss, loss_factor, delta_factor, ceiling,
+                rule_address, mode, scalars, factors, plan.l1, clip_value, clip_norm,
                 plan.seed, plan.epoch, plan.first_batch, plan.batches_before + plan.first_batch, plan.row_offset,
                 plan.halt,
             )  # fmt: skip
@@ -215,6 +216,7 @@ class FusedTrainer(Trainer):
                 self.network, self.params.dtype, batch_size, threads, len(self.state), mode == WHOLE_GRADIENT,
                 plan.batch_size, self._leaves_out_zeros(),
             )  # fmt: skip
+            self._panels.table[:, [ACTIVATION, DERIVATIVE]] = _activation_loops(self.network, self.params.dtype)
             self._views = self._panels.views(self.params, self.state)
             self._panels_key = key
         return self._panels
@@ -314,11 +316,20 @@ def _row_shares(plan: EpochPlan, totals: Array, n_rows: int, row_weights: Array 
     return (row_weights / row_totals).astype(dtype)
 
 
-def _kind(kind: OutputLoss, target: Array) -> tuple[int, int]:
-    """Kind of loss, and the code of its formula."""
+def _kind(kind: OutputLoss, target: Array, dtype: np.dtype[Any]) -> tuple[int, int]:
+    """Kind of loss, and the address of the loop of its formula."""
     if kind.loss.name == "cross_entropy":
         return (CLASS if target.ndim == 1 else DISTRIBUTION), 0
     if kind.fused is not None:
-        return FUSED, LOSS_CODE[kind.fused]
+        return FUSED, loss_loop(kind.fused, dtype)
     assert kind.loss.formula is not None
-    return (SOFTMAX if kind.rowwise else ENTRIES), LOSS_CODE[kind.loss.formula]
+    return (SOFTMAX if kind.rowwise else ENTRIES), loss_loop(kind.loss.formula, dtype)
+
+
+def _activation_loops(network: NetworkPlan, dtype: np.dtype[Any]) -> list[tuple[int, int]]:
+    """Addresses of the loops of each layer's activation and of its derivative, or 0 where the kernel needs none."""
+    kind = network.kind
+    separate = kind.fused is None and not kind.rowwise  # the formulas of the loss do not include the output activation
+    rows = network.activations if separate else network.activations[:-1]
+    loops = [(activation_loop(row, dtype), derivative_loop(row, dtype)) for row in rows]
+    return loops if separate else [*loops, (0, 0)]
