@@ -28,9 +28,11 @@ import numba
 import numpy as np
 from numba.core import types
 
+from backends.numba_backend.integers import larger, smaller
 from backends.numba_backend.kernel_cache import kernel
 from backends.numba_backend.panels import BLOCK, CHUNK, CHUNKS, FIELDS, FIRST_CHUNK, N_IN, PANELS
 from backends.numba_backend.step_kernels import IN_PLACE, L2, SHRINK, UPDATES, WHOLE_GRADIENT, divide, step_functions
+from backends.numba_backend.subroutine import subroutine
 from backends.numba_backend.threads import atomic_load, atomic_store, end_phase, is_last_share, next_share, take_share
 from backends.numba_backend.tiles import ROWS, lanes, offset, pointer
 
@@ -51,38 +53,27 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
         chunks_of, panels_of, all_finite, largest_delta,
     ) = step_functions(dtype)  # fmt: skip
 
-    @kernel
-    def epoch(  # type: ignore[no-untyped-def]
-        t, threads, phases, control, result, batch_losses,
-        table, buffer, sizes, scratch_offsets, double_scratch, list_buffer, list_places, bounds,
-        X, X_bytes, input_scale, row_numbers, numbers, targets, row_shares,
-        kind, loss_loop, loss_factor, delta_factor, ceiling,
-        rule_loop, mode, scalars, factors, l1, clip_value, clip_norm,
+    # A function of numbers and pointers: it takes less time to compile than one of arrays, and threads would contend for
+    # the reference counts of shared arrays.
+    @subroutine
+    def train(  # type: ignore[no-untyped-def]
+        t, threads, phase_counters, control_words, result_pointer, loss_pointer, n_batches, n_rows,
+        first_layer, n_layers, space, sizes, scratch, row_losses, all_lists, listed, weight_bound, tiles,
+        source, order, target_pointers, kind, loss_loop, loss_factor, delta_factor, ceiling,
+        rule_loop, mode, all_scalars, n_scalars, all_factors, n_factors, l1, clip_value, clip_norm,
         seed, epoch_number, first_batch, batches_before, row_offset, halt,
     ):  # fmt: skip
-        # only pointers from here on: threads would contend for the reference counts of shared arrays
         batch_size, shared, segment_size = sizes[0], sizes[1], sizes[2]
         gradient_start, chunks, penalized = sizes[3], sizes[4], sizes[5]
-        space, n_layers, n_batches, n_rows = pointer(buffer), table.shape[0], batch_losses.size, row_numbers.size
-        first_layer, last_layer = pointer(table), offset(pointer(table), (n_layers - 1) * n_fields)
-        phase_counters, control_words = pointer(phases), pointer(control)
-        result_pointer, loss_pointer = pointer(result), pointer(batch_losses)
-        order, all_scalars, all_factors = pointer(row_numbers), pointer(scalars), pointer(factors)
-        n_scalars, n_factors = scalars.shape[1], factors.shape[1]
-        source = (
-            pointer(X), X.strides[0] // X.itemsize, pointer(X_bytes), X_bytes.strides[0], X_bytes.size > 0, input_scale
-        )  # fmt: skip
-        target_pointers = pointer(numbers), pointer(targets), pointer(row_shares), row_shares.size > 0
-        transposed, chunk_scratch = offset(space, scratch_offsets[t, 0]), offset(space, scratch_offsets[t, 1])
-        row_scratch = offset(space, scratch_offsets[t, 2])
-        row_losses = pointer(double_scratch)
+        last_layer = offset(first_layer, (n_layers - 1) * n_fields)
+        transposed, chunk_scratch = offset(space, scratch[0]), offset(space, scratch[1])
+        row_scratch = offset(space, scratch[2])
         chunk_sums = offset(row_losses, batch_size)  # four for each chunk: two of the weights, two of the gradient
         sums_scratch = offset(chunk_sums, 4 * chunks + t * 4 * lanes(space))
         l1_factor, bound = real(l1), real(clip_value)
-        all_lists = pointer(list_buffer), list_places[0], list_places[1], list_places[2 + t]
-        no_lists = pointer(list_buffer), 0, 0, 0
+        list_buffer, _, _, _ = all_lists
+        no_lists = list_buffer, 0, 0, 0
         # of the weights of the first layer, and of each tile of its input, in two buffers if there are two of these
-        listed, weight_bound, tiles = list_places[0] > 0, pointer(bounds), (bounds.size - 1) // 2
         input_bounds = offset(weight_bound, 1)
         next_bounds = offset(input_bounds, tiles)
 
@@ -97,7 +88,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                     for chunk in range(first, last):
                         sum_weights(layer, space, chunk, sums_scratch, chunk_sums)
             if shared:
-                first, last = divide(min(batch_size, n_rows), ROWS, share, threads)
+                first, last = divide(smaller(batch_size, n_rows), ROWS, share, threads)
                 gather(first_layer, space, source, order, 0, first, last, 0, counter)
                 list_inputs(first_layer, space, first, last, 0, all_lists, input_bounds)
             share = next_share(phase_counters, phase, t, threads)
@@ -105,7 +96,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
         for batch in range(n_batches):
             start, parity = batch * batch_size, batch & 1
             counter = seed, epoch_number, np.uint64(batches_before + batch), row_offset
-            rows = min(batch_size, n_rows - start)
+            rows = smaller(batch_size, n_rows - start)
             if shared:
                 input_bounds = offset(weight_bound, 1 + parity * tiles)
                 next_bounds = offset(weight_bound, 1 + (1 - parity) * tiles)
@@ -130,7 +121,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
             while share >= 0:
                 first, last = divide(rows, ROWS, share, threads)
                 for i0 in range(first, last, BLOCK):
-                    i1 = min(i0 + BLOCK, last)
+                    i1 = smaller(i0 + BLOCK, last)
                     if not shared:
                         gather(first_layer, space, source, order, start, i0, i1, 0, counter)
                         list_inputs(first_layer, space, i0, i1, 0, all_lists, input_bounds)
@@ -143,11 +134,11 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                         last_layer, space, kind, loss_loop, delta_factor, ceiling, order, target_pointers, start, rows,
                         i0, i1, row_scratch, row_losses,
                     )  # fmt: skip
-                    for l in range(n_layers - 1, max(shared, 1) - 1, -1):
+                    for l in range(n_layers - 1, larger(shared, 1) - 1, -1):
                         layer = offset(first_layer, l * n_fields)
                         transpose_delta(layer, space, i0, i1, transposed)
                         for k0 in range(0, layer[N_IN], CHUNK):
-                            k1 = min(k0 + CHUNK, layer[N_IN])
+                            k1 = smaller(k0 + CHUNK, layer[N_IN])
                             input_delta(layer, space, i0, i1, k0, k1, transposed, chunk_scratch)
                         activation_backward(layer, space, i0, i1, 0, layer[N_IN], counter)
                 if is_last_share(phase_counters, phase, threads):
@@ -175,7 +166,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                     transpose_delta(layer, space, 0, rows, transposed)
                     first, last = divide(layer[CHUNKS], 1, share, threads)
                     for c in range(first, last):
-                        k0, k1 = c * CHUNK, min((c + 1) * CHUNK, layer[N_IN])
+                        k0, k1 = c * CHUNK, smaller((c + 1) * CHUNK, layer[N_IN])
                         if k0 < k1:
                             input_delta(layer, space, 0, rows, k0, k1, transposed, chunk_scratch)
                         if updates and mode != WHOLE_GRADIENT:
@@ -186,7 +177,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                                 )  # fmt: skip
                                 if penalized:
                                     sum_weights(layer, space, chunk, sums_scratch, chunk_sums)
-                    k0, k1 = first * CHUNK, min(last * CHUNK, layer[N_IN])
+                    k0, k1 = first * CHUNK, smaller(last * CHUNK, layer[N_IN])
                     if k0 < k1:
                         activation_backward(layer, space, 0, rows, k0, k1, counter)
                     share = next_share(phase_counters, phase, t, threads)
@@ -247,7 +238,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                 if shared and batch + 1 < n_batches:
                     counter = seed, epoch_number, np.uint64(batches_before + batch + 1), row_offset
                     after = start + batch_size
-                    first, last = divide(min(batch_size, n_rows - after), ROWS, share, threads)
+                    first, last = divide(smaller(batch_size, n_rows - after), ROWS, share, threads)
                     gather(first_layer, space, source, order, after, first, last, 1 - parity, counter)
                     list_inputs(first_layer, space, first, last, 1 - parity, all_lists, next_bounds)
                 if is_last_share(phase_counters, phase, threads):
@@ -265,6 +256,30 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                 share = take_share(phase_counters, phase, t, threads)
             if atomic_load(result_pointer, LAST) <= batch:
                 return
+
+    @kernel
+    def epoch(  # type: ignore[no-untyped-def]
+        t, threads, phases, control, result, batch_losses,
+        table, buffer, sizes, scratch_offsets, double_scratch, list_buffer, list_places, bounds,
+        X, X_bytes, input_scale, row_numbers, numbers, targets, row_shares,
+        kind, loss_loop, loss_factor, delta_factor, ceiling,
+        rule_loop, mode, scalars, factors, l1, clip_value, clip_norm,
+        seed, epoch_number, first_batch, batches_before, row_offset, halt,
+    ):  # fmt: skip
+        source = (
+            pointer(X), X.strides[0] // X.itemsize, pointer(X_bytes), X_bytes.strides[0], X_bytes.size > 0, input_scale
+        )  # fmt: skip
+        target_pointers = pointer(numbers), pointer(targets), pointer(row_shares), row_shares.size > 0
+        all_lists = pointer(list_buffer), list_places[0], list_places[1], list_places[2 + t]
+        train(
+            t, threads, pointer(phases), pointer(control), pointer(result), pointer(batch_losses), batch_losses.size,
+            row_numbers.size, pointer(table), table.shape[0], pointer(buffer), pointer(sizes),
+            offset(pointer(scratch_offsets), t * scratch_offsets.shape[1]), pointer(double_scratch),
+            all_lists, list_places[0] > 0, pointer(bounds), (bounds.size - 1) // 2,
+            source, pointer(row_numbers), target_pointers, kind, loss_loop, loss_factor, delta_factor, ceiling,
+            rule_loop, mode, pointer(scalars), scalars.shape[1], pointer(factors), factors.shape[1],
+            l1, clip_value, clip_norm, seed, epoch_number, first_batch, batches_before, row_offset, halt,
+        )  # fmt: skip
 
     f, size, word, double, flag = numba.from_dtype(dtype), types.intp, types.uint64, types.float64, types.boolean
 

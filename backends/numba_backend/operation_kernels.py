@@ -24,6 +24,7 @@ from numba.extending import intrinsic
 
 from backends.numba_backend.formula_loops import apply_activation, apply_derivative, apply_loss, apply_rule
 from backends.numba_backend.gemm import gemm
+from backends.numba_backend.integers import larger, smaller
 from backends.numba_backend.kernel_cache import kernel
 from backends.numba_backend.subroutine import subroutine
 from backends.numba_backend.tiles import offset, pointer
@@ -157,7 +158,7 @@ def row_functions(dtype: np.dtype[Any]) -> RowFunctions:
         blocks_per_row = (n + 7) // 8
         for block in range(first // 8, (last + 7) // 8):
             words = _philox(np.uint64(i * blocks_per_row + block), layer, step, epoch, seed, stream)
-            for unit in range(max(0, first - block * 8), min(8, last - block * 8)):
+            for unit in range(larger(0, first - block * 8), smaller(8, last - block * 8)):
                 word = words[unit // 2]
                 integer = word >> np.uint64(32) if unit % 2 else word & low_half
                 j = block * 8 + unit

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backends.numba_backend.formula_loops import apply_activation, apply_derivative, apply_rule
+from backends.numba_backend.integers import smaller
 from backends.numba_backend.nonzero_lists import largest, list_columns, list_length, list_rows
 from backends.numba_backend.operation_kernels import row_functions
 
@@ -47,7 +48,7 @@ SHRINK, DECAY, L2, UPDATES = range(4)
 def divide(count, unit, t, threads):  # type: ignore[no-untyped-def]
     """Divide `count` items among threads, in multiples of `unit`; return the first and last + 1 item of thread t."""
     groups = (count + unit - 1) // unit
-    return min(groups * t // threads * unit, count), min(groups * (t + 1) // threads * unit, count)
+    return smaller(groups * t // threads * unit, count), smaller(groups * (t + 1) // threads * unit, count)
 
 
 class StepFunctions(NamedTuple):
@@ -94,7 +95,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
 
     @subroutine
     def columns_of(layer, p):  # type: ignore[no-untyped-def]
-        return min(layer[WIDTH], layer[PADDED] - p * layer[WIDTH])
+        return smaller(layer[WIDTH], layer[PADDED] - p * layer[WIDTH])
 
     @subroutine
     def drop(layer, space, x, row, i0, i1, first, last, counter):  # type: ignore[no-untyped-def]
@@ -110,7 +111,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
     def chunk_rows(layer, chunk):  # type: ignore[no-untyped-def]
         """Panel of a chunk, and its first row and the one after its last."""
         first = chunk % layer[CHUNKS] * CHUNK
-        return chunk // layer[CHUNKS], first, min(first + CHUNK, layer[N_IN] + 1)
+        return chunk // layer[CHUNKS], first, smaller(first + CHUNK, layer[N_IN] + 1)
 
     # -- forward ------------------------------------------------------------------------------------
 
@@ -147,7 +148,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
             target = offset(buffer, parity * second + i0 // ROWS * length)
             list_columns(offset(x, i0 * row), row, i1 - i0, layer[N_IN] + 1, target, length)
             for i in range(i0, i1, ROWS):
-                bounds[i // ROWS] = largest(offset(x, i * row), min(ROWS, i1 - i) * row)
+                bounds[i // ROWS] = largest(offset(x, i * row), smaller(ROWS, i1 - i) * row)
 
     @subroutine
     def list_chunk(layer, space, rows, chunk, parity, lists):  # type: ignore[no-untyped-def]
@@ -160,7 +161,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         for i in range(0, rows, BLOCK):
             target = offset(buffer, start + i // BLOCK * block_lists)
             list_rows(
-                offset(x, i * layer[INPUT_ROW]), layer[INPUT_ROW], min(BLOCK, rows - i), k1 - k0, target, row_list
+                offset(x, i * layer[INPUT_ROW]), layer[INPUT_ROW], smaller(BLOCK, rows - i), k1 - k0, target, row_list
             )
 
     @subroutine
@@ -186,7 +187,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         next_layer = offset(layer, n_fields)
         y = offset(space, next_layer[INPUT] + i0 * row)
         copies = next_layer[INPUT] != layer[SAVED]
-        first, last = p0 * layer[WIDTH], min(p1 * layer[WIDTH], layer[PADDED])
+        first, last = p0 * layer[WIDTH], smaller(p1 * layer[WIDTH], layer[PADDED])
         pieces, length = i1 - i0, last - first
         if p1 - p0 == layer[PANELS]:  # whole rows are contiguous
             pieces, length = 1, (i1 - i0) * row
@@ -200,7 +201,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
             if layer[SAVES_Z]:
                 apply_activation(layer[ACTIVATION], target, length)
         if next_layer[THRESHOLD]:
-            y_all, last = offset(space, next_layer[INPUT]), min(last, layer[N_OUT])
+            y_all, last = offset(space, next_layer[INPUT]), smaller(last, layer[N_OUT])
             drop(next_layer, space, y_all, row, i0, i1, first, last, counter)
         if p1 == layer[PANELS]:
             for i in range(i1 - i0):
@@ -248,7 +249,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         n, row, strip = layer[N_OUT], layer[ROW], 2 * lanes(space)
         delta = offset(space, layer[DELTA])
         for i in range(i0, i1, strip):
-            transpose(offset(delta, i * row), row, offset(transposed, (i - i0) * n), strip, min(strip, i1 - i), n)
+            transpose(offset(delta, i * row), row, offset(transposed, (i - i0) * n), strip, smaller(strip, i1 - i), n)
 
     @subroutine
     def input_delta(layer, space, i0, i1, k0, k1, transposed, tile):  # type: ignore[no-untyped-def]
@@ -257,13 +258,13 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         previous = offset(layer, -n_fields)
         n, depth, row, strip = layer[N_OUT], layer[N_IN] + 1, previous[ROW], 2 * lanes(space)
         for i in range(i0, i1, strip):
-            rows = min(strip, i1 - i)
+            rows = smaller(strip, i1 - i)
             columns = strip if rows > lanes(space) else lanes(space)
             for p in range(layer[PANELS]):
                 first, width = p * layer[WIDTH], columns_of(layer, p)
                 W = offset(space, layer[WEIGHTS] + first * depth + k0 * width)
                 dz = offset(transposed, (i - i0) * n + first * strip)
-                multiply_panel(W, width, 1, dz, strip, tile, strip, k1 - k0, columns, min(width, n - first), one, p > 0)
+                multiply_panel(W, width, 1, dz, strip, tile, strip, k1 - k0, columns, smaller(width, n - first), one, p > 0)
             transpose(tile, strip, offset(space, previous[DELTA] + i * row + k0), row, k1 - k0, rows)
 
     @subroutine
@@ -290,7 +291,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         p, k0, k1 = chunk_rows(layer, chunk)
         width = columns_of(layer, p)
         start = layer[WEIGHTS] + p * layer[WIDTH] * (layer[N_IN] + 1) + k0 * width
-        return start, (k1 - k0) * width, (min(k1, layer[N_IN]) - k0) * width, width
+        return start, (k1 - k0) * width, (smaller(k1, layer[N_IN]) - k0) * width, width
 
     @subroutine
     def add_gradient(layer, space, rows, chunk, parity, factor, target, accumulate, lists):  # type: ignore[no-untyped-def]
@@ -311,7 +312,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
             else:
                 multiply_panel(
                     offset(x, i * x_row), 1, x_row, offset(dz, i * row), row, target, width,
-                    k1 - k0, width, min(BLOCK, rows - i), factor, accumulate or i > 0,
+                    k1 - k0, width, smaller(BLOCK, rows - i), factor, accumulate or i > 0,
                 )  # fmt: skip
 
     @subroutine
@@ -416,10 +417,10 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
             if group == 0 and end - task >= groups:
                 p1, count, i0, i1 = end // groups, (end // groups - p) * groups, 0, rows
             else:
-                count = min(groups - group, end - task)
-                p1, i0, i1 = p + 1, group * ROWS, min(rows, (group + count) * ROWS)
+                count = smaller(groups - group, end - task)
+                p1, i0, i1 = p + 1, group * ROWS, smaller(rows, (group + count) * ROWS)
             for i in range(i0, i1, BLOCK):
-                forward(layer, is_last, space, i, min(i + BLOCK, i1), p, p1, parity, counter, lists)
+                forward(layer, is_last, space, i, smaller(i + BLOCK, i1), p, p1, parity, counter, lists)
             task += count
 
     @subroutine

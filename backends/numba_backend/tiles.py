@@ -20,6 +20,7 @@ from llvmlite import ir as llvm
 from numba.core import types
 from numba.extending import intrinsic
 
+from backends.numba_backend.integers import larger, smaller
 from backends.numba_backend.kernel_cache import target_cpu
 from backends.numba_backend.subroutine import subroutine
 from backends.numba_backend.vector_math import emit_fma
@@ -305,9 +306,9 @@ def _listed_strip(vectors: int) -> Any:
     def strip(a, a_row, a_col, b, b_row, c, c_row, rows, lists, stride, alpha, accumulate):  # type: ignore[no-untyped-def]
         noinline()
         for i in range(0, rows, height):
-            items, left = offset(lists, 1), min(height, rows - i)
+            items, left = offset(lists, 1), smaller(height, rows - i)
             # an empty list has an entry whose product is zero; to add a negative number times zero changes nothing
-            depth = max(lists[0], 1)
+            depth = larger(lists[0], 1)
             if lists[0] == 0 and accumulate and alpha < 0:
                 pass
             elif left == height:
@@ -481,7 +482,7 @@ def transpose(source: Pointer, source_row: int, target: Pointer, target_row: int
     for i in range(0, rows, width):
         for j in range(0, columns, width):
             source_square, target_square = offset(source, i * source_row + j), offset(target, j * target_row + i)
-            height, length = min(width, rows - i), min(width, columns - j)
+            height, length = smaller(width, rows - i), smaller(width, columns - j)
             if height == width and length == width:
                 _full_square(source_square, source_row, target_square, target_row, height, length)
             elif MASKED:
