@@ -12,7 +12,7 @@ import numpy as np
 from numba.core import errors, ir, types
 from numba.core.compiler_machinery import FunctionPass, register_pass
 
-from backends.numba_backend.subroutine import make_subroutine
+from backends.numba_backend.subroutine import simple_function
 
 
 @register_pass(mutates_CFG=False, analysis_only=False)
@@ -51,4 +51,4 @@ def _without_omitted(argument: types.Type) -> types.Type:
 def formula(function: Callable[..., Any]) -> Any:
     """Decorator: a scalar function of floats of one type for kernels (see `subroutine`); its literals get that type."""
     # a call in a loop would prevent its vectorization
-    return make_subroutine(function, _LiteralsTakeArgumentType, forceinline=True, fastmath=False)
+    return simple_function(function, _LiteralsTakeArgumentType, forceinline=True)

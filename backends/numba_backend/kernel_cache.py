@@ -43,6 +43,9 @@ import numpy as np
 import platformdirs
 from numba.core import caching, config, serialize, types
 from numba.core.dispatcher import Dispatcher
+from numba.core.typed_passes import NativeLowering
+
+from backends.numba_backend.subroutine import simple_function
 
 logger = logging.getLogger("mlp")
 
@@ -365,28 +368,24 @@ def kernel(function: Callable[..., Any]) -> Any:
     ...         result += x[i]
     ...     return result
     """
-    return _cached(function)
+    dispatcher = numba.njit(
+        nogil=True, error_model="numpy", boundscheck=False, fastmath=False, no_cfunc_wrapper=True
+    )(function)  # fmt: skip
+    dispatcher._cache = _KernelCache(function)
+    return dispatcher
 
 
 _with_address: list[Dispatcher] = []  # must live as long as the process, since anything may have their addresses
 
 
 def function_address(function: Callable[..., Any], arguments: tuple[types.Type, ...]) -> int:
-    """Compile a function like a `kernel` of pointers and numbers; return its address, for calls from compiled code.
+    """Compile a function of pointers and numbers, or load it from the cache; return its address for compiled callers.
 
     It returns nothing, and has the calling convention of C.  The address is that of this process.
     """
-    dispatcher = _cached(function, no_cpython_wrapper=True, no_cfunc_wrapper=False)
-    dispatcher.compile(arguments)
-    result = dispatcher.overloads[arguments]
-    _with_address.append(dispatcher)
-    return int(result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name))
-
-
-def _cached(function: Callable[..., Any], no_cfunc_wrapper: bool = True, no_cpython_wrapper: bool = False) -> Any:
-    dispatcher = numba.njit(
-        nogil=True, error_model="numpy", boundscheck=False, fastmath=False,
-        no_cfunc_wrapper=no_cfunc_wrapper, no_cpython_wrapper=no_cpython_wrapper,
-    )(function)  # fmt: skip
+    dispatcher = simple_function(function, lowering=NativeLowering, no_cfunc_wrapper=False)
     dispatcher._cache = _KernelCache(function)
-    return dispatcher
+    dispatcher.compile(arguments)
+    _with_address.append(dispatcher)
+    result = dispatcher.overloads[arguments]
+    return int(result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name))

@@ -70,7 +70,7 @@ class _SubroutineLowering(NativeLowering):  # type: ignore[misc]
         return True
 
 
-class _Subroutine(CPUDispatcher):  # type: ignore[misc]
+class _SimpleFunction(CPUDispatcher):  # type: ignore[misc]
     """A function that is compiled once for the types of its arguments.
 
     Numba would compile it, and all functions that it calls, again for each constant among the arguments.
@@ -92,22 +92,37 @@ class _Subroutine(CPUDispatcher):  # type: ignore[misc]
         return template, signature, chosen, {}
 
 
-def make_subroutine(function: Callable[..., Any], *further_passes: type, **options: Any) -> Any:
-    """The decorator `subroutine`, with further passes over the untyped code, and Numba's options."""
+def simple_function(
+    function: Callable[..., Any], *further_passes: type, lowering: type = _SubroutineLowering, **options: Any
+) -> Any:
+    """A compiled function of numbers, pointers and tuples of these, for compiled callers.
+
+    Parameters
+    ----------
+    further_passes : FunctionPass
+        Passes over the code before its types are inferred.
+    lowering : LoweringPass
+        The pass that generates code: that of a subroutine, or `NativeLowering` for machine code.
+    options
+        Options of Numba.
+    """
 
     class Compiler(compiler.CompilerBase):  # type: ignore[misc]
         def define_pipelines(self) -> list[Any]:
-            passes = PassManager("subroutine")
+            passes = PassManager("simple function")
             for step in (
                 TranslateByteCode, FixupArgs, IRProcessing, *further_passes,
-                NopythonTypeInference, AnnotateTypes, _SubroutineLowering, NoPythonBackend,
+                NopythonTypeInference, AnnotateTypes, lowering, NoPythonBackend,
             ):  # fmt: skip
                 passes.add_pass(step, step.__name__)
             passes.finalize()
             return [passes]
 
-    options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "error_model": "numpy", "boundscheck": False}
-    return functools.update_wrapper(_Subroutine(function, {}, {"nopython": True, **options}, Compiler), function)
+    options = {
+        "nopython": True, "nogil": True, "error_model": "numpy", "boundscheck": False,
+        "no_cpython_wrapper": True, "no_cfunc_wrapper": True,
+    } | options  # fmt: skip
+    return functools.update_wrapper(_SimpleFunction(function, {}, options, Compiler), function)
 
 
 def subroutine(function: Callable[..., Any], constants: Collection[str] = ()) -> Any:
@@ -118,6 +133,6 @@ def subroutine(function: Callable[..., Any], constants: Collection[str] = ()) ->
     constants : collection of str
         Parameters for which a version is compiled for each constant that a caller gives for them.
     """
-    compiled = make_subroutine(function, nogil=True)
+    compiled = simple_function(function)
     compiled.constants = frozenset(constants)
     return compiled
