@@ -19,7 +19,8 @@ import secrets
 from collections.abc import Callable, Collection
 from typing import Any
 
-from numba.core import bytecode, compiler, types, typing
+import llvmlite.binding as llvm
+from numba.core import bytecode, cgutils, compiler, types, typing
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_machinery import PassManager, register_pass
 from numba.core.registry import CPUDispatcher
@@ -40,15 +41,23 @@ if hasattr(os, "register_at_fork"):  # the children of one parent would go on wi
 
 
 class _UnoptimizedLibrary(JITCodeLibrary):  # type: ignore[misc]  # numba has no types
-    """LLVM IR that can only be linked into other code."""
+    """LLVM IR of one function, which is linked into kernels together with that of the functions it calls."""
 
-    def _optimize_functions(self, ll_module: Any) -> None:
-        ll_module.data_layout = self._codegen._data_layout  # without which it cannot be linked
+    @property
+    def with_callees(self) -> list[Any]:
+        """This library and those that it needs, directly or indirectly, each of them once."""
+        return list(dict.fromkeys([self, *self._linking_libraries]))
 
-    def _optimize_final_module(self) -> None:
-        pass
+    def add_ir_module(self, ir_module: Any) -> None:
+        for function in ir_module.functions:
+            if not function.is_declaration:
+                function.linkage = "linkonce_odr"  # it may be linked into several kernels
+        module = llvm.parse_assembly(cgutils.normalize_ir_text(str(ir_module)))
+        module.name, module.data_layout = ir_module.name, self._codegen._data_layout
+        self._final_module = module
 
-    def _finalize_final_module(self) -> None:
+    def finalize(self) -> None:
+        self._raise_if_finalized()
         self._finalize_dynamic_globals()
         self._finalized = True
 
@@ -59,13 +68,12 @@ class _SubroutineLowering(NativeLowering):  # type: ignore[misc]
 
     def run_pass(self, state: Any) -> bool:
         state.library = _UnoptimizedLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
-        state.library.enable_object_caching()
         state.flags.no_compile = True
         super().run_pass(state)
         # Numba identifies compiled code by the built-in function that Python would call; any unique one will do
         result = state["cr"]
         name: Any = [].index
-        state.targetctx.insert_user_function(name, result.fndesc, [state.library])
+        state.targetctx.insert_user_function(name, result.fndesc, state.library.with_callees)
         state["cr"] = result._replace(cfunc=name)
         return True
 
