@@ -30,8 +30,9 @@ from numba.core import types
 
 from backends.numba_backend.integers import larger, smaller
 from backends.numba_backend.kernel_cache import kernel
-from backends.numba_backend.panels import BLOCK, CHUNK, CHUNKS, FIELDS, FIRST_CHUNK, N_IN, PANELS
+from backends.numba_backend.panels import BLOCK, CHUNK, CHUNKS, FIELDS, FIRST_CHUNK, N_IN, PANELS, SUMS
 from backends.numba_backend.step_kernels import IN_PLACE, L2, SHRINK, UPDATES, WHOLE_GRADIENT, divide, step_functions
+from backends.numba_backend.step_parts import call
 from backends.numba_backend.subroutine import subroutine
 from backends.numba_backend.threads import atomic_load, atomic_store, end_phase, is_last_share, next_share, take_share
 from backends.numba_backend.tiles import ROWS, lanes, offset, pointer
@@ -48,8 +49,8 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
     n_fields = len(FIELDS)
     largest_sum = float(np.finfo(dtype).max) / 1000  # weights below are finite also after rounding errors
     (
-        gather, list_inputs, list_chunk, forward, forward_shared, losses, transpose_delta, input_delta,
-        activation_backward, gradient, update, sums, sum_weights, total_loss, penalty, clip_factor, chunk_extent,
+        gather, list_inputs, list_chunk, forward, forward_shared, transpose_delta, input_delta,
+        activation_backward, gradient, update, sum_weights, total_loss, penalty, clip_factor, chunk_extent,
         chunks_of, panels_of, all_finite, largest_delta,
     ) = step_functions(dtype)  # fmt: skip
 
@@ -59,7 +60,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
     def train(  # type: ignore[no-untyped-def]
         t, threads, phase_counters, control_words, result_pointer, loss_pointer, n_batches, n_rows,
         first_layer, n_layers, space, sizes, scratch, row_losses, all_lists, listed, weight_bound, tiles,
-        source, order, target_pointers, kind, loss_loop, loss_factor, delta_factor, ceiling,
+        source, order, target_pointers, losses, loss_loop, loss_factor, delta_factor, ceiling,
         rule_loop, mode, all_scalars, n_scalars, all_factors, n_factors, l1, clip_value, clip_norm,
         seed, epoch_number, first_batch, batches_before, row_offset, halt,
     ):  # fmt: skip
@@ -130,9 +131,13 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                         forward(
                             layer, l == n_layers - 1, space, i0, i1, 0, layer[PANELS], parity, counter, forward_lists
                         )
-                    losses(
-                        last_layer, space, kind, loss_loop, delta_factor, ceiling, order, target_pointers, start, rows,
-                        i0, i1, row_scratch, row_losses,
+                    numbers, targets, row_shares, weighted = target_pointers
+                    call(
+                        losses,
+                        (
+                            last_layer, space, loss_loop, delta_factor, ceiling, order, numbers, targets, row_shares,
+                            weighted, start, rows, i0, i1, row_scratch, row_losses,
+                        ),
                     )  # fmt: skip
                     for l in range(n_layers - 1, larger(shared, 1) - 1, -1):
                         layer = offset(first_layer, l * n_fields)
@@ -207,7 +212,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                                     lists,
                                 )  # fmt: skip
                                 sums_of_chunk = offset(chunk_sums, 4 * (layer[FIRST_CHUNK] + chunk) + 2)
-                                sums(g, n, width, sums_scratch, sums_of_chunk)
+                                call(layer[SUMS], (g, n, width, sums_scratch, sums_of_chunk))
                     share = next_share(phase_counters, phase, t, threads)
                 factor = clip_factor(chunk_sums, chunks, clip_norm)
             phase += 1
@@ -262,21 +267,21 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
         t, threads, phases, control, result, batch_losses,
         table, buffer, sizes, scratch_offsets, double_scratch, list_buffer, list_places, bounds,
         X, X_bytes, input_scale, row_numbers, numbers, targets, row_shares,
-        kind, loss_loop, loss_factor, delta_factor, ceiling,
+        losses, loss_loop, loss_factor, delta_factor, ceiling,
         rule_loop, mode, scalars, factors, l1, clip_value, clip_norm,
         seed, epoch_number, first_batch, batches_before, row_offset, halt,
     ):  # fmt: skip
         source = (
             pointer(X), X.strides[0] // X.itemsize, pointer(X_bytes), X_bytes.strides[0], X_bytes.size > 0, input_scale
         )  # fmt: skip
-        target_pointers = pointer(numbers), pointer(targets), pointer(row_shares), row_shares.size > 0
+        target_pointers = pointer(numbers), pointer(targets), pointer(row_shares), row_shares.size
         all_lists = pointer(list_buffer), list_places[0], list_places[1], list_places[2 + t]
         train(
             t, threads, pointer(phases), pointer(control), pointer(result), pointer(batch_losses), batch_losses.size,
             row_numbers.size, pointer(table), table.shape[0], pointer(buffer), pointer(sizes),
             offset(pointer(scratch_offsets), t * scratch_offsets.shape[1]), pointer(double_scratch),
             all_lists, list_places[0] > 0, pointer(bounds), (bounds.size - 1) // 2,
-            source, pointer(row_numbers), target_pointers, kind, loss_loop, loss_factor, delta_factor, ceiling,
+            source, pointer(row_numbers), target_pointers, losses, loss_loop, loss_factor, delta_factor, ceiling,
             rule_loop, mode, pointer(scalars), scalars.shape[1], pointer(factors), factors.shape[1],
             l1, clip_value, clip_norm, seed, epoch_number, first_batch, batches_before, row_offset, halt,
         )  # fmt: skip

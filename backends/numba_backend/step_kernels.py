@@ -14,12 +14,12 @@ import numpy as np
 from backends.numba_backend.formula_loops import apply_activation, apply_derivative, apply_rule
 from backends.numba_backend.integers import smaller
 from backends.numba_backend.nonzero_lists import largest, list_columns, list_length, list_rows
-from backends.numba_backend.operation_kernels import row_functions
 
 from backends.numba_backend.panels import (  # isort: skip
-    ACTIVATION, BLOCK, CHUNK, CHUNKS, DELTA, DERIVATIVE, FIELDS, FIRST_CHUNK, INPUT, INPUT_ROW, N_IN, N_OUT, NUMBER, PADDED,
-    PANELS, ROW, SAVED, SAVES_Z, SCALE, SECOND, THRESHOLD, WEIGHTS, WIDTH,
+    ACTIVATION, BLOCK, CHUNK, CHUNKS, DELTA, DERIVATIVE, DROPOUT, FIELDS, FIRST_CHUNK, INPUT, INPUT_ROW, N_IN, N_OUT,
+    NUMBER, PADDED, PANELS, PENALTIES, ROW, SAVED, SAVES_Z, SECOND, SUMS, WEIGHTS, WIDTH,
 )  # fmt: skip
+from backends.numba_backend.step_parts import call
 from backends.numba_backend.subroutine import subroutine
 from backends.numba_backend.tiles import (
     ROWS,
@@ -30,12 +30,6 @@ from backends.numba_backend.tiles import (
     offset,
     transpose,
 )
-from backends.numba_backend.vector_math import abs as absolute
-from backends.numba_backend.vector_math import maximum, minimum, sign
-
-CLASS, DISTRIBUTION, FUSED, ENTRIES, SOFTMAX = range(5)
-"""Kinds of loss: cross-entropy for class numbers; for rows of probabilities; a formula fused with its output's
-activation; a formula on any other output; on softmax."""
 
 IN_PLACE, BY_CHUNK, WHOLE_GRADIENT = range(3)
 """Update modes: the gradient is added to the weights directly; it is stored chunk by chunk; it is stored whole."""
@@ -59,13 +53,11 @@ class StepFunctions(NamedTuple):
     list_chunk: Any
     forward: Any
     forward_shared: Any
-    losses: Any
     transpose_delta: Any
     input_delta: Any
     activation_backward: Any
     gradient: Any
     update: Any
-    sums: Any
     sum_weights: Any
     total_loss: Any
     penalty: Any
@@ -84,10 +76,6 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
     zero, one, infinity = real(0), real(1), real(math.inf)
     n_fields, row_list = len(FIELDS), list_length(BLOCK)
     block_lists = CHUNK // ROWS * row_list
-    by_row = row_functions(dtype)
-    softmax_row, softmax_backward_row, drop_row = by_row.softmax_row, by_row.softmax_backward_row, by_row.drop_row
-    class_loss, distribution_loss, entries_loss = by_row.class_loss, by_row.distribution_loss, by_row.entries_loss
-
     # Arguments: `layer` points to a layer's row of the table, `space` to the buffer, `counter` is (seed, epoch, step,
     # first row) of the dropout masks, `lists` is (buffer, length of a list of columns, offset for odd batches, start of
     # this thread's lists of rows), with length 0 if no zeros are left out.
@@ -99,13 +87,10 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
 
     @subroutine
     def drop(layer, space, x, row, i0, i1, first, last, counter):  # type: ignore[no-untyped-def]
-        """Dropout on inputs `first` to `last` of a layer, or on their gradients."""
-        noinline()
-        seed, epoch, step, first_row = counter
-        threshold, scale, number = np.uint64(layer[THRESHOLD]), space[layer[SCALE]], np.uint64(layer[NUMBER])
-        for i in range(i0, i1):
-            x_row = offset(x, i * row)
-            drop_row(x_row, x_row, first_row + i, layer[N_IN], first, last, threshold, scale, seed, epoch, step, number)
+        """The part `dropout`, if the layer has dropout on its input."""
+        if layer[DROPOUT]:
+            seed, epoch, step, first_row = counter
+            call(layer[DROPOUT], (layer, space, x, row, i0, i1, first, last, seed, epoch, step, first_row))
 
     @subroutine
     def chunk_rows(layer, chunk):  # type: ignore[no-untyped-def]
@@ -132,8 +117,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
                 numbers = offset(X, order[start + i] * X_row)
                 for k in range(n):
                     x[k] = numbers[k]
-        if layer[THRESHOLD]:
-            drop(layer, space, inputs, row, i0, i1, 0, n, counter)
+        drop(layer, space, inputs, row, i0, i1, 0, n, counter)
 
     @subroutine
     def list_inputs(layer, space, i0, i1, parity, lists, bounds):  # type: ignore[no-untyped-def]
@@ -200,45 +184,11 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
                     target[j] = source[j]
             if layer[SAVES_Z]:
                 apply_activation(layer[ACTIVATION], target, length)
-        if next_layer[THRESHOLD]:
-            y_all, last = offset(space, next_layer[INPUT]), smaller(last, layer[N_OUT])
-            drop(next_layer, space, y_all, row, i0, i1, first, last, counter)
+        y_all, last = offset(space, next_layer[INPUT]), smaller(last, layer[N_OUT])
+        drop(next_layer, space, y_all, row, i0, i1, first, last, counter)
         if p1 == layer[PANELS]:
             for i in range(i1 - i0):
                 y[i * row + layer[N_OUT]] = one
-
-    # -- loss ---------------------------------------------------------------------------------------
-
-    @subroutine
-    def losses(  # type: ignore[no-untyped-def]
-        layer, space, kind, loss_loop, delta_factor, ceiling, order, target_pointers, start, rows, i0, i1,
-        sums_scratch, result,
-    ):  # fmt: skip
-        """Losses of rows i0 to i1, and their gradients with respect to z."""
-        noinline()
-        numbers, targets, row_shares, weighted = target_pointers
-        n, row, y = layer[N_OUT], layer[ROW], offset(sums_scratch, layer[N_OUT])
-        for i in range(i0, i1):
-            z, delta = offset(space, layer[SAVED] + i * row), offset(space, layer[DELTA] + i * row)
-            row_share = row_shares[start + i] if weighted else real(1.0 / rows)
-            if kind == CLASS:
-                result[i] = class_loss(z, numbers[order[start + i]], row_share, ceiling, delta, n)
-                continue
-            target = offset(targets, order[start + i] * n)
-            if kind == DISTRIBUTION:
-                result[i] = distribution_loss(z, target, row_share, ceiling, delta, n)
-            elif kind == FUSED:
-                result[i] = entries_loss(loss_loop, z, target, sums_scratch, row_share, delta_factor, ceiling, delta, n)
-            elif kind == SOFTMAX:
-                softmax_row(z, y, n)
-                result[i] = entries_loss(loss_loop, y, target, sums_scratch, row_share, delta_factor, ceiling, delta, n)
-                softmax_backward_row(delta, y, delta, n)
-            else:
-                for j in range(n):
-                    y[j] = z[j]
-                apply_activation(layer[ACTIVATION], y, n)
-                result[i] = entries_loss(loss_loop, y, target, sums_scratch, row_share, delta_factor, ceiling, delta, n)
-                apply_derivative(layer[DERIVATIVE], delta, z if layer[SAVES_Z] else y, n)
 
     # -- backward -----------------------------------------------------------------------------------
 
@@ -273,8 +223,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         noinline()
         previous = offset(layer, -n_fields)
         row = previous[ROW]
-        if layer[THRESHOLD]:
-            drop(layer, space, offset(space, previous[DELTA]), row, i0, i1, k0, k1, counter)
+        drop(layer, space, offset(space, previous[DELTA]), row, i0, i1, k0, k1, counter)
         pieces, length = i1 - i0, (previous[PADDED] if k1 == layer[N_IN] else k1) - k0
         if k1 - k0 == layer[N_IN]:
             pieces, length = 1, (i1 - i0) * row
@@ -322,15 +271,8 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         start, n, n_weights, _ = chunk_extent(layer, chunk)
         W = offset(space, start)
         add_gradient(layer, space, rows, chunk, parity, one, g, False, lists)
-        if l2 != zero:
-            for j in range(n_weights):
-                g[j] += l2 * W[j]
-        if l1 != zero:
-            for j in range(n_weights):
-                g[j] += l1 * sign(W[j])
-        if clip_value < infinity:
-            for j in range(n):
-                g[j] = minimum(maximum(g[j], -clip_value), clip_value)
+        if l2 != zero or l1 != zero or clip_value < infinity:
+            call(layer[PENALTIES], (W, g, n_weights, n, l2, l1, clip_value))
 
     @subroutine
     def update(  # type: ignore[no-untyped-def]
@@ -361,26 +303,11 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         apply_rule(rule_loop, W, g, offset(space, segment_size + start), segment_size, scalars, n)
 
     @subroutine
-    def sums(x, n, width, sums_scratch, result):  # type: ignore[no-untyped-def]
-        """Sums of the squares and of the absolute values of n elements, in double precision, `width` at a time."""
-        noinline()
-        squares, magnitudes = sums_scratch, offset(sums_scratch, width)
-        for j in range(width):
-            squares[j] = magnitudes[j] = 0.0
-        for i in range(0, n, width):
-            for j in range(width):
-                squares[j] += x[i + j] * x[i + j]
-                magnitudes[j] += absolute(x[i + j])
-        result[0] = result[1] = 0.0
-        for j in range(width):
-            result[0] += squares[j]
-            result[1] += magnitudes[j]
-
-    @subroutine
     def sum_weights(layer, space, chunk, sums_scratch, chunk_sums):  # type: ignore[no-untyped-def]
         """Store the sums over a chunk's weights that the penalties need."""
         start, _, n_weights, width = chunk_extent(layer, chunk)
-        sums(offset(space, start), n_weights, width, sums_scratch, offset(chunk_sums, 4 * (layer[FIRST_CHUNK] + chunk)))
+        sums_of_chunk = offset(chunk_sums, 4 * (layer[FIRST_CHUNK] + chunk))
+        call(layer[SUMS], (offset(space, start), n_weights, width, sums_scratch, sums_of_chunk))
 
     @subroutine
     def total_loss(row_losses, rows, loss_factor):  # type: ignore[no-untyped-def]
@@ -448,8 +375,8 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         return largest(offset(space, layer[DELTA]), rows * layer[ROW])
 
     return StepFunctions(
-        gather, list_inputs, list_chunk, forward, forward_shared, losses, transpose_delta, input_delta,
+        gather, list_inputs, list_chunk, forward, forward_shared, transpose_delta, input_delta,
         activation_backward, gradient, update,
-        sums, sum_weights, total_loss, penalty, clip_factor, chunk_extent, chunks_of, panels_of,
+        sum_weights, total_loss, penalty, clip_factor, chunk_extent, chunks_of, panels_of,
         all_finite, largest_delta,
     )  # fmt: skip

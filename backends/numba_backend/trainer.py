@@ -17,16 +17,19 @@ from backends.numba_backend import threads as thread_pool
 from backends.numba_backend.epoch_kernel import epoch_kernel
 from backends.numba_backend.nonzero_lists import DENSE_COLUMNS, column_share
 from backends.numba_backend.formula_loops import activation_loop, derivative_loop, loss_loop, rule_loop
-from backends.numba_backend.panels import ACTIVATION, DERIVATIVE, Panels, is_shared
-from backends.numba_backend.step_kernels import (
-    BY_CHUNK,
+from backends.numba_backend.panels import ACTIVATION, DERIVATIVE, DROPOUT, PENALTIES, SUMS, Panels, is_shared
+from backends.numba_backend.step_kernels import BY_CHUNK, IN_PLACE, WHOLE_GRADIENT
+from backends.numba_backend.step_parts import (
     CLASS,
     DISTRIBUTION,
     ENTRIES,
     FUSED,
-    IN_PLACE,
+    LOSSES,
     SOFTMAX,
-    WHOLE_GRADIENT,
+    dropout,
+    penalties,
+    step_part,
+    sums,
 )
 from backends.numba_backend.tiles import ROWS
 from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, NetworkPlan
@@ -144,6 +147,7 @@ class FusedTrainer(Trainer):
         mode = _update_mode(plan)
         threads = _threads_for(network, plan.batch_size)
         panels = self._panels_for(plan, batch_size, threads, mode)
+        _set_addresses(panels.table, plan, mode, dtype)
         gradient_start, penalized = (1 + len(self.state)) * panels.packed, bool(plan.l1 or plan.l2.any())
         sizes = np.array([batch_size, panels.shared, panels.packed, gradient_start, panels.chunks, penalized])
         double_scratch = np.zeros(batch_size + 4 * (panels.chunks + threads * panels.lanes))
@@ -157,6 +161,7 @@ class FusedTrainer(Trainer):
         row_shares = _row_shares(plan, totals, len(order), row_weights, dtype)
         target = self._target_for(plan)
         kind, loss = _kind(network.kind, target, dtype)
+        losses_part = step_part(LOSSES[kind], dtype)
         loss_factor, delta_factor = map(dtype.type, network.kind.shares(network.layout.sizes[-1]))
         ceiling = dtype.type(network.kind.ceiling(dtype))
         empty, X = np.empty((0, 0), dtype), self._X_with_adjacent_entries()
@@ -177,7 +182,7 @@ class FusedTrainer(Trainer):
                 panels.table, panels.space, sizes, panels.scratch, double_scratch,
                 panels.lists, panels.list_places, bounds,
                 numbers, bytes_, dtype.type(network.input_scale), order, classes, targets, row_shares,
-                kind, loss, loss_factor, delta_factor, ceiling,
+                losses_part, loss, loss_factor, delta_factor, ceiling,
                 rule_address, mode, scalars, factors, plan.l1, clip_value, clip_norm,
                 plan.seed, plan.epoch, plan.first_batch, plan.batches_before + plan.first_batch, plan.row_offset,
                 plan.halt,
@@ -216,7 +221,6 @@ class FusedTrainer(Trainer):
                 self.network, self.params.dtype, batch_size, threads, len(self.state), mode == WHOLE_GRADIENT,
                 plan.batch_size, self._leaves_out_zeros(),
             )  # fmt: skip
-            self._panels.table[:, [ACTIVATION, DERIVATIVE]] = _activation_loops(self.network, self.params.dtype)
             self._views = self._panels.views(self.params, self.state)
             self._panels_key = key
         return self._panels
@@ -326,10 +330,16 @@ def _kind(kind: OutputLoss, target: Array, dtype: np.dtype[Any]) -> tuple[int, i
     return (SOFTMAX if kind.rowwise else ENTRIES), loss_loop(kind.loss.formula, dtype)
 
 
-def _activation_loops(network: NetworkPlan, dtype: np.dtype[Any]) -> list[tuple[int, int]]:
-    """Addresses of the loops of each layer's activation and of its derivative, or 0 where the kernel needs none."""
-    kind = network.kind
-    separate = kind.fused is None and not kind.rowwise  # the formulas of the loss do not include the output activation
-    rows = network.activations if separate else network.activations[:-1]
-    loops = [(activation_loop(row, dtype), derivative_loop(row, dtype)) for row in rows]
-    return loops if separate else [*loops, (0, 0)]
+def _set_addresses(table: Array, plan: EpochPlan, mode: int, dtype: np.dtype[Any]) -> None:
+    """Write the addresses of what the plan needs to the table of `panels`, compiled or loaded if it is the first time."""
+    kind, network = plan.network.kind, plan.network
+    last = network.layout.n_layers - 1
+    for l, (row, rate) in enumerate(zip(network.activations, network.dropout, strict=True)):
+        # a formula of the loss may include the output activation
+        if l < last or (kind.fused is None and not kind.rowwise):
+            table[l, [ACTIVATION, DERIVATIVE]] = activation_loop(row, dtype), derivative_loop(row, dtype)
+        table[l, DROPOUT] = step_part(dropout, dtype) if rate else 0
+    penalized = bool(plan.l1 or plan.l2.any())
+    changed = mode != IN_PLACE and (penalized or plan.clip_value is not None)
+    table[:, PENALTIES] = step_part(penalties, dtype) if changed else 0
+    table[:, SUMS] = step_part(sums, dtype) if penalized or mode == WHOLE_GRADIENT else 0
