@@ -29,7 +29,7 @@ import numpy as np
 from numba.core import types
 
 from backends.numba_backend.integers import larger, smaller
-from backends.numba_backend.kernel_cache import kernel
+from backends.numba_backend.kernel_cache import compile_or_load, kernel
 from backends.numba_backend.panels import BLOCK, CHUNK, CHUNKS, FIELDS, FIRST_CHUNK, N_IN, PANELS, SUMS
 from backends.numba_backend.step_kernels import IN_PLACE, L2, SHRINK, UPDATES, WHOLE_GRADIENT, divide, step_functions
 from backends.numba_backend.step_parts import call
@@ -294,7 +294,8 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
     def write(kind: Any) -> Any:
         return types.Array(kind, 1, "C")
 
-    epoch.compile(
+    compile_or_load(
+        epoch,
         (
             size, size, write(size), write(size), write(size), write(double),
             read(size, 2), write(f), read(size, 1), read(size, 2), write(double),
@@ -303,7 +304,6 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
             size, size, f, f, f,
             size, size, read(f, 2), read(double, 2), double, double, double,
             word, word, size, size, size, flag,
-        )
+        ),
     )  # fmt: skip
-    epoch.disable_compile()
     return epoch

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import glob
 import hashlib
 import logging
@@ -375,6 +376,25 @@ def kernel(function: Callable[..., Any]) -> Any:
     return dispatcher
 
 
+@contextlib.contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """A compilation makes millions of small objects, and to look for cycles among them takes a tenth of its time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def compile_or_load(dispatcher: Dispatcher, arguments: tuple[types.Type, ...]) -> None:
+    """Make a kernel ready to be called with arguments of these types, and with no others."""
+    with _without_garbage_collection():
+        dispatcher.compile(arguments)
+    dispatcher.disable_compile()
+
+
 _with_address: list[Dispatcher] = []  # must live as long as the process, since anything may have their addresses
 
 
@@ -385,7 +405,7 @@ def function_address(function: Callable[..., Any], arguments: tuple[types.Type, 
     """
     dispatcher = simple_function(function, lowering=NativeLowering, no_cfunc_wrapper=False)
     dispatcher._cache = _KernelCache(function)
-    dispatcher.compile(arguments)
+    compile_or_load(dispatcher, arguments)
     _with_address.append(dispatcher)
     result = dispatcher.overloads[arguments]
     return int(result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name))

@@ -25,7 +25,7 @@ from numba.extending import intrinsic
 from backends.numba_backend.formula_loops import apply_activation, apply_derivative, apply_loss, apply_rule
 from backends.numba_backend.gemm import gemm
 from backends.numba_backend.integers import larger, smaller
-from backends.numba_backend.kernel_cache import kernel
+from backends.numba_backend.kernel_cache import compile_or_load, kernel
 from backends.numba_backend.subroutine import subroutine
 from backends.numba_backend.tiles import offset, pointer
 from backends.numba_backend.vector_math import exp, log, minimum
@@ -186,8 +186,7 @@ class Kernels:
         dispatcher, signature = self._entries[name]
         with self._lock:  # two threads may request the same kernel at the same time
             if name not in self.__dict__:
-                dispatcher.compile(signature)
-                dispatcher.disable_compile()
+                compile_or_load(dispatcher, signature)
                 setattr(self, name, dispatcher)
         return dispatcher
 
