@@ -277,6 +277,16 @@ def _strip(vectors: int, *, masked: bool = False, single: bool = False) -> Any:
     one = _register_tile(1, vectors, masked=masked, single=single)
     height = ROWS
 
+    @subroutine
+    def rest(a, a_row, a_col, b, b_row, c, c_row, rows, columns, depth, alpha, accumulate):  # type: ignore[no-untyped-def]
+        noinline()
+        if rows > height // 2:
+            partial(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, rows, columns)
+        elif rows > 1:
+            half(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, rows, columns)
+        else:
+            one(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, rows, columns)
+
     @for_strides
     def strip(a, a_row, a_col, b, b_row, c, c_row, rows, columns, depth, alpha, accumulate):  # type: ignore[no-untyped-def]
         noinline()
@@ -286,13 +296,8 @@ def _strip(vectors: int, *, masked: bool = False, single: bool = False) -> Any:
             a = offset(a, height * a_row)
             c = offset(c, height * c_row)
             i += height
-        left = rows - i
-        if left > height // 2:
-            partial(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, left, columns)
-        elif left > 1:
-            half(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, left, columns)
-        elif left == 1:
-            one(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, left, columns)
+        if rows > i:
+            rest(a, a_row, a_col, b, b_row, c, c_row, rows - i, columns, depth, alpha, accumulate)
 
     return strip
 
@@ -301,6 +306,14 @@ def _listed_strip(vectors: int) -> Any:
     """`_strip` with a list for each tile: the number of its entries, then the numbers that its sums are over."""
     full, partial = _listed_tile(ROWS, vectors), _listed_tile(ROWS, vectors, clamped=True)
     one, height = _listed_tile(1, vectors), ROWS
+
+    @subroutine
+    def rest(a, a_row, a_col, b, b_row, c, c_row, rows, depth, items, alpha, accumulate):  # type: ignore[no-untyped-def]
+        noinline()
+        if rows > 1:
+            partial(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, rows, 0, items)
+        else:
+            one(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, rows, 0, items)
 
     @for_strides
     def strip(a, a_row, a_col, b, b_row, c, c_row, rows, lists, stride, alpha, accumulate):  # type: ignore[no-untyped-def]
@@ -313,10 +326,8 @@ def _listed_strip(vectors: int) -> Any:
                 pass
             elif left == height:
                 full(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, left, 0, items)
-            elif left > 1:
-                partial(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, left, 0, items)
             else:
-                one(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, left, 0, items)
+                rest(a, a_row, a_col, b, b_row, c, c_row, left, depth, items, alpha, accumulate)
             a = offset(a, height * a_row)
             c = offset(c, height * c_row)
             lists = offset(lists, stride)
