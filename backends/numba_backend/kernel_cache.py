@@ -44,9 +44,8 @@ import numpy as np
 import platformdirs
 from numba.core import caching, config, serialize, types
 from numba.core.dispatcher import Dispatcher
-from numba.core.typed_passes import NativeLowering
 
-from backends.numba_backend.subroutine import simple_function
+from backends.numba_backend.subroutine import KernelLowering, simple_function
 
 logger = logging.getLogger("mlp")
 
@@ -403,7 +402,7 @@ def function_address(function: Callable[..., Any], arguments: tuple[types.Type, 
 
     It returns nothing, and has the calling convention of C.  The address is that of this process.
     """
-    dispatcher = simple_function(function, lowering=NativeLowering, no_cfunc_wrapper=False)
+    dispatcher = simple_function(function, lowering=KernelLowering, no_cfunc_wrapper=False)
     dispatcher._cache = _KernelCache(function)
     compile_or_load(dispatcher, arguments)
     _with_address.append(dispatcher)
