@@ -22,27 +22,30 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
 from numba.core import types
+from numpy.typing import NDArray
 
 from backends.numba_backend.integers import larger, smaller
-from backends.numba_backend.kernel_cache import compile_or_load, kernel
+from backends.numba_backend.kernel_cache import function_of_c
 from backends.numba_backend.panels import BLOCK, CHUNK, CHUNKS, FIELDS, FIRST_CHUNK, N_IN, PANELS, SUMS
 from backends.numba_backend.step_kernels import IN_PLACE, L2, SHRINK, UPDATES, WHOLE_GRADIENT, divide, step_functions
 from backends.numba_backend.step_parts import call
-from backends.numba_backend.subroutine import subroutine
 from backends.numba_backend.threads import atomic_load, atomic_store, end_phase, is_last_share, next_share, take_share
-from backends.numba_backend.tiles import ROWS, lanes, offset, pointer
+from backends.numba_backend.tiles import ROWS, lanes, offset
+
+Array = NDArray[Any]
 
 DONE, FAILED, LAST = range(3)
 """Entries of the kernel's result: losses written; first batch whose loss was not finite, or -1; last batch to run."""
 
 
 @functools.cache
-def epoch_kernel(dtype: np.dtype[Any]) -> Any:
+def epoch_kernel(dtype: np.dtype[Any]) -> _EpochKernel:
     """The kernel for float32 or float64, compiled or loaded from the cache."""
     real = dtype.type
     one = real(1)
@@ -54,13 +57,11 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
         chunks_of, panels_of, all_finite, largest_delta,
     ) = step_functions(dtype)  # fmt: skip
 
-    # A function of numbers and pointers: it takes less time to compile than one of arrays, and threads would contend for
-    # the reference counts of shared arrays.
-    @subroutine
-    def train(  # type: ignore[no-untyped-def]
-        t, threads, phase_counters, control_words, result_pointer, loss_pointer, n_batches, n_rows,
-        first_layer, n_layers, space, sizes, scratch, row_losses, all_lists, listed, weight_bound, tiles,
-        source, order, target_pointers, losses, loss_loop, loss_factor, delta_factor, ceiling,
+    def epoch(  # type: ignore[no-untyped-def]
+        t, threads, phase_counters, control_words, result_pointer, loss_pointer, n_batches,
+        first_layer, n_layers, space, sizes, scratch, row_losses, list_buffer, list_places, weight_bound, tiles,
+        X, X_row, X_bytes, bytes_row, are_bytes, input_scale, order, n_rows,
+        numbers, targets, row_shares, weighted, losses, loss_loop, loss_factor, delta_factor, ceiling,
         rule_loop, mode, all_scalars, n_scalars, all_factors, n_factors, l1, clip_value, clip_norm,
         seed, epoch_number, first_batch, batches_before, row_offset, halt,
     ):  # fmt: skip
@@ -72,8 +73,10 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
         chunk_sums = offset(row_losses, batch_size)  # four for each chunk: two of the weights, two of the gradient
         sums_scratch = offset(chunk_sums, 4 * chunks + t * 4 * lanes(space))
         l1_factor, bound = real(l1), real(clip_value)
-        list_buffer, _, _, _ = all_lists
+        source = X, X_row, X_bytes, bytes_row, are_bytes, input_scale
+        all_lists = list_buffer, list_places[0], list_places[1], list_places[2 + t]
         no_lists = list_buffer, 0, 0, 0
+        listed = list_places[0] > 0
         # of the weights of the first layer, and of each tile of its input, in two buffers if there are two of these
         input_bounds = offset(weight_bound, 1)
         next_bounds = offset(input_bounds, tiles)
@@ -131,7 +134,6 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                         forward(
                             layer, l == n_layers - 1, space, i0, i1, 0, layer[PANELS], parity, counter, forward_lists
                         )
-                    numbers, targets, row_shares, weighted = target_pointers
                     call(
                         losses,
                         (
@@ -262,48 +264,56 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
             if atomic_load(result_pointer, LAST) <= batch:
                 return
 
-    @kernel
-    def epoch(  # type: ignore[no-untyped-def]
-        t, threads, phases, control, result, batch_losses,
-        table, buffer, sizes, scratch_offsets, double_scratch, list_buffer, list_places, bounds,
-        X, X_bytes, input_scale, row_numbers, numbers, targets, row_shares,
-        losses, loss_loop, loss_factor, delta_factor, ceiling,
-        rule_loop, mode, scalars, factors, l1, clip_value, clip_norm,
-        seed, epoch_number, first_batch, batches_before, row_offset, halt,
-    ):  # fmt: skip
-        source = (
-            pointer(X), X.strides[0] // X.itemsize, pointer(X_bytes), X_bytes.strides[0], X_bytes.size > 0, input_scale
-        )  # fmt: skip
-        target_pointers = pointer(numbers), pointer(targets), pointer(row_shares), row_shares.size
-        all_lists = pointer(list_buffer), list_places[0], list_places[1], list_places[2 + t]
-        train(
-            t, threads, pointer(phases), pointer(control), pointer(result), pointer(batch_losses), batch_losses.size,
-            row_numbers.size, pointer(table), table.shape[0], pointer(buffer), pointer(sizes),
-            offset(pointer(scratch_offsets), t * scratch_offsets.shape[1]), pointer(double_scratch),
-            all_lists, list_places[0] > 0, pointer(bounds), (bounds.size - 1) // 2,
-            source, pointer(row_numbers), target_pointers, losses, loss_loop, loss_factor, delta_factor, ceiling,
-            rule_loop, mode, pointer(scalars), scalars.shape[1], pointer(factors), factors.shape[1],
-            l1, clip_value, clip_norm, seed, epoch_number, first_batch, batches_before, row_offset, halt,
+    return _EpochKernel(dtype, epoch)
+
+
+class _EpochKernel:
+    """Calls the compiled function for arrays.  Other Python threads can run meanwhile."""
+
+    def __init__(self, dtype: np.dtype[Any], epoch: Callable[..., None]) -> None:
+        self._dtype = dtype
+        real, size, word, double = numba.from_dtype(dtype), types.intp, types.uint64, types.float64
+        reals, sizes, doubles = types.CPointer(real), types.CPointer(size), types.CPointer(double)
+        self._run = function_of_c(
+            epoch,
+            (
+                size, size, sizes, sizes, sizes, doubles, size,
+                sizes, size, reals, sizes, sizes, doubles, types.CPointer(types.int32), sizes, doubles, size,
+                reals, size, types.CPointer(types.uint8), size, size, real, sizes, size,
+                sizes, reals, reals, size, size, size, real, real, real,
+                size, size, reals, size, doubles, size, double, double, double,
+                word, word, size, size, size, size,
+            ),
         )  # fmt: skip
 
-    f, size, word, double, flag = numba.from_dtype(dtype), types.intp, types.uint64, types.float64, types.boolean
+    def __call__(
+        self, t: int, threads: int, phases: Array, control: Array, result: Array, batch_losses: Array,
+        table: Array, space: Array, sizes: Array, scratch: Array, double_scratch: Array,
+        list_buffer: Array, list_places: Array, bounds: Array,
+        X: Array, X_bytes: Array, input_scale: float, order: Array, numbers: Array, targets: Array, row_shares: Array,
+        losses: int, loss_loop: int, loss_factor: float, delta_factor: float, ceiling: float,
+        rule_loop: int, mode: int, scalars: Array, factors: Array, l1: float, clip_value: float, clip_norm: float,
+        seed: int, epoch: int, first_batch: int, batches_before: int, row_offset: int, halt: bool,
+    ) -> None:  # fmt: skip
+        real = self._dtype
+        self._run(
+            t, threads, _at(phases, np.int64), _at(control, np.int64), _at(result, np.int64),
+            _at(batch_losses, np.float64), batch_losses.size,
+            _at(table, np.int64), len(table), _at(space, real), _at(sizes, np.int64), _at(scratch[t], np.int64),
+            _at(double_scratch, np.float64), _at(list_buffer, np.int32), _at(list_places, np.int64),
+            _at(bounds, np.float64), (bounds.size - 1) // 2,
+            _at(X, real), X.strides[0] // X.itemsize, _at(X_bytes, np.uint8), X_bytes.strides[0],
+            X_bytes.size > 0, input_scale, _at(order, np.int64), order.size,
+            _at(numbers, np.int64), _at(targets, real), _at(row_shares, real), row_shares.size > 0,
+            losses, loss_loop, loss_factor, delta_factor, ceiling,
+            rule_loop, mode, _at(scalars, real), scalars.shape[1], _at(factors, np.float64), factors.shape[1],
+            l1, clip_value, clip_norm, seed, epoch, first_batch, batches_before, row_offset, halt,
+        )  # fmt: skip
 
-    def read(kind: Any, ndim: int, layout: Any = "C") -> Any:
-        return types.Array(kind, ndim, layout, readonly=True)
 
-    def write(kind: Any) -> Any:
-        return types.Array(kind, 1, "C")
-
-    compile_or_load(
-        epoch,
-        (
-            size, size, write(size), write(size), write(size), write(double),
-            read(size, 2), write(f), read(size, 1), read(size, 2), write(double),
-            write(types.int32), read(size, 1), write(double),
-            read(f, 2, "A"), read(types.uint8, 2, "A"), f, read(size, 1), read(size, 1), read(f, 2), read(f, 1),
-            size, size, f, f, f,
-            size, size, read(f, 2), read(double, 2), double, double, double,
-            word, word, size, size, size, flag,
-        ),
-    )  # fmt: skip
-    return epoch
+def _at(array: Array, kind: Any) -> int:
+    """Address of the first element."""
+    if array.dtype != kind:
+        raise TypeError(f"the kernel needs an array of {np.dtype(kind)}, not of {array.dtype}")
+    address: int = array.__array_interface__["data"][0]
+    return address

@@ -19,6 +19,7 @@ that belongs to another user, or that others may write to, is not used.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import gc
 import glob
@@ -408,3 +409,16 @@ def function_address(function: Callable[..., Any], arguments: tuple[types.Type, 
     _with_address.append(dispatcher)
     result = dispatcher.overloads[arguments]
     return int(result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name))
+
+
+def function_of_c(function: Callable[..., Any], arguments: tuple[types.Type, ...]) -> Callable[..., None]:
+    """`function_address` for calls from Python, with addresses as pointers; other Python threads can run meanwhile.
+
+    Numba's own conversion of twenty arrays would take as long to compile as a tenth of the kernel of an epoch.
+    """
+    numbers = {
+        types.int64: ctypes.c_int64, types.uint64: ctypes.c_uint64,
+        types.float32: ctypes.c_float, types.float64: ctypes.c_double,
+    }  # fmt: skip
+    kinds = [ctypes.c_void_p if isinstance(kind, types.CPointer) else numbers[kind] for kind in arguments]
+    return ctypes.CFUNCTYPE(None, *kinds)(function_address(function, arguments))
