@@ -20,6 +20,7 @@ threads.  Therefore the results have the same bits for any number of threads.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import math
 from collections.abc import Callable
@@ -273,13 +274,14 @@ class _EpochKernel:
     def __init__(self, dtype: np.dtype[Any], epoch: Callable[..., None]) -> None:
         self._dtype = dtype
         real, size, word, double = numba.from_dtype(dtype), types.intp, types.uint64, types.float64
-        reals, sizes, doubles = types.CPointer(real), types.CPointer(size), types.CPointer(double)
+        kinds = real, size, double, types.int32, types.uint8
+        reals, sizes, doubles, integers, bytes_ = map(types.CPointer, kinds)  # type: ignore[attr-defined]
         self._run = function_of_c(
             epoch,
             (
                 size, size, sizes, sizes, sizes, doubles, size,
-                sizes, size, reals, sizes, sizes, doubles, types.CPointer(types.int32), sizes, doubles, size,
-                reals, size, types.CPointer(types.uint8), size, size, real, sizes, size,
+                sizes, size, reals, sizes, sizes, doubles, integers, sizes, doubles, size,
+                reals, size, bytes_, size, size, real, sizes, size,
                 sizes, reals, reals, size, size, size, real, real, real,
                 size, size, reals, size, doubles, size, double, double, double,
                 word, word, size, size, size, size,
@@ -297,23 +299,29 @@ class _EpochKernel:
     ) -> None:  # fmt: skip
         real = self._dtype
         self._run(
-            t, threads, _at(phases, np.int64), _at(control, np.int64), _at(result, np.int64),
-            _at(batch_losses, np.float64), batch_losses.size,
-            _at(table, np.int64), len(table), _at(space, real), _at(sizes, np.int64), _at(scratch[t], np.int64),
-            _at(double_scratch, np.float64), _at(list_buffer, np.int32), _at(list_places, np.int64),
-            _at(bounds, np.float64), (bounds.size - 1) // 2,
-            _at(X, real), X.strides[0] // X.itemsize, _at(X_bytes, np.uint8), X_bytes.strides[0],
-            X_bytes.size > 0, input_scale, _at(order, np.int64), order.size,
-            _at(numbers, np.int64), _at(targets, real), _at(row_shares, real), row_shares.size > 0,
+            t, threads, _at(phases, _SIZE), _at(control, _SIZE), _at(result, _SIZE),
+            _at(batch_losses, _DOUBLE), batch_losses.size,
+            _at(table, _SIZE), len(table), _at(space, real), _at(sizes, _SIZE), _at(scratch[t], _SIZE),
+            _at(double_scratch, _DOUBLE), _at(list_buffer, _INT32), _at(list_places, _SIZE),
+            _at(bounds, _DOUBLE), (bounds.size - 1) // 2,
+            _at(X, real), X.strides[0] // X.itemsize, _at(X_bytes, _BYTE), X_bytes.strides[0],
+            X_bytes.size > 0, input_scale, _at(order, _SIZE), order.size,
+            _at(numbers, _SIZE), _at(targets, real), _at(row_shares, real), row_shares.size > 0,
             losses, loss_loop, loss_factor, delta_factor, ceiling,
-            rule_loop, mode, _at(scalars, real), scalars.shape[1], _at(factors, np.float64), factors.shape[1],
+            rule_loop, mode, _at(scalars, real), scalars.shape[1], _at(factors, _DOUBLE), factors.shape[1],
             l1, clip_value, clip_norm, seed, epoch, first_batch, batches_before, row_offset, halt,
         )  # fmt: skip
 
 
-def _at(array: Array, kind: Any) -> int:
-    """Address of the first element."""
+def _at(array: Array, kind: np.dtype[Any]) -> int:
+    """Address of the first element; 0 if there is none."""
     if array.dtype != kind:
-        raise TypeError(f"the kernel needs an array of {np.dtype(kind)}, not of {array.dtype}")
-    address: int = array.__array_interface__["data"][0]
-    return address
+        raise TypeError(f"the kernel needs an array of {kind}, not of {array.dtype}")
+    try:
+        return _address_of(_of_buffer(array))  # type: ignore[arg-type]  # of Buffer, since Python 3.12
+    except (TypeError, ValueError):  # read-only, not contiguous, or empty
+        return array.__array_interface__["data"][0] if array.size else 0  # takes five times as long
+
+
+_address_of, _of_buffer = ctypes.addressof, ctypes.c_byte.from_buffer
+_SIZE, _DOUBLE, _INT32, _BYTE = map(np.dtype, (np.int64, np.float64, np.int32, np.uint8))

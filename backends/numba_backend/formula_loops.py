@@ -61,7 +61,7 @@ def _address(make: Callable[..., Any], formula: Callable[..., Any], dtype: np.dt
 @functools.cache
 def _compiled(make: Callable[..., Any], formula: Callable[..., Any], dtype: np.dtype[Any]) -> int:
     loop, *rest = make(formula, specialize(formula, dtype))
-    numbers = types.CPointer(numba.from_dtype(dtype))
+    numbers = types.CPointer(numba.from_dtype(dtype))  # type: ignore[attr-defined]
     return function_address(loop, tuple(numbers if kind is float else types.intp for kind in rest))
 
 

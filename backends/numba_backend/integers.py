@@ -14,10 +14,10 @@ from numba.extending import intrinsic
 
 
 def _chosen(comparison: str, x: Any, y: Any) -> Any:
-    x, y = types.unliteral(x), types.unliteral(y)
-    kind = x if x == y else types.intp
-    if not isinstance(x, types.Integer) or not isinstance(y, types.Integer) or not kind.signed:
+    x, y = types.unliteral(x), types.unliteral(y)  # type: ignore[attr-defined]
+    if not {x, y} <= {types.int32, types.int64}:
         return None
+    kind: Any = x if x == y else types.intp
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         return builder.select(builder.icmp_signed(comparison, *values), *values)

@@ -45,8 +45,9 @@ import numpy as np
 import platformdirs
 from numba.core import caching, config, serialize, types
 from numba.core.dispatcher import Dispatcher
+from numba.core.typed_passes import NativeLowering
 
-from backends.numba_backend.subroutine import KernelLowering, simple_function
+from backends.numba_backend.subroutine import simple_function
 
 logger = logging.getLogger("mlp")
 
@@ -403,7 +404,7 @@ def function_address(function: Callable[..., Any], arguments: tuple[types.Type, 
 
     It returns nothing, and has the calling convention of C.  The address is that of this process.
     """
-    dispatcher = simple_function(function, lowering=KernelLowering, no_cfunc_wrapper=False)
+    dispatcher = simple_function(function, lowering=NativeLowering, no_cfunc_wrapper=False)
     dispatcher._cache = _KernelCache(function)
     compile_or_load(dispatcher, arguments)
     _with_address.append(dispatcher)
@@ -416,9 +417,9 @@ def function_of_c(function: Callable[..., Any], arguments: tuple[types.Type, ...
 
     Numba's own conversion of twenty arrays would take as long to compile as a tenth of the kernel of an epoch.
     """
-    numbers = {
+    numbers: dict[types.Type, Any] = {
         types.int64: ctypes.c_int64, types.uint64: ctypes.c_uint64,
         types.float32: ctypes.c_float, types.float64: ctypes.c_double,
     }  # fmt: skip
-    kinds = [ctypes.c_void_p if isinstance(kind, types.CPointer) else numbers[kind] for kind in arguments]
+    kinds: Any = [numbers.get(kind, ctypes.c_void_p) for kind in arguments]  # all others are pointers
     return ctypes.CFUNCTYPE(None, *kinds)(function_address(function, arguments))

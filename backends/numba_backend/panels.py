@@ -166,8 +166,8 @@ class Panels:
         layer = {
             "number": l, "n_in": n_in, "n_out": n_out, "padded": padded, "width": width, "panels": panels,
             "weights": self._reserve((n_in + 1) * padded), "chunks": chunks, "first_chunk": self.chunks,
-            "activation": 0, "derivative": 0, "dropout": 0, "penalties": 0, "sums": 0, "saves_z": activation.saves == "z",
-            "threshold": random.dropout_threshold(rate) if rate else 0,
+            "activation": 0, "derivative": 0, "dropout": 0, "penalties": 0, "sums": 0,
+            "saves_z": activation.saves == "z", "threshold": random.dropout_threshold(rate) if rate else 0,
         }  # fmt: skip
         self.chunks += panels * chunks
         return layer

@@ -214,7 +214,9 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
                 first, width = p * layer[WIDTH], columns_of(layer, p)
                 W = offset(space, layer[WEIGHTS] + first * depth + k0 * width)
                 dz = offset(transposed, (i - i0) * n + first * strip)
-                multiply_panel(W, width, 1, dz, strip, tile, strip, k1 - k0, columns, smaller(width, n - first), one, p > 0)
+                multiply_panel(
+                    W, width, 1, dz, strip, tile, strip, k1 - k0, columns, smaller(width, n - first), one, p > 0
+                )
             transpose(tile, strip, offset(space, previous[DELTA] + i * row + k0), row, k1 - k0, rows)
 
     @subroutine

@@ -35,6 +35,7 @@ from backends.numba_backend.panels import (
     SCALE,
     THRESHOLD,
 )
+from backends.numba_backend.subroutine import subroutine
 from backends.numba_backend.tiles import offset
 from backends.numba_backend.vector_math import abs as absolute
 from backends.numba_backend.vector_math import maximum, minimum, sign
@@ -57,7 +58,7 @@ def _address(make: Callable[[np.dtype[Any]], Any], dtype: np.dtype[Any]) -> int:
     function, *kinds = make(dtype)
     real = numba.from_dtype(dtype)
     named = {"int": types.intp, "word": types.uint64, "real": real, "double": types.float64}
-    pointers = {f"{name}*": types.CPointer(kind) for name, kind in named.items()}
+    pointers = {f"{name}*": types.CPointer(kind) for name, kind in named.items()}  # type: ignore[attr-defined]
     return function_address(function, tuple((named | pointers)[kind] for kind in kinds))
 
 
@@ -78,7 +79,7 @@ def call(typingctx: Any, address: Any, arguments: Any) -> Any:
 
 
 def dropout(dtype: np.dtype[Any]) -> Any:
-    """Dropout on inputs `first` to `last` of a layer, or on their gradients; the numbers are those of `first_row` on."""
+    """Dropout on inputs `first` to `last` of a layer, or on their gradients; row 0 has the numbers of `first_row`."""
     drop_row = row_functions(dtype).drop_row
 
     def drop(layer, space, x, row, i0, i1, first, last, seed, epoch, step, first_row):  # type: ignore[no-untyped-def]
@@ -90,104 +91,62 @@ def dropout(dtype: np.dtype[Any]) -> Any:
     return drop, "int*", "real*", "real*", *("int",) * 5, *("word",) * 3, "int"
 
 
-_OF_LOSSES = (
-    "int*", "real*", "int", "real", "real", "int*", "int*", "real*", "real*", "int", "int", "int", "int", "int",
-    "real*", "double*",
-)  # fmt: skip
-
-
-def _class_losses(dtype: np.dtype[Any]) -> Any:
-    real, class_loss = dtype.type, row_functions(dtype).class_loss
-
-    def losses(  # type: ignore[no-untyped-def]
-        layer, space, loop, delta_factor, ceiling, order, numbers, targets, row_shares, weighted, start, rows, i0, i1,
-        scratch, result,
-    ):  # fmt: skip
-        n, row = layer[N_OUT], layer[ROW]
-        for i in range(i0, i1):
-            z, delta = offset(space, layer[SAVED] + i * row), offset(space, layer[DELTA] + i * row)
-            row_share = row_shares[start + i] if weighted else real(1.0 / rows)
-            result[i] = class_loss(z, numbers[order[start + i]], row_share, ceiling, delta, n)
-
-    return losses, *_OF_LOSSES
-
-
-def _distribution_losses(dtype: np.dtype[Any]) -> Any:
-    real, distribution_loss = dtype.type, row_functions(dtype).distribution_loss
-
-    def losses(  # type: ignore[no-untyped-def]
-        layer, space, loop, delta_factor, ceiling, order, numbers, targets, row_shares, weighted, start, rows, i0, i1,
-        scratch, result,
-    ):  # fmt: skip
-        n, row = layer[N_OUT], layer[ROW]
-        for i in range(i0, i1):
-            z, delta = offset(space, layer[SAVED] + i * row), offset(space, layer[DELTA] + i * row)
-            row_share = row_shares[start + i] if weighted else real(1.0 / rows)
-            result[i] = distribution_loss(z, offset(targets, order[start + i] * n), row_share, ceiling, delta, n)
-
-    return losses, *_OF_LOSSES
-
-
-def _fused_losses(dtype: np.dtype[Any]) -> Any:
-    real, entries_loss = dtype.type, row_functions(dtype).entries_loss
-
-    def losses(  # type: ignore[no-untyped-def]
-        layer, space, loop, delta_factor, ceiling, order, numbers, targets, row_shares, weighted, start, rows, i0, i1,
-        scratch, result,
-    ):  # fmt: skip
-        n, row = layer[N_OUT], layer[ROW]
-        for i in range(i0, i1):
-            z, delta = offset(space, layer[SAVED] + i * row), offset(space, layer[DELTA] + i * row)
-            row_share = row_shares[start + i] if weighted else real(1.0 / rows)
-            target = offset(targets, order[start + i] * n)
-            result[i] = entries_loss(loop, z, target, scratch, row_share, delta_factor, ceiling, delta, n)
-
-    return losses, *_OF_LOSSES
-
-
-def _entries_losses(dtype: np.dtype[Any]) -> Any:
-    real, entries_loss = dtype.type, row_functions(dtype).entries_loss
-
-    def losses(  # type: ignore[no-untyped-def]
-        layer, space, loop, delta_factor, ceiling, order, numbers, targets, row_shares, weighted, start, rows, i0, i1,
-        scratch, result,
-    ):  # fmt: skip
-        n, row, y = layer[N_OUT], layer[ROW], offset(scratch, layer[N_OUT])
-        for i in range(i0, i1):
-            z, delta = offset(space, layer[SAVED] + i * row), offset(space, layer[DELTA] + i * row)
-            row_share = row_shares[start + i] if weighted else real(1.0 / rows)
-            target = offset(targets, order[start + i] * n)
-            for j in range(n):
-                y[j] = z[j]
-            apply_activation(layer[ACTIVATION], y, n)
-            result[i] = entries_loss(loop, y, target, scratch, row_share, delta_factor, ceiling, delta, n)
-            apply_derivative(layer[DERIVATIVE], delta, z if layer[SAVES_Z] else y, n)
-
-    return losses, *_OF_LOSSES
-
-
-def _softmax_losses(dtype: np.dtype[Any]) -> Any:
+def _losses(kind: int, dtype: np.dtype[Any]) -> Any:
+    """Losses of rows i0 to i1, and their gradients with respect to z."""
     real, by_row = dtype.type, row_functions(dtype)
-    entries_loss, softmax, softmax_backward = by_row.entries_loss, by_row.softmax_row, by_row.softmax_backward_row
+    class_loss, distribution_loss, entries_loss = by_row.class_loss, by_row.distribution_loss, by_row.entries_loss
+    softmax_row, softmax_backward_row = by_row.softmax_row, by_row.softmax_backward_row
+
+    # `row` is the number of the row in the data; `y` has room for the outputs
+    def of_class(layer, loop, row, numbers, targets, z, y, scratch, row_share, delta_factor, ceiling, delta):  # type: ignore[no-untyped-def]
+        return class_loss(z, numbers[row], row_share, ceiling, delta, layer[N_OUT])
+
+    def of_distribution(layer, loop, row, numbers, targets, z, y, scratch, row_share, delta_factor, ceiling, delta):  # type: ignore[no-untyped-def]
+        n = layer[N_OUT]
+        return distribution_loss(z, offset(targets, row * n), row_share, ceiling, delta, n)
+
+    def fused(layer, loop, row, numbers, targets, z, y, scratch, row_share, delta_factor, ceiling, delta):  # type: ignore[no-untyped-def]
+        n = layer[N_OUT]
+        return entries_loss(loop, z, offset(targets, row * n), scratch, row_share, delta_factor, ceiling, delta, n)
+
+    def of_entries(layer, loop, row, numbers, targets, z, y, scratch, row_share, delta_factor, ceiling, delta):  # type: ignore[no-untyped-def]
+        n = layer[N_OUT]
+        for j in range(n):
+            y[j] = z[j]
+        apply_activation(layer[ACTIVATION], y, n)
+        loss = entries_loss(loop, y, offset(targets, row * n), scratch, row_share, delta_factor, ceiling, delta, n)
+        apply_derivative(layer[DERIVATIVE], delta, z if layer[SAVES_Z] else y, n)
+        return loss
+
+    def of_softmax(layer, loop, row, numbers, targets, z, y, scratch, row_share, delta_factor, ceiling, delta):  # type: ignore[no-untyped-def]
+        n = layer[N_OUT]
+        softmax_row(z, y, n)
+        loss = entries_loss(loop, y, offset(targets, row * n), scratch, row_share, delta_factor, ceiling, delta, n)
+        softmax_backward_row(delta, y, delta, n)
+        return loss
+
+    row_loss = subroutine((of_class, of_distribution, fused, of_entries, of_softmax)[kind])
 
     def losses(  # type: ignore[no-untyped-def]
         layer, space, loop, delta_factor, ceiling, order, numbers, targets, row_shares, weighted, start, rows, i0, i1,
         scratch, result,
     ):  # fmt: skip
-        n, row, y = layer[N_OUT], layer[ROW], offset(scratch, layer[N_OUT])
+        y = offset(scratch, layer[N_OUT])
         for i in range(i0, i1):
-            z, delta = offset(space, layer[SAVED] + i * row), offset(space, layer[DELTA] + i * row)
+            z, delta = offset(space, layer[SAVED] + i * layer[ROW]), offset(space, layer[DELTA] + i * layer[ROW])
             row_share = row_shares[start + i] if weighted else real(1.0 / rows)
-            target = offset(targets, order[start + i] * n)
-            softmax(z, y, n)
-            result[i] = entries_loss(loop, y, target, scratch, row_share, delta_factor, ceiling, delta, n)
-            softmax_backward(delta, y, delta, n)
+            result[i] = row_loss(
+                layer, loop, order[start + i], numbers, targets, z, y, scratch, row_share, delta_factor, ceiling, delta
+            )
 
-    return losses, *_OF_LOSSES
+    return (
+        losses, "int*", "real*", "int", "real", "real", "int*", "int*", "real*", "real*", *("int",) * 5,
+        "real*", "double*",
+    )  # fmt: skip
 
 
-LOSSES = (_class_losses, _distribution_losses, _fused_losses, _entries_losses, _softmax_losses)
-"""For each kind of loss: the losses of rows i0 to i1, and their gradients with respect to z."""
+LOSSES = [functools.partial(_losses, kind) for kind in (CLASS, DISTRIBUTION, FUSED, ENTRIES, SOFTMAX)]
+"""The part for each kind of loss."""
 
 
 def penalties(dtype: np.dtype[Any]) -> Any:

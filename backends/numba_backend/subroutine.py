@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import llvmlite.binding as llvm
-from numba.core import bytecode, cgutils, compiler, config, types, typing
+from numba.core import bytecode, cgutils, compiler, types, typing
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_machinery import PassManager, register_pass
 from numba.core.registry import CPUDispatcher
@@ -78,29 +78,6 @@ class _SubroutineLowering(NativeLowering):  # type: ignore[misc]
         return True
 
 
-class _KernelLibrary(JITCodeLibrary):  # type: ignore[misc]
-    """Machine code of a function and of the subroutines that it calls, which count no references."""
-
-    def _optimize_functions(self, ll_module: Any) -> None:
-        ll_module.data_layout = self._codegen._data_layout
-
-    def _optimize_final_module(self) -> None:
-        builder = self._codegen._pass_builder(opt=min(2, config.OPT))
-        builder.getModulePassManager().run(self._final_module, builder)
-
-
-@register_pass(mutates_CFG=True, analysis_only=False)
-class KernelLowering(NativeLowering):  # type: ignore[misc]
-    """Generate machine code, without Numba's optimization of reference counts."""
-
-    _name = "kernel_lowering"
-
-    def run_pass(self, state: Any) -> bool:
-        state.library = _KernelLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
-        state.library.enable_object_caching()
-        return bool(super().run_pass(state))
-
-
 class _SimpleFunction(CPUDispatcher):  # type: ignore[misc]
     """A function that is compiled once for the types of its arguments.
 
@@ -113,7 +90,7 @@ class _SimpleFunction(CPUDispatcher):  # type: ignore[misc]
     def get_call_template(self, args: Any, kws: Any) -> Any:
         signature, folded = self._compiler.fold_argument_types(args, kws)
         chosen = tuple(
-            kind if name in self.constants else types.unliteral(kind)
+            kind if name in self.constants else types.unliteral(kind)  # type: ignore[attr-defined]
             for name, kind in zip(signature.parameters, folded, strict=True)
         )
         if chosen not in self.overloads:
@@ -133,7 +110,7 @@ def simple_function(
     further_passes : FunctionPass
         Passes over the code before its types are inferred.
     lowering : LoweringPass
-        The pass that generates code: that of a subroutine, or `KernelLowering` for machine code.
+        The pass that generates code: that of a subroutine, or `NativeLowering` for machine code.
     options
         Options of Numba.
     """

@@ -15,8 +15,8 @@ from backends.formulas import OutputLoss
 from backends.loop import Execution, Trainer, all_finite
 from backends.numba_backend import threads as thread_pool
 from backends.numba_backend.epoch_kernel import epoch_kernel
-from backends.numba_backend.nonzero_lists import DENSE_COLUMNS, column_share
 from backends.numba_backend.formula_loops import activation_loop, derivative_loop, loss_loop, rule_loop
+from backends.numba_backend.nonzero_lists import DENSE_COLUMNS, column_share
 from backends.numba_backend.panels import ACTIVATION, DERIVATIVE, DROPOUT, PENALTIES, SUMS, Panels, is_shared
 from backends.numba_backend.step_kernels import BY_CHUNK, IN_PLACE, WHOLE_GRADIENT
 from backends.numba_backend.step_parts import (
@@ -51,6 +51,7 @@ class FusedTrainer(Trainer):
 
     _panels: Panels | None = None
     _panels_key: Any = None
+    _needs: tuple[int, bool, bool] | None = None  # what the addresses in the table of the panels are for
     _views: Sequence[tuple[Array, Array]] = ()
     _packed = False  # whether the panels contain the current parameters and state
     _outdated = False  # whether params and state are older than the panels
@@ -147,8 +148,11 @@ class FusedTrainer(Trainer):
         mode = _update_mode(plan)
         threads = _threads_for(network, plan.batch_size)
         panels = self._panels_for(plan, batch_size, threads, mode)
-        _set_addresses(panels.table, plan, mode, dtype)
         gradient_start, penalized = (1 + len(self.state)) * panels.packed, bool(plan.l1 or plan.l2.any())
+        needs = mode, penalized, plan.clip_value is not None
+        if needs != self._needs:
+            _set_addresses(panels.table, network, dtype, *needs)
+            self._needs = needs
         sizes = np.array([batch_size, panels.shared, panels.packed, gradient_start, panels.chunks, penalized])
         double_scratch = np.zeros(batch_size + 4 * (panels.chunks + threads * panels.lanes))
         rows = self._rows(plan)
@@ -216,7 +220,7 @@ class FusedTrainer(Trainer):
             if self._outdated:
                 self._use_arrays()
             self._packed = False
-            self._panels_key = None  # until views and panels belong together
+            self._panels_key = self._needs = None  # until views and panels belong together
             self._panels = Panels(
                 self.network, self.params.dtype, batch_size, threads, len(self.state), mode == WHOLE_GRADIENT,
                 plan.batch_size, self._leaves_out_zeros(),
@@ -330,16 +334,15 @@ def _kind(kind: OutputLoss, target: Array, dtype: np.dtype[Any]) -> tuple[int, i
     return (SOFTMAX if kind.rowwise else ENTRIES), loss_loop(kind.loss.formula, dtype)
 
 
-def _set_addresses(table: Array, plan: EpochPlan, mode: int, dtype: np.dtype[Any]) -> None:
-    """Write the addresses of what the plan needs to the table of `panels`, compiled or loaded if it is the first time."""
-    kind, network = plan.network.kind, plan.network
-    last = network.layout.n_layers - 1
+def _set_addresses(
+    table: Array, network: NetworkPlan, dtype: np.dtype[Any], mode: int, penalized: bool, clips: bool
+) -> None:
+    """Write the addresses of what an epoch needs to the table of `panels`: compiled, or loaded, the first time."""
+    kind, last = network.kind, network.layout.n_layers - 1
     for l, (row, rate) in enumerate(zip(network.activations, network.dropout, strict=True)):
         # a formula of the loss may include the output activation
         if l < last or (kind.fused is None and not kind.rowwise):
             table[l, [ACTIVATION, DERIVATIVE]] = activation_loop(row, dtype), derivative_loop(row, dtype)
         table[l, DROPOUT] = step_part(dropout, dtype) if rate else 0
-    penalized = bool(plan.l1 or plan.l2.any())
-    changed = mode != IN_PLACE and (penalized or plan.clip_value is not None)
-    table[:, PENALTIES] = step_part(penalties, dtype) if changed else 0
+    table[:, PENALTIES] = step_part(penalties, dtype) if mode != IN_PLACE and (penalized or clips) else 0
     table[:, SUMS] = step_part(sums, dtype) if penalized or mode == WHOLE_GRADIENT else 0
