@@ -348,7 +348,7 @@ class _KernelCache(caching.Cache):  # type: ignore[misc]
             return
         _KernelCache._warned = True
         where = f"once, then loaded from {self.cache_path}" if self.cache_path else "in each process, without a cache"
-        logger.warning("compiling Numba kernels, %s first: some seconds each, %s", self._function.__name__, where)
+        logger.warning("compiling Numba kernels: some seconds, %s", where)
 
 
 def kernel(function: Callable[..., Any]) -> Any:
