@@ -13,13 +13,8 @@ from backends.checks import FLOATS
 from backends.formulas import Activation, OutputLoss, Rule
 from backends.loop import Trainer
 from backends.numba_backend import threads
-from backends.numba_backend.operation_kernels import (
-    ACTIVATION_CODE,
-    IDENTITY,
-    LOSS_CODE,
-    RULE_CODE,
-    kernels,
-)
+from backends.numba_backend.formula_loops import activation_loop, derivative_loop, loss_loop, rule_loop
+from backends.numba_backend.operation_kernels import kernels
 from backends.numba_backend.predictor import SHARED_WORK, FusedPredictor
 from backends.numba_backend.trainer import FusedTrainer
 from backends.plan import Array, NetworkPlan
@@ -64,19 +59,18 @@ class NumbaBackend(Backend):
         preactivation: Array | None = None,
     ) -> Array:
         row = formulas.activation(activation)
-        code = ACTIVATION_CODE.get(row.name)
-        if row.custom or code is None:
+        if row.custom or row.rowwise:
             return super().dense(x, W, b, row, out, preactivation)
         self._check_floats("dense", x=x, W=W, b=b)
         self._check_dense(x, W, b)
         shape = x.shape[0], W.shape[1]
         y = self._writable(out, shape, x.dtype)
         z = y if preactivation is None else self._writable(preactivation, shape, x.dtype)
-        compiled, bias = kernels(x.dtype), np.ascontiguousarray(b)
+        compiled, loop, bias = kernels(x.dtype), activation_loop(row, x.dtype), np.ascontiguousarray(b)
 
         def rows(first: int, last: int) -> None:
             compiled.product(x, W, z, False, False, first, last)
-            compiled.activate(z, bias, y, z is not y, code, first, last)
+            compiled.activate(z, bias, y, z is not y, loop, first, last)
 
         _run_on_rows(shape[0], x.size * shape[1], rows)
         if preactivation is not None:
@@ -97,7 +91,8 @@ class NumbaBackend(Backend):
         else:
             if y is not z:
                 y[...] = z
-            kernels(z.dtype).activate(y, np.empty(0, z.dtype), y, False, ACTIVATION_CODE[row.name], 0, z.shape[0])
+            loop, no_bias = activation_loop(row, z.dtype), np.empty(0, z.dtype)
+            kernels(z.dtype).activate(y, no_bias, y, False, loop, 0, z.shape[0])
         return _copied_to_out(y, out)
 
     def activate_backward(
@@ -115,7 +110,7 @@ class NumbaBackend(Backend):
         else:
             if dz is not dy:
                 dz[...] = dy
-            kernels(dy.dtype).activation_backward(dz, saved, ACTIVATION_CODE[row.name], 0, dy.shape[0])
+            kernels(dy.dtype).activation_backward(dz, saved, derivative_loop(row, dy.dtype), 0, dy.shape[0])
         return _copied_to_out(dz, out)
 
     # -- backward pass ------------------------------------------------------------------------------
@@ -141,15 +136,15 @@ class NumbaBackend(Backend):
         self._check_dense_backward(dy, x, W)
         self._check_floats("dense_backward", dy=dy, saved=saved)
         self._check_same_shape("dense_backward", dy=dy, saved=saved)
-        dtype, code, compiled = dy.dtype, ACTIVATION_CODE[row.name], kernels(dy.dtype)
-        delta = np.ascontiguousarray(dy) if code == IDENTITY else dy.copy()
+        dtype, compiled, is_identity = dy.dtype, kernels(dy.dtype), row.name == "identity"
+        delta, loop = np.ascontiguousarray(dy) if is_identity else dy.copy(), derivative_loop(row, dtype)
         saved = np.ascontiguousarray(saved)
         grad_x = self._writable(dx, x.shape, dtype) if need_dx else None
         grad_W, grad_b = self._writable(dW, W.shape, dtype), self._writable(db, W.shape[1:], dtype)
 
         def rows(first: int, last: int) -> None:
-            if code != IDENTITY:
-                compiled.activation_backward(delta, saved, code, first, last)
+            if not is_identity:
+                compiled.activation_backward(delta, saved, loop, first, last)
             if need_dx:
                 compiled.product(delta, W, grad_x, False, True, first, last)
 
@@ -196,12 +191,12 @@ class NumbaBackend(Backend):
         target, scratch = np.ascontiguousarray(target), np.empty(z.shape[1], z.dtype)
         if kind.fused is not None:
             return compiled.loss_rows(
-                z, target, row_shares, delta_factor, ceiling, scratch, delta, LOSS_CODE[kind.fused]
+                z, target, row_shares, delta_factor, ceiling, scratch, delta, loss_loop(kind.fused, z.dtype)
             ) * loss_factor, delta
         y = self.activate(z, kind.output)
         assert kind.loss.formula is not None
         loss = compiled.loss_rows(
-            y, target, row_shares, delta_factor, ceiling, scratch, delta, LOSS_CODE[kind.loss.formula]
+            y, target, row_shares, delta_factor, ceiling, scratch, delta, loss_loop(kind.loss.formula, z.dtype)
         )
         delta = self.activate_backward(delta, z if kind.output.saves == "z" else y, kind.output, out=delta)
         if weight is not None:
@@ -216,13 +211,13 @@ class NumbaBackend(Backend):
         if not (params.flags.c_contiguous and state.flags.c_contiguous):
             return super().update(rule, params, gradient, state, step, learning_rate)
         scalars = np.array(rule.scalars(step, learning_rate), dtype=params.dtype)
-        gradient, code = np.ascontiguousarray(gradient), RULE_CODE[rule.name]
+        gradient, loop = np.ascontiguousarray(gradient), rule_loop(rule.name, params.dtype)
         update = kernels(params.dtype).update
         # a division and a square root take as long as twenty multiplications
         _run_on_rows(
             params.size,
             20 * params.size,
-            lambda first, last: update(params, gradient, state, scalars, code, first, last),
+            lambda first, last: update(params, gradient, state, scalars, loop, first, last),
         )
         return None
 

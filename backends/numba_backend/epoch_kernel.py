@@ -21,22 +21,29 @@ threads.  Therefore the results have the same bits for any number of threads.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
 from numba.core import types
+from numpy.typing import NDArray
 
 from backends.numba_backend.batch_tables import EPOCH, NUMBER, PLAN, POSITION, ROWS_OF_BATCH, START
-from backends.numba_backend.kernel_cache import kernel
+from backends.numba_backend.integers import larger, smaller
+from backends.numba_backend.kernel_cache import function_of_c
 from backends.numba_backend.nonzero_lists import largest
-from backends.numba_backend.panels import BLOCK, CHUNK, CHUNKS, FIELDS, FIRST_CHUNK, N_IN, PANELS
+from backends.numba_backend.panels import BLOCK, CHUNK, CHUNKS, FIELDS, FIRST_CHUNK, N_IN, PANELS, SUMS
 from backends.numba_backend.step_kernels import IN_PLACE, L2, SHRINK, UPDATES, WHOLE_GRADIENT, divide, step_functions
+from backends.numba_backend.step_parts import call
 from backends.numba_backend.subnormals import flush_subnormals, restore_mode
 from backends.numba_backend.threads import atomic_load, atomic_store, end_phase, is_last_share, next_share, take_share
-from backends.numba_backend.tiles import ROWS, lanes, offset, pointer
+from backends.numba_backend.tiles import ROWS, lanes, offset
+
+Array = NDArray[Any]
 
 DONE, LAST = range(2)
 """Entries of the kernel's result: losses written; last batch to run.  A flag for each plan follows: whether the
@@ -44,52 +51,40 @@ parameters are finite at its end."""
 
 
 @functools.cache
-def epoch_kernel(dtype: np.dtype[Any]) -> Any:
+def epoch_kernel(dtype: np.dtype[Any]) -> _EpochKernel:
     """The kernel for float32 or float64, compiled or loaded from the cache."""
     real = dtype.type
     one = real(1)
     n_fields = len(FIELDS)
     largest_sum = float(np.finfo(dtype).max) / 1000  # weights below are finite also after rounding errors
     (
-        gather, list_inputs, list_chunk, forward, forward_shared, losses, transpose_delta, input_delta,
-        activation_backward, gradient, update, sums, sum_weights, total_loss, penalty, clip_factor, chunk_extent,
+        gather, list_inputs, list_chunk, forward, forward_shared, transpose_delta, input_delta,
+        activation_backward, gradient, update, sum_weights, total_loss, penalty, clip_factor, chunk_extent,
         chunks_of, panels_of, all_finite, largest_delta,
     ) = step_functions(dtype)  # fmt: skip
 
-    @kernel
     def epoch(  # type: ignore[no-untyped-def]
-        t, threads, phases, control, result, batch_losses,
-        table, buffer, sizes, scratch_offsets, double_scratch, list_buffer, list_places, bounds,
-        X, X_bytes, input_scale, row_numbers, numbers, targets, row_shares,
-        kind, loss_code, loss_factor, delta_factor, ceiling,
-        rule, mode, scalars, factors, l1, clip_value, clip_norm,
-        batches, seed, row_offset, halt,
+        t, threads, phase_counters, control_words, result_pointer, loss_pointer, n_batches,
+        first_layer, n_layers, space, sizes, scratch, row_losses, list_buffer, list_places, weight_bound, tiles,
+        X, X_row, X_bytes, bytes_row, are_bytes, input_scale, order,
+        numbers, targets, row_shares, weighted, losses, loss_loop, loss_factor, delta_factor, ceiling,
+        rule_loop, mode, all_scalars, n_scalars, all_factors, n_factors, l1, clip_value, clip_norm,
+        all_batches, n_entries, seed, row_offset, halt,
     ):  # fmt: skip
-        # only pointers from here on: threads would contend for the reference counts of shared arrays
         batch_size, shared, segment_size = sizes[0], sizes[1], sizes[2]
         gradient_start, chunks, penalized = sizes[3], sizes[4], sizes[5]
-        space, n_layers, n_batches = pointer(buffer), table.shape[0], batch_losses.size
-        first_layer, last_layer = pointer(table), offset(pointer(table), (n_layers - 1) * n_fields)
-        phase_counters, control_words = pointer(phases), pointer(control)
-        result_pointer, loss_pointer = pointer(result), pointer(batch_losses)
         finite = offset(result_pointer, LAST + 1)
-        order, all_scalars, all_factors = pointer(row_numbers), pointer(scalars), pointer(factors)
-        all_batches, n_entries = pointer(batches), batches.shape[1]
-        n_scalars, n_factors = scalars.shape[1], factors.shape[1]
-        source = (
-            pointer(X), X.strides[0] // X.itemsize, pointer(X_bytes), X_bytes.strides[0], X_bytes.size > 0, input_scale
-        )  # fmt: skip
-        target_pointers = pointer(numbers), pointer(targets), pointer(row_shares), row_shares.size > 0
-        transposed, chunk_scratch = offset(space, scratch_offsets[t, 0]), offset(space, scratch_offsets[t, 1])
-        row_scratch = offset(space, scratch_offsets[t, 2])
-        row_losses = pointer(double_scratch)
+        last_layer = offset(first_layer, (n_layers - 1) * n_fields)
+        transposed, chunk_scratch = offset(space, scratch[0]), offset(space, scratch[1])
+        row_scratch = offset(space, scratch[2])
         chunk_sums = offset(row_losses, batch_size)  # four for each chunk: two of the weights, two of the gradient
         sums_scratch = offset(chunk_sums, 4 * chunks + t * 4 * lanes(space))
         l1_factor, bound = real(l1), real(clip_value)
-        all_lists = pointer(list_buffer), list_places[0], list_places[1], list_places[2 + t]
-        no_lists = pointer(list_buffer), 0, 0, 0
+        source = X, X_row, X_bytes, bytes_row, are_bytes, input_scale
+        all_lists = list_buffer, list_places[0], list_places[1], list_places[2 + t]
+        no_lists = list_buffer, 0, 0, 0
+        listed = list_places[0] > 0
         # of the weights of the first layer, and of each tile of its input, in two buffers if there are two of these
-        listed, weight_bound, tiles = list_places[0] > 0, pointer(bounds), (bounds.size - 1) // 2
         input_bounds = offset(weight_bound, 1)
         next_bounds = offset(input_bounds, tiles)
 
@@ -138,7 +133,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
             while share >= 0:
                 first, last = divide(rows, ROWS, share, threads)
                 for i0 in range(first, last, BLOCK):
-                    i1 = min(i0 + BLOCK, last)
+                    i1 = smaller(i0 + BLOCK, last)
                     if not shared:
                         gather(first_layer, space, source, order, start, i0, i1, 0, counter)
                         list_inputs(first_layer, space, i0, i1, 0, all_lists, input_bounds)
@@ -147,15 +142,18 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                         forward(
                             layer, l == n_layers - 1, space, i0, i1, 0, layer[PANELS], parity, counter, forward_lists
                         )
-                    losses(
-                        last_layer, space, kind, loss_code, delta_factor, ceiling, order, target_pointers, start, rows,
-                        i0, i1, row_scratch, row_losses,
+                    call(
+                        losses,
+                        (
+                            last_layer, space, loss_loop, delta_factor, ceiling, order, numbers, targets, row_shares,
+                            weighted, start, rows, i0, i1, row_scratch, row_losses,
+                        ),
                     )  # fmt: skip
-                    for l in range(n_layers - 1, max(shared, 1) - 1, -1):
+                    for l in range(n_layers - 1, larger(shared, 1) - 1, -1):
                         layer = offset(first_layer, l * n_fields)
                         transpose_delta(layer, space, i0, i1, transposed)
                         for k0 in range(0, layer[N_IN], CHUNK):
-                            k1 = min(k0 + CHUNK, layer[N_IN])
+                            k1 = smaller(k0 + CHUNK, layer[N_IN])
                             input_delta(layer, space, i0, i1, k0, k1, transposed, chunk_scratch)
                         activation_backward(layer, space, i0, i1, 0, layer[N_IN], counter)
                 if is_last_share(phase_counters, phase, threads):
@@ -181,18 +179,18 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                     transpose_delta(layer, space, 0, rows, transposed)
                     first, last = divide(layer[CHUNKS], 1, share, threads)
                     for c in range(first, last):
-                        k0, k1 = c * CHUNK, min((c + 1) * CHUNK, layer[N_IN])
+                        k0, k1 = c * CHUNK, smaller((c + 1) * CHUNK, layer[N_IN])
                         if k0 < k1:
                             input_delta(layer, space, 0, rows, k0, k1, transposed, chunk_scratch)
                         if updates and mode != WHOLE_GRADIENT:
                             for chunk in range(c, layer[PANELS] * layer[CHUNKS], layer[CHUNKS]):
                                 update(
-                                    layer, space, rows, chunk, parity, mode, rule, rule_scalars, batch_factors,
+                                    layer, space, rows, chunk, parity, mode, rule_loop, rule_scalars, batch_factors,
                                     l1_factor, bound, one, segment_size, gradient_start, chunk_scratch, no_lists,
                                 )  # fmt: skip
                                 if penalized:
                                     sum_weights(layer, space, chunk, sums_scratch, chunk_sums)
-                    k0, k1 = first * CHUNK, min(last * CHUNK, layer[N_IN])
+                    k0, k1 = first * CHUNK, smaller(last * CHUNK, layer[N_IN])
                     if k0 < k1:
                         activation_backward(layer, space, 0, rows, k0, k1, counter)
                     share = next_share(phase_counters, phase, t, threads)
@@ -222,7 +220,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                                     lists,
                                 )  # fmt: skip
                                 sums_of_chunk = offset(chunk_sums, 4 * (layer[FIRST_CHUNK] + chunk) + 2)
-                                sums(g, n, width, sums_scratch, sums_of_chunk)
+                                call(layer[SUMS], (g, n, width, sums_scratch, sums_of_chunk))
                     share = next_share(phase_counters, phase, t, threads)
                 factor = clip_factor(chunk_sums, chunks, clip_norm)
             phase += 1
@@ -243,7 +241,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                         for p in range(p0, p1):
                             chunk = p * layer[CHUNKS] + c
                             update(
-                                layer, space, rows, chunk, parity, mode, rule, rule_scalars, batch_factors,
+                                layer, space, rows, chunk, parity, mode, rule_loop, rule_scalars, batch_factors,
                                 l1_factor, bound, factor, segment_size, gradient_start, chunk_scratch, lists,
                             )  # fmt: skip
                             if penalized:
@@ -277,24 +275,63 @@ def epoch_kernel(dtype: np.dtype[Any]) -> Any:
                 break
         restore_mode(mode_before)
 
-    f, size, word, double, flag = numba.from_dtype(dtype), types.intp, types.uint64, types.float64, types.boolean
+    return _EpochKernel(dtype, epoch)
 
-    def read(kind: Any, ndim: int, layout: Any = "C") -> Any:
-        return types.Array(kind, ndim, layout, readonly=True)
 
-    def write(kind: Any) -> Any:
-        return types.Array(kind, 1, "C")
+class _EpochKernel:
+    """Calls the compiled function for arrays.  Other Python threads can run meanwhile."""
 
-    epoch.compile(
-        (
-            size, size, write(size), write(size), write(size), write(double),
-            read(size, 2), write(f), read(size, 1), read(size, 2), write(double),
-            write(types.int32), read(size, 1), write(double),
-            read(f, 2, "A"), read(types.uint8, 2, "A"), f, read(size, 1), read(size, 1), read(f, 2), read(f, 1),
-            size, size, f, f, f,
-            size, size, read(f, 2), read(double, 2), double, double, double,
-            read(size, 2), word, size, flag,
-        )
-    )  # fmt: skip
-    epoch.disable_compile()
-    return epoch
+    def __init__(self, dtype: np.dtype[Any], epoch: Callable[..., None]) -> None:
+        self._dtype = dtype
+        real, size, word, double = numba.from_dtype(dtype), types.intp, types.uint64, types.float64
+        kinds = real, size, double, types.int32, types.uint8
+        reals, sizes, doubles, integers, bytes_ = map(types.CPointer, kinds)  # type: ignore[attr-defined]
+        self._run = function_of_c(
+            epoch,
+            (
+                size, size, sizes, sizes, sizes, doubles, size,
+                sizes, size, reals, sizes, sizes, doubles, integers, sizes, doubles, size,
+                reals, size, bytes_, size, size, real, sizes,
+                sizes, reals, reals, size, size, size, real, real, real,
+                size, size, reals, size, doubles, size, double, double, double,
+                word, word, size, size, size, size,
+            ),
+        )  # fmt: skip
+
+    def __call__(
+        self, t: int, threads: int, phases: Array, control: Array, result: Array, batch_losses: Array,
+        table: Array, space: Array, sizes: Array, scratch: Array, double_scratch: Array,
+        list_buffer: Array, list_places: Array, bounds: Array,
+        X: Array, X_bytes: Array, input_scale: float, order: Array, numbers: Array, targets: Array, row_shares: Array,
+        losses: int, loss_loop: int, loss_factor: float, delta_factor: float, ceiling: float,
+        rule_loop: int, mode: int, scalars: Array, factors: Array, l1: float, clip_value: float, clip_norm: float,
+        batches: Array, seed: int, row_offset: int, halt: bool,
+    ) -> None:  # fmt: skip
+        real = self._dtype
+        self._run(
+            t, threads, _at(phases, _SIZE), _at(control, _SIZE), _at(result, _SIZE),
+            _at(batch_losses, _DOUBLE), batch_losses.size,
+            _at(table, _SIZE), len(table), _at(space, real), _at(sizes, _SIZE), _at(scratch[t], _SIZE),
+            _at(double_scratch, _DOUBLE), _at(list_buffer, _INT32), _at(list_places, _SIZE),
+            _at(bounds, _DOUBLE), (bounds.size - 1) // 2,
+            _at(X, real), X.strides[0] // X.itemsize, _at(X_bytes, _BYTE), X_bytes.strides[0],
+            X_bytes.size > 0, input_scale, _at(order, _SIZE),
+            _at(numbers, _SIZE), _at(targets, real), _at(row_shares, real), row_shares.size > 0,
+            losses, loss_loop, loss_factor, delta_factor, ceiling,
+            rule_loop, mode, _at(scalars, real), scalars.shape[1], _at(factors, _DOUBLE), factors.shape[1],
+            l1, clip_value, clip_norm, _at(batches, _SIZE), batches.shape[1], seed, row_offset, halt,
+        )  # fmt: skip
+
+
+def _at(array: Array, kind: np.dtype[Any]) -> int:
+    """Address of the first element; 0 if there is none."""
+    if array.dtype != kind:
+        raise TypeError(f"the kernel needs an array of {kind}, not of {array.dtype}")
+    try:
+        return _address_of(_of_buffer(array))  # type: ignore[arg-type]  # of Buffer, since Python 3.12
+    except (TypeError, ValueError):  # read-only, not contiguous, or empty
+        return array.__array_interface__["data"][0] if array.size else 0  # takes five times as long
+
+
+_address_of, _of_buffer = ctypes.addressof, ctypes.c_byte.from_buffer
+_SIZE, _DOUBLE, _INT32, _BYTE = map(np.dtype, (np.int64, np.float64, np.int32, np.uint8))

@@ -4,15 +4,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numba
 import numpy as np
-from numba.core import compiler, errors, ir, types
+from numba.core import errors, ir, types
 from numba.core.compiler_machinery import FunctionPass, register_pass
-from numba.core.untyped_passes import IRProcessing
 
-from backends.numba_backend.subroutine import subroutine_passes
+from backends.numba_backend.subroutine import simple_function
 
 
 @register_pass(mutates_CFG=False, analysis_only=False)
@@ -48,21 +48,7 @@ def _without_omitted(argument: types.Type) -> types.Type:
     return numba.typeof(argument.value) if isinstance(argument, types.Omitted) else argument  # type: ignore[attr-defined]
 
 
-class _FormulaCompiler(compiler.CompilerBase):  # type: ignore[misc]
-    def define_pipelines(self) -> list[Any]:
-        passes = subroutine_passes(self.state)
-        passes.add_pass_after(_LiteralsTakeArgumentType, IRProcessing)
-        passes.finalize()
-        return [passes]
-
-
-formula = numba.njit(
-    pipeline_class=_FormulaCompiler,
-    no_cpython_wrapper=True,
-    no_cfunc_wrapper=True,
-    forceinline=True,  # a call in a loop would prevent its vectorization
-    error_model="numpy",
-    boundscheck=False,
-    fastmath=False,
-)
-"""Decorator: a scalar function of floats of one type for kernels (see `subroutine`); its literals get that type."""
+def formula(function: Callable[..., Any]) -> Any:
+    """Decorator: a scalar function of floats of one type for kernels (see `subroutine`); its literals get that type."""
+    # a call in a loop would prevent its vectorization
+    return simple_function(function, _LiteralsTakeArgumentType, forceinline=True)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from backends.numba_backend.integers import larger, smaller
 from backends.numba_backend.kernel_cache import kernel
 from backends.numba_backend.subroutine import subroutine
 from backends.numba_backend.tiles import lanes, multiply, noinline, offset, pointer, transpose
@@ -34,7 +35,7 @@ def _pack(b, b_row, b_col, packed, depth, columns):  # type: ignore[no-untyped-d
     """Copy B (depth, columns) into panels of two vectors, [panel][k][column]; the end of the last may stay unset."""
     panel = 2 * lanes(b)
     for start in range(0, columns, panel):
-        width = min(panel, columns - start)
+        width = smaller(panel, columns - start)
         source, target = offset(b, start * b_col), offset(packed, start * depth)
         if b_row == 1:
             transpose(source, b_col, target, panel, width, depth)
@@ -48,16 +49,16 @@ def _pack(b, b_row, b_col, packed, depth, columns):  # type: ignore[no-untyped-d
 def _product(a, a_row, a_col, b, b_row, b_col, c, c_row, scratch, packs, rows, columns, depth, alpha, accumulate):  # type: ignore[no-untyped-def]
     noinline()
     panel = 2 * lanes(a)
-    for k in range(0, max(depth, 1), DEPTH):
-        steps = min(DEPTH, depth - k)
+    for k in range(0, larger(depth, 1), DEPTH):
+        steps = smaller(DEPTH, depth - k)
         add = accumulate or k > 0
         for j in range(0, columns, COLUMNS):
-            width = min(COLUMNS, columns - j)
+            width = smaller(COLUMNS, columns - j)
             b_block = offset(b, k * b_row + j * b_col)
             if packs:
                 _pack(b_block, b_row, b_col, scratch, steps, width)
             for i in range(0, rows, HEIGHT):
-                height = min(HEIGHT, rows - i)
+                height = smaller(HEIGHT, rows - i)
                 a_block, c_block = offset(a, i * a_row + k * a_col), offset(c, i * c_row + j)
                 # packed panels are separate in memory; without packing, one product covers all columns
                 step = panel if packs else width
@@ -65,7 +66,7 @@ def _product(a, a_row, a_col, b, b_row, b_col, c, c_row, scratch, packs, rows, c
                     b_panel = offset(scratch, p * steps) if packs else b_block
                     multiply(
                         a_block, a_row, a_col, b_panel, panel if packs else b_row, offset(c_block, p), c_row,
-                        height, min(step, width - p), steps, alpha, add,
+                        height, smaller(step, width - p), steps, alpha, add,
                     )  # fmt: skip
 
 

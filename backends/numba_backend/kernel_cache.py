@@ -19,7 +19,9 @@ that belongs to another user, or that others may write to, is not used.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
+import gc
 import glob
 import hashlib
 import logging
@@ -41,8 +43,11 @@ import llvmlite.binding
 import numba
 import numpy as np
 import platformdirs
-from numba.core import caching, config, serialize
+from numba.core import caching, config, serialize, types
 from numba.core.dispatcher import Dispatcher
+from numba.core.typed_passes import NativeLowering
+
+from backends.numba_backend.subroutine import simple_function
 
 logger = logging.getLogger("mlp")
 
@@ -343,7 +348,7 @@ class _KernelCache(caching.Cache):  # type: ignore[misc]
             return
         _KernelCache._warned = True
         where = f"once, then loaded from {self.cache_path}" if self.cache_path else "in each process, without a cache"
-        logger.warning("compiling Numba kernels, %s first: some seconds each, %s", self._function.__name__, where)
+        logger.warning("compiling Numba kernels: some seconds, %s", where)
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -365,6 +370,56 @@ def kernel(function: Callable[..., Any]) -> Any:
     ...         result += x[i]
     ...     return result
     """
-    dispatcher = numba.njit(nogil=True, error_model="numpy", boundscheck=False, fastmath=False)(function)
+    dispatcher = numba.njit(
+        nogil=True, error_model="numpy", boundscheck=False, fastmath=False, no_cfunc_wrapper=True
+    )(function)  # fmt: skip
     dispatcher._cache = _KernelCache(function)
     return dispatcher
+
+
+@contextlib.contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """A compilation makes millions of small objects, and to look for cycles among them takes a tenth of its time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def compile_or_load(dispatcher: Dispatcher, arguments: tuple[types.Type, ...]) -> None:
+    """Make a kernel ready to be called with arguments of these types, and with no others."""
+    with _without_garbage_collection():
+        dispatcher.compile(arguments)
+    dispatcher.disable_compile()
+
+
+_with_address: list[Dispatcher] = []  # must live as long as the process, since anything may have their addresses
+
+
+def function_address(function: Callable[..., Any], arguments: tuple[types.Type, ...]) -> int:
+    """Compile a function of pointers and numbers, or load it from the cache; return its address for compiled callers.
+
+    It returns nothing, and has the calling convention of C.  The address is that of this process.
+    """
+    dispatcher = simple_function(function, lowering=NativeLowering, no_cfunc_wrapper=False)
+    dispatcher._cache = _KernelCache(function)
+    compile_or_load(dispatcher, arguments)
+    _with_address.append(dispatcher)
+    result = dispatcher.overloads[arguments]
+    return int(result.library.get_pointer_to_function(result.fndesc.llvm_cfunc_wrapper_name))
+
+
+def function_of_c(function: Callable[..., Any], arguments: tuple[types.Type, ...]) -> Callable[..., None]:
+    """`function_address` for calls from Python, with addresses as pointers; other Python threads can run meanwhile.
+
+    Numba's own conversion of twenty arrays would take as long to compile as a tenth of the kernel of an epoch.
+    """
+    numbers: dict[types.Type, Any] = {
+        types.int64: ctypes.c_int64, types.uint64: ctypes.c_uint64,
+        types.float32: ctypes.c_float, types.float64: ctypes.c_double,
+    }  # fmt: skip
+    kinds: Any = [numbers.get(kind, ctypes.c_void_p) for kind in arguments]  # all others are pointers
+    return ctypes.CFUNCTYPE(None, *kinds)(function_address(function, arguments))

@@ -17,6 +17,7 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from backends.numba_backend.integers import larger, smaller
 from backends.numba_backend.subroutine import subroutine
 from backends.numba_backend.tiles import ROWS, noinline, offset
 
@@ -127,7 +128,7 @@ def largest(numbers, count):  # type: ignore[no-untyped-def]
     noinline()
     result = _magnitude(numbers, 0)
     for i in range(1, count):
-        result = max(result, _magnitude(numbers, i))
+        result = larger(result, _magnitude(numbers, i))
     return _as_number(result)
 
 
@@ -137,7 +138,7 @@ def list_columns(x, row, rows, columns, lists, stride):  # type: ignore[no-untyp
     noinline()
     for i in range(0, rows, ROWS):
         first, items, count = offset(x, i * row), offset(lists, i // ROWS * stride + 1), 0
-        height = min(ROWS, rows - i)
+        height = smaller(ROWS, rows - i)
         items[0] = np.int32(0)
         for k in range(0, columns, GROUP):
             bits = np.int64(0)
@@ -160,7 +161,7 @@ def list_rows(x, row, rows, columns, lists, stride):  # type: ignore[no-untyped-
     noinline()
     for k in range(0, columns, ROWS):
         first, items, count = offset(x, k), offset(lists, k // ROWS * stride + 1), 0
-        inside = (1 << min(ROWS, columns - k)) - 1
+        inside = (1 << smaller(ROWS, columns - k)) - 1
         for i in range(rows):
             items[count] = np.int32(i)
             count += 1 if _nonzero(offset(first, i * row)) & inside else 0

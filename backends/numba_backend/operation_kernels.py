@@ -1,8 +1,7 @@
 """The loops of the Numba backend, compiled once for float32 and once for float64.
 
-A kernel gets a network's activations, losses and update rules as integer codes, so one compiled kernel serves
-all networks.  The formulas are those of `backends.formulas`, compiled for scalars by `specialize`.  This module
-only contains the loops that apply them.
+A kernel gets the formulas of activations, losses and update rules as addresses of loops (see `formula_loops`), so
+one compiled kernel serves all networks.
 
 Kernels that threads divide work on rows (or elements) `first` to `last`.  The result of a row does not depend
 on the other rows.
@@ -14,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numba
@@ -23,39 +22,14 @@ from llvmlite import ir as llvm
 from numba.core import types
 from numba.extending import intrinsic
 
-from backends import formulas
+from backends.numba_backend.formula_loops import apply_activation, apply_derivative, apply_loss, apply_rule
 from backends.numba_backend.gemm import gemm
-from backends.numba_backend.kernel_cache import kernel
-from backends.numba_backend.specialize import specialize
+from backends.numba_backend.integers import larger, smaller
+from backends.numba_backend.kernel_cache import compile_or_load, kernel
 from backends.numba_backend.subroutine import subroutine
-from backends.numba_backend.tiles import leading, offset, pointer
+from backends.numba_backend.tiles import offset, pointer
 from backends.numba_backend.vector_math import exp, log, minimum
 from backends.random import DROPOUT
-
-_ELEMENTWISE = [row for row in formulas.ACTIVATIONS.values() if not row.rowwise]
-_LOSS_FORMULAS: list[Callable[..., Any]] = [row.formula for row in formulas.LOSSES.values() if row.formula is not None]
-_LOSS_FORMULAS += [f for (output, _), f in formulas.FUSED.items() if not formulas.ACTIVATIONS[output].rowwise]
-_RULE_FORMULAS = list(dict.fromkeys(row.formula for row in formulas.RULES.values()))
-
-ACTIVATION_CODE = {row.name: code for code, row in enumerate(_ELEMENTWISE)}
-"""Code of each elementwise activation; softmax has separate kernels."""
-LOSS_CODE = {formula: code for code, formula in enumerate(_LOSS_FORMULAS)}
-RULE_CODE = {name: _RULE_FORMULAS.index(row.formula) for name, row in formulas.RULES.items()}
-IDENTITY = ACTIVATION_CODE["identity"]
-
-
-def _switch(cases: Sequence[Any]) -> Any:
-    """Compiled ``choose(code, *arguments)``, which calls ``cases[code](*arguments)``.
-
-    It is generated as source code: compiled code cannot call functions from a list, and in a chain of closures
-    each one would be optimized again.
-    """
-    lines = ["def choose(code, *arguments):"]
-    for number in range(len(cases)):
-        lines += [f"    {'el' if number else ''}if code == {number}:", f"        case{number}(*arguments)"]
-    names: dict[str, Any] = {"__name__": __name__, **{f"case{number}": case for number, case in enumerate(cases)}}
-    exec("\n".join(lines), names)
-    return subroutine(names["choose"])
 
 
 @intrinsic
@@ -89,9 +63,6 @@ def _philox(c0, c1, c2, c3, k0, k1):  # type: ignore[no-untyped-def]
 class RowFunctions(NamedTuple):
     """Loops over one row, or over adjacent elements, that kernels are built from; all take pointers."""
 
-    apply_activation: Any
-    apply_derivative: Any
-    apply_rule: Any
     softmax_row: Any
     softmax_backward_row: Any
     class_loss: Any
@@ -106,67 +77,6 @@ def row_functions(dtype: np.dtype[Any]) -> RowFunctions:
     real = dtype.type
     zero, one = real(0), real(1)
     stream, low_half = np.uint64(DROPOUT), np.uint64(0xFFFFFFFF)
-
-    def activation_loop(formula: Callable[..., Any]) -> Any:
-        f = specialize(formula, dtype)
-
-        @subroutine
-        def loop(y, n):  # type: ignore[no-untyped-def]
-            for i in range(n):
-                y[i] = f(y[i])
-
-        return loop
-
-    def derivative_loop(formula: Callable[..., Any] | None) -> Any:
-        f = specialize(formula or formulas.activations.identity_backward, dtype)
-
-        @subroutine
-        def loop(delta, saved, n):  # type: ignore[no-untyped-def]
-            for i in range(n):
-                delta[i] = f(delta[i], saved[i])
-
-        return loop
-
-    def loss_loop(formula: Callable[..., Any]) -> Any:
-        f = specialize(formula, dtype)
-
-        @subroutine
-        def loop(y, target, losses, delta, n):  # type: ignore[no-untyped-def]
-            for i in range(n):
-                losses[i], delta[i] = f(y[i], target[i])
-
-        return loop
-
-    def rule_loop(formula: Callable[..., Any]) -> Any:
-        f = specialize(formula, dtype)
-        row = next(row for row in formulas.RULES.values() if row.formula is formula)
-        read_scalars = leading(formula.__code__.co_argcount - 2 - len(row.state))
-
-        @subroutine
-        def no_state(p, g, s, stride, scalars, n):  # type: ignore[no-untyped-def]
-            values = read_scalars(scalars)
-            for i in range(n):
-                (p[i],) = f(p[i], g[i], *values)
-
-        @subroutine
-        def one_row(p, g, s, stride, scalars, n):  # type: ignore[no-untyped-def]
-            values = read_scalars(scalars)
-            for i in range(n):
-                p[i], s[i] = f(p[i], g[i], s[i], *values)
-
-        @subroutine
-        def two_rows(p, g, s, stride, scalars, n):  # type: ignore[no-untyped-def]
-            values = read_scalars(scalars)
-            r = offset(s, stride)
-            for i in range(n):
-                p[i], s[i], r[i] = f(p[i], g[i], s[i], r[i], *values)
-
-        return (no_state, one_row, two_rows)[len(row.state)]
-
-    apply_activation = _switch([activation_loop(row.forward) for row in _ELEMENTWISE])
-    apply_derivative = _switch([derivative_loop(row.backward) for row in _ELEMENTWISE])
-    apply_loss = _switch([loss_loop(formula) for formula in _LOSS_FORMULAS])
-    apply_rule = _switch([rule_loop(formula) for formula in _RULE_FORMULAS])
 
     @subroutine
     def exponentials(z, e, n):  # type: ignore[no-untyped-def]
@@ -231,11 +141,11 @@ def row_functions(dtype: np.dtype[Any]) -> RowFunctions:
         return row_share * loss
 
     @subroutine
-    def entries_loss(code, y, target, scratch, row_share, delta_factor, ceiling, delta, n):  # type: ignore[no-untyped-def]
+    def entries_loss(loop, y, target, scratch, row_share, delta_factor, ceiling, delta, n):  # type: ignore[no-untyped-def]
         """An elementwise loss; `scratch` receives the losses of the entries."""
         if row_share == 0:
             return zero_loss(delta, n)
-        apply_loss(code, y, target, scratch, delta, n)
+        apply_loss(loop, y, target, scratch, delta, n)
         loss = 0.0
         for j in range(n):
             loss += minimum(scratch[j], ceiling)
@@ -248,15 +158,14 @@ def row_functions(dtype: np.dtype[Any]) -> RowFunctions:
         blocks_per_row = (n + 7) // 8
         for block in range(first // 8, (last + 7) // 8):
             words = _philox(np.uint64(i * blocks_per_row + block), layer, step, epoch, seed, stream)
-            for unit in range(max(0, first - block * 8), min(8, last - block * 8)):
+            for unit in range(larger(0, first - block * 8), smaller(8, last - block * 8)):
                 word = words[unit // 2]
                 integer = word >> np.uint64(32) if unit % 2 else word & low_half
                 j = block * 8 + unit
                 y[j] = x[j] * scale if integer >= threshold else zero
 
     return RowFunctions(
-        apply_activation, apply_derivative, apply_rule, softmax_row, softmax_backward_row,
-        class_loss, distribution_loss, entries_loss, drop_row,
+        softmax_row, softmax_backward_row, class_loss, distribution_loss, entries_loss, drop_row
     )  # fmt: skip
 
 
@@ -277,8 +186,7 @@ class Kernels:
         dispatcher, signature = self._entries[name]
         with self._lock:  # two threads may request the same kernel at the same time
             if name not in self.__dict__:
-                dispatcher.compile(signature)
-                dispatcher.disable_compile()
+                compile_or_load(dispatcher, signature)
                 setattr(self, name, dispatcher)
         return dispatcher
 
@@ -289,8 +197,7 @@ def kernels(dtype: np.dtype[Any]) -> Kernels:
     real = dtype.type
     one = real(1)
     (
-        apply_activation, apply_derivative, apply_rule, softmax_row, softmax_backward_row,
-        class_loss, distribution_loss, entries_loss, drop_row,
+        softmax_row, softmax_backward_row, class_loss, distribution_loss, entries_loss, drop_row
     ) = row_functions(dtype)  # fmt: skip
 
     @kernel
@@ -298,7 +205,7 @@ def kernels(dtype: np.dtype[Any]) -> Kernels:
         gemm(a, b, out, trans_a, trans_b, first, last, one, False)
 
     @kernel
-    def activate(z, b, y, keep, code, first, last):  # type: ignore[no-untyped-def]
+    def activate(z, b, y, keep, loop, first, last):  # type: ignore[no-untyped-def]
         """Rows of y = f(z + b).  With `keep`, z receives z + b; otherwise z is y.  An empty b adds nothing."""
         n = z.shape[1]
         start, count = first * n, (last - first) * n
@@ -311,7 +218,7 @@ def kernels(dtype: np.dtype[Any]) -> Kernels:
         if keep:
             for i in range(count):
                 target[i] = source[i]
-        apply_activation(code, target, count)
+        apply_activation(loop, target, count)
 
     @kernel
     def softmax(z, y):  # type: ignore[no-untyped-def]
@@ -327,11 +234,11 @@ def kernels(dtype: np.dtype[Any]) -> Kernels:
             softmax_backward_row(offset(pointer(dy), start), offset(pointer(y), start), offset(pointer(dz), start), n)
 
     @kernel
-    def activation_backward(delta, saved, code, first, last):  # type: ignore[no-untyped-def]
+    def activation_backward(delta, saved, loop, first, last):  # type: ignore[no-untyped-def]
         """Convert rows of delta from the gradient with respect to y to that with respect to z, in place."""
         n = delta.shape[1]
         start = first * n
-        apply_derivative(code, offset(pointer(delta), start), offset(pointer(saved), start), (last - first) * n)
+        apply_derivative(loop, offset(pointer(delta), start), offset(pointer(saved), start), (last - first) * n)
 
     @kernel
     def column_sums(x, out):  # type: ignore[no-untyped-def]
@@ -344,14 +251,14 @@ def kernels(dtype: np.dtype[Any]) -> Kernels:
                 out[j] += row[j]
 
     @kernel
-    def loss_rows(y, target, row_shares, delta_factor, ceiling, scratch, delta, code):  # type: ignore[no-untyped-def]
+    def loss_rows(y, target, row_shares, delta_factor, ceiling, scratch, delta, loop):  # type: ignore[no-untyped-def]
         """Sum over the rows of loss times row share; writes the gradient in y (for a fused formula, in z) to delta."""
         n, loss, row_scratch = y.shape[1], 0.0, pointer(scratch)
         for i in range(y.shape[0]):
             y_row, t_row = offset(pointer(y), i * n), offset(pointer(target), i * n)
             delta_row = offset(pointer(delta), i * n)
             loss += entries_loss(
-                code, y_row, t_row, row_scratch, row_shares[i], delta_factor, ceiling, delta_row, n
+                loop, y_row, t_row, row_scratch, row_shares[i], delta_factor, ceiling, delta_row, n
             )  # fmt: skip
         return loss
 
@@ -375,14 +282,14 @@ def kernels(dtype: np.dtype[Any]) -> Kernels:
         return loss
 
     @kernel
-    def update(p, g, state, scalars, code, first, last):  # type: ignore[no-untyped-def]
+    def update(p, g, state, scalars, loop, first, last):  # type: ignore[no-untyped-def]
         """Apply a rule to elements of the parameters and of the rows of state, in place."""
         p_first, g_first, state_first = (
             offset(pointer(p), first),
             offset(pointer(g), first),
             offset(pointer(state), first),
         )
-        apply_rule(code, p_first, g_first, state_first, p.size, pointer(scalars), last - first)
+        apply_rule(loop, p_first, g_first, state_first, p.size, pointer(scalars), last - first)
 
     @kernel
     def take_bytes(x, rows, out, scale):  # type: ignore[no-untyped-def]

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from backends import random
 from backends.numba_backend.nonzero_lists import list_length
-from backends.numba_backend.operation_kernels import ACTIVATION_CODE
 from backends.numba_backend.tiles import ROWS, VECTOR_BYTES
 from backends.plan import NetworkPlan
 
 FIELDS = (
     "number", "n_in", "n_out", "padded", "width", "panels", "weights", "chunks", "first_chunk", "input", "second",
-    "input_row", "saved", "delta", "row", "activation", "saves_z", "threshold", "scale",
+    "input_row", "saved", "delta", "row", "activation", "derivative", "saves_z",
+    "threshold", "scale", "dropout", "penalties", "sums",
 )  # fmt: skip
 """Columns of the table of layers; positions and strides count elements of the buffer.
 
@@ -36,13 +36,17 @@ chunks, first_chunk     number of `CHUNK`-row pieces that a panel is updated in,
 input, second           position of its input, and the offset of the input of odd batches
 saved, delta            position of its output (z where the activation saves it), and of the gradient in z
 input_row, row          stride of the rows of the input, and of those of the output and the gradient
-activation, saves_z     code of its activation, and whether its backward pass needs z
+activation, derivative  addresses of the loops of its activation (see `formula_loops`)
+saves_z                 whether the backward pass of its activation needs z
 threshold, scale        dropout on its input: units with an integer below threshold are dropped; position of the scale
+dropout, penalties,     addresses of the parts of a step (see `step_parts`)
+sums
+The trainer sets the addresses; they are 0 where its plan does not need them.
 """
 
 (
     NUMBER, N_IN, N_OUT, PADDED, WIDTH, PANELS, WEIGHTS, CHUNKS, FIRST_CHUNK, INPUT, SECOND,
-    INPUT_ROW, SAVED, DELTA, ROW, ACTIVATION, SAVES_Z, THRESHOLD, SCALE,
+    INPUT_ROW, SAVED, DELTA, ROW, ACTIVATION, DERIVATIVE, SAVES_Z, THRESHOLD, SCALE, DROPOUT, PENALTIES, SUMS,
 ) = range(len(FIELDS))  # fmt: skip
 
 CHUNK = 48
@@ -162,8 +166,8 @@ class Panels:
         layer = {
             "number": l, "n_in": n_in, "n_out": n_out, "padded": padded, "width": width, "panels": panels,
             "weights": self._reserve((n_in + 1) * padded), "chunks": chunks, "first_chunk": self.chunks,
-            "activation": ACTIVATION_CODE.get(activation.name, -1), "saves_z": activation.saves == "z",
-            "threshold": random.dropout_threshold(rate) if rate else 0,
+            "activation": 0, "derivative": 0, "dropout": 0, "penalties": 0, "sums": 0,
+            "saves_z": activation.saves == "z", "threshold": random.dropout_threshold(rate) if rate else 0,
         }  # fmt: skip
         self.chunks += panels * chunks
         return layer

@@ -25,10 +25,10 @@ import numpy as np
 from numba.core import types
 from numba.extending import intrinsic
 
+from backends.numba_backend.formula_loops import apply_activation
 from backends.numba_backend.gemm import DEPTH
 from backends.numba_backend.kernel_cache import kernel
 from backends.numba_backend.nonzero_lists import DENSE_COLUMNS, GROUP, largest, list_columns, list_length
-from backends.numba_backend.operation_kernels import row_functions
 from backends.numba_backend.subroutine import subroutine
 from backends.numba_backend.threads import atomic_add, atomic_store
 from backends.numba_backend.tiles import (
@@ -49,7 +49,7 @@ FIELDS = ("n_in", "n_out", "weights", "weights_row", "bias", "activation", "padd
 n_in, n_out           as in its ``W (n_in, n_out)``
 weights, weights_row  address of W, whose columns are adjacent, and the stride of its rows in elements
 bias                  address of b
-activation            code of its activation, or `SOFTMAX`
+activation            address of the loop of its activation, `IDENTITY` or `SOFTMAX`
 padded                n_out rounded up to whole vectors
 row                   stride of the rows of its output
 panels                position of its first panel, if the weights are packed
@@ -57,7 +57,7 @@ panels                position of its first panel, if the weights are packed
 
 N_IN, N_OUT, WEIGHTS, WEIGHTS_ROW, BIAS, ACTIVATION, PADDED, ROW, PANELS = range(len(FIELDS))
 
-SOFTMAX = -1
+IDENTITY, SOFTMAX = 0, -1
 
 BLOCKS, FAILED = range(2)
 """Entries of the kernel's state: number of blocks taken; whether an input or output is not finite."""
@@ -78,8 +78,6 @@ def prediction_kernel(dtype: np.dtype[Any]) -> Any:
     """The kernel for float32 or float64; compiled, or loaded from the cache, on first use."""
     real = dtype.type
     one = real(1)
-    functions = row_functions(dtype)
-    apply_activation = functions.apply_activation
     n_fields, list_stride = len(FIELDS), list_length(DEPTH)
 
     @subroutine
@@ -161,7 +159,7 @@ def prediction_kernel(dtype: np.dtype[Any]) -> Any:
             entries = offset(z, i * row)
             for j in range(layer[N_OUT]):
                 entries[j] += bias[j]
-        if not logits and layer[ACTIVATION] != SOFTMAX:
+        if not logits and layer[ACTIVATION] != IDENTITY and layer[ACTIVATION] != SOFTMAX:
             apply_activation(layer[ACTIVATION], z, rows * row)  # whole rows, with the zeros that pad them
 
     @subroutine

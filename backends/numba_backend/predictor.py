@@ -12,9 +12,9 @@ import numpy as np
 from backends.float_warnings import no_float_warnings
 from backends.formulas import Activation
 from backends.numba_backend import threads
+from backends.numba_backend.formula_loops import activation_loop
 from backends.numba_backend.gemm import DEPTH, FAR_BYTES, FAR_ROWS
-from backends.numba_backend.operation_kernels import ACTIVATION_CODE
-from backends.numba_backend.prediction_kernel import FAILED, PADDED, ROW, SOFTMAX, prediction_kernel
+from backends.numba_backend.prediction_kernel import FAILED, IDENTITY, PADDED, ROW, SOFTMAX, prediction_kernel
 from backends.numba_backend.tiles import ROWS, VECTOR_BYTES
 from backends.numba_backend.trainer import SPARSE_INPUTS
 from backends.operations import Operations
@@ -139,9 +139,11 @@ def _tables(layers: Sequence[tuple[Array, Array, Activation]]) -> tuple[Array, A
     for W, b, activation in layers:
         n_in, n_out = W.shape
         padded = _round_up(n_out, lanes)
-        code = SOFTMAX if activation.rowwise else ACTIVATION_CODE[activation.name]
+        loop = SOFTMAX if activation.rowwise else IDENTITY
+        if not activation.rowwise and activation.name != "identity":
+            loop = activation_loop(activation, W.dtype)
         row = W.strides[0] // W.itemsize
-        table.append((n_in, n_out, W.ctypes.data, row, b.ctypes.data, code, padded, n_out, position))
+        table.append((n_in, n_out, W.ctypes.data, row, b.ctypes.data, loop, padded, n_out, position))
         position += n_in * padded
     direct = np.array(table, np.int64)
     packed = direct.copy()

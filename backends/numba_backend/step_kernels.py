@@ -11,13 +11,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from backends.numba_backend.formula_loops import apply_activation, apply_derivative, apply_rule
+from backends.numba_backend.integers import smaller
 from backends.numba_backend.nonzero_lists import largest, list_columns, list_length, list_rows
-from backends.numba_backend.operation_kernels import row_functions
 
 from backends.numba_backend.panels import (  # isort: skip
-    ACTIVATION, BLOCK, CHUNK, CHUNKS, DELTA, FIELDS, FIRST_CHUNK, INPUT, INPUT_ROW, N_IN, N_OUT, NUMBER, PADDED,
-    PANELS, ROW, SAVED, SAVES_Z, SCALE, SECOND, THRESHOLD, WEIGHTS, WIDTH,
+    ACTIVATION, BLOCK, CHUNK, CHUNKS, DELTA, DERIVATIVE, DROPOUT, FIELDS, FIRST_CHUNK, INPUT, INPUT_ROW, N_IN, N_OUT,
+    NUMBER, PADDED, PANELS, PENALTIES, ROW, SAVED, SAVES_Z, SECOND, SUMS, WEIGHTS, WIDTH,
 )  # fmt: skip
+from backends.numba_backend.step_parts import call
 from backends.numba_backend.subroutine import subroutine
 from backends.numba_backend.tiles import (
     ROWS,
@@ -28,12 +30,6 @@ from backends.numba_backend.tiles import (
     offset,
     transpose,
 )
-from backends.numba_backend.vector_math import abs as absolute
-from backends.numba_backend.vector_math import maximum, minimum, sign
-
-CLASS, DISTRIBUTION, FUSED, ENTRIES, SOFTMAX = range(5)
-"""Kinds of loss: cross-entropy for class numbers; for rows of probabilities; a formula fused with its output's
-activation; a formula on any other output; on softmax."""
 
 IN_PLACE, BY_CHUNK, WHOLE_GRADIENT = range(3)
 """Update modes: the gradient is added to the weights directly; it is stored chunk by chunk; it is stored whole."""
@@ -46,7 +42,7 @@ SHRINK, DECAY, L2, UPDATES = range(4)
 def divide(count, unit, t, threads):  # type: ignore[no-untyped-def]
     """Divide `count` items among threads, in multiples of `unit`; return the first and last + 1 item of thread t."""
     groups = (count + unit - 1) // unit
-    return min(groups * t // threads * unit, count), min(groups * (t + 1) // threads * unit, count)
+    return smaller(groups * t // threads * unit, count), smaller(groups * (t + 1) // threads * unit, count)
 
 
 class StepFunctions(NamedTuple):
@@ -57,13 +53,11 @@ class StepFunctions(NamedTuple):
     list_chunk: Any
     forward: Any
     forward_shared: Any
-    losses: Any
     transpose_delta: Any
     input_delta: Any
     activation_backward: Any
     gradient: Any
     update: Any
-    sums: Any
     sum_weights: Any
     total_loss: Any
     penalty: Any
@@ -82,11 +76,6 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
     zero, one, infinity = real(0), real(1), real(math.inf)
     n_fields, row_list = len(FIELDS), list_length(BLOCK)
     block_lists = CHUNK // ROWS * row_list
-    by_row = row_functions(dtype)
-    apply_activation, apply_derivative, apply_rule = by_row.apply_activation, by_row.apply_derivative, by_row.apply_rule
-    softmax_row, softmax_backward_row, drop_row = by_row.softmax_row, by_row.softmax_backward_row, by_row.drop_row
-    class_loss, distribution_loss, entries_loss = by_row.class_loss, by_row.distribution_loss, by_row.entries_loss
-
     # Arguments: `layer` points to a layer's row of the table, `space` to the buffer, `counter` is (seed, epoch, step,
     # first row) of the dropout masks, `lists` is (buffer, length of a list of columns, offset for odd batches, start of
     # this thread's lists of rows), with length 0 if no zeros are left out.
@@ -94,23 +83,20 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
 
     @subroutine
     def columns_of(layer, p):  # type: ignore[no-untyped-def]
-        return min(layer[WIDTH], layer[PADDED] - p * layer[WIDTH])
+        return smaller(layer[WIDTH], layer[PADDED] - p * layer[WIDTH])
 
     @subroutine
     def drop(layer, space, x, row, i0, i1, first, last, counter):  # type: ignore[no-untyped-def]
-        """Dropout on inputs `first` to `last` of a layer, or on their gradients."""
-        noinline()
-        seed, epoch, step, first_row = counter
-        threshold, scale, number = np.uint64(layer[THRESHOLD]), space[layer[SCALE]], np.uint64(layer[NUMBER])
-        for i in range(i0, i1):
-            x_row = offset(x, i * row)
-            drop_row(x_row, x_row, first_row + i, layer[N_IN], first, last, threshold, scale, seed, epoch, step, number)
+        """The part `dropout`, if the layer has dropout on its input."""
+        if layer[DROPOUT]:
+            seed, epoch, step, first_row = counter
+            call(layer[DROPOUT], (layer, space, x, row, i0, i1, first, last, seed, epoch, step, first_row))
 
     @subroutine
     def chunk_rows(layer, chunk):  # type: ignore[no-untyped-def]
         """Panel of a chunk, and its first row and the one after its last."""
         first = chunk % layer[CHUNKS] * CHUNK
-        return chunk // layer[CHUNKS], first, min(first + CHUNK, layer[N_IN] + 1)
+        return chunk // layer[CHUNKS], first, smaller(first + CHUNK, layer[N_IN] + 1)
 
     # -- forward ------------------------------------------------------------------------------------
 
@@ -131,8 +117,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
                 numbers = offset(X, order[start + i] * X_row)
                 for k in range(n):
                     x[k] = numbers[k]
-        if layer[THRESHOLD]:
-            drop(layer, space, inputs, row, i0, i1, 0, n, counter)
+        drop(layer, space, inputs, row, i0, i1, 0, n, counter)
 
     @subroutine
     def list_inputs(layer, space, i0, i1, parity, lists, bounds):  # type: ignore[no-untyped-def]
@@ -147,7 +132,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
             target = offset(buffer, parity * second + i0 // ROWS * length)
             list_columns(offset(x, i0 * row), row, i1 - i0, layer[N_IN] + 1, target, length)
             for i in range(i0, i1, ROWS):
-                bounds[i // ROWS] = largest(offset(x, i * row), min(ROWS, i1 - i) * row)
+                bounds[i // ROWS] = largest(offset(x, i * row), smaller(ROWS, i1 - i) * row)
 
     @subroutine
     def list_chunk(layer, space, rows, chunk, parity, lists):  # type: ignore[no-untyped-def]
@@ -160,7 +145,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         for i in range(0, rows, BLOCK):
             target = offset(buffer, start + i // BLOCK * block_lists)
             list_rows(
-                offset(x, i * layer[INPUT_ROW]), layer[INPUT_ROW], min(BLOCK, rows - i), k1 - k0, target, row_list
+                offset(x, i * layer[INPUT_ROW]), layer[INPUT_ROW], smaller(BLOCK, rows - i), k1 - k0, target, row_list
             )
 
     @subroutine
@@ -186,7 +171,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         next_layer = offset(layer, n_fields)
         y = offset(space, next_layer[INPUT] + i0 * row)
         copies = next_layer[INPUT] != layer[SAVED]
-        first, last = p0 * layer[WIDTH], min(p1 * layer[WIDTH], layer[PADDED])
+        first, last = p0 * layer[WIDTH], smaller(p1 * layer[WIDTH], layer[PADDED])
         pieces, length = i1 - i0, last - first
         if p1 - p0 == layer[PANELS]:  # whole rows are contiguous
             pieces, length = 1, (i1 - i0) * row
@@ -199,45 +184,11 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
                     target[j] = source[j]
             if layer[SAVES_Z]:
                 apply_activation(layer[ACTIVATION], target, length)
-        if next_layer[THRESHOLD]:
-            y_all, last = offset(space, next_layer[INPUT]), min(last, layer[N_OUT])
-            drop(next_layer, space, y_all, row, i0, i1, first, last, counter)
+        y_all, last = offset(space, next_layer[INPUT]), smaller(last, layer[N_OUT])
+        drop(next_layer, space, y_all, row, i0, i1, first, last, counter)
         if p1 == layer[PANELS]:
             for i in range(i1 - i0):
                 y[i * row + layer[N_OUT]] = one
-
-    # -- loss ---------------------------------------------------------------------------------------
-
-    @subroutine
-    def losses(  # type: ignore[no-untyped-def]
-        layer, space, kind, code, delta_factor, ceiling, order, target_pointers, start, rows, i0, i1,
-        sums_scratch, result,
-    ):  # fmt: skip
-        """Losses of rows i0 to i1, and their gradients with respect to z."""
-        noinline()
-        numbers, targets, row_shares, weighted = target_pointers
-        n, row, y = layer[N_OUT], layer[ROW], offset(sums_scratch, layer[N_OUT])
-        for i in range(i0, i1):
-            z, delta = offset(space, layer[SAVED] + i * row), offset(space, layer[DELTA] + i * row)
-            row_share = row_shares[start + i] if weighted else real(1.0 / rows)
-            if kind == CLASS:
-                result[i] = class_loss(z, numbers[order[start + i]], row_share, ceiling, delta, n)
-                continue
-            target = offset(targets, order[start + i] * n)
-            if kind == DISTRIBUTION:
-                result[i] = distribution_loss(z, target, row_share, ceiling, delta, n)
-            elif kind == FUSED:
-                result[i] = entries_loss(code, z, target, sums_scratch, row_share, delta_factor, ceiling, delta, n)
-            elif kind == SOFTMAX:
-                softmax_row(z, y, n)
-                result[i] = entries_loss(code, y, target, sums_scratch, row_share, delta_factor, ceiling, delta, n)
-                softmax_backward_row(delta, y, delta, n)
-            else:
-                for j in range(n):
-                    y[j] = z[j]
-                apply_activation(layer[ACTIVATION], y, n)
-                result[i] = entries_loss(code, y, target, sums_scratch, row_share, delta_factor, ceiling, delta, n)
-                apply_derivative(layer[ACTIVATION], delta, z if layer[SAVES_Z] else y, n)
 
     # -- backward -----------------------------------------------------------------------------------
 
@@ -248,7 +199,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         n, row, strip = layer[N_OUT], layer[ROW], 2 * lanes(space)
         delta = offset(space, layer[DELTA])
         for i in range(i0, i1, strip):
-            transpose(offset(delta, i * row), row, offset(transposed, (i - i0) * n), strip, min(strip, i1 - i), n)
+            transpose(offset(delta, i * row), row, offset(transposed, (i - i0) * n), strip, smaller(strip, i1 - i), n)
 
     @subroutine
     def input_delta(layer, space, i0, i1, k0, k1, transposed, tile):  # type: ignore[no-untyped-def]
@@ -257,13 +208,15 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         previous = offset(layer, -n_fields)
         n, depth, row, strip = layer[N_OUT], layer[N_IN] + 1, previous[ROW], 2 * lanes(space)
         for i in range(i0, i1, strip):
-            rows = min(strip, i1 - i)
+            rows = smaller(strip, i1 - i)
             columns = strip if rows > lanes(space) else lanes(space)
             for p in range(layer[PANELS]):
                 first, width = p * layer[WIDTH], columns_of(layer, p)
                 W = offset(space, layer[WEIGHTS] + first * depth + k0 * width)
                 dz = offset(transposed, (i - i0) * n + first * strip)
-                multiply_panel(W, width, 1, dz, strip, tile, strip, k1 - k0, columns, min(width, n - first), one, p > 0)
+                multiply_panel(
+                    W, width, 1, dz, strip, tile, strip, k1 - k0, columns, smaller(width, n - first), one, p > 0
+                )
             transpose(tile, strip, offset(space, previous[DELTA] + i * row + k0), row, k1 - k0, rows)
 
     @subroutine
@@ -272,15 +225,14 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         noinline()
         previous = offset(layer, -n_fields)
         row = previous[ROW]
-        if layer[THRESHOLD]:
-            drop(layer, space, offset(space, previous[DELTA]), row, i0, i1, k0, k1, counter)
+        drop(layer, space, offset(space, previous[DELTA]), row, i0, i1, k0, k1, counter)
         pieces, length = i1 - i0, (previous[PADDED] if k1 == layer[N_IN] else k1) - k0
         if k1 - k0 == layer[N_IN]:
             pieces, length = 1, (i1 - i0) * row
         for piece in range(pieces):
             start = (i0 + piece) * row + k0
             delta, saved = offset(space, previous[DELTA] + start), offset(space, previous[SAVED] + start)
-            apply_derivative(previous[ACTIVATION], delta, saved, length)
+            apply_derivative(previous[DERIVATIVE], delta, saved, length)
 
     # -- update: the chunks of a layer are numbered panel by panel ----------------------------------
 
@@ -290,7 +242,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         p, k0, k1 = chunk_rows(layer, chunk)
         width = columns_of(layer, p)
         start = layer[WEIGHTS] + p * layer[WIDTH] * (layer[N_IN] + 1) + k0 * width
-        return start, (k1 - k0) * width, (min(k1, layer[N_IN]) - k0) * width, width
+        return start, (k1 - k0) * width, (smaller(k1, layer[N_IN]) - k0) * width, width
 
     @subroutine
     def add_gradient(layer, space, rows, chunk, parity, factor, target, accumulate, lists):  # type: ignore[no-untyped-def]
@@ -311,7 +263,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
             else:
                 multiply_panel(
                     offset(x, i * x_row), 1, x_row, offset(dz, i * row), row, target, width,
-                    k1 - k0, width, min(BLOCK, rows - i), factor, accumulate or i > 0,
+                    k1 - k0, width, smaller(BLOCK, rows - i), factor, accumulate or i > 0,
                 )  # fmt: skip
 
     @subroutine
@@ -321,19 +273,12 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         start, n, n_weights, _ = chunk_extent(layer, chunk)
         W = offset(space, start)
         add_gradient(layer, space, rows, chunk, parity, one, g, False, lists)
-        if l2 != zero:
-            for j in range(n_weights):
-                g[j] += l2 * W[j]
-        if l1 != zero:
-            for j in range(n_weights):
-                g[j] += l1 * sign(W[j])
-        if clip_value < infinity:
-            for j in range(n):
-                g[j] = minimum(maximum(g[j], -clip_value), clip_value)
+        if l2 != zero or l1 != zero or clip_value < infinity:
+            call(layer[PENALTIES], (W, g, n_weights, n, l2, l1, clip_value))
 
     @subroutine
     def update(  # type: ignore[no-untyped-def]
-        layer, space, rows, chunk, parity, mode, rule, scalars, factors, l1, clip_value, factor, segment_size,
+        layer, space, rows, chunk, parity, mode, rule_loop, scalars, factors, l1, clip_value, factor, segment_size,
         gradient_start, chunk_scratch, lists,
     ):  # fmt: skip
         """Update the parameters and the state of a chunk."""
@@ -357,29 +302,14 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         if decay != one:
             for j in range(n_weights):
                 W[j] *= decay
-        apply_rule(rule, W, g, offset(space, segment_size + start), segment_size, scalars, n)
-
-    @subroutine
-    def sums(x, n, width, sums_scratch, result):  # type: ignore[no-untyped-def]
-        """Sums of the squares and of the absolute values of n elements, in double precision, `width` at a time."""
-        noinline()
-        squares, magnitudes = sums_scratch, offset(sums_scratch, width)
-        for j in range(width):
-            squares[j] = magnitudes[j] = 0.0
-        for i in range(0, n, width):
-            for j in range(width):
-                squares[j] += x[i + j] * x[i + j]
-                magnitudes[j] += absolute(x[i + j])
-        result[0] = result[1] = 0.0
-        for j in range(width):
-            result[0] += squares[j]
-            result[1] += magnitudes[j]
+        apply_rule(rule_loop, W, g, offset(space, segment_size + start), segment_size, scalars, n)
 
     @subroutine
     def sum_weights(layer, space, chunk, sums_scratch, chunk_sums):  # type: ignore[no-untyped-def]
         """Store the sums over a chunk's weights that the penalties need."""
         start, _, n_weights, width = chunk_extent(layer, chunk)
-        sums(offset(space, start), n_weights, width, sums_scratch, offset(chunk_sums, 4 * (layer[FIRST_CHUNK] + chunk)))
+        sums_of_chunk = offset(chunk_sums, 4 * (layer[FIRST_CHUNK] + chunk))
+        call(layer[SUMS], (offset(space, start), n_weights, width, sums_scratch, sums_of_chunk))
 
     @subroutine
     def total_loss(row_losses, rows, loss_factor):  # type: ignore[no-untyped-def]
@@ -416,10 +346,10 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
             if group == 0 and end - task >= groups:
                 p1, count, i0, i1 = end // groups, (end // groups - p) * groups, 0, rows
             else:
-                count = min(groups - group, end - task)
-                p1, i0, i1 = p + 1, group * ROWS, min(rows, (group + count) * ROWS)
+                count = smaller(groups - group, end - task)
+                p1, i0, i1 = p + 1, group * ROWS, smaller(rows, (group + count) * ROWS)
             for i in range(i0, i1, BLOCK):
-                forward(layer, is_last, space, i, min(i + BLOCK, i1), p, p1, parity, counter, lists)
+                forward(layer, is_last, space, i, smaller(i + BLOCK, i1), p, p1, parity, counter, lists)
             task += count
 
     @subroutine
@@ -447,8 +377,8 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         return largest(offset(space, layer[DELTA]), rows * layer[ROW])
 
     return StepFunctions(
-        gather, list_inputs, list_chunk, forward, forward_shared, losses, transpose_delta, input_delta,
+        gather, list_inputs, list_chunk, forward, forward_shared, transpose_delta, input_delta,
         activation_backward, gradient, update,
-        sums, sum_weights, total_loss, penalty, clip_factor, chunk_extent, chunks_of, panels_of,
+        sum_weights, total_loss, penalty, clip_factor, chunk_extent, chunks_of, panels_of,
         all_finite, largest_delta,
     )  # fmt: skip

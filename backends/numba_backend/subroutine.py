@@ -4,21 +4,28 @@ Numba generates machine code and a Python wrapper for every compiled function, a
 again inside each caller.  For a kernel of a hundred small functions this more than doubles the compile time.
 A subroutine is only translated to LLVM IR, without optimization or machine code.  Both happen once, in the
 kernel that it is linked into.
+
+Most of the rest of the time goes into Numba's passes over its own representation of the code.  A subroutine has only
+those that its simple code needs: it works on numbers, pointers and tuples of these, so it has neither references to
+count, nor closures, nor expressions of arrays.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
-import numba
-from numba.core import bytecode, compiler
+import llvmlite.binding as llvm
+from numba.core import bytecode, cgutils, compiler, types, typing
 from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler_machinery import register_pass
-from numba.core.typed_passes import NativeLowering
+from numba.core.compiler_machinery import PassManager, register_pass
+from numba.core.registry import CPUDispatcher
+from numba.core.typed_passes import AnnotateTypes, NativeLowering, NoPythonBackend, NopythonTypeInference
+from numba.core.untyped_passes import FixupArgs, IRProcessing, TranslateByteCode
 
 
 def _make_symbols_unique() -> None:
@@ -34,12 +41,23 @@ if hasattr(os, "register_at_fork"):  # the children of one parent would go on wi
 
 
 class _UnoptimizedLibrary(JITCodeLibrary):  # type: ignore[misc]  # numba has no types
-    """LLVM IR that can only be linked into other code."""
+    """LLVM IR of one function, which is linked into kernels together with that of the functions it calls."""
 
-    def _optimize_final_module(self) -> None:
-        pass
+    @property
+    def with_callees(self) -> list[Any]:
+        """This library and those that it needs, directly or indirectly, each of them once."""
+        return list(dict.fromkeys([self, *self._linking_libraries]))
 
-    def _finalize_final_module(self) -> None:
+    def add_ir_module(self, ir_module: Any) -> None:
+        for function in ir_module.functions:
+            if not function.is_declaration:
+                function.linkage = "linkonce_odr"  # it may be linked into several kernels
+        module = llvm.parse_assembly(cgutils.normalize_ir_text(str(ir_module)))
+        module.name, module.data_layout = ir_module.name, self._codegen._data_layout
+        self._final_module = module
+
+    def finalize(self) -> None:
+        self._raise_if_finalized()
         self._finalize_dynamic_globals()
         self._finalized = True
 
@@ -50,39 +68,79 @@ class _SubroutineLowering(NativeLowering):  # type: ignore[misc]
 
     def run_pass(self, state: Any) -> bool:
         state.library = _UnoptimizedLibrary(state.targetctx.codegen(), state.func_id.func_qualname)
-        state.library.enable_object_caching()
         state.flags.no_compile = True
         super().run_pass(state)
         # Numba identifies compiled code by the built-in function that Python would call; any unique one will do
         result = state["cr"]
         name: Any = [].index
-        state.targetctx.insert_user_function(name, result.fndesc, [state.library])
+        state.targetctx.insert_user_function(name, result.fndesc, state.library.with_callees)
         state["cr"] = result._replace(cfunc=name)
         return True
 
 
-def subroutine_passes(state: Any) -> Any:
-    """The passes that translate a function to LLVM IR, to be finalized."""
-    passes = compiler.DefaultPassBuilder.define_nopython_pipeline(state)
-    passes.passes = [
-        (_SubroutineLowering if step is NativeLowering else step, description) for step, description in passes.passes
-    ]
-    return passes
+class _SimpleFunction(CPUDispatcher):  # type: ignore[misc]
+    """A function that is compiled once for the types of its arguments.
+
+    Numba would compile it, and all functions that it calls, again for each constant among the arguments.
+    """
+
+    constants: frozenset[str] = frozenset()
+    """Names of the parameters for which it does."""
+
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        signature, folded = self._compiler.fold_argument_types(args, kws)
+        chosen = tuple(
+            kind if name in self.constants else types.unliteral(kind)  # type: ignore[attr-defined]
+            for name, kind in zip(signature.parameters, folded, strict=True)
+        )
+        if chosen not in self.overloads:
+            self.compile(chosen)
+        name = self.py_func.__name__
+        template = typing.make_concrete_template(name, name, [self.overloads[chosen].signature])
+        return template, signature, chosen, {}
 
 
-class _SubroutineCompiler(compiler.CompilerBase):  # type: ignore[misc]
-    def define_pipelines(self) -> list[Any]:
-        passes = subroutine_passes(self.state)
-        passes.finalize()
-        return [passes]
+def simple_function(
+    function: Callable[..., Any], *further_passes: type, lowering: type = _SubroutineLowering, **options: Any
+) -> Any:
+    """A compiled function of numbers, pointers and tuples of these, for compiled callers.
+
+    Parameters
+    ----------
+    further_passes : FunctionPass
+        Passes over the code before its types are inferred.
+    lowering : LoweringPass
+        The pass that generates code: that of a subroutine, or `NativeLowering` for machine code.
+    options
+        Options of Numba.
+    """
+
+    class Compiler(compiler.CompilerBase):  # type: ignore[misc]
+        def define_pipelines(self) -> list[Any]:
+            passes = PassManager("simple function")
+            for step in (
+                TranslateByteCode, FixupArgs, IRProcessing, *further_passes,
+                NopythonTypeInference, AnnotateTypes, lowering, NoPythonBackend,
+            ):  # fmt: skip
+                passes.add_pass(step, step.__name__)
+            passes.finalize()
+            return [passes]
+
+    options = {
+        "nopython": True, "nogil": True, "error_model": "numpy", "boundscheck": False,
+        "no_cpython_wrapper": True, "no_cfunc_wrapper": True,
+    } | options  # fmt: skip
+    return functools.update_wrapper(_SimpleFunction(function, {}, options, Compiler), function)
 
 
-subroutine: Callable[..., Any] = numba.njit(
-    pipeline_class=_SubroutineCompiler,
-    no_cpython_wrapper=True,
-    no_cfunc_wrapper=True,
-    nogil=True,
-    error_model="numpy",
-    boundscheck=False,
-)
-"""Decorator: compile a function as part of the kernels that call it.  Python code cannot call it."""
+def subroutine(function: Callable[..., Any], constants: Collection[str] = ()) -> Any:
+    """Decorator: compile a function as part of the kernels that call it.  Python code cannot call it.
+
+    Parameters
+    ----------
+    constants : collection of str
+        Parameters for which a version is compiled for each constant that a caller gives for them.
+    """
+    compiled = simple_function(function)
+    compiled.constants = frozenset(constants)
+    return compiled

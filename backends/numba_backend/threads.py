@@ -34,6 +34,7 @@ from backends.environment import threads_of_environment
 from backends.environment import usable_processors as _usable_processors
 from backends.errors import ConfigurationError
 from backends.numba_backend.subroutine import subroutine
+from backends.numba_backend.tiles import noinline
 
 logger = logging.getLogger("mlp")
 
@@ -548,6 +549,7 @@ def phase_counters(threads: int) -> NDArray[np.int64]:
 @subroutine
 def take_share(counters, phase, t, threads):  # type: ignore[no-untyped-def]
     """Take a share of the phase for thread t; return its number, or -1 when the phase has ended."""
+    noinline()
     if compare_and_swap(counters, _TAKEN + _LINE * t, phase - 1, phase):
         return t
     spins = 0

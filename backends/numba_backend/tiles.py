@@ -13,12 +13,14 @@ computed one by one elsewhere.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from llvmlite import ir as llvm
 from numba.core import types
 from numba.extending import intrinsic
 
+from backends.numba_backend.integers import larger, smaller
 from backends.numba_backend.kernel_cache import target_cpu
 from backends.numba_backend.subroutine import subroutine
 from backends.numba_backend.vector_math import emit_fma
@@ -33,6 +35,9 @@ MASKED = VECTOR_BYTES > 16
 """Whether loads and stores of part of a vector are one instruction."""
 ROWS = {64: 8, 32: 6}.get(VECTOR_BYTES, 8 if "neon" in _FEATURES else 4)
 """Rows of a tile: with two vectors of columns, the sums, B and a broadcast fit into the 32 or 16 registers."""
+
+for_strides = functools.partial(subroutine, constants=("a_row", "a_col"))
+"""Decorator: a subroutine with a version for each constant stride of A; one of them is 1 in most products."""
 
 _i32 = llvm.IntType(32)
 
@@ -326,6 +331,16 @@ def _strip(vectors: int, *, masked: bool = False, single: bool = False) -> Any:
     height = ROWS
 
     @subroutine
+    def rest(a, a_row, a_col, b, b_row, c, c_row, rows, columns, depth, alpha, accumulate):  # type: ignore[no-untyped-def]
+        noinline()
+        if rows > height // 2:
+            partial(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, rows, columns)
+        elif rows > 1:
+            half(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, rows, columns)
+        else:
+            one(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, rows, columns)
+
+    @for_strides
     def strip(a, a_row, a_col, b, b_row, c, c_row, rows, columns, depth, alpha, accumulate):  # type: ignore[no-untyped-def]
         noinline()
         i = 0
@@ -334,13 +349,8 @@ def _strip(vectors: int, *, masked: bool = False, single: bool = False) -> Any:
             a = offset(a, height * a_row)
             c = offset(c, height * c_row)
             i += height
-        left = rows - i
-        if left > height // 2:
-            partial(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, left, columns)
-        elif left > 1:
-            half(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, left, columns)
-        elif left == 1:
-            one(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, left, columns)
+        if rows > i:
+            rest(a, a_row, a_col, b, b_row, c, c_row, rows - i, columns, depth, alpha, accumulate)
 
     return strip
 
@@ -351,20 +361,26 @@ def _listed_strip(vectors: int) -> Any:
     one, height = _listed_tile(1, vectors), ROWS
 
     @subroutine
+    def rest(a, a_row, a_col, b, b_row, c, c_row, rows, depth, items, alpha, accumulate):  # type: ignore[no-untyped-def]
+        noinline()
+        if rows > 1:
+            partial(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, rows, 0, items)
+        else:
+            one(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, rows, 0, items)
+
+    @for_strides
     def strip(a, a_row, a_col, b, b_row, c, c_row, rows, lists, stride, alpha, accumulate):  # type: ignore[no-untyped-def]
         noinline()
         for i in range(0, rows, height):
-            items, left = offset(lists, 1), min(height, rows - i)
+            items, left = offset(lists, 1), smaller(height, rows - i)
             # an empty list has an entry whose product is zero; to add a negative number times zero changes nothing
-            depth = max(lists[0], 1)
+            depth = larger(lists[0], 1)
             if lists[0] == 0 and accumulate and alpha < 0:
                 pass
             elif left == height:
                 full(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, left, 0, items)
-            elif left > 1:
-                partial(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, left, 0, items)
             else:
-                one(a, a_row, a_col, b, b_row, depth, c, c_row, alpha, accumulate, left, 0, items)
+                rest(a, a_row, a_col, b, b_row, c, c_row, left, depth, items, alpha, accumulate)
             a = offset(a, height * a_row)
             c = offset(c, height * c_row)
             lists = offset(lists, stride)
@@ -407,7 +423,7 @@ _wide_listed, _narrow_listed = _listed_strip(2), _listed_strip(1)
 _wide_ahead, _narrow_ahead = _strip_ahead(2), _strip_ahead(1)
 
 
-@subroutine
+@for_strides
 def multiply(
     a: Pointer, a_row: int, a_col: int, b: Pointer, b_row: int, c: Pointer, c_row: int,
     rows: int, columns: int, depth: int, alpha: float, accumulate: bool,
@@ -460,7 +476,7 @@ def multiply(
         j += step
 
 
-@subroutine
+@for_strides
 def multiply_panel(
     a: Pointer, a_row: int, a_col: int, b: Pointer, b_row: int, c: Pointer, c_row: int,
     rows: int, columns: int, depth: int, alpha: float, accumulate: bool,
@@ -472,7 +488,7 @@ def multiply_panel(
         _narrow(a, a_row, a_col, b, b_row, c, c_row, rows, 0, depth, alpha, accumulate)
 
 
-@subroutine
+@for_strides
 def multiply_panel_listed(
     a: Pointer, a_row: int, a_col: int, b: Pointer, b_row: int, c: Pointer, c_row: int,
     rows: int, columns: int, lists: Pointer, stride: int, alpha: float, accumulate: bool,
@@ -581,7 +597,7 @@ def transpose(source: Pointer, source_row: int, target: Pointer, target_row: int
     for i in range(0, rows, width):
         for j in range(0, columns, width):
             source_square, target_square = offset(source, i * source_row + j), offset(target, j * target_row + i)
-            height, length = min(width, rows - i), min(width, columns - j)
+            height, length = smaller(width, rows - i), smaller(width, columns - j)
             if height == width and length == width:
                 _full_square(source_square, source_row, target_square, target_row, height, length)
             elif MASKED:

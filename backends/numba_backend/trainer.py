@@ -20,19 +20,21 @@ from backends.loop import Execution, Trainer, all_finite
 from backends.numba_backend import threads as thread_pool
 from backends.numba_backend.batch_tables import BatchTables, alike
 from backends.numba_backend.epoch_kernel import DONE, LAST, epoch_kernel
+from backends.numba_backend.formula_loops import activation_loop, derivative_loop, loss_loop, rule_loop
 from backends.numba_backend.nonzero_lists import DENSE_COLUMNS, column_share
-from backends.numba_backend.operation_kernels import LOSS_CODE, RULE_CODE
-from backends.numba_backend.panels import Panels, is_shared
-from backends.numba_backend.step_kernels import (
-    BY_CHUNK,
+from backends.numba_backend.panels import ACTIVATION, DERIVATIVE, DROPOUT, PENALTIES, SUMS, Panels, is_shared
+from backends.numba_backend.step_kernels import BY_CHUNK, IN_PLACE, L2, WHOLE_GRADIENT
+from backends.numba_backend.step_parts import (
     CLASS,
     DISTRIBUTION,
     ENTRIES,
     FUSED,
-    IN_PLACE,
-    L2,
+    LOSSES,
     SOFTMAX,
-    WHOLE_GRADIENT,
+    dropout,
+    penalties,
+    step_part,
+    sums,
 )
 from backends.numba_backend.tiles import ROWS
 from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, NetworkPlan
@@ -58,6 +60,7 @@ class FusedTrainer(Trainer):
 
     _panels: Panels | None = None
     _panels_key: Any = None
+    _needs: tuple[int, bool, bool] | None = None  # what the addresses in the table of the panels are for
     _views: Sequence[tuple[Array, Array]] = ()
     _packed = False  # whether the panels contain the current parameters and state
     _outdated = False  # whether params and state are older than the panels
@@ -167,10 +170,15 @@ class FusedTrainer(Trainer):
         weights = None if self._host_weight is None else [self._host_weight[numbers] for numbers in rows]
         tables = BatchTables(plans, rows, weights, dtype)
         gradient_start, penalized = (1 + len(self.state)) * panels.packed, bool(plan.l1 or tables.factors[:, L2].any())
+        needs = mode, penalized, plan.clip_value is not None
+        if needs != self._needs:
+            _set_addresses(panels.table, network, dtype, *needs)
+            self._needs = needs
         sizes = np.array([batch_size, panels.shared, panels.packed, gradient_start, panels.chunks, penalized])
         double_scratch = np.zeros(batch_size + 4 * (panels.chunks + threads * panels.lanes))
         target = self._target_for(plan)
-        kind, loss_code = _kind(network.kind, target)
+        kind, loss = _kind(network.kind, target, dtype)
+        losses_part = step_part(LOSSES[kind], dtype)
         loss_factor, delta_factor = map(dtype.type, network.kind.shares(network.layout.sizes[-1]))
         ceiling = dtype.type(network.kind.ceiling(dtype))
         empty, X = np.empty((0, 0), dtype), self._X_with_adjacent_entries()
@@ -184,6 +192,7 @@ class FusedTrainer(Trainer):
         bounds = np.zeros(1 + 2 * -(-batch_size // ROWS))  # of the weights at the start, and of tiles of the input
         with _loading:  # trainings that begin together would compile it once each
             kernel = epoch_kernel(dtype)
+        rule_address = 0 if mode == IN_PLACE else rule_loop(rule.name, dtype)
 
         def work(t: int) -> None:
             kernel(
@@ -191,8 +200,8 @@ class FusedTrainer(Trainer):
                 panels.table, panels.space, sizes, panels.scratch, double_scratch,
                 panels.lists, panels.list_places, bounds,
                 numbers, bytes_, dtype.type(network.input_scale), tables.order, classes, targets, tables.row_shares,
-                kind, loss_code, loss_factor, delta_factor, ceiling,
-                RULE_CODE[rule.name], mode, tables.scalars, tables.factors, plan.l1, clip_value, clip_norm,
+                losses_part, loss, loss_factor, delta_factor, ceiling,
+                rule_address, mode, tables.scalars, tables.factors, plan.l1, clip_value, clip_norm,
                 tables.batches, plan.seed, plan.row_offset, plan.halt,
             )  # fmt: skip
 
@@ -223,7 +232,7 @@ class FusedTrainer(Trainer):
             if self._outdated:
                 self._use_arrays()
             self._packed = False
-            self._panels_key = None  # until views and panels belong together
+            self._panels_key = self._needs = None  # until views and panels belong together
             self._panels = Panels(
                 self.network, self.params.dtype, batch_size, threads, len(self.state), mode == WHOLE_GRADIENT,
                 plan.batch_size, self._leaves_out_zeros(),
@@ -318,11 +327,25 @@ def _results(
     return results
 
 
-def _kind(kind: OutputLoss, target: Array) -> tuple[int, int]:
-    """Kind of loss, and the code of its formula."""
+def _kind(kind: OutputLoss, target: Array, dtype: np.dtype[Any]) -> tuple[int, int]:
+    """Kind of loss, and the address of the loop of its formula."""
     if kind.loss.name == "cross_entropy":
         return (CLASS if target.ndim == 1 else DISTRIBUTION), 0
     if kind.fused is not None:
-        return FUSED, LOSS_CODE[kind.fused]
+        return FUSED, loss_loop(kind.fused, dtype)
     assert kind.loss.formula is not None
-    return (SOFTMAX if kind.rowwise else ENTRIES), LOSS_CODE[kind.loss.formula]
+    return (SOFTMAX if kind.rowwise else ENTRIES), loss_loop(kind.loss.formula, dtype)
+
+
+def _set_addresses(
+    table: Array, network: NetworkPlan, dtype: np.dtype[Any], mode: int, penalized: bool, clips: bool
+) -> None:
+    """Write the addresses of what an epoch needs to the table of `panels`: compiled, or loaded, the first time."""
+    kind, last = network.kind, network.layout.n_layers - 1
+    for l, (row, rate) in enumerate(zip(network.activations, network.dropout, strict=True)):
+        # a formula of the loss may include the output activation
+        if l < last or (kind.fused is None and not kind.rowwise):
+            table[l, [ACTIVATION, DERIVATIVE]] = activation_loop(row, dtype), derivative_loop(row, dtype)
+        table[l, DROPOUT] = step_part(dropout, dtype) if rate else 0
+    table[:, PENALTIES] = step_part(penalties, dtype) if mode != IN_PLACE and (penalized or clips) else 0
+    table[:, SUMS] = step_part(sums, dtype) if penalized or mode == WHOLE_GRADIENT else 0
