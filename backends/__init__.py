@@ -250,7 +250,7 @@ backend='cupy' or device='cpu'.
 def _on_cpu(operations: float, steps: float, *, prediction: bool = False) -> tuple[str, str]:
     """The backend for the CPU, and the reason."""
     if prediction:
-        # compiled kernels take half a second to load, in which NumPy predicts hundreds of thousands of rows
+        # compiled kernels are faster, but most predictions are done before they would be loaded
         return "numpy", f"a prediction of {operations:.1e} operations"
     run = f"{operations:.1e} operations in {steps:,.0f} step{'s' * (round(steps) != 1)}"
     if operations + CALLS * steps >= JIT_RUN and probe("numba").usable:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import ClassVar
 
 import numpy as np
 
@@ -48,7 +47,7 @@ class Predictor:
         If the arrays do not fit each other.
     """
 
-    in_blocks: ClassVar[bool] = False
+    in_blocks: bool = False
 
     def __init__(
         self,

@@ -132,6 +132,7 @@ def test_a_users_activation(xp, dtype):
         layers = on(xp, network([5, 4, 3], names, dtype))
         x = xp.asarray(np.random.default_rng(4).normal(size=(9, 5)).astype(dtype))
         assert_same(xp.to_numpy(xp.predictor(layers)(x)), by_dense(xp, layers, x)[0])
+    assert not xp.predictor(layers).in_blocks  # the function may need any amount of memory
     values = np.ones((9, 5), dtype)
     assert xp.predictor(layers).checked(xp.asarray(values))[1]
     values[4, 4] = np.nan

@@ -525,7 +525,7 @@ def assert_same_fit(found, expected):
         {"early_stopping": True, "n_iter_no_change": 2},
         {"callbacks": [lambda run: run.stop("enough") if run.epoch == 6 else None]},
     ],
-    ids=str,
+    ids=lambda options: ", ".join(options),
 )
 def test_an_estimator_stops_at_the_same_epoch(backend, calls, kind, options):
     expected = estimate(kind, backend, **options)

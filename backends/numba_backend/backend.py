@@ -15,7 +15,7 @@ from backends.loop import Trainer
 from backends.numba_backend import threads
 from backends.numba_backend.formula_loops import activation_loop, derivative_loop, loss_loop, rule_loop
 from backends.numba_backend.operation_kernels import kernels
-from backends.numba_backend.predictor import SHARED_WORK, FusedPredictor
+from backends.numba_backend.predictor import FusedPredictor
 from backends.numba_backend.trainer import FusedTrainer
 from backends.plan import Array, NetworkPlan
 
@@ -298,7 +298,7 @@ def _copied_to_out(result: Array, out: Array | None) -> Array:
 
 def _run_on_rows(count: int, work: float, task: Callable[[int, int], object]) -> None:
     """Call ``task(first, last)`` on the rows 0 to `count`, divided among threads if there is enough work."""
-    available = threads.get_num_threads() if work >= SHARED_WORK else 1
+    available = threads.get_num_threads() if work >= threads.SHARED_WORK else 1
     parts = min(available, count // BLOCK)
     if parts <= 1:
         task(0, count)

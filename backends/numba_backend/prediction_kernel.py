@@ -7,9 +7,9 @@ take the blocks one after the other, and whoever is free takes the next.
 `DEPTH` steps of the inner dimension, as in `gemm`, and the bias is added to it.  So they depend neither on the number
 of rows nor on blocks, threads, or what follows.
 
-For few rows the products read the weights where they are.  For many, the weights are first copied into panels
-(`pack_layers`), and zeros of the input are left out of the first product if there are enough of them in a block (see
-`nonzero_lists`) and all weights of that layer are finite: zero times infinity would be lost.
+For few rows the products read the weights where they are.  For many, the caller copies the weights into panels, and
+zeros of the input are left out of the first product if there are enough of them in a block (see `nonzero_lists`) and
+all weights of that layer are finite: zero times infinity would be lost.
 """
 
 # mypy: allow-untyped-decorators
@@ -205,7 +205,7 @@ def prediction_kernel(dtype: np.dtype[Any]) -> Any:
         x_row, x_col = x.strides[0] // size, x.strides[1] // size
         # lists are made from groups of entries, which must not reach beyond the array
         copies = are_bytes or x_col != 1 or (leave_out and n_in % GROUP != 0)
-        in_row = (n_in + 15) // 16 * 16
+        in_row = (n_in + GROUP - 1) // GROUP * GROUP
         longest = 0
         for l in range(n_layers):
             longest = max(longest, table[l, ROW])

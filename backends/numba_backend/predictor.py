@@ -28,9 +28,6 @@ SMALL_WEIGHTS, SMALL_BLOCK, BLOCK = 1 << 19, 32, 96
 """Up to so many bytes, all weights stay in a core's cache.  Then small blocks of rows are best; else larger ones, which
 read the weights less often."""
 
-SHARED_WORK = 6e6
-"""Smallest number of multiplications for which a second thread saves more than the 10 to 20 microseconds to wake it."""
-
 _NO_BYTES = np.empty((0, 0), np.uint8)
 _NO_NUMBERS = {np.dtype(real): np.empty((0, 0), real) for real in (np.float32, np.float64)}
 _NO_PANELS = {np.dtype(real): np.empty(0, real) for real in (np.float32, np.float64)}
@@ -39,8 +36,6 @@ _loading = threading.Lock()
 
 class FusedPredictor(Predictor):
     """Takes rows through all layers in one compiled call for each thread, with the bits of `dense` layer by layer."""
-
-    in_blocks = True
 
     def __init__(
         self,
@@ -55,6 +50,7 @@ class FusedPredictor(Predictor):
             _fits_kernel(W, b) and not activation.custom and (not activation.rowwise or l == len(self.layers) - 1)
             for l, (W, b, activation) in enumerate(self.layers)
         )
+        self.in_blocks = self._can_fuse
         if self._can_fuse:
             self._scale = self.dtype.type(input_scale)
             self._n_weights = sum(W.size for W, _, _ in self.layers)
@@ -86,7 +82,7 @@ class FusedPredictor(Predictor):
         table, panels, leave_out = self._direct, _NO_PANELS[dtype], False
         if n >= self._packed_rows:
             table, panels, leave_out = self._packed, self._panels(), self._may_leave_out_zeros()
-        parts = threads.get_num_threads() if n * self._n_weights >= SHARED_WORK else 1
+        parts = threads.get_num_threads() if n * self._n_weights >= threads.SHARED_WORK else 1
         # blocks change no bits, so they may depend on the number of threads
         block = min(self._block, -(-n // (parts * ROWS)) * ROWS)
         arguments = numbers, bytes_, self._scale, table, panels, leave_out, y, block, logits, state

@@ -44,6 +44,9 @@ logger = logging.getLogger("mlp")
 # ---------------------------------------------------------------------------------------------------
 
 
+SHARED_WORK = 6e6
+"""Smallest number of multiplications for which a second thread saves more than the 10 to 20 microseconds to wake it."""
+
 _num_threads: int | None = None
 
 
