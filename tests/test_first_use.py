@@ -14,11 +14,11 @@ from numpy.testing import assert_array_equal
 
 pytest.importorskip("numba")
 
+import numba
 from test_epoch_kernel import NUMBA, make
 
 from backends.formulas import Rule
 from backends.numba_backend.epoch_kernel import epoch_kernel
-from backends.numba_backend.kernel_cache import kernel
 from backends.numba_backend.subroutine import subroutine
 from backends.plan import Control
 
@@ -92,7 +92,7 @@ def test_a_subroutine_is_compiled_once_for_all_constants_except_those_it_names()
 
     plain, by_x = subroutine(add), subroutine(add, constants=["x"])
 
-    @kernel
+    @numba.njit  # not from the cache
     def call(n):
         return plain(1, 2) + plain(n, 2) + by_x(3, 4) + by_x(3, n) + by_x(5, 6)
 

@@ -294,7 +294,7 @@ class _EpochKernel:
                 reals, size, bytes_, size, size, real, sizes,
                 sizes, reals, reals, size, size, size, real, real, real,
                 size, size, reals, size, doubles, size, double, double, double,
-                word, word, size, size, size, size,
+                sizes, size, word, size, size,
             ),
         )  # fmt: skip
 
