@@ -614,6 +614,19 @@ def test_a_run_of_the_version_before_is_read_as_it_was(tmp_path: Path) -> None:
     assert mlp.load("runs/flats-1/model.safetensors").sizes[0] == 9
 
 
+def test_a_run_of_the_version_before_keeps_its_task(tmp_path: Path) -> None:
+    """It read a target of 0.0 and 1.0 as numbers."""
+    shutil.copytree(FILES / "table-run-0.2", tmp_path / "runs")
+    config = json.loads(Path("runs/sold/config.json").read_text())
+    config["data"]["source"] = str(tmp_path / "runs" / "flats.csv")
+    Path("runs/sold/config.json").write_text(json.dumps(config))
+    assert config["data"]["task"] is None
+    assert mlp.runs.read_dataset("runs/sold").task == "regression"
+    run("train", "--resume", "runs/sold", "--epochs", 4, "--quiet")
+    assert "R^2" in run("evaluate", "runs/flats-1", "runs/flats.csv").stdout
+    assert load("runs/flats.csv", target="sold").task == "classification"
+
+
 def test_a_run_of_an_array_keeps_the_task_that_was_chosen_for_it() -> None:
     """Version 0.2 read 0.0 and 1.0 as numbers; its runs are told from new ones by their network."""
     rng = np.random.default_rng(0)
