@@ -139,7 +139,7 @@ def test_each_kind_of_column_is_found() -> None:
         day=[f"2024-{1 + i % 12:02}-{1 + i % 28:02}" for i in range(n)],
         moment=[f"2024-01-{1 + i % 28:02}T{i % 24:02}:30:00+01:00" for i in range(n)],
         time=[f"{i % 24:02}:{i % 60:02}" for i in range(n)],
-        grade=["3+" if i % 10 == 0 else i % 3 for i in range(n)],
+        grade=["3+" if i % 20 == 0 else i % 3 for i in range(n)],
         nothing=[None] * n,
         marks=["?", "NA", " n/a ", "-", "None", "null", "#N/A", "nan", ".", ""] * 10,
         always=["x"] * n,
@@ -161,6 +161,26 @@ def test_each_kind_of_column_is_found() -> None:
         "rare": left_out(data)["rare"], "row_id": "it counts the rows",
     }  # fmt: skip
     assert left_out(data)["rare"].startswith("text, ")
+
+
+@pytest.mark.parametrize(("strays", "kind"), [(0, "number"), (10, "number"), (11, "text")])
+def test_text_is_numbers_if_nine_of_ten_values_are(strays: int, kind: str) -> None:
+    column = [f"x{i % 3}" if i < strays else i + 0.5 for i in range(100)]
+    data = load(table("a.csv", x=numbers(), a=column, y=numbers()), target="y", test_fraction=0)
+    assert prepared(data).get("a", "left out") == ("left out" if kind == "text" else kind)
+    stray = [note.text for note in data.notes if note.heading == "stray"]
+    assert stray == ([f"a: {strays} texts such as 'x0' among numbers, read as missing"] if strays == 10 else [])
+
+
+def test_an_id_that_does_not_count_the_rows_is_a_number() -> None:
+    table("a.csv", id=[3 * i for i in range(40)], age=range(40), y=numbers(40))
+    assert prepared(load("a.csv", target="y")) == {"id": "number", "age": "number"}
+
+
+def test_infinite_numbers_are_missing() -> None:
+    data = load(table("a.csv", x=["inf", "-inf", *numbers(48)], y=numbers(50)), target="y", test_fraction=0)
+    assert [note.text for note in data.notes] == ["x: 2 infinite numbers, read as missing"]
+    assert np.isfinite(data.X).all()
 
 
 def test_dates_become_the_numbers_that_polars_gives() -> None:
@@ -386,6 +406,7 @@ def test_damaged_compressed_files_are_refused(name: str) -> None:
         (list(range(21)) * 3, "regression", None, "21 different whole numbers"),
         ([100 * i for i in range(12)] * 1, "regression", None, "12 different whole numbers in 12 rows"),
         ([1.5, 2.0] * 20, "regression", None, "not whole numbers"),
+        ([2.0] * 40, "regression", None, "one number, with a decimal point"),
         (["yes", "no", "?"] * 20, "classification", ("no", "yes"), "text"),
         (["true", "false"] * 20, "classification", (False, True), "true and false"),
         ([1, 2, None, 2] * 10, "classification", (1, 2), "2 different whole numbers"),
@@ -398,7 +419,7 @@ def test_the_task_and_its_reason(values: list[Any], task: str, classes: Any, rea
     if classes:
         assert [type(label) for label in data.classes] == [type(label) for label in classes]
     other = "regression" if task == "classification" else "classification"
-    if all(isinstance(value, int | float) for value in values):
+    if all(isinstance(value, int | float) for value in values) and len(set(values)) > 1:
         assert load("a.csv", target="y", task=other).task == other
 
 
@@ -594,6 +615,19 @@ def test_a_run_of_the_version_before_is_read_as_it_was(tmp_path: Path) -> None:
     assert mlp.load("runs/flats-1/model.safetensors").sizes[0] == 9
 
 
+def test_a_run_of_the_version_before_keeps_its_task(tmp_path: Path) -> None:
+    """It read a target of 0.0 and 1.0 as numbers."""
+    shutil.copytree(FILES / "table-run-0.2", tmp_path / "runs")
+    config = json.loads(Path("runs/sold/config.json").read_text())
+    config["data"]["source"] = str(tmp_path / "runs" / "flats.csv")
+    Path("runs/sold/config.json").write_text(json.dumps(config))
+    assert config["data"]["task"] is None
+    assert mlp.runs.read_dataset("runs/sold").task == "regression"
+    run("train", "--resume", "runs/sold", "--epochs", 4, "--quiet")
+    assert "R^2" in run("evaluate", "runs/flats-1", "runs/flats.csv").stdout
+    assert load("runs/flats.csv", target="sold").task == "classification"
+
+
 def test_a_run_of_an_array_keeps_the_task_that_was_chosen_for_it() -> None:
     """Version 0.2 read 0.0 and 1.0 as numbers; its runs are told from new ones by their network."""
     rng = np.random.default_rng(0)
@@ -624,3 +658,39 @@ def test_older_versions_refuse_a_model_of_a_raw_table(churn_run: Path) -> None:
     assert json.loads(run("inspect", churn_run / "run", "--json").stdout)["format_version"] == 3
     run("train", "moons", "--output-dir", "moons", *QUICK)
     assert json.loads(run("inspect", "moons", "--json").stdout)["format_version"] == 1
+
+
+def test_exports_have_the_rare_categories_and_take_the_parts_of_dates(churn_run: Path) -> None:
+    import importlib.util
+    import shutil as programs
+    import subprocess
+
+    net = mlp.load(churn_run / "run" / "model.safetensors", backend="numpy")
+    columns = mlp.data.tables.read_columns(churn_run / "churn.csv", net.preprocessing.text_columns, raw=True)
+    columns["city"][:4] = ["Atlantis", None, "city 1", columns["city"][3]]
+    expected = net.predict_proba(net.preprocessing.transform(columns))
+    table, _ = net.preprocessing.prepare(columns)
+    assert "joined elapsed" in table
+    net.export("churn.py")
+    spec = importlib.util.spec_from_file_location("churn_export", "churn.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    np.testing.assert_allclose(module.predict_proba(table), expected, atol=1e-6)
+    net.export("churn.c")
+    if programs.which("cc"):
+        subprocess.run(["cc", "-DSELF_TEST", "churn.c", "-lm", "-o", "churn"], check=True)
+        subprocess.run(["./churn"], check=True)
+    net.export("churn.js")
+    if programs.which("node"):
+        Path("churn.mjs").write_text(Path("churn.js").read_text())
+        tested = subprocess.run(["node", "churn.mjs"], check=True, capture_output=True, text=True)
+        assert "all outputs as expected" in tested.stdout
+    onnxruntime = pytest.importorskip("onnxruntime")
+    net.to_onnx("churn.onnx")
+    session = onnxruntime.InferenceSession("churn.onnx")
+    feeds = {}
+    for entry in session.get_inputs():
+        values = table[entry.name]
+        texts = np.array(["" if value is None else value for value in values], dtype=object)
+        feeds[entry.name] = (texts if values.dtype == object else values.astype(np.float32)).reshape(-1, 1)
+    np.testing.assert_allclose(session.run(["probabilities"], feeds)[0], expected, atol=1e-5)

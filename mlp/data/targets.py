@@ -46,6 +46,8 @@ def choose_task(values: NDArray[Any]) -> tuple[Task, str]:
     distinct = len(np.unique(values))
     if distinct > _MANY_CLASSES:
         return "regression", f"{distinct:,} different whole numbers"
+    if distinct == 1 and values.dtype.kind == "f":
+        return "regression", "one number, with a decimal point"
     if distinct > 2 and 2 * distinct > len(values):
         return "regression", f"{distinct} different whole numbers in {len(values)} rows"
     return "classification", f"{distinct} different whole numbers"
