@@ -108,9 +108,10 @@ def test_the_kernel_refuses_arrays_of_another_type():
     arguments = [
         sizes, sizes, sizes, doubles, sizes, reals, sizes, sizes, doubles, integers, sizes, doubles,
         reals, no_bytes, 1.0, sizes, sizes, reals, reals, 0, 0, 1.0, 1.0, 1.0, 0, 0, reals, doubles,
+        0.0, 0.0, 0.0, sizes,
     ]  # fmt: skip
     for position, given in enumerate(arguments):
         if isinstance(given, np.ndarray):
             wrong = [*arguments[:position], given.astype(np.int16), *arguments[position + 1 :]]
             with pytest.raises(TypeError, match="needs an array of"):
-                run_epoch(0, 1, *wrong, 0.0, 0.0, 0.0, 0, 0, 0, 0, 0, True)
+                run_epoch(0, 1, *wrong, 0, 0, True)
