@@ -27,8 +27,8 @@ from mlp.io import machine_info
 Pixels, Labels = NDArray[np.uint8], NDArray[np.int64]
 
 SEEDS, CHOICE_SEEDS, HELD_OUT = range(30), range(1000, 1010), 10_000
-LEAST = 98.05
-"""Mean accuracy that a setting must reach on the images held out: a little above 98, because it is an estimate."""
+LEAST = 98.1
+"""Mean accuracy that a setting must reach on the images held out: a tenth above 98, because it is an estimate."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ class Setting:
 
 CANDIDATES = [
     Setting(hidden, epochs, batch_size, rate)
-    for hidden, epochs in ((160, 6), (192, 5), (224, 5), (256, 4), (256, 5), (320, 4), (384, 3), (384, 4))
+    for hidden, epochs in ((160, 6), (160, 8), (192, 6), (224, 5), (256, 4), (256, 5), (320, 4), (384, 4))
     for batch_size, rate in ((32, 0.6), (32, 0.8), (48, 1.0))
 ]
-CHOSEN = Setting(hidden=256, epochs=4, batch_size=32, learning_rate=0.8)
+CHOSEN = Setting(hidden=256, epochs=5, batch_size=48, learning_rate=1.0)
 
 
 def accuracy(net: mlp.MLP, X: Pixels, y: Labels) -> float:

@@ -304,6 +304,12 @@ def test_a_training_that_is_long_enough_or_was_stopped_has_no_warning(caplog):
     assert warnings_of(caplog) == []
 
 
+def test_a_loss_that_falls_with_the_learning_rate_has_no_warning(caplog):
+    target = (X[:, 0] > 0).astype(int)
+    small().fit(X, target, epochs=20, optimizer=mlp.Adam(mlp.schedules.Cosine(2e-3, epochs=20)))
+    assert warnings_of(caplog) == []
+
+
 # -- the history and the summary -------------------------------------------------------------------------
 
 
