@@ -945,13 +945,17 @@ def view(xp, host_array, layout):
         array = xp.empty(shape, dtype)[tuple(slice(None, None, -1) for _ in shape)]
     elif layout == "a block of columns":
         array = xp.empty((*shape[:-1], shape[-1] + 3), dtype)[..., 2 : 2 + shape[-1]]
+    elif layout == "a field of records":  # its rows are not at multiples of the size of an entry
+        array = np.empty(shape[:-1], [("skipped", np.uint8), ("row", dtype, shape[-1:])])["row"]
     array[...] = xp.asarray(host_array)
     return array
 
 
-@pytest.mark.parametrize("layout", ["F", "strided", "reversed", "a block of columns"])
+@pytest.mark.parametrize("layout", ["F", "strided", "reversed", "a block of columns", "a field of records"])
 @every_operation
 def test_every_layout_of_memory_works(xp, dtype, operation, layout):
+    if layout == "a field of records" and xp.device != "cpu":
+        pytest.skip("arrays of a GPU have no fields")
     originals = arguments(operation, dtype)
     expected = results(xp, operation, [xp.asarray(a.copy()) for a in originals])
     found = results(xp, operation, [view(xp, a, layout) for a in originals])

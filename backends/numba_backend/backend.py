@@ -42,6 +42,7 @@ class NumbaBackend(Backend):
     ) -> Array:
         self._check_floats("matmul", a=a, b=b)
         self._check_product(a, b, trans_a, trans_b, out)
+        a, b = _aligned(a), _aligned(b)
         m, k = a.shape[::-1] if trans_a else a.shape
         n = b.shape[0 if trans_b else 1]
         result = self._writable(out, (m, n), a.dtype)
@@ -63,6 +64,7 @@ class NumbaBackend(Backend):
             return super().dense(x, W, b, row, out, preactivation)
         self._check_floats("dense", x=x, W=W, b=b)
         self._check_dense(x, W, b)
+        x, W = _aligned(x), _aligned(W)
         shape = x.shape[0], W.shape[1]
         y = self._writable(out, shape, x.dtype)
         z = y if preactivation is None else self._writable(preactivation, shape, x.dtype)
@@ -134,6 +136,7 @@ class NumbaBackend(Backend):
         formulas.require_derivative(row)
         self._check_floats("dense_backward", dy=dy, x=x, W=W)
         self._check_dense_backward(dy, x, W)
+        x, W = _aligned(x), _aligned(W)
         self._check_floats("dense_backward", dy=dy, saved=saved)
         self._check_same_shape("dense_backward", dy=dy, saved=saved)
         dtype, compiled, is_identity = dy.dtype, kernels(dy.dtype), row.name == "identity"
@@ -281,6 +284,11 @@ class NumbaBackend(Backend):
             if out.flags.c_contiguous:
                 return out
         return np.empty(shape, dtype)
+
+
+def _aligned(a: Array) -> Array:
+    """The array, or a copy if its entries are not at multiples of their size, as those of a field of a record."""
+    return a if a.flags.aligned else a.copy()
 
 
 def _within(numbers: Array, count: int) -> bool:

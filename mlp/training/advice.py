@@ -57,8 +57,8 @@ def advise_on_inputs(net: FeedForward, examples: Examples) -> None:
 def advise_on_length(history: History) -> None:
     """Log a warning if all epochs are done and the loss was still falling.
 
-    With validation it is the validation loss: the loss on the training data usually falls until the end.  If the learning
-    rate decreases towards the end, the loss falls with it, which says nothing.
+    With validation it is the validation loss: the loss on the training data usually falls until the end.  If the
+    learning rate decreases towards the end, the loss falls with it, which says nothing.
     """
     if history.learning_rate and history.learning_rate[-1] < 0.5 * max(history.learning_rate):
         return
