@@ -187,12 +187,22 @@ def _fit(
         batch_size=training["batch_size"],
         optimizer=None if resume else _optimizer(training["optimizer"]),
         validation_fraction=training["validation_fraction"],
+        sample_weight=_weights(dataset, training.get("class_weight")),
         early_stopping=EarlyStopping(**early_stopping) if early_stopping else False,
         callbacks=callbacks,
         progress=progress,
         resume=resume,
         checkpoint=checkpoint,
     )
+
+
+def _weights(dataset: Dataset, class_weight: str | None) -> Any:
+    """The weight of each training row; None if all have the same."""
+    if class_weight is None:
+        return None
+    from sklearn.utils.class_weight import compute_sample_weight
+
+    return compute_sample_weight(class_weight, dataset.y)
 
 
 def _optimizer(settings: dict[str, Any]) -> optimizers.Optimizer:

@@ -46,6 +46,8 @@ def valid() -> Iterator[tuple[str, bytes]]:
     text = "\n".join(["x,i,city,note", *lines, ""])
     yield "rows.csv", text.encode()
     yield "rows.tsv", text.replace(",", "\t").replace("\n", "\r\n").encode()
+    yield "rows.csv.gz", gzip.compress(text.encode(), mtime=0)
+    yield "rows.csv.zst", pa.compress(text.encode(), codec="zstd", asbytes=True)
     for name, array in (("c", X), ("f", np.asfortranarray(X)), ("big", X.astype(">f4")), ("u", y.astype(np.uint8))):
         yield f"{name}.npy", _npy(array)
     for name, save in (("stored", np.savez), ("deflated", np.savez_compressed)):
@@ -78,6 +80,62 @@ def hostile() -> Iterator[tuple[str, bytes]]:
     yield from _hostile_parquet()
 
 
+def tables() -> Iterator[tuple[str, bytes, tuple[str, ...]]]:
+    """Name and content of tables that people have, and options; each can be trained on, or is refused in one line."""
+    rng = np.random.default_rng(0)
+    x, n = [f"{value:.4f}" for value in rng.normal(size=200)], 200
+    yes = ["yes" if float(value) > 0 else "no" for value in x]
+    kinds = ["1", "x", "2024-01-01", "", "true", "12:30", "?"]
+
+    def of(target: list[str] = yes, **columns: Any) -> bytes:
+        rows = zip(*columns.values(), target, strict=True)
+        return "\n".join([",".join([*columns, "y"]), *(",".join(row) for row in rows), ""]).encode()
+
+    yield "all empty.csv", b"a,b,y\n" + b",,\n" * 20, ()
+    yield "empty inputs.csv", of(a=[""] * n, b=["?"] * n), ()
+    yield "constant inputs.csv", of(a=["1"] * n, b=["z"] * n), ()
+    yield "constant target.csv", of(["yes"] * n, x=x), ()
+    yield "constant numbers to predict.csv", of(["2.5"] * n, x=x), ()
+    yield "the same name twice.csv", b"x,x,y\n" + b"1,2,a\n2,1,b\n" * 20, ()
+    yield "10,000 categories.csv", of(yes * 100, x=x * 100, c=[f"c{i // 2}" for i in range(20_000)]), ()
+    yield "mixed types.csv", of(m=[kinds[i % 7] for i in range(n)], x=x), ()
+    yield "quoted line ends.csv", of(t=[f'"a\n{i % 3},"' for i in range(n)], x=x), ()
+    yield "byte order mark.csv", b"\xef\xbb\xbf" + of(x=x), ()
+    yield "latin-1.csv", of(x=x, t=["caf\xe9"] * n).decode().encode("latin-1"), ()
+    yield "utf-16.csv", of(x=x).decode().encode("utf-16"), ()
+    yield "large numbers.csv", of(x=x, big=["1e308", "-1e308"] * 100), ()
+    yield "one large number.csv", of(x=[*x[:-1], "1e308"]), ()
+    yield "large targets.csv", of([*["1.5e308", "-1.5e308"] * 100], x=x), ()
+    yield "infinite numbers.csv", of(x=["inf", "-inf", *x[2:]]), ()
+    yield "infinite targets.csv", of(["inf", *x[1:]], x=x), ()
+    yield "dates of three kinds.csv", of(d=[("2024-01-31", "31.01.2024", "01/31/24")[i % 3] for i in range(n)], x=x), ()
+    yield "impossible dates.csv", of(d=[f"2024-02-{i % 31 + 1:02}" for i in range(n)], x=x), ()
+    yield "dates to predict.csv", of([f"2024-01-{i % 28 + 1:02}" for i in range(n)], x=x), ()
+    yield "one row.csv", b"x,y\n1,2.5\n", ()
+    yield "two rows.csv", b"x,y\n1,a\n2,b\n", ()
+    yield "only a header.csv", b"x,y\n", ()
+    yield "only a target.csv", b"y\n" + b"a\nb\n" * 20, ()
+    yield "a row too short.csv", of(x=x) + b"1\n", ()
+    yield "a row too long.csv", of(x=x) + b"1,2,3\n", ()
+    yield "semicolons.csv", of(x=x, z=x).replace(b",", b";"), ()
+    yield "an open quote.csv", of(x=x) + b'"1,no\n', ()
+    yield "integers of 30 digits.csv", of(i=["9" * 30] * 100 + ["1" * 30] * 100, x=x), ()
+    yield "a target with one rare class.csv", of([*yes[:-1], "maybe"], x=x), ()
+    yield "classes that are ids.csv", of([f"id{i}" for i in range(n)], x=x), ()
+    yield "names of markup.csv", of(**{"</script><img src=x onerror=alert(1)>": x, "\x1b[31m": x}), ()
+    yield "names of spaces.csv", of(**{" ": x, "  ": x}), ()
+    yield "no names.csv", of(**{"": x}), ()
+    yield "a part of a date.csv", of(d=["2024-01-01", "2023-01-02"] * 100, **{"d year": x}), ()
+    yield "marks of all kinds.csv", of(x=["NA", "n/a", "?", "-", "null", *x[5:]], c=["None", "a", ".", "b"] * 50), ()
+    yield "missing targets.csv", of(["", "NA", "?", *yes[3:]], x=x), ()
+    yield "no targets.csv", of([""] * n, x=x), ()
+    yield "zero bytes.csv", of(x=x) + bytes(100), ()
+    yield "500 columns.csv", of(**{f"c{i}": x for i in range(500)}), ()
+    yield "asked for a column that is not there.csv", of(x=x), ("--drop", "z")
+    yield "asked for numbers where there is text.csv", of(x=x, t=["a", "b"] * 100), ("--numeric", "t")
+    yield "asked for 200 categories.csv", of(x=x, t=[f"t{i}" for i in range(n)]), ("--categorical", "t,x")
+
+
 def hostile_code() -> Iterator[tuple[str, bytes]]:
     """Those of the hostile files that hold commands for Python."""
     yield from (file for file in _hostile_arrays() if file[0].startswith(("code", "objects", "pickle")))
@@ -97,6 +155,10 @@ def _hostile_text() -> Iterator[tuple[str, bytes]]:
     yield "long field in a short row.csv", b"a,b\n1,2\n" + b"x" * MEBI + b"\n"
     yield "short last row.tsv", b"a\tb\n" + b"1\t2\n" * 200_000 + b"1"
     yield "long number of many digits.csv", b"a,b\n" + b"1" * MEBI + b",2\n"
+    yield "bomb.csv.gz", _zeros_in_gzip(b"a,b\n", _BOMB)
+    yield "bomb.csv.zst", _zeros_in_zstd(b"a,b\n", _BOMB)
+    yield "nested.csv.gz", gzip.compress(gzip.compress(b"a,b\n1,2\n"))
+    yield "empty.csv.gz", gzip.compress(b"")
 
 
 class _Command:
@@ -218,3 +280,10 @@ def _zeros_in_gzip(start: bytes, size: int) -> bytes:
     compressor = zlib.compressobj(wbits=31)
     parts = [compressor.compress(start), *(compressor.compress(bytes(MEBI)) for _ in range(size // MEBI))]
     return b"".join([*parts, compressor.flush()])
+
+
+@functools.cache
+def _zeros_in_zstd(start: bytes, size: int) -> bytes:
+    import pyarrow as pa
+
+    return bytes(pa.compress(start + bytes(size), codec="zstd", asbytes=True))

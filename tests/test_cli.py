@@ -98,14 +98,17 @@ def test_one_epoch_is_not_in_the_plural() -> None:
 
 def test_the_report_says_what_is_trained_and_what_came_of_it() -> None:
     lines = run("train", "digits", "--validation", "0.1", *QUICK).stdout.splitlines()
-    assert lines[0] == (
-        "data      digits: 1438 training rows (10% for validation), 359 test rows, 64 inputs, 10 classes"
-    )
-    assert lines[1] == "network   64-64-10, relu, softmax + cross_entropy, 4,810 float32 parameters"
-    assert lines[2] == "training  adam 0.001, batches of 32, 2 epochs, seed 0"
-    assert lines[3] == "backend   numpy on cpu (as asked)"
-    assert lines[5].split() == ["epoch", "loss", "val_loss", "val_score", "learning", "rate", "samples/s"]
-    assert [line.split()[0] for line in lines[6:8]] == ["1", "2"]
+    assert lines[:7] == [
+        "data      digits: 1438 training rows (10% for validation), 359 test rows, 64",
+        "          inputs, 10 classes",
+        "task      classification: 10 classes, each 9.7 % to 10 % of the rows",
+        "network   64-64-10, relu, softmax + cross_entropy, 4,810 float32 parameters",
+        "training  adam 0.001, batches of 32, 2 epochs, seed 0",
+        "backend   numpy on cpu (as asked)",
+        "",
+    ]
+    assert lines[7].split() == ["epoch", "loss", "val_loss", "val_score", "learning", "rate", "samples/s"]
+    assert [line.split()[0] for line in lines[8:10]] == ["1", "2"]
     assert lines[-1] == f"run       {Path('runs', 'digits-1')}"
 
 
@@ -348,7 +351,7 @@ def test_a_table_is_prepared_as_in_training(houses: str) -> None:
     net = mlp.load("run/model.safetensors", backend="numpy")
     assert net.preprocessing is not None
     X = net.preprocessing.transform({"city": np.array(["Oslo", "Atlantis"]), "size": np.array([100.0, np.nan])})
-    assert answers == ["prediction", *map(str, net.predict(X))]
+    assert answers == ["row,prediction", *(f"{i},{answer!s}" for i, answer in enumerate(net.predict(X)))]
     os.rename("run/model.safetensors", "alone.safetensors")
     assert "no target column is given" in refused("evaluate", "alone.safetensors", houses)
     Path("new.csv").write_text("city\nOslo\n")
@@ -361,12 +364,15 @@ def test_answers_have_the_names_of_the_classes(spam: str) -> None:
     assert len(rows) == 100
     assert all(float(row[f"p_{row['prediction']}"]) >= 0.5 for row in rows)
     document = json.loads(run("predict", "run", spam, "--proba", "--json").stdout)
-    assert (document["part"], document["classes"], len(document["predictions"])) == ("test", ["ham", "spam"], 20)
+    assert (document["part"], document["classes"], len(document["predictions"])) == ("all", ["ham", "spam"], 100)
+    document = json.loads(run("predict", "run", spam, "--part", "test", "--json").stdout)
+    assert (document["part"], len(document["predictions"])) == ("test", 20)
+    assert document["rows"] == sorted(document["rows"])
 
-    written = run("predict", "run", spam, "--part", "all", "--output", "answers.csv")
+    written = run("predict", "run", spam, "--output", "answers.csv")
     assert written.stdout == ""
     answers = [row["prediction"] for row in rows]
-    assert Path("answers.csv").read_text().split() == ["prediction", *answers]
+    assert Path("answers.csv").read_text().split() == ["row,prediction", *(f"{i},{a}" for i, a in enumerate(answers))]
     run("predict", "run", spam, "--part", "all", "--output", "answers.npy")
     assert np.load("answers.npy", allow_pickle=False).tolist() == answers
     run("predict", "run", spam, "--part", "all", "--proba", "--output", "chances.npy")

@@ -794,6 +794,7 @@ class Date:
     name: str
     categories: tuple[str, ...] = ("day", "month")
     kind: str = "text"
+    n_outputs: int = 2
 
 
 def test_an_unknown_step_is_named(tmp_path: Path) -> None:

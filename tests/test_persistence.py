@@ -217,7 +217,7 @@ def test_a_flipped_byte_gives_a_network_or_a_typed_error(path: Path, position: i
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 3}, "has format version 3, written by mlp .*; use the version of mlp that wrote it"),
+        ({"format_version": 4}, "has format version 4, written by mlp .*; use the version of mlp that wrote it"),
         ({"tensors": {"layers.1.bias": None}}, "'layers.1.bias', which is missing"),
         ({"tensors": {"layers.2.bias": np.zeros(3, np.float32)}}, "has no tensor 'layers.2.bias'"),
         ({"tensors": {"layers.0.bias": np.zeros(4, np.float32)}}, r"has shape \(4,\), but must have \(5,\)"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +13,9 @@ from numpy.typing import NDArray
 from mlp import data
 from mlp._backends import ConfigurationError, DataError, ShapeError, UnknownNameError
 from mlp.checks import shortened
+from mlp.cli.table_rows import Rows, encode_labels, from_table
 from mlp.data.arrays import column_number, map_npy, without_column
-from mlp.data.columns import as_float64
-from mlp.data.splitting import split_rows
-from mlp.data.tables import TABLE_SUFFIXES, check_column
+from mlp.data.table_files import TABLE_SUFFIXES, table_suffix
 from mlp.io import run_folders
 
 if TYPE_CHECKING:
@@ -29,25 +27,9 @@ PARTS = ("train", "test", "all")
 _ARRAYS = {"x_train": "X", "y_train": "y", "x_test": "X_test"}  # Keras' names
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Inputs of a model and, if requested, the targets.
-
-    Attributes
-    ----------
-    X : ndarray, shape (n, n_in)
-    y : ndarray or None
-        Class numbers of the model, or regression targets.
-    part : str
-        ``"train"``, ``"test"`` or ``"all"``: the part of the data.
-    """
-
-    X: NDArray[Any]
-    y: NDArray[Any] | None
-    part: str
-
-
-def load_rows(net: MLP, model: str, source: str, options: dict[str, Any], *, with_targets: bool) -> Rows:
+def load_rows(
+    net: MLP, model: str, source: str, options: dict[str, Any], *, with_targets: bool, keep: list[str] | None = None
+) -> Rows:
     """Read the rows of `source` for `net`.
 
     Parameters
@@ -60,11 +42,14 @@ def load_rows(net: MLP, model: str, source: str, options: dict[str, Any], *, wit
         in `mlp.data.load`, by default those of the run.
     with_targets : bool
         Whether `y` is needed.
+    keep : list of str, optional
+        Columns of a table to return as texts.
     """
     part, target, data_dir = options["part"], options["target"], options["data_dir"]
     if part is not None and part not in PARTS:
         raise UnknownNameError.among("part", part, PARTS)
-    run_data = _run_data(Path(model))
+    config = run_config(model)
+    run_data: dict[str, Any] = config.get("data", {})
     built_in = source in data.SOURCE_NAMES
     is_run_data = bool(run_data) and run_data["source"] == (source if built_in else os.path.abspath(source))
     split = {"test_fraction": run_data.get("test_fraction", 0.2), "seed": run_data.get("seed", net.seed)}
@@ -73,15 +58,19 @@ def load_rows(net: MLP, model: str, source: str, options: dict[str, Any], *, wit
             "the training rows of %s in %s are unknown; the test part is the one for seed %d and test_fraction %g",
             model, source, split["seed"], split["test_fraction"],
         )  # fmt: skip
-    suffix = Path(source).suffix.lower()
+    suffix = table_suffix(source) or Path(source).suffix.lower()
     if part is None and not built_in and not is_run_data:
         part = "all" if suffix != ".npz" else None
     with_targets = with_targets or (part != "all" and suffix != ".npz")
     if suffix in TABLE_SUFFIXES and not built_in:
         target = run_data.get("target") if target is None else target
-        return _from_table(net, source, part, target, split, with_targets)
+        split["sha256"] = config["data_sha256"] if is_run_data else None
+        return from_table(net, source, part, target, split, with_targets, keep or [])
+    if keep:
+        raise ConfigurationError(f"--keep names columns of a table and does not apply to {source!r}; remove it")
     if not built_in and not with_targets:
-        return Rows(_preprocess(net, _inputs_only(source, part, target)), None, part or "all")
+        X = _preprocess(net, _inputs_only(source, part, target))
+        return Rows(X, None, part or "all", np.arange(len(X)), len(X))
     task: data.dataset.Task | None = None if built_in else "classification" if _has_class_targets(net) else "regression"
     if is_run_data and target is None:
         task = run_data.get("task")  # the split depends on the task
@@ -90,8 +79,10 @@ def load_rows(net: MLP, model: str, source: str, options: dict[str, Any], *, wit
     if data_dir is None and source == "mnist":
         data_dir = run_data.get("data_dir")
     dataset = data.load(source, data_dir=data_dir, target=target, task=task, **split)
-    X, y, part = _select_part(dataset, part)
-    return Rows(_preprocess(net, X), _to_model_classes(net, y, dataset.classes, repr(source)), part)
+    n_rows = len(dataset.X) + (0 if dataset.X_test is None else len(dataset.X_test))
+    X, y, part, rows = _select_part(dataset, part)
+    y = _to_model_classes(net, y, dataset.classes, repr(source))
+    return Rows(_preprocess(net, X), y, part, rows, n_rows)
 
 
 def _has_class_targets(net: MLP) -> bool:
@@ -99,56 +90,40 @@ def _has_class_targets(net: MLP) -> bool:
     return net.task == "classes" or net.class_numbers
 
 
-def _run_data(model: Path) -> dict[str, Any]:
-    """Return the data settings of a run, from its folder or the model file in it; empty for any other model file."""
-    folder = model if model.is_dir() else model.parent
-    if folder == model or (folder / run_folders.CONFIG).is_file():
-        settings: dict[str, Any] = run_folders.read_config(folder)["data"]
-        return settings
+def run_config(model: str) -> dict[str, Any]:
+    """Return the configuration of a run, from its folder or the model file in it; empty for any other model file."""
+    folder = Path(model) if Path(model).is_dir() else Path(model).parent
+    if folder == Path(model) or (folder / run_folders.CONFIG).is_file():
+        return run_folders.read_config(folder)
     return {}
 
 
-def _select_part(dataset: data.Dataset, part: str | None) -> tuple[NDArray[Any], NDArray[Any], str]:
+def target_names_of(net: MLP, model: str, target: str | None) -> list[str]:
+    """Names of the outputs of a network for numbers; ``0``, ``1``, ... if its run does not tell them."""
+    configured = run_config(model).get("data", {}).get("target") if target is None else target
+    names = configured if isinstance(configured, list) else str(configured).split(",")
+    n = net.sizes[-1]
+    return [name.strip() for name in names] if len(names) == n else [str(k) for k in range(n)]
+
+
+def _select_part(dataset: data.Dataset, part: str | None) -> tuple[NDArray[Any], NDArray[Any], str, NDArray[np.intp]]:
+    rows = np.arange(len(dataset.X)) if dataset.rows is None else dataset.rows
     if dataset.X_test is None or dataset.y_test is None:
         if part == "test":
             raise ConfigurationError(f"{dataset.name!r} has no test part; use --part all")
-        return dataset.X, dataset.y, "all"
+        return dataset.X, dataset.y, "all", rows
+    rows_test = np.arange(len(dataset.X_test)) if dataset.rows_test is None else dataset.rows_test
     match part:
         case "train":
-            return dataset.X, dataset.y, "train"
+            return dataset.X, dataset.y, "train", rows
         case "all":
-            return np.concatenate([dataset.X, dataset.X_test]), np.concatenate([dataset.y, dataset.y_test]), "all"
+            X, y = np.concatenate([dataset.X, dataset.X_test]), np.concatenate([dataset.y, dataset.y_test])
+            if dataset.rows is None:
+                return X, y, "all", np.arange(len(X))
+            order = np.argsort(np.concatenate([rows, rows_test]), kind="stable")  # as in the source
+            return X[order], y[order], "all", np.arange(len(X))
         case _:
-            return dataset.X_test, dataset.y_test, "test"
-
-
-def _from_table(
-    net: MLP, source: str, part: str | None, target: str | None, split: dict[str, Any], with_targets: bool
-) -> Rows:
-    text = set(() if net.preprocessing is None else net.preprocessing.text_columns)
-    if target is not None and net.classes and all(isinstance(name, str) for name in net.classes):
-        text.add(target)  # also if the class labels look like numbers
-    columns = data.read_table(source, text=text)
-    y = None
-    if with_targets:
-        name = check_column(target, columns, repr(source))
-        where = f"{source!r}, column {name!r}"
-        y = (
-            as_float64(columns[name], where)
-            if net.classes is None
-            else _encode_labels(net, columns[name].tolist(), where)
-        )
-        del columns[name]
-    if net.preprocessing is not None:
-        X = net.preprocessing.transform(columns)
-    else:
-        columns.pop(str(target), None)
-        X = np.column_stack([as_float64(column, f"{source!r}, column {key!r}") for key, column in columns.items()])
-    if part == "all" or y is None or (part is None and not split["test_fraction"]):
-        return Rows(X, y, "all")
-    train, test = split_rows(len(y), split["test_fraction"], split["seed"], None if net.classes is None else y)
-    selected = train if part == "train" else test
-    return Rows(X[selected], y[selected], part or "test")
+            return dataset.X_test, dataset.y_test, "test", rows_test
 
 
 def _inputs_only(source: str, part: str | None, target: str | None) -> NDArray[Any]:
@@ -164,13 +139,15 @@ def _inputs_only(source: str, part: str | None, target: str | None) -> NDArray[A
     if suffix != ".npz":
         data.load(source)  # raises the error that lists the formats
     arrays = {_ARRAYS.get(name, name): array for name, array in data.read_npz(source).items()}
-    key = "X_test" if part in (None, "test") and "X_test" in arrays else "X"
-    if key not in arrays:
+    keys = ["X_test"] if part == "test" and "X_test" in arrays else ["X"]
+    if part in (None, "all") and "X_test" in arrays and "X" in arrays:
+        keys = ["X", "X_test"]
+    if not all(key in arrays for key in keys):
         raise DataError(
             f"{source!r} holds the arrays {shortened(', '.join(arrays))}; expected X, one row per prediction"
         )
-    X = arrays[key]
-    return X.reshape(len(X), -1) if X.ndim > 2 else X
+    matrices = [arrays[key].reshape(len(arrays[key]), -1) if arrays[key].ndim > 2 else arrays[key] for key in keys]
+    return matrices[0] if len(matrices) == 1 else np.concatenate(matrices)
 
 
 def _preprocess(net: MLP, X: NDArray[Any]) -> NDArray[Any]:
@@ -185,14 +162,4 @@ def _to_model_classes(net: MLP, y: NDArray[Any], classes: tuple[Any, ...] | None
     """Convert class numbers of the data to class numbers of the model."""
     if classes is None or net.classes is None or classes == net.classes:
         return y
-    return _encode_labels(net, [classes[code] for code in y.tolist()], where)
-
-
-def _encode_labels(net: MLP, labels: list[Any], where: str) -> NDArray[Any]:
-    assert net.classes is not None
-    code = {label: number for number, label in enumerate(net.classes)}
-    for row, label in enumerate(labels):
-        if label not in code:
-            known = ", ".join(map(repr, net.classes[:10])) + (", ..." if len(net.classes) > 10 else "")
-            raise DataError(f"{where}: row {row} (counted from 0) is {label!r}; the model's classes are {known}")
-    return np.array([code[label] for label in labels], dtype=np.int64)
+    return encode_labels(net, [classes[code] for code in y.tolist()], where)

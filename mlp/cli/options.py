@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -61,6 +62,18 @@ def names(text: str) -> list[str]:
     return _parse_list(text, str, "a name, or several such as relu,tanh")
 
 
+def column_names(text: str) -> list[str]:
+    """Parse names of columns, separated by commas; a name that has a comma is in double quotes."""
+    try:
+        listed = next(csv.reader([text], skipinitialspace=True, strict=True), [])
+    except csv.Error:
+        listed = []
+    parsed = [name.strip() for name in listed]
+    if not parsed or not all(parsed):
+        raise click.BadParameter(f"{text!r} is not a list of column names such as id,name.")
+    return parsed
+
+
 def share(text: str) -> float:
     """Parse a fraction, at least 0 and below 1."""
     try:
@@ -99,7 +112,10 @@ def option(section: str, *names: str, **settings: Any) -> Callable[[Function], F
 
 _DEVICE = "auto, cpu, cuda or cuda:1.  A GPU that is requested and missing is an error."
 _BACKEND = "numpy, numba or cupy; auto chooses by the amount of work.  See mlp info."
-_PART = "train, test or all.  Default: test if DATA has a test part (digits, mnist, toy sets, the data of the run)."
+_PART = (
+    "train, test or all.  Default: all in mlp predict; elsewhere test, if DATA has a test part (digits, mnist, toy "
+    "sets, the data of the run)."
+)
 
 
 def device_options(function: Function) -> Function:
@@ -113,6 +129,12 @@ def json_option(function: Function) -> Function:
     """Add ``--json``."""
     text = "Print one JSON document to stdout, and nothing else."
     return option("Output", "--json", "as_json", is_flag=True, help=text)(function)
+
+
+def threshold_option(function: Function) -> Function:
+    """Add ``--threshold``."""
+    text = "Answer the second of two classes if its probability is at least P.  Default: the more probable class."
+    return option("Output", "--threshold", type=share_above_zero, metavar="P", help=text)(function)
 
 
 def data_dir_option(function: Function) -> Function:

@@ -41,20 +41,22 @@ def require_run(path: str, name: str) -> None:
 def require_data(source: str | None, data_dir: str | None, name: str = "DATA") -> None:
     """Raise a usage error if the file `source` or the folder of MNIST does not exist."""
     from mlp import data
-    from mlp.data.tables import TABLE_SUFFIXES
+    from mlp.data.sources import FILE_SUFFIXES
+    from mlp.data.table_files import STANDARD_INPUT, table_suffix
 
     if data_dir:
         _require_folder(data_dir, "--data-dir")
     if source == "mnist" and data_dir is None and os.environ.get("MLP_DATA"):
         _require_folder(os.environ["MLP_DATA"], "environment variable MLP_DATA")
-    if source is None or source in data.SOURCE_NAMES:
+    if source is None or source == STANDARD_INPUT or source in data.SOURCE_NAMES:
         return
-    suffixes = (*TABLE_SUFFIXES, ".npy", ".npz")
-    is_known = Path(source).suffix.lower() in suffixes
+    is_known = bool(table_suffix(source)) or Path(source).suffix.lower() in FILE_SUFFIXES
     if is_known or Path(source).is_dir():
         require_file(source, name)
     elif os.path.exists(source):
-        raise _error(name, f"the name {source!r} has no known suffix; name a file that ends in {' '.join(suffixes)}.")
+        raise _error(
+            name, f"the name {source!r} has no known suffix; name a file that ends in {' '.join(FILE_SUFFIXES)}."
+        )
 
 
 def require_new_file(path: str | None, name: str = "--output") -> None:

@@ -8,12 +8,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlp.cli import paths
-from mlp.cli.options import SectionedCommand, data_options, device_options, json_option, option
+from mlp.cli.options import (
+    SectionedCommand,
+    column_names,
+    data_options,
+    device_options,
+    json_option,
+    option,
+    threshold_option,
+)
 from mlp.cli.printing import print_json, print_line, print_message
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mlp.cli.table_rows import Rows
     from mlp.model import MLP
 
 
@@ -21,6 +30,13 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.argument("data")
 @data_options
+@option(
+    "Output",
+    "--keep",
+    type=column_names,
+    metavar="COLUMNS",
+    help="Columns of the table to write beside the predictions: id,name.",
+)
 @device_options
 @option(
     "Output",
@@ -30,6 +46,7 @@ if TYPE_CHECKING:
     help="Write to this new .csv or .npy file instead of stdout.",
 )
 @option("Output", "--proba", is_flag=True, help="Add the probability of each class (an .npy file has only these).")
+@threshold_option
 @json_option
 def predict(model: str, data: str, **options: Any) -> None:
     """Print or write the prediction of MODEL for each row of DATA.
@@ -38,8 +55,12 @@ def predict(model: str, data: str, **options: Any) -> None:
     are matched by name and preprocessed as in training; an NPY file has only inputs (or --target names the column to
     ignore); an NPZ file has an array X.
 
+    Every row is answered, in the order of DATA: a value that cannot be read is treated as a missing one, and counted in
+    a warning.  The column row has the number of the row, counted from 0.  With --part only the rows of this part are
+    answered.
+
     \b
-    mlp predict runs/houses-1 new_houses.csv --output prices.csv
+    mlp predict runs/houses-1 new_houses.csv --keep id --output prices.csv
     mlp predict runs/digits-1 digits --proba --json
     """
     from mlp import persistence
@@ -50,26 +71,37 @@ def predict(model: str, data: str, **options: Any) -> None:
     paths.require_model(model)
     paths.require_data(data, options["data_dir"])
     net = persistence.load(run_folders.model_path(model), backend=options["backend"], device=options["device"])
-    rows = load_rows(net, model, data, options, with_targets=False)
-    predictions = _class_names(net, net.predict(rows.X))
+    part = options["part"] or "all"
+    rows = load_rows(net, model, data, options | {"part": part}, with_targets=False, keep=options["keep"]).in_order()
+    answers = net.predict(rows.X)
+    if options["threshold"] is not None:
+        from mlp.inspection.class_predictions import classes_above, require_two_classes
+
+        require_two_classes(net)
+        answers = classes_above(net, net.predict_proba(rows.X), options["threshold"])
+    predictions = _class_names(net, answers)
     probabilities = net.predict_proba(rows.X) if options["proba"] else None
+    names = _names(net, model, options["target"])
     if options["output"] is not None:
         from mlp.io.atomic_write import write_atomically
 
         content = (
             _to_npy(predictions if probabilities is None else probabilities)
             if suffix == ".npy"
-            else _to_csv(net, predictions, probabilities).encode()
+            else to_csv(rows, predictions, probabilities, names).encode()
         )
         write_atomically(options["output"], content)
         print_message(f"{len(predictions)} predictions written to {options['output']}")
     if options["as_json"]:
-        document = {"model": model, "data": data, "part": rows.part, "predictions": predictions.tolist()}
+        document = {
+            "model": model, "data": data, "part": rows.part, "rows": rows.rows.tolist(), **_kept(rows),
+            "predictions": predictions.tolist(),
+        }  # fmt: skip
         if probabilities is not None:
             document |= {"classes": _classes(net), "probabilities": probabilities.tolist()}
         print_json(document)
     elif options["output"] is None:
-        print_line(_to_csv(net, predictions, probabilities).removesuffix("\n"))
+        print_line(to_csv(rows, predictions, probabilities, names).removesuffix("\n"))
 
 
 def _check_output(output: str | None) -> str:
@@ -104,20 +136,38 @@ def _to_npy(array: NDArray[Any]) -> bytes:
     return file.getvalue()
 
 
-def _to_csv(net: MLP, predictions: NDArray[Any], probabilities: NDArray[Any] | None) -> str:
+def _names(net: MLP, model: str, target: str | None) -> list[str]:
+    """Names of the columns of predictions and probabilities."""
+    from mlp.cli.input_rows import target_names_of
+
+    n = net.sizes[-1]
+    header = ["prediction"]
+    if net.task == "numbers" and n > 1:
+        header = [f"prediction_{name}" for name in target_names_of(net, model, target)]
+    elif net.task == "labels" and n > 1:
+        header = [f"prediction_{k}" for k in range(n)]
+    return header + ([] if net.task == "numbers" else [f"p_{name}" for name in _classes(net)])
+
+
+def _kept(rows: Rows) -> dict[str, Any]:
+    return {"kept": rows.kept} if rows.kept else {}
+
+
+def to_csv(rows: Rows, predictions: NDArray[Any], probabilities: NDArray[Any] | None, names: list[str]) -> str:
+    """The predictions as a table: number of the row, kept columns, predictions, probabilities."""
     import csv
     import io
 
     import numpy as np
 
     columns = [predictions] if predictions.ndim == 1 else list(predictions.T)
-    header = ["prediction"] if len(columns) == 1 else [f"prediction_{i}" for i in range(len(columns))]
-    if probabilities is not None:
-        header += [f"p_{name}" for name in _classes(net)]
-        columns += list(probabilities.T)
+    columns += [] if probabilities is None else list(probabilities.T)
+    taken = {"row", *names}
+    kept = [name if name not in taken else f"{name} in the table" for name in rows.kept]
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(header)
+    writer.writerow(["row", *kept, *names[: len(columns)]])
     # str gives the shortest text that parses to the same value in the dtype of the array
-    writer.writerows(zip(*([str(value) for value in np.asarray(column)] for column in columns), strict=True))
+    texts = ([str(value) for value in np.asarray(column)] for column in columns)
+    writer.writerows(zip(rows.rows.tolist(), *rows.kept.values(), *texts, strict=True))
     return file.getvalue()

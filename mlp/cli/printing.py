@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,6 +35,14 @@ def print_json(document: dict[str, Any]) -> None:
 def print_field(name: str, text: str) -> None:
     """Print a line of a report: a name and its text."""
     print_line(f"{click.style(f'{name:<9}', bold=True)} {text}")
+
+
+def print_wrapped(name: str, text: str) -> None:
+    """Print a line of a report as `print_field` does, in lines of at most 80 characters."""
+    first, *others = textwrap.wrap(text, 70, break_on_hyphens=False) or [""]
+    print_field(name, first)
+    for line in others:
+        print_line(f"{'':<9} {line}")
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

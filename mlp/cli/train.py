@@ -28,8 +28,16 @@ from mlp.cli.options import (
 )
 from mlp.cli.printing import print_json, print_line, print_message
 from mlp.cli.training_options import (
+    CLASS_WEIGHTS,
+    COLUMN_OPTIONS,
     activation_option,
     batch_size_option,
+<<<<<<< HEAD
+=======
+    class_weight_option,
+    column_options,
+    default_epochs,
+>>>>>>> tables
     dtype_option,
     epochs_option,
     loss_option,
@@ -59,9 +67,13 @@ _RESUME_OPTIONS = {
 @click.argument("data", required=False)
 @data_dir_option
 @option(
-    "Data", "--target", metavar="COLUMN", help="The target column: its name in a table, or its number in an NPY file."
+    "Data",
+    "--target",
+    metavar="COLUMN",
+    help="The target column: its name in a table, or its number in an NPY file.  Several columns of numbers: a,b.",
 )
-@option("Data", "--task", metavar="TASK", help="classification or regression.  Default: regression for float targets.")
+@option("Data", "--task", metavar="TASK", help="classification or regression.  Default: depends on the targets.")
+@column_options
 @option(
     "Data", "--scale", metavar="NAME", help="none, standard or minmax.  Default: standard for tables, otherwise none."
 )
@@ -104,6 +116,7 @@ _RESUME_OPTIONS = {
 @precision_option
 @epochs_option
 @batch_size_option
+@class_weight_option
 @optimizer_option
 @option("Training", "--lr", type=float, metavar="RATE", help="Learning rate.  Default: depends on the optimizer.")
 @option("Training", "--momentum", type=float, metavar="M", help="Momentum of sgd; 0.9 is usual.")
@@ -156,7 +169,8 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
     """Train a network on DATA.
 
     DATA is digits (1797 images from scikit-learn), mnist (see --data-dir), a toy set (xor, moons, circles, spirals,
-    sine), or a file: .csv .tsv .parquet .npy .npz.
+    sine), or a file: .csv .tsv .parquet .npy .npz; .csv.gz and .csv.zst too.  - is a table on the standard input, in
+    CSV format.
 
     The run folder contains the model, the metrics of each epoch, the configuration, and the training state, from which
     --resume continues exactly where the training stopped.  The test part is scored once, at the end, and used for
@@ -273,6 +287,7 @@ def _resume_run(ctx: click.Context, options: dict[str, Any]) -> tuple[MLP, Datas
 
 def _new_run(source: str, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[str, Any]]:
     from mlp import data, runs
+    from mlp.data.table_files import STANDARD_INPUT
     from mlp.model import MLP
 
     resolve(options["backend"], options["device"])  # fails before the data are read
@@ -280,8 +295,10 @@ def _new_run(source: str, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[s
     folder = options["data_dir"]
     if folder is None and source == "mnist":
         folder = os.environ.get("MLP_DATA")
+    arguments |= {name: options[name] for name in COLUMN_OPTIONS if options[name]}
+    is_file = source not in (*data.SOURCE_NAMES, STANDARD_INPUT)
     arguments |= {
-        "source": source if source in data.SOURCE_NAMES else os.path.abspath(source),
+        "source": os.path.abspath(source) if is_file else source,
         "data_dir": os.path.abspath(folder) if folder else folder,  # "" is refused when the data are read
     }
     dataset = data.load(**arguments | {"source": source})  # the path as typed, for error messages
@@ -312,6 +329,12 @@ def _new_run(source: str, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[s
         preprocessing=dataset.preprocessing,
         target_scaling=_target_scaling(dataset, loss, options["output_activation"]),
     )
+    class_weight = options["class_weight"]
+    if class_weight is not None:
+        if class_weight not in CLASS_WEIGHTS:
+            raise UnknownNameError.among("class weight", class_weight, CLASS_WEIGHTS)
+        if classes is None:
+            raise click.UsageError("--class-weight applies to classes, but the targets are numbers; remove it.")
     patience = options["early_stopping"]
     n = len(dataset.X)
     n -= round(n * (options["validation"] or 0))
@@ -320,7 +343,7 @@ def _new_run(source: str, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[s
         "batch_size": options["batch_size"],
         "validation_fraction": options["validation"],
         "early_stopping": {"patience": patience} if patience else None,
-    }
+    } | ({"class_weight": class_weight} if class_weight else {})
     training["optimizer"] = _optimizer(options, training["epochs"]).to_dict()
     return net, dataset, runs.configuration(dataset, arguments, training)
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mlp._backends import PRECISIONS, UnknownNameError, formulas
-from mlp.cli.options import Function, names, numbers, option
+from mlp.cli.options import Function, column_names, names, numbers, option
 from mlp.optimizers import OPTIMIZERS, Optimizer
 
 _HIDDEN = [name for name, row in formulas.ACTIVATIONS.items() if row.role != "output"]
@@ -70,6 +70,33 @@ _REGULARIZATION = (
     option("Regularization", "--clip-norm", type=float, metavar="X", help="Limit on the norm of the gradient."),
     option("Regularization", "--clip-value", type=float, metavar="X", help="Limit on each element of the gradient."),
 )
+
+
+CLASS_WEIGHTS = ("balanced",)
+
+class_weight_option = option(
+    "Training",
+    "--class-weight",
+    metavar="NAME",
+    help="balanced: rows of rare classes count more, so that all classes count the same.",
+)
+_COLUMNS = (
+    option("Data", "--drop", type=column_names, metavar="COLUMNS", help="Columns of a table to leave out: id,name."),
+    option("Data", "--columns", type=column_names, metavar="COLUMNS", help="The only columns of a table to use."),
+    option(
+        "Data", "--categorical", type=column_names, metavar="COLUMNS", help="Columns of a table to read as categories."
+    ),
+    option("Data", "--numeric", type=column_names, metavar="COLUMNS", help="Columns of a table to read as numbers."),
+)
+COLUMN_OPTIONS = ("drop", "columns", "categorical", "numeric")
+"""The options that choose columns of a table, as arguments of `mlp.data.load`."""
+
+
+def column_options(function: Function) -> Function:
+    """Add the options that choose columns of a table."""
+    for decorator in reversed(_COLUMNS):
+        function = decorator(function)
+    return function
 
 
 def regularization_options(function: Function) -> Function:

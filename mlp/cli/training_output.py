@@ -11,7 +11,17 @@ import click
 
 from mlp._backends import DataError
 from mlp.checks import counted
-from mlp.cli.printing import describe_network, format_score, print_field, print_line, print_message, score_name
+from mlp.cli.data_description import describe_task, print_notes
+from mlp.cli.printing import (
+    describe_network,
+    format_score,
+    print_field,
+    print_line,
+    print_message,
+    print_wrapped,
+    score_name,
+)
+from mlp.cli.score_output import print_scores
 from mlp.io import run_folders
 from mlp.training import Callback, History, Run
 
@@ -44,6 +54,7 @@ class Reporter(Callback):
         self.dataset, self.config = dataset, config
         self.live, self.silent = live, silent
         self.first = 0
+        self.names = list(dataset.target_names) or [f"output {k}" for k in range(dataset.n_outputs)]
 
     def on_train_begin(self, run: Run) -> None:
         self.first = run.epoch
@@ -57,7 +68,9 @@ class Reporter(Callback):
             rows.append(f"{len(data.X_test)} test rows")
         inputs = "1 input" if data.n_inputs == 1 else f"{data.n_inputs} inputs"
         outputs = "1 output" if data.n_outputs == 1 else f"{data.n_outputs} {'classes' if data.classes else 'outputs'}"
-        print_field("data", f"{data.name}: {', '.join(rows)}, {inputs}, {outputs}")
+        print_wrapped("data", f"{data.name}: {', '.join(rows)}, {inputs}, {outputs}")
+        print_wrapped("task", describe_task(data))
+        print_notes(data.notes)
         print_field("network", describe_network(net))
         optimizer = training["optimizer"]
         rate = optimizer["learning_rate"]
@@ -98,6 +111,7 @@ class Reporter(Callback):
             test = results["test"]
             score = click.style(format_score(results["task"], test["score"]), bold=True, fg="green")
             print_field("test", f"{score}, loss {test['loss']:.4f}, {test['rows']} rows")
+            print_scores(self.net, {key: test[key] for key in test if key not in ("rows", "loss", "score")}, self.names)
         print_field("time", f"{results['seconds']:.1f} s, {results['samples_per_second']:,.0f} samples/s in training")
         print_field("run", results["run"])
 
@@ -105,13 +119,17 @@ class Reporter(Callback):
         """Score the test part, and return the results of the training as a JSON-compatible dict."""
         assert net.history is not None
         history = self._history = net.history
+        self.net = net
         data = self.dataset
         training_seconds = sum(history.seconds[self.first :])
         test = None
         if data.X_test is not None:
             try:
                 loss, score = net.evaluate(data.X_test, data.y_test)
-                test = {"rows": len(data.X_test), "loss": loss, "score": score}
+                from mlp.inspection.network_scores import scores_of
+
+                scores = scores_of(net, data.X_test, data.y_test)
+                test = {"rows": len(data.X_test), "loss": loss, "score": score, **scores}
             except DataError as error:  # the training is done, and its results must not be lost
                 print_message(f"warning: the test part has no score: {error}")
         return {
@@ -120,6 +138,9 @@ class Reporter(Callback):
             "model": str(folder / run_folders.MODEL),
             "data": data.name,
             "task": net.task,
+            "task_reason": data.task_reason,
+            "targets": self.names,
+            "notes": [[note.heading, note.text] for note in data.notes],
             "sizes": list(net.sizes),
             "parameters": net.plan.layout.n_parameters,
             "backend": net.backend,

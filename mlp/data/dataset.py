@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError, ShapeError
 from mlp.checks import refuse_masked
+from mlp.data.preparation import Note
 from mlp.data.preprocessing import Preprocessing
 
 Task = Literal["classification", "regression"]
@@ -38,6 +40,14 @@ class Dataset:
         Fitted on the training part and already applied to both parts.
     feature_names : tuple of str
         One name per column of `X`; ``x0, x1, ...`` if the source has no names.
+    target_names : tuple of str
+        The target columns of a table; empty for other sources.
+    rows, rows_test : ndarray of int or None
+        The rows of the source, counted from 0, that the rows of `X` and `X_test` are; None if it has two parts.
+    task_reason : str
+        Why `task` was chosen.
+    notes : tuple of Note
+        What was done with the columns and rows of a table: which were left out, and what was read as missing.
 
     Raises
     ------
@@ -66,6 +76,11 @@ class Dataset:
     input_scale: float | None = None
     preprocessing: Preprocessing | None = None
     feature_names: tuple[str, ...] = field(default=())
+    target_names: tuple[str, ...] = ()
+    rows: NDArray[np.intp] | None = None
+    rows_test: NDArray[np.intp] | None = None
+    task_reason: str = ""
+    notes: tuple[Note, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_part("X", self.X, "y", self.y)

@@ -45,7 +45,7 @@ _LARGE_FILE = 2**27
 
 
 def read_delimited(
-    handle: io.BufferedReader, separator: str, text: Collection[str], where: str
+    handle: io.BufferedReader, separator: str, text: Collection[str], where: str, *, raw: bool = False
 ) -> dict[str, NDArray[Any]]:
     """Read all columns of an open CSV or TSV file.
 
@@ -59,6 +59,8 @@ def read_delimited(
         Columns to read as text even if all values look like numbers.
     where : str
         The file, for error messages.
+    raw : bool
+        As in `mlp.data.tables.read_columns`.
 
     Returns
     -------
@@ -71,12 +73,12 @@ def read_delimited(
         As in `mlp.data.read_table`.
     """
     pl = require_extra("polars", where)
-    header = _header(handle, separator, where)
+    header = _header(handle, separator, where, raw)
     frame = None
     if header is not None:
         frame = _read_plain(handle, separator, header, text)
     if frame is None:
-        header, not_blank = _check_rows(handle, separator, where)
+        header, not_blank = _check_rows(handle, separator, where, raw)
         frame = _read_frame(handle, separator, header, text, MISSING_VALUES, None, None)
         if frame.width != len(header) or frame.height != len(not_blank):
             raise FileFormatError(
@@ -88,12 +90,12 @@ def read_delimited(
     assert header is not None
     frame.columns = header  # polars does not unescape doubled quotes in column names
     for name in header:
-        if frame[name].dtype == pl.String and name not in text:
+        if frame[name].dtype == pl.String and name not in text and not raw:
             _check_text_column(frame[name], f"{where}, column {quoted(name)}")
-    return {name: _to_numpy(frame[name], f"{where}, column {quoted(name)}") for name in header}
+    return {name: _to_numpy(frame[name], f"{where}, column {quoted(name)}", raw) for name in header}
 
 
-def _header(handle: io.BufferedReader, separator: str, where: str) -> list[str] | None:
+def _header(handle: io.BufferedReader, separator: str, where: str, raw: bool) -> list[str] | None:
     """Return the checked header, or None if it needs a closer look."""
     lines = io.TextIOWrapper(handle, encoding="utf-8-sig", newline="")
     try:
@@ -102,8 +104,7 @@ def _header(handle: io.BufferedReader, separator: str, where: str) -> list[str] 
         return None
     finally:
         lines.detach()  # otherwise the wrapper closes the file when it is deleted
-    _check_header(header, separator, where)
-    return header
+    return _checked_header(header, separator, where, raw)
 
 
 def _read_plain(
@@ -190,8 +191,13 @@ def _types_may_be_wrong(frame: polars.DataFrame, header: list[str], text: Collec
     return False
 
 
-def _to_numpy(column: polars.Series, where: str) -> NDArray[Any]:
-    if str(column.dtype).endswith("Int128"):
+def _to_numpy(column: polars.Series, where: str, raw: bool) -> NDArray[Any]:
+    import polars as pl
+
+    has_128_bits = str(column.dtype).endswith("Int128")
+    if raw and column.dtype.is_integer() and (column.null_count() or has_128_bits):
+        return column.cast(pl.Float64).to_numpy()
+    if has_128_bits:
         raise DataError(
             f"{where} holds integers of more than 64 bits, which cannot be stored exactly; remove the column, or "
             "write it with a decimal point if the last digits do not matter"
@@ -203,7 +209,7 @@ def _to_numpy(column: polars.Series, where: str) -> NDArray[Any]:
     return column.to_numpy()
 
 
-def _check_rows(handle: io.BufferedReader, separator: str, where: str) -> tuple[list[str], bytearray]:
+def _check_rows(handle: io.BufferedReader, separator: str, where: str, raw: bool) -> tuple[list[str], bytearray]:
     """Return the header and, for each row below it, whether it is not blank.
 
     The check is needed because polars silently pads short rows with missing values and renames duplicate columns.
@@ -213,8 +219,7 @@ def _check_rows(handle: io.BufferedReader, separator: str, where: str) -> tuple[
     reader = csv.reader(lines, delimiter=separator, strict=True)
     not_blank = bytearray()
     try:
-        header = next(reader, [])
-        _check_header(header, separator, where)
+        header = _checked_header(next(reader, []), separator, where, raw)
         for row in reader:
             not_blank.append(bool(row))
             if row and len(row) != len(header):
@@ -236,7 +241,7 @@ def _check_rows(handle: io.BufferedReader, separator: str, where: str) -> tuple[
     return header, not_blank
 
 
-def _check_header(header: list[str], separator: str, where: str) -> None:
+def _checked_header(header: list[str], separator: str, where: str, raw: bool) -> list[str]:
     if not any(header):
         raise FileFormatError(f"{where} has no header; its first line must contain the column names")
     other = next((character for character in ";\t|," if len(header) == 1 and character in header[0]), None)
@@ -248,6 +253,8 @@ def _check_header(header: list[str], separator: str, where: str) -> None:
     if len(header) > MAX_COLUMNS:
         raise FileFormatError(f"{where} has {len(header)} columns, more than the limit of {MAX_COLUMNS}; remove some")
     seen = set()
+    if raw:  # as pandas calls columns without a name, such as the row numbers that it writes
+        header = [name or f"Unnamed: {i}" for i, name in enumerate(header)]
     for i, name in enumerate(header, 1):
         if not name:
             raise FileFormatError(
@@ -259,6 +266,7 @@ def _check_header(header: list[str], separator: str, where: str) -> None:
                 f"{where}: column {i} has the same name as another column, {quoted(name)}; rename one"
             )
         seen.add(name)
+    return header
 
 
 def _first_line_not_utf8(handle: io.BufferedReader) -> int:

@@ -35,7 +35,9 @@ _DELTA_TEXT = {6: "DELTA_LENGTH_BYTE_ARRAY", 7: "DELTA_BYTE_ARRAY"}  # a few byt
 _MAGIC = b"PAR1"
 
 
-def read_parquet(handle: io.BufferedReader, size: int, max_bytes: int | None, where: str) -> dict[str, NDArray[Any]]:
+def read_parquet(
+    handle: io.BufferedReader, size: int, max_bytes: int | None, where: str, *, raw: bool = False
+) -> dict[str, NDArray[Any]]:
     """Read all columns of an open Parquet file.
 
     Parameters
@@ -48,6 +50,8 @@ def read_parquet(handle: io.BufferedReader, size: int, max_bytes: int | None, wh
         Largest number of bytes that the columns may take, see the documentation; by default that of `expansion_limit`.
     where : str
         The file, for error messages.
+    raw : bool
+        Read dates and times too, as datetime64, and integers that no float can hold exactly beside missing values.
 
     Returns
     -------
@@ -77,7 +81,7 @@ def read_parquet(handle: io.BufferedReader, size: int, max_bytes: int | None, wh
     handle.seek(0)
     metadata = pyarrow.parquet.read_metadata(handle)
     schema = _open(handle, metadata, ()).schema_arrow
-    _check_columns(schema, where)
+    _check_columns(schema, where, raw)
     _check_pages(handle, size, chunks, limit, where)
     if n_rows == 0:
         return {name: np.empty(0) for name in schema.names}
@@ -87,7 +91,7 @@ def read_parquet(handle: io.BufferedReader, size: int, max_bytes: int | None, wh
     columns = {}
     for field in schema:
         column_where = f"{where}, column {quoted(field.name)}"
-        column = _read_column(file, field, column_where)
+        column = _read_column(file, field, column_where, raw)
         if len(column) != n_rows:
             raise FileFormatError(
                 f"{column_where} has {len(column)} values, but the file declares {n_rows} rows; write or copy it again"
@@ -125,7 +129,7 @@ def _footer(handle: io.BufferedReader, size: int, limit: int | None, where: str)
     return handle.read(length)
 
 
-def _check_columns(schema: pyarrow.Schema, where: str) -> None:
+def _check_columns(schema: pyarrow.Schema, where: str, raw: bool) -> None:
     import pyarrow.types as kinds
 
     seen = set()
@@ -142,7 +146,7 @@ def _check_columns(schema: pyarrow.Schema, where: str) -> None:
             )
         if not (
             kinds.is_integer(kind) or kinds.is_floating(kind) or kinds.is_boolean(kind) or kinds.is_null(kind)
-            or _is_text(kind)
+            or _is_text(kind) or (raw and _is_date(kind))
         ):  # fmt: skip
             raise DtypeError(
                 f"{column_where} holds values of type {shortened(kind, 60)}, expected numbers, text or booleans; "
@@ -170,6 +174,12 @@ def _is_text(kind: pyarrow.DataType) -> bool:
     import pyarrow.types as kinds
 
     return bool(kinds.is_string(kind) or kinds.is_large_string(kind) or kinds.is_string_view(kind))
+
+
+def _is_date(kind: pyarrow.DataType) -> bool:
+    import pyarrow.types as kinds
+
+    return bool(kinds.is_date(kind) or kinds.is_timestamp(kind))
 
 
 def _check_pages(handle: io.BufferedReader, size: int, chunks: list[ColumnChunk], limit: int, where: str) -> None:
@@ -217,7 +227,7 @@ def _check_pages(handle: io.BufferedReader, size: int, chunks: list[ColumnChunk]
             )
 
 
-def _read_column(file: Any, field: pyarrow.Field, where: str) -> NDArray[Any]:
+def _read_column(file: Any, field: pyarrow.Field, where: str, raw: bool) -> NDArray[Any]:
     import pyarrow
 
     batches = (
@@ -233,12 +243,14 @@ def _read_column(file: Any, field: pyarrow.Field, where: str) -> NDArray[Any]:
     kind, has_missing = chunks[0].type, any(chunk.null_count for chunk in chunks)
     if pyarrow.types.is_null(kind):
         return np.full(sum(map(len, chunks)), np.nan)
+    if _is_date(kind):
+        return np.concatenate([_dates(chunk) for chunk in chunks])
     if pyarrow.types.is_boolean(kind):
         codes = np.concatenate([_values(chunk.cast(pyarrow.uint8()), 2) for chunk in chunks])
         return np.array([False, True, None])[codes] if has_missing else codes.astype(np.bool_)
     if pyarrow.types.is_integer(kind) and has_missing:
         try:
-            chunks = [chunk.cast(pyarrow.float64()) for chunk in chunks]  # NaN is a float
+            chunks = [chunk.cast(pyarrow.float64(), safe=not raw) for chunk in chunks]  # NaN is a float
         except pyarrow.ArrowInvalid as error:
             raise inexact_integers(where) from error
     return np.concatenate([_values(chunk, np.nan) for chunk in chunks])
@@ -254,6 +266,18 @@ def _texts(batches: Iterable[Any]) -> Iterator[NDArray[Any]]:
             known = chunk.dictionary
             labels = np.array([*known.to_pylist(), None], dtype=object)
         yield labels[_values(chunk.indices, len(known))]
+
+
+def _dates(array: Any) -> NDArray[np.datetime64]:
+    """Convert an array of dates or timestamps; those with a time zone are in UTC."""
+    import pyarrow
+
+    unit = "D" if pyarrow.types.is_date32(array.type) else getattr(array.type, "unit", "ms")
+    numbers = _values(array.view(pyarrow.int32() if unit == "D" else pyarrow.int64()), 0)
+    dates: NDArray[np.datetime64] = numbers.astype(np.int64).astype(f"datetime64[{unit}]")
+    if array.null_count:
+        dates[np.from_dlpack(array.is_null().cast(pyarrow.uint8())).astype(np.bool_)] = np.datetime64("NaT")
+    return dates
 
 
 def _values(array: Any, missing: float) -> NDArray[Any]:

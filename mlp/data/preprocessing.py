@@ -6,75 +6,43 @@ state is stored in the model file as plain JSON, without a pickle.
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Mapping
+import logging
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp._backends import DataError, DtypeError, FileFormatError, ShapeError, UnknownNameError
-from mlp.checks import quoted, refuse_masked
-from mlp.data.columns import Columns, DataFrame, as_categories, as_columns, as_float64, column_kind, first_value
+from mlp._backends import DataError, DtypeError, ShapeError, UnknownNameError
+from mlp.checks import counted, quoted, refuse_masked
+from mlp.data.columns import Columns, DataFrame, as_columns
+from mlp.data.encoders import (
+    MAX_CATEGORIES,
+    SCALES,
+    CategoricalColumn,
+    Column,
+    NumericColumn,
+    Scale,
+    column_from_dict,
+    column_to_dict,
+    different,
+    encode_column,
+    fit_column,
+    fit_numbers,
+    impute_and_scale,
+)
+from mlp.data.preparation import Note, Preparation, plain, require_same_columns
 from mlp.data.row_blocks import row_blocks
+from mlp.data.saved_state import require, require_keys, require_list
 
-Scale = Literal["none", "standard", "minmax"]
-SCALES: tuple[Scale, ...] = get_args(Scale)
+__all__ = ["MAX_CATEGORIES", "SCALES", "CategoricalColumn", "NumericColumn", "Preprocessing", "Scale"]
 
-MAX_CATEGORIES = 1000
-"""A text column with more distinct values is probably a key (a name, a date) and not a category."""
+logger = logging.getLogger("mlp")
 
 _BLOCK_BYTES = 2**22
 
-_EPS = float(np.finfo(np.float64).eps)
-
-
-@dataclass(frozen=True, slots=True)
-class NumericColumn:
-    """A column of numbers: missing values become `fill`, then x becomes (x - shift) / scale.
-
-    Examples
-    --------
-    >>> NumericColumn("age", fill=40.0, shift=41.5, scale=12.0)
-    NumericColumn(name='age', fill=40.0, shift=41.5, scale=12.0)
-    """
-
-    name: str
-    fill: float
-    shift: float
-    scale: float
-
-    @property
-    def feature_names(self) -> tuple[str, ...]:
-        """The name of the column, as a tuple."""
-        return (self.name,)
-
-
-@dataclass(frozen=True, slots=True)
-class CategoricalColumn:
-    """A column of text or booleans: one output per category; None (last) is the category of missing values.
-
-    Examples
-    --------
-    >>> CategoricalColumn("city", ("Bergen", "Oslo", None)).feature_names
-    ('city=Bergen', 'city=Oslo', 'city is missing')
-    """
-
-    name: str
-    categories: tuple[str | bool | None, ...]
-
-    @property
-    def feature_names(self) -> tuple[str, ...]:
-        """One name per category."""
-        return tuple(f"{self.name} is missing" if c is None else f"{self.name}={c}" for c in self.categories)
-
-    @property
-    def kind(self) -> Literal["text", "boolean", "empty"]:
-        """The required kind of the values; ``"empty"`` never occurs in a fitted column."""
-        first = self.categories[0]
-        return "empty" if first is None else "text" if isinstance(first, str) else "boolean"
+_FAR = {"standard": 1e6, "minmax": 1e6, "none": 1e30}
+"""A number of a raw table that is larger after scaling is read as missing: a network cannot compute with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +57,8 @@ class Preprocessing:
         Scaling of the numeric columns.
     columns : tuple of NumericColumn or CategoricalColumn
         The transformation of each column, in the order of the outputs.
+    preparation : Preparation or None
+        For raw tables: how their columns are read before, such as dates as numbers; see `mlp.data.load`.
 
     Examples
     --------
@@ -101,10 +71,13 @@ class Preprocessing:
     """
 
     scale: Scale
-    columns: tuple[NumericColumn | CategoricalColumn, ...]
+    columns: tuple[Column, ...]
+    preparation: Preparation | None = None
 
     @classmethod
-    def fit(cls, columns: Columns | DataFrame | NDArray[Any], scale: Scale = "standard") -> Preprocessing:
+    def fit(
+        cls, columns: Columns | DataFrame | NDArray[Any], scale: Scale = "standard", *, share_rare: bool = False
+    ) -> Preprocessing:
         """Fit on the training part.
 
         Numeric columns: missing values become the median.  Then ``standard`` subtracts the mean and divides by the
@@ -118,6 +91,10 @@ class Preprocessing:
             The table; the columns of a matrix are named ``x0, x1, ...``.
         scale : {"none", "standard", "minmax"}
             Scaling of the numeric columns.
+        share_rare : bool
+            Let the rare categories of a column share one output, the last one.  Unknown categories belong to them.
+            In a column of at most 10 categories none is rare.  Otherwise those are that occur in fewer than 10 rows,
+            or in fewer than 1 % of them (but at least two) if there are fewer than 1000.  At most 100 are not rare.
 
         Returns
         -------
@@ -151,7 +128,7 @@ class Preprocessing:
                 tuple(
                     column
                     for block in blocks
-                    for column in _fit_numbers(
+                    for column in fit_numbers(
                         tuple(f"x{i}" for i in block),
                         np.ascontiguousarray(columns[:, block.start : block.stop].T, dtype=np.float64),
                         scale,
@@ -160,12 +137,15 @@ class Preprocessing:
             )
         table = as_columns(columns)
         _check_not_empty(min((len(column) for column in table.values()), default=0), len(table))
-        return cls(scale, tuple(_fit_column(name, column, scale) for name, column in table.items()))
+        return cls(scale, tuple(fit_column(name, column, scale, share_rare) for name, column in table.items()))
 
     def transform(
         self, columns: Columns | DataFrame | NDArray[Any], *, out: NDArray[np.float64] | None = None
     ) -> NDArray[np.float64]:
         """Transform a table or matrix; an unknown category gives zeros in all outputs of its column.
+
+        If rare categories share an output, an unknown one belongs to them.  Unknown categories, and values of a raw
+        table that are not of the kind of their column, are counted in a warning in the log.
 
         Columns that the training data did not have are ignored.  The columns of a matrix are matched by position; a
         matrix is accepted only if all columns are numeric.
@@ -199,20 +179,67 @@ class Preprocessing:
         """
         if isinstance(columns, np.ndarray):
             return self._transform_matrix(columns, out)
-        table = as_columns(columns)
-        missing = [column.name for column in self.columns if column.name not in table]
-        if missing:
-            raise ShapeError(
-                f"the table lacks column{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))} of the "
-                f"training data; it has {', '.join(map(repr, table)) or 'none'}"
-            )
-        outputs = np.zeros((len(next(iter(table.values()))), self.n_outputs))
-        start = 0
+        X, notes = self.transform_table(columns)
+        for note in notes:
+            if note.heading != "missing":
+                logger.warning("%s", note.text)
+        return X
+
+    def transform_table(self, columns: Columns | DataFrame) -> tuple[NDArray[np.float64], list[Note]]:
+        """Transform a table as `transform` does, and return what it would warn of.
+
+        Parameters
+        ----------
+        columns : mapping of str to ndarray of shape (n,), or data frame
+            The rows.
+
+        Returns
+        -------
+        X : ndarray of shape (n, n_outputs), float64
+        notes : list of Note
+
+        Raises
+        ------
+        ShapeError, DtypeError, DataError
+            As `transform`.
+        """
+        prepared, notes = self.prepare(as_columns(columns))
+        X, unknown = self.encode_and_count(prepared)
+        return X, notes + unknown
+
+    def prepare(self, table: Columns) -> tuple[Columns, list[Note]]:
+        """Return the columns that are encoded, and what was read as missing: the first half of `transform_table`."""
+        if self.preparation is None:
+            return table, []
+        _require_columns([column.name for column in self.preparation.columns], table)
+        prepared, notes = self.preparation.apply(table)
         for column in self.columns:
-            stop = start + len(column.feature_names)
-            _encode_column(column, table[column.name], outputs[:, start:stop])
+            if isinstance(column, NumericColumn):
+                notes += _leave_out_far(column, prepared[column.name], _FAR[self.scale])
+        return prepared, notes
+
+    def encode(self, columns: Columns) -> NDArray[np.float64]:
+        """Transform a table whose columns are prepared already: they are those of `columns`, and dates are numbers.
+
+        Raises
+        ------
+        ShapeError, DtypeError, DataError
+            As `transform`.
+        """
+        return self.encode_and_count(as_columns(columns))[0]
+
+    def encode_and_count(self, table: Columns) -> tuple[NDArray[np.float64], list[Note]]:
+        """Return the inputs for prepared columns, and how many categories are unknown."""
+        _require_columns([column.name for column in self.columns], table)
+        outputs = np.zeros((len(next(iter(table.values()))), self.n_outputs))
+        start, notes = 0, []
+        for column in self.columns:
+            stop = start + column.n_outputs
+            n, example = encode_column(column, table[column.name], outputs[:, start:stop])
+            if n:
+                notes.append(_unknown(column, n, example))
             start = stop
-        return outputs
+        return outputs, notes
 
     def _transform_matrix(self, matrix: NDArray[Any], out: NDArray[np.float64] | None) -> NDArray[np.float64]:
         _check_matrix(matrix)
@@ -228,14 +255,14 @@ class Preprocessing:
         if out is None:
             out = np.empty(matrix.shape)
         for rows in row_blocks(matrix):
-            out[rows] = _impute_and_scale(matrix[rows].astype(np.float64, copy=False), fill, shift, scale)
+            out[rows] = impute_and_scale(matrix[rows].astype(np.float64, copy=False), fill, shift, scale)
         return out
 
     @property
     def n_outputs(self) -> int:
         """Number of columns after encoding."""
         # without the names: that of a column is repeated for each category, which a small file could abuse
-        return sum(1 if isinstance(c, NumericColumn) else len(c.categories) for c in self.columns)
+        return sum(column.n_outputs for column in self.columns)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -245,6 +272,8 @@ class Preprocessing:
     @property
     def text_columns(self) -> tuple[str, ...]:
         """The text columns of the training data; the argument `text` of `mlp.data.read_table`."""
+        if self.preparation is not None:
+            return self.preparation.text_columns
         return tuple(c.name for c in self.columns if isinstance(c, CategoricalColumn) and c.kind == "text")
 
     def to_dict(self) -> dict[str, Any]:
@@ -261,7 +290,13 @@ class Preprocessing:
         ... }
         True
         """
-        return {"scale": self.scale, "columns": [_column_to_dict(column) for column in self.columns]}
+        state: dict[str, Any] = {
+            "scale": self.scale,
+            "columns": [column_to_dict(column) for column in self.columns],
+        }
+        if self.preparation is not None:
+            state["preparation"] = self.preparation.to_dict()
+        return state
 
     @classmethod
     def from_dict(cls, state: object) -> Preprocessing:
@@ -283,14 +318,49 @@ class Preprocessing:
         >>> Preprocessing.from_dict(fitted.to_dict()) == fitted
         True
         """
-        entry = _require_keys(state, {"scale", "columns"}, "preprocessing")
-        _require(entry["scale"] in SCALES, "preprocessing scale", entry["scale"], f"one of {', '.join(SCALES)}")
-        listed = entry["columns"]
-        _require(isinstance(listed, list) and listed, "preprocessing columns", listed, "a list that is not empty")
-        columns = tuple(_column_from_dict(column, f"preprocessing columns[{i}]") for i, column in enumerate(listed))
+        entry = require_keys(state, {"scale", "columns"}, "preprocessing", optional={"preparation"})
+        require(entry["scale"] in SCALES, "preprocessing scale", entry["scale"], f"one of {', '.join(SCALES)}")
+        listed = require_list(entry["columns"], "preprocessing columns")
+        columns = tuple(column_from_dict(column, f"preprocessing columns[{i}]") for i, column in enumerate(listed))
         names = [column.name for column in columns]
-        _require(len(set(names)) == len(names), "preprocessing columns", names, "different names")
-        return cls(entry["scale"], columns)
+        different(names, "preprocessing columns")
+        if "preparation" not in entry:
+            return cls(entry["scale"], columns)
+        where = "preprocessing preparation"
+        preparation = Preparation.from_dict(entry["preparation"], where)
+        require_same_columns(preparation, names, where)
+        return cls(entry["scale"], columns, preparation)
+
+
+def _require_columns(names: list[str], table: Columns) -> None:
+    missing = [name for name in names if name not in table]
+    if missing:
+        raise ShapeError(
+            f"the table lacks column{'s' if len(missing) > 1 else ''} {', '.join(map(repr, missing))} of the "
+            f"training data; it has {', '.join(map(repr, table)) or 'none'}"
+        )
+
+
+def _leave_out_far(column: NumericColumn, values: NDArray[np.float64], limit: float) -> list[Note]:
+    """Make numbers missing that are larger than the limit after scaling."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        far = np.abs((values - column.shift) / column.scale) > limit
+    if not far.any():
+        return []
+    example = values[far.argmax()]
+    values[far] = np.nan
+    numbers = counted(int(np.count_nonzero(far)), "number")
+    return [Note("stray", f"{plain(column.name)}: {numbers} such as {example:g} out of all range, read as missing")]
+
+
+def _unknown(column: Column, n: int, example: object) -> Note:
+    assert isinstance(column, CategoricalColumn)
+    effect = "read as rare" if column.rare else "which sets none of its inputs"
+    are = "that the training rows did not have"
+    if column.rare and not column.rare_names:  # they were too many to be kept
+        are = "that is rare or " + are
+    rows = f"{counted(n, 'row')} with a category {are}, such as {quoted(example)}"
+    return Note("unknown", f"{plain(column.name)}: {rows}, {effect}")
 
 
 def _check_not_empty(n_rows: int, n_columns: int) -> None:
@@ -320,136 +390,3 @@ def _check_matrix(array: NDArray[Any]) -> None:
             f"the matrix holds infinity {count} times, first in {place} (counted from 0); replace it with a number, or "
             "NaN for missing"
         )
-
-
-def _fit_column(name: str, column: NDArray[Any], scale: Scale) -> NumericColumn | CategoricalColumn:
-    where = f"column {name!r}"
-    kind = column_kind(column, where)
-    if kind == "empty":
-        raise _no_values_error(where)
-    if kind == "number":
-        return _fit_numbers((name,), as_float64(column, where)[np.newaxis], scale)[0]
-    categories = set(as_categories(column, where))
-    if len(categories) > MAX_CATEGORIES:
-        raise DataError(
-            f"{where} has {len(categories)} different values in {len(column)} rows; at most {MAX_CATEGORIES} "
-            "categories are allowed. Remove the column, or convert it to numbers"
-        )
-    # None cannot be compared with the other values, so it is not sorted with them
-    return CategoricalColumn(name, (*sorted(categories - {None}), *sorted(categories & {None})))  # type: ignore[type-var]
-
-
-def _fit_numbers(names: tuple[str, ...], rows: NDArray[np.float64], scale: Scale) -> tuple[NumericColumn, ...]:
-    """Fit columns, passed as rows: sums over contiguous memory are pairwise, so they are exact to a few ULP."""
-    missing = np.isnan(rows)
-    empty = np.flatnonzero(missing.all(axis=1))
-    if len(empty):
-        raise _no_values_error(f"column {names[empty[0]]!r}")
-    with np.errstate(over="ignore", invalid="ignore"):  # overflow is reported below, with the column name
-        fill = np.nanmedian(rows, axis=1) if missing.any() else np.median(rows, axis=1)
-        filled = np.where(missing, fill[:, np.newaxis], rows)
-        shift, divisor = _shift_and_scale(filled, scale)
-    for name, *fitted in zip(names, fill, shift, divisor, strict=True):
-        if not np.isfinite(fitted).all():
-            raise DataError(
-                f"column {name!r} holds numbers too large to be scaled in float64; divide them by a constant"
-            )
-    columns = zip(names, fill.tolist(), shift.tolist(), divisor.tolist(), strict=True)
-    return tuple(NumericColumn(*column) for column in columns)
-
-
-def _shift_and_scale(rows: NDArray[np.float64], scale: Scale) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    if scale == "none":
-        return np.zeros(len(rows)), np.ones(len(rows))
-    if scale == "minmax":
-        low = rows.min(axis=1)
-        width = rows.max(axis=1) - low
-        return low, np.where(width < 10 * _EPS, 1.0, width)
-    mean = rows.mean(axis=1)
-    variance = rows.var(axis=1)
-    # scikit-learn's bound on the rounding error of a variance; below it the column is treated as constant
-    n = rows.shape[1]
-    constant = np.isfinite(variance) & (variance <= n * _EPS * variance + (n * mean * _EPS) ** 2)
-    return mean, np.where(constant, 1.0, np.sqrt(variance))
-
-
-def _no_values_error(where: str) -> DataError:
-    return DataError(f"{where} has no value in any training row; remove it")
-
-
-def _impute_and_scale(values: NDArray[np.float64], fill: Any, shift: Any, scale: Any) -> NDArray[np.float64]:
-    with np.errstate(over="ignore"):  # the model reports infinite inputs, with the row
-        result: NDArray[np.float64] = (np.where(np.isnan(values), fill, values) - shift) / scale
-    return result
-
-
-def _encode_column(
-    column: NumericColumn | CategoricalColumn, values: NDArray[Any], outputs: NDArray[np.float64]
-) -> None:
-    where = f"column {column.name!r}"
-    if isinstance(column, NumericColumn):
-        outputs[:, 0] = _impute_and_scale(as_float64(values, where), column.fill, column.shift, column.scale)
-        return
-    kind = column_kind(values, where)
-    if kind not in ("empty", column.kind):
-        raise DtypeError(
-            f"{where} had {column.kind} values in training, but has {kind} values now, such as {first_value(values)}"
-        )
-    position = {category: j for j, category in enumerate(column.categories)}
-    codes = np.array([position.get(value, -1) for value in as_categories(values, where)], dtype=np.intp)
-    known = np.flatnonzero(codes >= 0)
-    outputs[known, codes[known]] = 1.0
-
-
-def _column_to_dict(column: NumericColumn | CategoricalColumn) -> dict[str, Any]:
-    if isinstance(column, NumericColumn):
-        return {"name": column.name, "fill": column.fill, "shift": column.shift, "scale": column.scale}
-    return {"name": column.name, "categories": list(column.categories)}
-
-
-def _column_from_dict(state: object, where: str) -> NumericColumn | CategoricalColumn:
-    categorical = isinstance(state, Mapping) and "categories" in state
-    entry = _require_keys(state, {"name", "categories"} if categorical else {"name", "fill", "shift", "scale"}, where)
-    _require(isinstance(entry["name"], str), f"{where} name", entry["name"], "a string")
-    if not categorical:
-        fill, shift, scale = (_finite_number(entry[key], f"{where} {key}") for key in ("fill", "shift", "scale"))
-        _require(scale > 0, f"{where} scale", scale, "a number above 0")
-        return NumericColumn(entry["name"], fill, shift, scale)
-    listed = entry["categories"]
-    _require(isinstance(listed, list) and listed, f"{where} categories", listed, "a list that is not empty")
-    values = listed[:-1] if listed[-1] is None else listed
-    one_type = len({type(value) for value in values}) == 1 and isinstance(values[0], str | bool)
-    increasing = one_type and all(a < b for a, b in itertools.pairwise(values))
-    _require(
-        increasing, f"{where} categories", listed, "strings or booleans, sorted, each once, and null only at the end"
-    )
-    return CategoricalColumn(entry["name"], tuple(listed))
-
-
-def _require_keys(state: object, keys: set[str], where: str) -> Mapping[str, Any]:
-    if not isinstance(state, Mapping) or set(state) != keys:
-        actual = (
-            f"has the keys {quoted(sorted(map(str, state)))}"
-            if isinstance(state, Mapping)
-            else f"is a {type(state).__name__}"
-        )
-        raise FileFormatError(f"{where} {actual}, expected an object with the keys {', '.join(sorted(keys))}")
-    return state
-
-
-def _finite_number(value: object, where: str) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    _require(is_number and math.isfinite(_as_float(value)), where, value, "a finite number")
-    return _as_float(value)
-
-
-def _as_float(value: Any) -> float:
-    try:
-        return float(value)
-    except OverflowError:  # an integer of hundreds of digits
-        return math.inf
-
-
-def _require(condition: object, where: str, value: object, expected: str) -> None:
-    if not condition:
-        raise FileFormatError(f"{where} is {quoted(value)}, expected {expected}; save the model again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,20 +14,24 @@ from numpy.typing import NDArray
 from mlp._backends import ConfigurationError, DataError, FileFormatError, ShapeError, UnknownNameError
 from mlp.checks import shortened
 from mlp.data.arrays import column_number, map_npy, read_npz, without_column
-from mlp.data.columns import as_float64, column_kind, format_rows
+from mlp.data.columns import format_rows
 from mlp.data.dataset import Dataset, Task
 from mlp.data.images import digits, mnist
+from mlp.data.inference import ColumnChoices
 from mlp.data.preprocessing import SCALES, Preprocessing, Scale
+from mlp.data.raw_tables import load_as_before, load_table
 from mlp.data.row_blocks import row_blocks, take_rows
 from mlp.data.splitting import split_rows
-from mlp.data.tables import TABLE_SUFFIXES, check_column, read_table
-from mlp.data.targets import encode_targets
+from mlp.data.table_files import TABLE_SUFFIXES, table_suffix
+from mlp.data.table_targets import Target
+from mlp.data.targets import choose_task, encode_targets
 from mlp.data.toy_sets import TOY_NAMES, toy
 
 SOURCE_NAMES = ("digits", "mnist", *TOY_NAMES)
 """The names of built-in data sets; `load` treats any other name as a path."""
 
-_FILE_SUFFIXES = (*TABLE_SUFFIXES, ".npy", ".npz")
+FILE_SUFFIXES = (*TABLE_SUFFIXES, ".npy", ".npz")
+"""Suffixes of the files that `load` reads."""
 _NPZ_NAMES = {"x_train": "X", "y_train": "y", "x_test": "X_test"}  # as in Keras' mnist.npz
 
 
@@ -34,11 +39,16 @@ def load(
     source: str | os.PathLike[str],
     *,
     data_dir: str | os.PathLike[str] | None = None,
-    target: str | int | None = None,
+    target: Target = None,
     test_fraction: float = 0.2,
     seed: int = 0,
     task: Task | None = None,
     scale: Scale | None = None,
+    drop: Sequence[str] = (),
+    columns: Sequence[str] | None = None,
+    categorical: Sequence[str] = (),
+    numeric: Sequence[str] = (),
+    preprocessing: Preprocessing | None = None,
 ) -> Dataset:
     """Load a data set, split off a test part, and fit the preprocessing on the training part.
 
@@ -48,31 +58,52 @@ def load(
         - ``"digits"``: 1797 images of 8x8 pixels from scikit-learn;
         - ``"mnist"``: the four IDX files in `data_dir`, which include a test part;
         - ``"xor"``, ``"moons"``, ``"circles"``, ``"spirals"``, ``"sine"``: toy sets, see `toy`;
-        - a path that ends in ``.csv``, ``.tsv`` or ``.parquet``: a table, see `read_table`;
+        - a path that ends in ``.csv``, ``.tsv`` or ``.parquet``, or in ``.csv.gz`` or ``.csv.zst``: a table;
+        - ``"-"``: a table in CSV format from the standard input;
         - a path that ends in ``.npz``: the arrays `X` and `y`, and optionally the test part `X_test` and `y_test` (or
           the names of Keras: `x_train`, `y_train`, `x_test`, `y_test`).  uint8 arrays of more than two dimensions are
           images: they are flattened, and `input_scale` is 1/255;
         - a path that ends in ``.npy``: a matrix; one of its columns is the target.
     data_dir : str or path-like, optional
         The folder of MNIST; by default the value of the environment variable ``MLP_DATA``.
-    target : str or int, optional
-        The name of the target column of a table, or its number in an NPY file (by default the last, -1).
+    target : str, int or list of str, optional
+        The name of the target column of a table, or its number in an NPY file (by default the last, -1).  Several
+        columns of a table can be targets if they are numbers: a list of names, or one text with commas.
     test_fraction : float
         Fraction of the rows for the test part, if the source has no test part; 0 for none.  Classes are split in
         proportion; see `mlp.data.splitting.split_rows`.
     seed : int
         Seed of the split, and of the noise of a toy set.
     task : {"classification", "regression"}, optional
-        By default text, booleans and integers are classes, and floats are regression targets.
+        By default text and booleans are classes, and so are whole numbers in a table or an NPY file if at most 20 are
+        different and each occurs twice on average.  Other numbers are regression targets.  In an NPZ file integers
+        are classes, and floats are regression targets.
     scale : {"none", "standard", "minmax"}, optional
         Scaling of the inputs, fitted on the training part only; see `Preprocessing.fit`.  By default tables are
         standardised, images stay uint8 with an `input_scale`, and other arrays are not changed.  An explicit scale
         replaces the `input_scale`, and missing values (NaN) become the median of the column.
+    drop : sequence of str
+        Columns of a table that are left out.
+    columns : sequence of str, optional
+        The only columns of a table that are inputs.
+    categorical, numeric : sequence of str
+        Columns of a table that are read as categories, and as numbers.
+    preprocessing : Preprocessing, optional
+        Of a model that was trained on this table: its columns are read, and its numbers are used, as they were then.
 
     Returns
     -------
     Dataset
         See its attributes.
+
+    Notes
+    -----
+    The columns of a table may be as they are in a raw file.  Text with blanks or one of the usual marks (``?``, ``NA``,
+    ``null``, ...) is a missing value.  Left out are columns that are empty, constant, or nearly unique text, and
+    those that count the rows, such as an index.  Dates as in ISO 8601 become numbers: year, month, weekday, hour and
+    the days elapsed since 1970.  Text of which 90 % are numbers is a column of numbers, and other texts in it are
+    missing values.  Rare categories share an input.  Rows without a target are left out.  The attribute `notes` of the
+    result says what was done.
 
     Raises
     ------
@@ -93,15 +124,21 @@ def load(
     Traceback (most recent call last):
         ...
     backends.errors.UnknownNameError: unknown data set 'moon'; did you mean 'moons'? Valid: digits, mnist, xor, moons, \
-circles, spirals, sine, or a path that ends in .csv .tsv .parquet .npy .npz
+circles, spirals, sine, or a path that ends in .csv .tsv .parquet .csv.gz .tsv.gz .csv.zst .tsv.zst .npy .npz
     """
     if scale is not None and scale not in SCALES:
         raise UnknownNameError.among("scale", scale, SCALES)
     name = os.fspath(source)
     kind = name if name in SOURCE_NAMES else _file_kind(name)
-    _check_arguments(name, kind, data_dir, target)
+    choices = ColumnChoices(
+        tuple(drop), None if columns is None else tuple(columns), tuple(categorical), tuple(numeric)
+    )
+    _check_arguments(name, kind, data_dir, target, choices)
     if kind in TABLE_SUFFIXES:
-        return _load_table(name, target, test_fraction, seed, task, "standard" if scale is None else scale)
+        chosen_scale: Scale = "standard" if scale is None else scale
+        if preprocessing is not None and preprocessing.preparation is None:
+            return load_as_before(name, target, test_fraction, seed, task, preprocessing)
+        return load_table(name, target, test_fraction, seed, task, chosen_scale, choices, preprocessing)
     match kind:
         case "digits":
             dataset = digits()
@@ -124,25 +161,28 @@ circles, spirals, sine, or a path that ends in .csv .tsv .parquet .npy .npz
 
 def _file_kind(name: str) -> str:
     path = Path(name)
-    if path.suffix.lower() in _FILE_SUFFIXES:
-        return path.suffix.lower()
+    if table_suffix(name) or path.suffix.lower() in FILE_SUFFIXES:
+        return table_suffix(name) or path.suffix.lower()
     if os.path.exists(path):  # also for a name that is too long for a file
         problem = "is a folder" if path.is_dir() else f"ends in {path.suffix!r}" if path.suffix else "has no suffix"
-        raise FileFormatError(f"{name!r} {problem}; name a file that ends in {' '.join(_FILE_SUFFIXES)}")
-    valid = [*SOURCE_NAMES, f"or a path that ends in {' '.join(_FILE_SUFFIXES)}"]
+        raise FileFormatError(f"{name!r} {problem}; name a file that ends in {' '.join(FILE_SUFFIXES)}")
+    valid = [*SOURCE_NAMES, f"or a path that ends in {' '.join(FILE_SUFFIXES)}"]
     error = UnknownNameError.among("data set", name, valid)
     if path.suffix or len(path.parts) > 1:
         raise UnknownNameError(f"{error} (there is no file of that name either in '{Path.cwd()}')")
     raise error
 
 
-def _check_arguments(name: str, kind: str, data_dir: object, target: object) -> None:
+def _check_arguments(name: str, kind: str, data_dir: object, target: object, choices: ColumnChoices) -> None:
     if data_dir is not None and kind != "mnist":
         raise ConfigurationError(f"data_dir is the folder of MNIST and does not apply to {name!r}; remove it")
     if target is not None and kind not in (*TABLE_SUFFIXES, ".npy"):
         raise ConfigurationError(
             f"target names a column of a table or NPY file and does not apply to {name!r}; remove it"
         )
+    if choices != ColumnChoices() and kind not in TABLE_SUFFIXES:
+        given = next(argument for argument in vars(choices) if getattr(choices, argument))
+        raise ConfigurationError(f"{given} names columns of a table and does not apply to {name!r}; remove it")
 
 
 def _check_finite(X: NDArray[Any], where: str, *, nan_is_missing: bool) -> None:
@@ -168,8 +208,16 @@ def _split(dataset: Dataset, test_fraction: float, seed: int) -> Dataset:
     train, test = split_rows(len(dataset.X), test_fraction, seed, labels)
     X, y = dataset.X, dataset.y
     if len(test) == 0:
-        return replace(dataset, X=take_rows(X, train), y=y[train])
-    return replace(dataset, X=take_rows(X, train), y=y[train], X_test=take_rows(X, test), y_test=y[test])
+        return replace(dataset, X=take_rows(X, train), y=y[train], rows=train)
+    return replace(
+        dataset,
+        X=take_rows(X, train),
+        y=y[train],
+        X_test=take_rows(X, test),
+        y_test=y[test],
+        rows=train,
+        rows_test=test,
+    )
 
 
 def _scale(dataset: Dataset, scale: Scale | None) -> Dataset:
@@ -187,45 +235,22 @@ def _transform(fitted: Preprocessing, X: NDArray[Any]) -> NDArray[np.float64]:
     return fitted.transform(X, out=X if in_place else None)
 
 
-def _load_table(
-    name: str, target: str | int | None, test_fraction: float, seed: int, task: Task | None, scale: Scale
-) -> Dataset:
-    columns = read_table(name)
-    target = check_column(target, columns, repr(name))
-    y, task, classes = encode_targets(columns.pop(target), task, f"{name!r}, column {target!r}")
-    for key, column in columns.items():
-        if column_kind(column, f"{name!r}, column {key!r}") == "number":
-            as_float64(column, f"{name!r}, column {key!r}")  # checked before the split shuffles the row numbers
-    if not columns:
-        raise DataError(f"{name!r} has no column but the target {target!r}; add at least one input column")
-    train, test = split_rows(len(y), test_fraction, seed, y if classes is not None else None)
-    fitted = Preprocessing.fit({key: column[train] for key, column in columns.items()}, scale)
-    X, X_test = (fitted.transform({key: column[rows] for key, column in columns.items()}) for rows in (train, test))
-    has_test = len(test) > 0
-    return Dataset(
-        name,
-        X,
-        y[train],
-        X_test if has_test else None,
-        y[test] if has_test else None,
-        task,
-        classes,
-        preprocessing=fitted,
-        feature_names=fitted.feature_names,
-    )
-
-
-def _load_npy(name: str, target: str | int | None, task: Task | None) -> Dataset:
+def _load_npy(name: str, target: Target, task: Task | None) -> Dataset:
     matrix = map_npy(name)
     if matrix.ndim != 2 or matrix.shape[1] < 2 or len(matrix) == 0:
         raise ShapeError(
             f"{name!r} has shape {matrix.shape}, expected rows of two columns or more, one of them the target; "
             "for separate inputs and targets write an NPZ file: numpy.savez(path, X=X, y=y)"
         )
+    if isinstance(target, list | tuple):
+        raise ConfigurationError(f"{name!r}: target is {target!r}, but an NPY file has one target; give its number")
     column = column_number(target, matrix.shape[1], repr(name))
     values = matrix[:, column].astype(matrix.dtype.newbyteorder("="))
-    y, task, classes = encode_targets(values, task, f"{name!r}, column {column}")
-    return Dataset(name, without_column(matrix, column), y, task=task, classes=classes)
+    where, reason = f"{name!r}, column {column}", "as asked"
+    if task is None and values.dtype.kind in "iuf" and np.isfinite(values).all():
+        task, reason = choose_task(values)
+    y, task, classes = encode_targets(values, task, where)
+    return Dataset(name, without_column(matrix, column), y, task=task, classes=classes, task_reason=reason)
 
 
 def _load_npz(name: str, task: Task | None) -> Dataset:

@@ -1,4 +1,4 @@
-"""Read a table from a CSV, TSV or Parquet file."""
+"""Read a table from a CSV, TSV or Parquet file, compressed or not."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ from numpy.typing import NDArray
 from mlp._backends import ConfigurationError, FileFormatError, UnknownNameError
 from mlp.checks import quoted, shortened
 from mlp.data.delimited import read_delimited
-from mlp.data.files import open_checked
 from mlp.data.parquet import read_parquet
-
-TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+from mlp.data.table_files import TABLE_SUFFIXES, open_table, table_suffix
 
 
 def read_table(
     path: str | os.PathLike[str], *, text: Collection[str] = (), max_bytes: int | None = None
 ) -> dict[str, NDArray[Any]]:
-    """Read a table as a dict of columns: integers, floats, booleans or text.
+    """Read a table as a dict of columns: integers, floats, booleans, text or, in Parquet files, dates.
 
     Missing values are NaN in columns of numbers (integers become floats) and None in other columns.  The first line of
     a CSV or TSV file must be the header.  Missing values in these files are the empty field, ``NA``, ``N/A``, ``NaN``,
@@ -30,12 +28,14 @@ def read_table(
     Parameters
     ----------
     path : str or path-like
-        A file that ends in ``.csv``, ``.tsv`` or ``.parquet``.
+        A file that ends in ``.csv``, ``.tsv`` or ``.parquet``; CSV and TSV files may be compressed: ``.csv.gz``,
+        ``.csv.zst``.  ``"-"`` is the standard input, a CSV file.
     text : collection of str
         Columns of a CSV or TSV file to read as text even if all values look like numbers, such as post codes or
         the `Preprocessing.text_columns` of a trained model; names that are not in the file are ignored.
     max_bytes : int, optional
-        Limit on the memory for the columns of a Parquet file, in bytes.  By default the value of the environment
+        Limit on the memory for the columns of a Parquet file, or on the size of a compressed file after
+        decompression, in bytes.  By default the value of the environment
         variable ``MLP_MAX_EXPANDED_BYTES``; without it 1000 times the size of the file, but at least 32 MiB and at most
         8 GiB.
 
@@ -69,15 +69,31 @@ def read_table(
     {'age': array([31., nan]), 'city': array(['Oslo', 'Bergen'], dtype=object)}
     >>> folder.cleanup()
     """
+    return read_columns(path, text, max_bytes, raw=False)
+
+
+def read_columns(
+    path: str | os.PathLike[str], text: Collection[str], max_bytes: int | None = None, *, raw: bool
+) -> dict[str, NDArray[Any]]:
+    """Read a table as `read_table` does, or as it is in the file, for a `Preparation`.
+
+    Parameters
+    ----------
+    path, text, max_bytes
+        As in `read_table`.
+    raw : bool
+        Numbers in an unusual format are left as text, and integers that no float can hold exactly become floats.
+        Columns without a name are called as pandas calls them: ``Unnamed: 0``.
+    """
     where = repr(os.fspath(path))
-    suffix = Path(path).suffix.lower()
-    if suffix not in TABLE_SUFFIXES:
+    suffix = table_suffix(path)
+    if not suffix:
         raise UnknownNameError.among("kind of table", Path(path).suffix, TABLE_SUFFIXES)
-    with open_checked(path, suffix[1:].upper()) as (handle, size):
+    with open_table(path, max_bytes) as (handle, size):
         if suffix == ".parquet":
-            columns = read_parquet(handle, size, max_bytes, where)
+            columns = read_parquet(handle, size, max_bytes, where, raw=raw)
         else:
-            columns = read_delimited(handle, "," if suffix == ".csv" else "\t", text, where)
+            columns = read_delimited(handle, "," if suffix.startswith(".csv") else "\t", text, where, raw=raw)
         n_rows = len(next(iter(columns.values()), ()))
         if n_rows == 0:
             raise FileFormatError(f"{where} has {len(columns)} columns and {n_rows} rows; it needs at least one")

@@ -12,7 +12,43 @@ from mlp.data.columns import as_categories, as_float64, column_kind, format_rows
 from mlp.data.dataset import Task
 
 _MANY_CLASSES = 20
-"""Integers with more distinct values, each in fewer than two rows on average, are probably regression targets."""
+"""Whole numbers with more distinct values are probably no classes."""
+
+
+def choose_task(values: NDArray[Any]) -> tuple[Task, str]:
+    """Choose the task for a column of targets, and say why.
+
+    Text and booleans are classes.  Numbers are classes if all of them are whole, such as 0.0 and 1.0, at most 20 are
+    different, and each occurs twice on average or there are only two.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n,)
+        The targets; none is missing.
+
+    Returns
+    -------
+    task : {"classification", "regression"}
+    reason : str
+
+    Examples
+    --------
+    >>> choose_task(np.array([0.0, 1.0, 1.0]))
+    ('classification', '2 different whole numbers')
+    >>> choose_task(np.array([118_000, 95_500, 203_000]))
+    ('regression', '3 different whole numbers in 3 rows')
+    """
+    if values.dtype.kind not in "iuf":
+        kind = column_kind(values, "the target")
+        return "classification", "text" if kind == "text" else "true and false"
+    if not (values == np.floor(values)).all():
+        return "regression", "not whole numbers"
+    distinct = len(np.unique(values))
+    if distinct > _MANY_CLASSES:
+        return "regression", f"{distinct:,} different whole numbers"
+    if distinct > 2 and 2 * distinct > len(values):
+        return "regression", f"{distinct} different whole numbers in {len(values)} rows"
+    return "classification", f"{distinct} different whole numbers"
 
 
 def encode_targets(

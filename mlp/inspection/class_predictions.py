@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError
 from mlp.checks import check_targets
+from mlp.inspection.scores import with_class_baseline
 
 if TYPE_CHECKING:
     from mlp.network import FeedForward
@@ -37,6 +38,8 @@ class ClassPredictions:
     [[1, 0], [1, 1]]
     >>> predictions.by_class()["recall"]
     [1.0, 0.5]
+    >>> predictions.scores()["accuracy"]
+    0.6666666666666666
     >>> predictions.worst(5).tolist()
     [2]
     """
@@ -48,7 +51,7 @@ class ClassPredictions:
     are_probabilities: bool = True
 
     @classmethod
-    def of(cls, net: FeedForward, X: Any, y: Any) -> ClassPredictions:
+    def of(cls, net: FeedForward, X: Any, y: Any, threshold: float | None = None) -> ClassPredictions:
         """Predict the classes of the rows of X.
 
         Parameters
@@ -57,11 +60,14 @@ class ClassPredictions:
         X : array_like, shape (n, n_in)
         y : array_like, shape (n,) or (n, n_out)
             As in `MLP.fit`.
+        threshold : float, optional
+            As in `classes_above`.
 
         Raises
         ------
         ConfigurationError
-            If the network does not predict one of several classes.
+            If the network does not predict one of several classes, or there is a threshold and it has no probabilities
+            of two classes.
         ShapeError, DtypeError, DataError
             As in `MLP.evaluate`.
         """
@@ -80,26 +86,33 @@ class ClassPredictions:
         elif target.ndim > 1:
             target = target.argmax(axis=1)
         are_probabilities = net.kind.output.name in ("softmax", "sigmoid")
-        return cls(class_names(net), target.astype(np.int64), outputs.argmax(axis=1), outputs, are_probabilities)
+        predicted = outputs.argmax(axis=1) if threshold is None else classes_above(net, outputs, threshold)
+        return cls(class_names(net), target.astype(np.int64), predicted, outputs, are_probabilities)
 
     @property
     def confusion(self) -> NDArray[np.int64]:
         """Confusion matrix: a row for each true class, a column for each predicted class."""
-        n = len(self.classes)
-        counts = np.zeros((n, n), np.int64)
-        np.add.at(counts, (self.target, self.predicted), 1)
+        from sklearn.metrics import confusion_matrix
+
+        counts: NDArray[np.int64] = confusion_matrix(self.target, self.predicted, labels=range(len(self.classes)))
         return counts
 
     def by_class(self) -> dict[str, list[Any]]:
         """``support`` (rows), ``precision``, ``recall`` and ``f1`` of each class; 0 for a class without rows."""
-        confusion = self.confusion
-        correct, n_true, n_predicted = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+        from sklearn.metrics import precision_recall_fscore_support
+
+        precision, recall, f1, support = precision_recall_fscore_support(
+            self.target, self.predicted, labels=range(len(self.classes)), zero_division=0
+        )
         return {
-            "support": n_true.tolist(),
-            "precision": (correct / np.maximum(n_predicted, 1)).tolist(),
-            "recall": (correct / np.maximum(n_true, 1)).tolist(),
-            "f1": (2 * correct / np.maximum(n_true + n_predicted, 1)).tolist(),
-        }
+            "support": support.tolist(), "precision": precision.tolist(), "recall": recall.tolist(), "f1": f1.tolist(),
+        }  # fmt: skip
+
+    def scores(self) -> dict[str, Any]:
+        """The scores of `mlp.inspection.scores.with_class_baseline`."""
+        return with_class_baseline(
+            self.target, self.predicted, self.outputs, self.classes, probabilities=self.are_probabilities
+        )
 
     def worst(self, n: int) -> NDArray[np.int64]:
         """Indices of at most n wrong rows, the largest `excess` first."""
@@ -124,3 +137,29 @@ def class_names(net: FeedForward) -> list[Any]:
     [0, 1]
     """
     return list(range(max(net.sizes[-1], 2))) if net.classes is None else list(net.classes)
+
+
+def classes_above(net: FeedForward, outputs: NDArray[Any], threshold: float) -> NDArray[np.int64]:
+    """Class numbers for outputs of shape (n, 2): 1 where the probability of the second class is `threshold` or more.
+
+    Raises
+    ------
+    ConfigurationError
+        If the outputs are not the probabilities of two classes.
+
+    Examples
+    --------
+    >>> import mlp
+    >>> classes_above(mlp.MLP([3, 2]), np.array([[0.8, 0.2], [0.6, 0.4]]), 0.3)
+    array([0, 1])
+    """
+    require_two_classes(net)
+    return (outputs[:, 1] >= threshold).astype(np.int64)
+
+
+def require_two_classes(net: FeedForward) -> None:
+    """Raise `ConfigurationError` if a network does not give the probabilities of two classes."""
+    n_out, are_probabilities = net.sizes[-1], net.kind.output.name in ("softmax", "sigmoid")
+    exclusive = n_out == 1 or (n_out == 2 and (net.task == "classes" or net.class_numbers))
+    if net.task == "numbers" or not exclusive or not are_probabilities:
+        raise ConfigurationError("a threshold needs the probabilities of two classes, which this network does not give")

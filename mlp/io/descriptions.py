@@ -36,6 +36,7 @@ _COUNT, _POSITIVE_COUNT = Number(0, 2**53, whole=True), Number(1, 2**53, whole=T
 _NAME = Text(200)
 _FRACTION = Number(0, 1)
 _PATH = Text(4096)
+_NAMES = ListOf(Text(1000))
 
 # -- optimizers: the fields of their classes, whose constructors check the ranges -------------------------
 
@@ -208,12 +209,27 @@ CONFIG = Record(
                 "source": _PATH,
                 "data_dir": Nullable(_PATH),
                 "target": Nullable(Either(Number(whole=True), Text(1000))),
+                "drop": _NAMES,
+                "columns": _NAMES,
+                "categorical": _NAMES,
+                "numeric": _NAMES,
                 "test_fraction": _FRACTION,
                 "seed": Number(0, 2**64 - 1, whole=True),
                 "task": Nullable(Choice(get_args(Task))),
                 "scale": Nullable(Choice(SCALES)),
             },
-            optional={"data_dir", "target", "test_fraction", "seed", "task", "scale"},
+            optional={
+                "data_dir",
+                "target",
+                "test_fraction",
+                "seed",
+                "task",
+                "scale",
+                "drop",
+                "columns",
+                "categorical",
+                "numeric",
+            },
         ),
         "data_sha256": Text(64),
         "training": Record(
@@ -223,7 +239,9 @@ CONFIG = Record(
                 "optimizer": _optimizer(Nullable(_RATE), Nullable(_LOSS)),  # standard JSON has null for infinity
                 "validation_fraction": Nullable(_FRACTION),
                 "early_stopping": _STOPPING_RULE,
-            }
+                "class_weight": Choice(("balanced",)),
+            },
+            optional={"class_weight"},
         ),
         "versions": OBJECT,
         "machine": OBJECT,

@@ -62,6 +62,8 @@ FORMAT_VERSION = 2
 """Version of files with a training state: epochs are counted from 1, and in version 1 from 0."""
 MODEL_FORMAT_VERSION = 1
 """Version of files without one, which are the same in both versions: older versions of mlp can read them."""
+TABLE_FORMAT_VERSION = 3
+"""Version of files, with or without a training state, whose preprocessing reads raw tables; or has rare categories."""
 
 _KEY = "mlp"
 _CHECKSUM = re.compile(r', "sha256": "([0-9a-f]{64})"\}\Z')
@@ -159,7 +161,8 @@ class Snapshot:
             tensors[_OTHER] = self.state.other_weights
         if self.state.batches.size:
             tensors[_BATCHES] = self.state.batches
-        training = {"format_version": FORMAT_VERSION, "training": self.state.to_dict()}
+        version = max(FORMAT_VERSION, self.description["format_version"])
+        training = {"format_version": version, "training": self.state.to_dict()}
         return _to_chunks(self.description | training, tensors)
 
     def save_model(self, path: str | os.PathLike[str]) -> None:
@@ -236,12 +239,19 @@ def _describe(net: FeedForward) -> dict[str, Any]:
     if net.precision == "float32":
         del config["precision"]  # so that older versions, which do not know it, read the file
     return {
-        "format_version": MODEL_FORMAT_VERSION,
+        "format_version": TABLE_FORMAT_VERSION if _reads_raw_tables(net.preprocessing) else MODEL_FORMAT_VERSION,
         "written_by": f"mlp {__version__}",
         "config": config,
         "class_numbers": net.class_numbers,
         "preprocessing": None if net.preprocessing is None else net.preprocessing.to_dict(),
     }
+
+
+def _reads_raw_tables(preprocessing: Preprocessing | None) -> bool:
+    """Whether older versions of mlp, which would ignore it or fail, do not know a part of a preprocessing."""
+    return preprocessing is not None and (
+        preprocessing.preparation is not None or any(getattr(column, "rare", False) for column in preprocessing.columns)
+    )
 
 
 def _to_chunks(description: dict[str, Any], tensors: Tensors) -> list[bytes | memoryview]:
@@ -421,11 +431,12 @@ def _split_checksum(description: Any, text: str, where: str) -> tuple[str | None
 
 def _check_description(description: dict[str, Any], where: str) -> None:
     version = description.get("format_version")
-    if version not in (MODEL_FORMAT_VERSION, FORMAT_VERSION) or isinstance(version, bool):
+    known = (MODEL_FORMAT_VERSION, FORMAT_VERSION, TABLE_FORMAT_VERSION)
+    if version not in known or isinstance(version, bool):
         writer = shortened(description.get("written_by", "an unknown program"), 80)
         raise FileFormatError(
             f"{where} has format version {quoted(version)}, written by {writer}, but mlp {__version__} reads versions "
-            f"up to {FORMAT_VERSION}; use the version of mlp that wrote it, or a newer one"
+            f"up to {max(known)}; use the version of mlp that wrote it, or a newer one"
         )
     try:
         descriptions.check_model(description)

@@ -30,8 +30,9 @@ from numpy.typing import NDArray
 from mlp import data
 from mlp._backends import ConfigurationError, DataError, FileFormatError
 from mlp.checks import quoted
-from mlp.data import Dataset
+from mlp.data import Dataset, Preprocessing
 from mlp.data.files import open_checked
+from mlp.data.table_files import STANDARD_INPUT, table_stem, table_suffix
 from mlp.io import checkpoints, descriptions, machine_info, model_files
 from mlp.io.atomic_write import append, make_folder, remove_leftovers, storage_errors, sync
 from mlp.io.fields import FieldError
@@ -144,8 +145,13 @@ def configuration(
 
 def fingerprint(dataset: Dataset) -> str:
     """SHA-256 of the training part of a data set, to detect changes."""
+    return fingerprint_of(dataset.X, dataset.y)
+
+
+def fingerprint_of(X: NDArray[Any], y: NDArray[Any]) -> str:
+    """SHA-256 of the inputs and targets of a training part."""
     digest = hashlib.sha256()
-    for array in (dataset.X, dataset.y):
+    for array in (X, y):
         digest.update(f"{array.dtype.str} {array.shape} ".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
@@ -195,7 +201,7 @@ class Recorder(Callback):
 
     def on_train_begin(self, run: Run) -> None:
         net = run.net
-        self.folder = create_folder(Path(self.config["data"]["source"]).stem or "run", self.output_dir)
+        self.folder = create_folder(table_stem(self.config["data"]["source"]) or "run", self.output_dir)
         backend = {"name": net.backend, "device": net.xp.device, "reason": net.backend_reason}
         write_json(self.folder / CONFIG, self.config | {"model": net.get_config(), "backend": backend})
         self._append(COLUMNS, *(_row(run.history, epoch) for epoch in range(len(run.history))))
@@ -324,6 +330,17 @@ def read_dataset(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[
     """
     config = read_config(folder)
     source = load_arguments(config, data_dir)
+    if source["source"] == STANDARD_INPUT:
+        raise DataError(
+            f"the run {str(folder)!r} was trained on the standard input, which cannot be read again; save the table "
+            "to a file and start a new run"
+        )
+    if table_suffix(source["source"]):
+        # as it was read for the training; another version of this library might choose otherwise
+        preprocessing = _saved_preprocessing(folder)
+        if preprocessing is not None and preprocessing.preparation is None:
+            source = source | {"task": "regression" if config["model"]["classes"] is None else "classification"}
+        source = source | {"preprocessing": preprocessing}
     dataset = data.load(**source)
     if fingerprint(dataset) != config["data_sha256"]:
         raise DataError(
@@ -331,6 +348,16 @@ def read_dataset(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[
             "the old data, or start a new run"
         )
     return dataset
+
+
+def _saved_preprocessing(folder: str | os.PathLike[str]) -> Preprocessing | None:
+    """The preprocessing of the network of a run; None if it has no file yet."""
+    for name in (TRAINING, MODEL):
+        if (Path(folder) / name).is_file():
+            with model_files.opened(Path(folder) / name) as file:
+                state = file.description["preprocessing"]
+            return None if state is None else Preprocessing.from_dict(state)
+    return None
 
 
 def read_history(folder: str | os.PathLike[str]) -> History:

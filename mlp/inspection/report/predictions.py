@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlp.checks import counted
 from mlp.inspection import plots
-from mlp.inspection.class_predictions import ClassPredictions
+from mlp.inspection.class_predictions import ClassPredictions, class_names
+from mlp.inspection.network_scores import scores_of
 from mlp.inspection.plots.regression import predictions_and_targets
 from mlp.inspection.plots.style import COLOURS
 from mlp.inspection.report.html_elements import Note, Section, Table, picture
 from mlp.inspection.report.run_data import RunData
+from mlp.inspection.scores import class_lines, constant_answer, number_lines, plainly, warnings_of
 
 if TYPE_CHECKING:
     from mlp.model import MLP
@@ -38,6 +41,7 @@ def predictions(run: RunData) -> Section:
     section = Section(f"Predictions on the {run.part} rows")
     if run.part == "training":
         section.parts.append(Note("There is no test set: the network was trained on these rows."))
+    _add_scores(section, net, X, y, list(run.dataset.target_names))
     if net.task == "numbers":
         section.sections.extend(_regression(net, X, y))
     elif net.task == "labels" and net.sizes[-1] > 1:
@@ -49,6 +53,18 @@ def predictions(run: RunData) -> Section:
         alt = "The plane of the two inputs, coloured by the network's prediction, with the rows as points."
         section.sections.append(Section("Predictions over the input plane", [picture(plots.boundary(net, X, y), alt)]))
     return section
+
+
+def _add_scores(section: Section, net: MLP, X: Any, y: Any, names: list[str]) -> None:
+    """A table of the scores beside those of a constant answer, and a warning for classes that are never answered."""
+    scores = scores_of(net, X, y)
+    if not scores:
+        return
+    names = names if len(names) == net.sizes[-1] else [f"output {k}" for k in range(net.sizes[-1])]
+    lines = number_lines(scores, names) if net.task == "numbers" else class_lines(scores, class_names(net))
+    rows = [[line.name.replace("R^2", "R²"), line.model, line.baseline] for line in lines]
+    section.parts.append(Table(f"Scores on {counted(len(y), 'row')}", rows, ["", "model", constant_answer(scores)]))
+    section.parts.extend(Note(f"{warning}.", warning=True) for warning in warnings_of(scores))
 
 
 def _classification(net: MLP, X: Any, y: Any) -> list[Section]:
@@ -102,14 +118,13 @@ def _regression(net: MLP, X: Any, y: Any) -> list[Section]:
 
 def _errors(residual: NDArray[Any], actual: NDArray[Any]) -> Table:
     metrics = {
-        "Root mean square": np.sqrt(np.square(residual).mean(axis=0)),
-        "Mean absolute": np.abs(residual).mean(axis=0),
-        "Median absolute": np.median(np.abs(residual), axis=0),
-        "Mean (predicted − actual)": residual.mean(axis=0),
+        "Median absolute error": np.median(np.abs(residual), axis=0),
+        "Mean error (predicted − actual)": residual.mean(axis=0),
         "Standard deviation of the actual values": actual.std(axis=0),
     }
     header = ["", *(f"output {k}" for k in range(residual.shape[1]))] if residual.shape[1] > 1 else []
-    return Table("Errors", [[name, *(f"{value:.4g}" for value in values)] for name, values in metrics.items()], header)
+    rows = [[name, *(plainly(float(value)) for value in values)] for name, values in metrics.items()]
+    return Table("Errors", rows, header)
 
 
 def _largest_residuals(actual: NDArray[Any], predicted: NDArray[Any], residual: NDArray[Any]) -> Table:
@@ -120,6 +135,6 @@ def _largest_residuals(actual: NDArray[Any], predicted: NDArray[Any], residual: 
     for row in np.argsort(-relative.max(axis=1), kind="stable")[:MAX_MISTAKES].tolist():
         k = int(relative[row].argmax())
         indices = [str(row), str(k)] if several else [str(row)]
-        rows.append(indices + [f"{values[row, k]:.4g}" for values in (actual, predicted, residual)])
+        rows.append(indices + [plainly(float(values[row, k])) for values in (actual, predicted, residual)])
     header = ["row", *(["output"] if several else []), "actual", "predicted", "residual"]
     return Table("The rows with the largest residuals", rows, header)

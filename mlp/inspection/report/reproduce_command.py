@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import shlex
 from dataclasses import MISSING, fields
 from typing import Any
@@ -20,6 +22,10 @@ def train_command(config: dict[str, Any]) -> tuple[list[str], list[str]]:
         "--data-dir": data.get("data_dir"),
         "--target": data.get("target"),
         "--task": data.get("task"),
+        "--drop": _columns(data.get("drop")),
+        "--columns": _columns(data.get("columns")),
+        "--categorical": _columns(data.get("categorical")),
+        "--numeric": _columns(data.get("numeric")),
         "--scale": data.get("scale"),
         "--test-fraction": data.get("test_fraction"),
         "--validation": training.get("validation_fraction"),
@@ -34,6 +40,7 @@ def train_command(config: dict[str, Any]) -> tuple[list[str], list[str]]:
         "--l1": model["l1"] or None,
         "--dtype": model["dtype"],
         "--precision": model.get("precision"),
+        "--class-weight": training.get("class_weight"),
         "--epochs": training["epochs"],
         "--batch-size": training.get("batch_size"),
         "--seed": model["seed"],
@@ -51,6 +58,15 @@ def train_command(config: dict[str, Any]) -> tuple[list[str], list[str]]:
         [option] if value is True else [option, str(value)] for option, value in options.items() if value is not None
     ]
     return [shlex.join(argument) for argument in arguments], without_option
+
+
+def _columns(names: list[str] | None) -> str | None:
+    """Names of columns as an option has them: in double quotes if they hold a comma or a quote."""
+    if not names:
+        return None
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(names)
+    return text.getvalue()
 
 
 def _list(values: list[Any]) -> str:

@@ -128,7 +128,7 @@ def _inputs(model: Model, names: Names) -> str:
     if model.takes_rows:
         return (
             "A number that is missing is NAN. A category that the training data did not have, and any code that is not "
-            "in the enum, sets none of its column's inputs."
+            "in the enum, sets none of its column's inputs, or the last one if rare categories share it."
         )
     if model.by_position:
         return "The order of the numbers is that of the training data. A number that is missing is NAN."
@@ -159,9 +159,14 @@ def _row_types(model: Model, names: Names) -> list[str]:
             members.append((f"double {field};", "" if title == field else title))
             continue
         members.append((f"int {field};", f"{title}: enum {enum}"))
-        entries = [(f"{unknown} = -1,", "any other value" if None in column.categories else "any other value, or none")]
-        for category, constant in codes.items():
-            entries.append((f"{constant},", "no value" if category is None else printable(category)))
+        entries = [
+            (f"{constant},", "no value" if category is None else printable(category))
+            for category, constant in codes.items()
+        ]
+        if column.rare:
+            entries.append((f"{unknown}", "any other value" if None in codes else "any other value; -1 is none"))
+        else:
+            entries.insert(0, (f"{unknown} = -1,", "any other value" if None in codes else "any other value, or none"))
         parts.append(f"enum {enum} {_commented(entries)};")
     return [*parts, f"struct {names.row} {_commented(members)};"]
 
@@ -336,8 +341,8 @@ def _encode(model: Model, names: Names) -> list[str]:
             values = ", ".join(shortest(value, np.float64) for value in (column.fill, column.shift, column.scale))
             lines.append(f"inputs[{start}] = number(row->{field}, {values});")
         else:
-            lines.append(f"one_hot(row->{field}, {len(column.categories)}, &inputs[{start}]);")
-        start += len(column.feature_names)
+            lines.append(f"one_hot(row->{field}, {column.n_outputs}, &inputs[{start}]);")
+        start += column.n_outputs
     return lines
 
 
@@ -422,6 +427,10 @@ def _check_number(value: Any, kind: str) -> str:
 def _check_row(row: list[Any], names: Names) -> list[str]:
     values = zip(row, names.fields, names.codes, names.unknown, strict=True)
     return [
-        f".{field} = {codes.get(value, unknown) if codes else _check_number(value, 'double')}"
+        f".{field} = {_code(value, codes, unknown) if codes else _check_number(value, 'double')}"
         for value, field, codes, unknown in values
     ]
+
+
+def _code(value: Any, codes: dict[Any, str], unknown: str) -> str:
+    return codes.get(value, "-1" if value is None else unknown)

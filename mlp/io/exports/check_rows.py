@@ -111,7 +111,7 @@ def _to_inputs(net: FeedForward, model: Model, rows: list[list[Any]]) -> NDArray
     if model.by_position:
         return net.preprocessing.transform(np.array(rows, np.float64))
     columns = zip(model.columns, zip(*rows, strict=True), strict=True)
-    return net.preprocessing.transform(
+    return net.preprocessing.encode(
         {c.name: np.array(values, float if isinstance(c, NumericColumn) else object) for c, values in columns}
     )
 

@@ -63,7 +63,8 @@ def _heading(model: Model, checks: CheckRows, name: str) -> str:
     if model.takes_rows:
         inputs = (
             "A value that is missing is null, and a number may also be NaN. A category that the training data did not "
-            "have sets none of its column's inputs. An infinite number is a RangeError."
+            "have sets none of its column's inputs, or the last one if rare categories share it. An infinite number is "
+            "a RangeError."
         )
     else:
         inputs = f"x is an array of {model.inputs} numbers"
@@ -130,12 +131,14 @@ function number(value, name, fill, shift, scale) {
 }"""
 
 _ONE_HOT = """\
-function oneHot(value, name, categories) {
+function oneHot(value, name, categories, rare) {
   const type = typeof categories[0];
   if (value !== null && typeof value !== type) {
     throw new TypeError(`${name} is ${value}: give a ${type}, or null if it is missing`);
   }
-  return categories.map((category) => (category === value ? 1 : 0));
+  const x = categories.map((category) => (category === value ? 1 : 0));
+  if (rare) x.push(value !== null && !categories.includes(value) ? 1 : 0);
+  return x;
 }"""
 
 
@@ -151,7 +154,7 @@ def _encoding(model: Model) -> list[str]:
                 lines.append(f"    number(row[{name}], {name}, {values}),")
             else:
                 categories = ", ".join(map(_literal, column.categories))
-                lines.append(f"    ...oneHot(row[{name}], {name}, [{categories}]),")
+                lines.append(f"    ...oneHot(row[{name}], {name}, [{categories}], {str(column.rare).lower()}),")
         kinds = {type(column) for column in model.columns}
         parts += [_NUMBER] * (NumericColumn in kinds) + [_ONE_HOT] * (CategoricalColumn in kinds)
         return [*parts, "function encode(row) {\n  return [\n" + "\n".join(lines) + "\n  ];\n}"]

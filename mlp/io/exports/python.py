@@ -135,8 +135,8 @@ def _inputs(model: Model, checks: CheckRows) -> str:
         )
         return (
             f"The table is a dict or a data frame of columns, such as {{{shown}}}. A value that is missing is None or "
-            "NaN. A category that the training data did not have sets none of its column's inputs. An infinite number "
-            "is a ValueError."
+            "NaN. A category that the training data did not have sets none of its column's inputs, or the last one if "
+            "rare categories share it. An infinite number is a ValueError."
         )
     text = f"X has shape (n, {model.inputs})"
     if model.by_position:
@@ -175,14 +175,16 @@ _NUMBER = '''def number(values, name, fill, shift, scale):
         raise ValueError(f"{name} holds infinity; give finite numbers, or NaN for missing")
     return ((np.where(np.isnan(values), fill, values) - shift) / scale)[:, np.newaxis]'''
 
-_ONE_HOT = '''def one_hot(values, name, categories):
+_ONE_HOT = '''def one_hot(values, name, categories, rare):
     """A column of categories: 1 in the column of its category, else 0."""
     values = [None if value != value else value for value in np.asarray(values, object).tolist()]
     kind = str if isinstance(categories[0], str) else (bool, np.bool_)
     for value in values:
         if value is not None and not isinstance(value, kind):
             raise TypeError(f"{name} holds {value!r}; give values such as {categories[0]!r}, or None for missing")
-    return np.array([[value == category for category in categories] for value in values], np.float64)'''
+    x = np.array([[value == category for category in categories] for value in values], np.float64)
+    others = [[value is not None and value not in categories] for value in values]
+    return np.hstack([x, np.array(others, np.float64)]) if rare else x'''
 
 
 def _encoding(model: Model) -> list[str]:
@@ -203,7 +205,7 @@ def _encoding(model: Model) -> list[str]:
                 lines.append(f"        number(table[{name}], {name}, {values}),")
             else:
                 categories = ", ".join(map(_literal, column.categories))
-                lines.append(f"        one_hot(table[{name}], {name}, [{categories}]),")
+                lines.append(f"        one_hot(table[{name}], {name}, [{categories}], {column.rare}),")
         kinds = {type(column) for column in model.columns}
         parts = [_NUMBER] * (NumericColumn in kinds) + [_ONE_HOT] * (CategoricalColumn in kinds)
         encode = "    x = np.hstack([\n" + "\n".join(lines) + f"\n    ]).astype({dtype})"

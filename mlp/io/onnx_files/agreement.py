@@ -114,7 +114,7 @@ def _random_table(preprocessing: Preprocessing, rng: np.random.Generator, types:
         else:
             chosen = rng.permutation(np.arange(n) % (len(column.categories) + 2))
             feeds[column.name], table[column.name] = _random_categories(column, chosen, types[column.name])
-    X = preprocessing.transform(table)
+    X = preprocessing.encode(table)
     return _Rows({name: values.reshape(-1, 1) for name, values in feeds.items()}, X)
 
 
@@ -132,7 +132,7 @@ def _random_categories(
     if kind == "tensor(string)":
         missing = "" if "" in known else None
         unknown = "unknown"
-        while unknown in known:
+        while unknown in known or unknown in column.rare_names:
             unknown += "?"
         options = [*known, *[missing] * (len(column.categories) - len(known)), missing, unknown]
         values = [options[position] for position in chosen.tolist()]

@@ -158,8 +158,9 @@ def _add_numbers(writer: GraphWriter, columns: list[NumericColumn], dtype: np.dt
 def _add_categories(
     writer: GraphWriter, column: CategoricalColumn, column_dtype: np.dtype[Any], dtype: np.dtype[Any], helper: Any
 ) -> str:
-    """One-hot encoding, with zeros for unknown categories."""
-    value = column.name
+    """One-hot encoding; unknown categories give zeros, or belong to the rare ones if these share an input."""
+    value, n = column.name, len(column.categories)
+    without_missing = False
     if column.kind == "text":
         if MISSING_TEXT in column.categories and None in column.categories:
             logger.warning(
@@ -167,7 +168,10 @@ def _add_categories(
                 "of empty texts, and a missing value cannot be given",
                 column.name,
             )
-        categories: dict[str, Any] = {"cats_strings": _texts(column)}
+        texts = _texts(column)
+        # a missing value is not rare: its output is made, and left out
+        without_missing = column.rare and MISSING_TEXT not in texts
+        categories: dict[str, Any] = {"cats_strings": [*texts, MISSING_TEXT] if without_missing else texts}
     else:
         if column_dtype != np.bool_:
             missing = writer.node("IsNaN", [value], f"{column.name}.missing")
@@ -175,8 +179,15 @@ def _add_categories(
         value = writer.node("Cast", [value], f"{column.name}.number", to=_kind(helper, np.dtype(np.int64)))
         categories = {"cats_int64s": [2 if category is None else int(category) for category in column.categories]}
     encoded = writer.node("OneHotEncoder", [value], f"{column.name}.one_hot", domain=ML_DOMAIN, zeros=1, **categories)
-    shape = writer.constant(np.array([-1, len(column.categories)]), f"{column.name}.shape")
+    shape = writer.constant(np.array([-1, n + without_missing]), f"{column.name}.shape")
     encoded = writer.node("Reshape", [encoded, shape], f"{column.name}.inputs")
+    if column.rare:
+        known = writer.node("ReduceSum", [encoded, writer.constant(np.array([1]), "axis")], f"{column.name}.known")
+        rare = writer.node("Sub", [writer.scalar(1, np.dtype(np.float32)), known], f"{column.name}.rare")
+        if without_missing:
+            start, stop, axis = (writer.constant(np.array([number]), "slice") for number in (0, n, 1))
+            encoded = writer.node("Slice", [encoded, start, stop, axis], f"{column.name}.own")
+        encoded = writer.node("Concat", [encoded, rare], f"{column.name}.all", axis=1)
     return encoded if dtype == np.float32 else writer.node("Cast", [encoded], encoded, to=_kind(helper, dtype))
 
 
