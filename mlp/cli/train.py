@@ -32,12 +32,8 @@ from mlp.cli.training_options import (
     COLUMN_OPTIONS,
     activation_option,
     batch_size_option,
-<<<<<<< HEAD
-=======
     class_weight_option,
     column_options,
-    default_epochs,
->>>>>>> tables
     dtype_option,
     epochs_option,
     loss_option,
