@@ -77,7 +77,7 @@ set the biases to zero and scale the variance of the weights to the layer: 2 / (
 
 _AUTO = {
     "selu": "lecun_normal",
-    **dict.fromkeys(("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "softplus"), "he_normal"),
+    **dict.fromkeys(("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "mish", "softplus"), "he_normal"),
 }
 
 

@@ -34,7 +34,7 @@ HIDDEN = [name for name, row in formulas.ACTIVATIONS.items() if row.role == "any
 OUTPUTS = [
     ("identity", "mse"), ("sigmoid", "binary_cross_entropy"), ("sigmoid", "quadratic"), ("tanh", "mse"),
     ("relu", "mae"), ("leaky_relu", "huber"), ("elu", "mse"), ("selu", "mse"), ("gelu", "mse"), ("gelu_tanh", "mse"),
-    ("silu", "mse"), ("softplus", "poisson"), ("step", "mse"), ("exp", "poisson"), ("softmax", "cross_entropy"),
+    ("silu", "mse"), ("mish", "mse"), ("softplus", "poisson"), ("step", "mse"), ("exp", "poisson"), ("softmax", "cross_entropy"),
 ]  # fmt: skip
 CLOSE = {"float32": 3e-6, "float64": 1e-13}
 
@@ -131,7 +131,7 @@ def test_activations_are_stable_for_all_inputs(name: str, dtype: str) -> None:
     assert error.max() < {"float32": 5e-7, "float64": 2e-15}[dtype]
 
 
-@pytest.mark.parametrize("name", ["elu", "selu", "softplus", "silu", "gelu", "gelu_tanh"])
+@pytest.mark.parametrize("name", ["elu", "selu", "softplus", "silu", "mish", "gelu", "gelu_tanh"])
 def test_small_values_are_accurate_in_float64(name: str) -> None:
     """Near zero and in the tails, where a formula that cancels would lose digits."""
     net = mlp.MLP([1, 1], output_activation=name, loss="mse", dtype="float64")
@@ -696,6 +696,7 @@ SPELLINGS: dict[str, tuple[str, list[tuple[Any, ...]]]] = {
         ("Mul", ["g", 0.5], "a"),
     ]),
     "silu": ("silu", [("Sigmoid", ["z"], "s"), ("Mul", ["s", "z"], "a")]),
+    "mish": ("mish", [("Softplus", ["z"], "s"), ("Tanh", ["s"], "t"), ("Mul", ["z", "t"], "a")]),
     "sigmoid by exp": ("sigmoid", [
         ("Neg", ["z"], "n"), ("Exp", ["n"], "e"), ("Add", [1.0, "e"], "s"), ("Reciprocal", ["s"], "a"),
     ]),

@@ -203,7 +203,7 @@ def test_normal_weights_are_normal(name):
 
 
 def test_auto_follows_the_activation():
-    he = {"relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "softplus"}
+    he = {"relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "mish", "softplus"}
     for name, row in formulas.ACTIVATIONS.items():
         expected = "he_normal" if name in he else "lecun_normal" if name == "selu" else "glorot_uniform"
         assert initializer_for("auto", row) == expected
