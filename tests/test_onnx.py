@@ -34,7 +34,8 @@ HIDDEN = [name for name, row in formulas.ACTIVATIONS.items() if row.role == "any
 OUTPUTS = [
     ("identity", "mse"), ("sigmoid", "binary_cross_entropy"), ("sigmoid", "quadratic"), ("tanh", "mse"),
     ("relu", "mae"), ("leaky_relu", "huber"), ("elu", "mse"), ("selu", "mse"), ("gelu", "mse"), ("gelu_tanh", "mse"),
-    ("silu", "mse"), ("mish", "mse"), ("softplus", "poisson"), ("step", "mse"), ("exp", "poisson"), ("softmax", "cross_entropy"),
+    ("silu", "mse"), ("mish", "mse"), ("softplus", "poisson"), ("step", "mse"), ("exp", "poisson"),
+    ("softmax", "cross_entropy"),
 ]  # fmt: skip
 CLOSE = {"float32": 3e-6, "float64": 1e-13}
 

@@ -313,6 +313,7 @@ def test_inverse_scaling_is_scikit_learns_rule():
 
 def test_a_schedule_moves_within_an_epoch():
     """Each batch has its rate; the step count continues across epochs."""
+
     def coslog4(t):
         return (1 - math.cos(2 * math.pi * math.log2(1 + 15 * t))) / 2
 

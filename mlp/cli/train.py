@@ -260,7 +260,7 @@ def _check_usage(ctx: click.Context, data: str | None, options: dict[str, Any]) 
 
 def _resume_run(ctx: click.Context, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[str, Any]]:
     from mlp import runs
-    from mlp.schedules import CosLog4, Cosine
+    from mlp.schedules import Cosine, CosLog4
     from mlp.training import require_resumable
 
     net, dataset, config = runs.resume(

@@ -176,6 +176,7 @@ class BatchTraining:
             weight_decay=optimizer.weight_decay,
             clip_value=optimizer.clip_value,
             clip_norm=optimizer.clip_norm,
+            rate_factors=optimizer.rate_factors(net.plan.layout),
             seed=self.seed,
             epoch=state.epoch,
             first_step=state.step,

@@ -106,6 +106,7 @@ def to_torch(net: FeedForward, *, logits: bool = False) -> Any:
     torch = _torch()
     nn = torch.nn
     modules = []
+    net = net.without_scaling_layer()
     if net.input_scale is not None:
         modules.append(_torch_class("ScaleBytes")(net.input_scale, getattr(torch, str(net.dtype))))
     weights, biases = net.weights, net.biases

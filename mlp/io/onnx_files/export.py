@@ -42,6 +42,7 @@ _COARSE = 2.0**14
 
 def to_onnx(net: FeedForward, path: str | os.PathLike[str]) -> None:
     """Write a network as an ONNX file; see `MLP.to_onnx`."""
+    net = net.without_scaling_layer()
     outputs = output_names(net)
     try:
         content = to_bytes(net, outputs)
