@@ -462,8 +462,8 @@ CATEGORIES = ["Oslo", "oslo", "Åsgård", "New\nYork", 'the "Big" */ one', "a\\b
 CLASSES = ['say "hi"', "new\nline", "\\ ??/ %d </script> 日本 \u202e", "plain"]
 
 
-@pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[str, Any], Path]:
+@pytest.fixture(scope="module", params=["standard", "robust"])
+def hostile(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[str, Any], Path]:
     """A network for a table whose names are keywords, collide, or end strings and comments."""
     rng = np.random.default_rng(0)
     n = 60
@@ -488,7 +488,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[str, An
     table["row missing"] = np.where(rng.random(n) < 0.3, None, rng.choice(["x", "y", "UNKNOWN"], n).astype(object))
     table["true"] = rng.random(n) < 0.5
     table["false"] = np.where(rng.random(n) < 0.3, None, (rng.random(n) < 0.5).astype(object))
-    preprocessing = Preprocessing.fit(table)
+    preprocessing = Preprocessing.fit(table, request.param)
     net = mlp.MLP(
         [preprocessing.n_outputs, 6, 4], "silu", preprocessing=preprocessing, classes=CLASSES, backend="numpy"
     )

@@ -331,6 +331,17 @@ def test_a_table_is_prepared_inside(scale: Any, dtype: str, tmp_path: Path) -> N
     require_same(net, mlp.from_onnx(path))
 
 
+def test_a_smoothly_clipped_table_is_prepared_inside(tmp_path: Path) -> None:
+    preprocessing = Preprocessing.fit(table(200, 0), scale="robust")
+    net = random_network([preprocessing.n_outputs, 8, 3], "tanh", preprocessing=preprocessing, dtype="float64")
+    path = tmp_path / "net.onnx"
+    net.to_onnx(path)
+    rows = table(60, 1)
+    rows["age"] = rows["age"] * np.resize([1, 1e5, -1e300], 60)
+    found = run(path, as_tensors(rows, "float64"))
+    assert_allclose(found["probabilities"], net.predict_proba(preprocessing.transform(rows)), atol=1e-9)
+
+
 def test_a_table_prepared_by_hand_gives_the_same(tmp_path: Path) -> None:
     """The preparation is written out, without `Preprocessing.transform`."""
     columns = {"size": np.array([1.0, 2.0, np.nan, 6.0]), "kind": np.array(["a", "b", "a", "b"])}

@@ -259,6 +259,7 @@ def _is_new(net: FeedForward) -> bool:
         preprocessing is not None
         and (
             preprocessing.preparation is not None
+            or preprocessing.scale == "robust"
             or any(getattr(column, "rare", False) for column in preprocessing.columns)
         )
     )
