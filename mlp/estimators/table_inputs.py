@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import validate_data
 
-from mlp._backends import ConfigurationError, DataError, UnknownNameError
+from mlp._backends import DataError, UnknownNameError
 from mlp.data import Preprocessing
 from mlp.data.columns import as_columns
 from mlp.data.inference import ColumnChoices, counts_rows, prepare
@@ -85,22 +84,16 @@ def chosen_columns(choice: Any, table: Table) -> list[str]:
 
     Raises
     ------
-    ConfigurationError
-        If it is no list of names or positions.
     UnknownNameError
         If there is no such column.
     """
     names = list(table)
     if choice is None:
         return []
-    if isinstance(choice, str) or not np.iterable(choice):
-        raise ConfigurationError(
-            f"categorical_features must be a list of column names or positions, not {choice!r:.80}."
-        )
     chosen = []
     for entry in choice:
-        if isinstance(entry, Integral) and not isinstance(entry, bool | np.bool_) and 0 <= entry < len(names):
-            chosen.append(names[int(entry)])
+        if isinstance(entry, int | np.integer) and not isinstance(entry, bool) and 0 <= entry < len(names):
+            chosen.append(names[entry])
         elif isinstance(entry, str) and entry in table:
             chosen.append(entry)
         else:

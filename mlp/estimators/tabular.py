@@ -187,7 +187,8 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has
         table, _ = as_table(self, X, reset=False)
         inputs = self.preprocessing_.transform(table)
         # in float64, so that the last digits for a row that are shown do not depend on the other rows
-        return np.mean([net.copy("float64").feedforward(inputs) for net in self.networks_], axis=0)
+        each = [net.copy("float64").feedforward(inputs) for net in self.networks_]
+        return np.asarray(np.mean(each, axis=0))
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "networks_")

@@ -129,7 +129,10 @@ def load(cls: Any, path: str | PathLike[str], *, backend: str, device: str | Non
 
 def _estimator(cls: Any, description: dict[str, Any], where: str) -> Any:
     try:
-        estimator = cls(**description["parameters"])
+        parameters = description["parameters"]
+        if isinstance(parameters.get("hidden_layer_sizes"), list):
+            parameters["hidden_layer_sizes"] = tuple(parameters["hidden_layer_sizes"])
+        estimator = cls(**parameters)
         estimator._validate_params()
         histories = [History(**history) for history in description["histories"]]
     except (TypeError, ValueError) as error:
