@@ -247,7 +247,7 @@ def test_weights_of_zero_leave_rows_out():
     assert model.score(X[:100], y[:100]) > 0.9
     with pytest.raises(ValueError, match="zero"):
         model.fit(X, y, np.zeros(200))
-    with pytest.raises(mlp.DataError, match="negative"):
+    with pytest.raises(mlp.DataError, match="zero or positive"):
         model.fit(X, y, -weight)
 
 
