@@ -257,7 +257,7 @@ def fold_of_each_row(n: int, strata: NDArray[Any] | None, rng: Any) -> NDArray[n
     Examples
     --------
     >>> fold_of_each_row(5, np.array([0, 0, 1, 1, 2]), np.random.RandomState(0))
-    array([ 1,  0,  2,  3, -1])
+    array([ 0,  1,  2,  3, -1])
     """
     order = rng.permutation(n)
     if strata is not None:
