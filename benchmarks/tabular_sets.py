@@ -6,6 +6,7 @@ reduced to 5,000 at random.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -77,8 +78,6 @@ def _statsmodels(
     name: str, target: str | Callable[[pd.DataFrame], Any], drop: tuple[str, ...] = ()
 ) -> Callable[[], Table]:
     def make() -> Table:
-        import importlib
-
         data = importlib.import_module(f"statsmodels.datasets.{name}").load_pandas().data
         y = data[target] if isinstance(target, str) else target(data)
         return data.drop(columns=[*drop, *([target] if isinstance(target, str) else [])]), np.asarray(y)
