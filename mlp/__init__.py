@@ -18,7 +18,7 @@ from mlp._version import __version__ as __version__
 
 _NAMES_BY_MODULE = {
     "mlp.model": ("MLP",),
-    "mlp.estimators": ("MLPClassifier", "MLPRegressor"),
+    "mlp.estimators": ("MLPClassifier", "MLPRegressor", "TabularClassifier", "TabularRegressor"),
     "mlp.training": ("Callback", "EarlyStopping", "History", "Run"),
     "mlp.optimizers": ("Adagrad", "Adam", "AdamW", "GradientDescent", "Optimizer", "RMSprop", "SGD"),
     "mlp.custom": ("custom_activation", "custom_loss"),
@@ -83,7 +83,7 @@ if TYPE_CHECKING:
         WrongDeviceError,
     )
     from mlp.custom import custom_activation, custom_loss
-    from mlp.estimators import MLPClassifier, MLPRegressor
+    from mlp.estimators import MLPClassifier, MLPRegressor, TabularClassifier, TabularRegressor
     from mlp.interchange import from_onnx, from_sklearn, from_torch
     from mlp.io.checkpoints import Checkpoint
     from mlp.many_networks import fit_many

@@ -49,11 +49,12 @@ from backends.float_warnings import callers_float_warnings, no_float_warnings
 from backends.formulas import Activation
 from backends.loop import Execution, Trainer
 from backends.operations import Operations
-from backends.plan import PRECISIONS, Control, EpochPlan, EpochResult, Layout, NetworkPlan, Shuffle
+from backends.plan import PRECISIONS, SMOOTHED_LOSSES, Control, EpochPlan, EpochResult, Layout, NetworkPlan, Shuffle
 from backends.predictor import Predictor
 
 __all__ = [
     "PRECISIONS",
+    "SMOOTHED_LOSSES",
     "Activation",
     "Backend",
     "BackendUnavailableError",

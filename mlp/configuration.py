@@ -88,6 +88,7 @@ class Configuration:
             "input_scale": self.input_scale,
             "classes": None if self.classes is None else list(self.classes),
             "target_scaling": None if self.target_scaling is None else [list(values) for values in self.target_scaling],
+            "scaling_layer": self.plan.layout.scaling_layer,
         }
 
 
@@ -109,6 +110,7 @@ def configure(
     classes: Sequence[Any] | None = None,
     preprocessing: Preprocessing | None = None,
     target_scaling: tuple[Sequence[float], Sequence[float]] | None = None,
+    scaling_layer: bool = False,
 ) -> Configuration:
     """Check the arguments of `MLP` and return them as a `Configuration`.
 
@@ -125,7 +127,10 @@ def configure(
     if input_scale is not None:
         require_positive("input_scale", input_scale)
     dtype = check_dtype(dtype)
-    plan = _make_plan(sizes, activation, output_activation, loss, (input_dropout, dropout), input_scale)
+    if not isinstance(scaling_layer, bool | np.bool_):
+        raise ConfigurationError(f"scaling_layer must be True or False, not {scaling_layer!r:.80}.")
+    layout = Layout(sizes, bool(scaling_layer))
+    plan = _make_plan(layout, activation, output_activation, loss, (input_dropout, dropout), input_scale)
     plan = with_precision(plan, precision, dtype)
     if preprocessing is not None:
         _check_preprocessing(preprocessing, sizes[0])
@@ -171,18 +176,18 @@ def _check_preprocessing(preprocessing: Any, n_inputs: int) -> None:
 
 
 def _make_plan(
-    sizes: tuple[int, ...],
+    layout: Layout,
     activation: str | Activation | Sequence[str | Activation],
     output_activation: str | Activation,
     loss: str | formulas.Loss,
     dropout: tuple[float, float | Sequence[float]],
     input_scale: float | None,
 ) -> NetworkPlan:
-    n_hidden = len(sizes) - 2
+    n_hidden = layout.n_layers - 1
     loss = formulas.loss(loss)
     output = OUTPUT_FOR.get(loss.name, "identity") if output_activation == "auto" else output_activation
     kind = formulas.pair(output, loss)
-    if loss.name == "cross_entropy" and sizes[-1] == 1:
+    if loss.name == "cross_entropy" and layout.sizes[-1] == 1:
         raise ConfigurationError(
             "cross_entropy needs two or more outputs, but this network has one: the softmax of one output is always "
             "1. For two classes use 2 outputs or loss='binary_cross_entropy'; for regression use loss='mse'."
@@ -195,7 +200,7 @@ def _make_plan(
     for rate in rates:
         require_fraction("dropout", rate)
     plan = NetworkPlan(
-        Layout(sizes),
+        layout,
         (*hidden, kind.output),
         kind,
         tuple(map(float, rates)),

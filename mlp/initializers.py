@@ -27,6 +27,12 @@ def _normal(seed: int, layer: int, n_in: int, n_out: int) -> NDArray[np.float64]
     return random.normal(seed, layer, n_in * n_out + n_out)
 
 
+def _neural_tangent(seed: int, layer: int, n_in: int, n_out: int) -> NDArray[np.float64]:
+    values = _normal(seed, layer, n_in, n_out)
+    values[: n_in * n_out] /= math.sqrt(n_in)
+    return values
+
+
 def _uniform(seed: int, layer: int, n_in: int, n_out: int) -> NDArray[np.float64]:
     return np.asarray(0.2 * random.uniform(seed, layer, n_in * n_out + n_out) - 0.1)
 
@@ -69,15 +75,17 @@ INITIALIZERS: Mapping[str, Draw] = MappingProxyType(
         "he_uniform": _scaled_uniform(_he),
         "lecun_normal": _scaled_normal(_lecun),
         "lecun_uniform": _scaled_uniform(_lecun),
+        "neural_tangent": _neural_tangent,
     }
 )
-"""Initializers by name.  ``normal`` is N(0, 1) and ``uniform`` is U(-0.1, 0.1), for weights and biases.  The others
-set the biases to zero and scale the variance of the weights to the layer: 2 / (n_in + n_out) (Glorot & Bengio 2010),
+"""Initializers by name.  ``normal`` is N(0, 1) and ``uniform`` is U(-0.1, 0.1), for weights and biases.
+``neural_tangent`` is N(0, 1 / n_in) for the weights and N(0, 1) for the biases (Jacot et al. 2018).  The others set the
+biases to zero and scale the variance of the weights to the layer: 2 / (n_in + n_out) (Glorot & Bengio 2010),
 2 / n_in (He et al. 2015) or 1 / n_in (LeCun et al. 1998)."""
 
 _AUTO = {
     "selu": "lecun_normal",
-    **dict.fromkeys(("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "softplus"), "he_normal"),
+    **dict.fromkeys(("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "mish", "softplus"), "he_normal"),
 }
 
 

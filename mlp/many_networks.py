@@ -30,6 +30,8 @@ def fit_many(
     y: Any,
     *,
     rows: Sequence[Any] | None = None,
+    sample_weight: Any = None,
+    label_smoothing: float = 0.0,
     validation_data: tuple[Any, ...] | list[tuple[Any, ...]] | None = None,
     early_stopping: EarlyStopping | bool = False,
     epochs: int = 10,
@@ -50,6 +52,10 @@ def fit_many(
     rows : sequence of array_like, optional
         ``rows[i]`` selects the rows of X and y that network i is trained on: indices or a boolean mask.
         Default: all rows.
+    sample_weight : array_like, shape (n,), optional
+        Weights of the rows of X in the mean loss.
+    label_smoothing : float
+        As in `MLP.fit`.
     validation_data : tuple (X, y) or (X, y, sample_weight), or a list of them, optional
         One for all networks, or a list with one for each.
     early_stopping : EarlyStopping or bool
@@ -102,9 +108,10 @@ def fit_many(
     [True, True]
     """
     nets = _check_networks(nets)
-    call = _Call(
-        nets, _check_settings(nets, X, y, rows, validation_data, early_stopping, epochs, batch_size, optimizer)
+    settings = _check_settings(
+        nets, X, y, rows, sample_weight, label_smoothing, validation_data, early_stopping, epochs, batch_size, optimizer
     )
+    call = _Call(nets, settings)
     with stop_on_ctrl_c(call.stop), _progress_bar(len(nets), shown=progress) as call.advance:
         call.train()
     call.raise_errors()
@@ -123,6 +130,7 @@ class _Settings:
     epochs: int
     validation: Examples | None
     early_stopping: EarlyStopping | None
+    label_smoothing: float
 
     @property
     def n(self) -> int:
@@ -221,6 +229,7 @@ class _Call:
                 rows=settings.rows,
                 validation=settings.validation,
                 early_stopping=settings.early_stopping,
+                label_smoothing=settings.label_smoothing,
                 catch_interrupt=False,  # it concerns all networks
             )
         except DivergenceError as error:
@@ -278,8 +287,8 @@ class _Shared:
 
 
 def _check_settings(
-    nets: list[MLP], X: Any, y: Any, rows: Any, validation_data: Any, early_stopping: Any, epochs: Any,
-    batch_size: Any, optimizer: Any,
+    nets: list[MLP], X: Any, y: Any, rows: Any, sample_weight: Any, label_smoothing: Any, validation_data: Any,
+    early_stopping: Any, epochs: Any, batch_size: Any, optimizer: Any,
 ) -> list[_Settings]:  # fmt: skip
     """The checked arguments of `fit_many` for each network; those that are equal share their arrays."""
     count = len(nets)
@@ -287,8 +296,10 @@ def _check_settings(
     chosen = [optimizers.optimizer("adam" if choice is None else choice) for choice in choices]
     validation_sets = _one_per_network("validation_data", validation_data, count)
     epochs = require_count("epochs", epochs)
-    for net in nets:
+    for net, rule in zip(nets, chosen, strict=True):
         net.require_trainable()
+        rule.rate_factors(net.plan.layout)  # raises an error if they do not fit
+    smoothing = training.check_label_smoothing(label_smoothing, nets[0].kind)
     # devices and the scaling of targets may differ; everything else that the arrays depend on is equal
     alike = [
         next(other for other in nets if other.xp is net.xp and other.target_scaling == net.target_scaling)
@@ -306,9 +317,13 @@ def _check_settings(
     X, y = (as_array(name, value, nets[0].xp) for name, value in (("X", X), ("y", y)))
     if X.shape[:1] != y.shape[:1]:
         raise ShapeError(f"X {X.shape} and y {y.shape} must have the same number of rows.")
+    weight = None if sample_weight is None else as_array("sample_weight", sample_weight, nets[0].xp)
+    if weight is not None and weight.shape != X.shape[:1]:
+        raise ShapeError(f"sample_weight {weight.shape} must have one weight for each of the {len(X)} rows of X.")
     selections = [None] * count if rows is None else _check_rows(rows, count, len(X))
     if rows is not None:
-        X, y, selections = _used_rows(X, y, selections)
+        used, selections = _used_rows(len(X), selections)
+        X, y, weight = (array if array is None or used is None else array[used] for array in (X, y, weight))
 
     @_Shared
     def check_inputs(xp: Backend) -> Any:
@@ -317,7 +332,7 @@ def _check_settings(
     @_Shared
     def check_examples(net: MLP) -> tuple[Examples, bool]:
         with net.xp.current_device():
-            return net.check_examples(check_inputs(net.xp), y, require_two_classes=rows is None)
+            return net.check_examples(check_inputs(net.xp), y, weight, require_two_classes=rows is None)
 
     settings = []
     for i, (net, selection) in enumerate(zip(alike, selections, strict=True)):
@@ -335,20 +350,24 @@ def _check_settings(
                 epochs=epochs,
                 validation=validations[i],
                 early_stopping=training.check_early_stopping(early_stopping, has_validation=validations[i] is not None),
+                label_smoothing=smoothing,
             )
         )
     return settings
 
 
-def _used_rows(X: Any, y: Any, selections: list[Any]) -> tuple[Any, Any, list[Any]]:
-    """The rows that some network uses, and the selections among these: others are not checked, and may be invalid."""
-    used = np.zeros(len(X), bool)
+def _used_rows(n: int, selections: list[Any]) -> tuple[NDArray[np.bool_] | None, list[Any]]:
+    """The rows that some network uses, and the selections among these: others are not checked, and may be invalid.
+
+    None stands for all rows.
+    """
+    used = np.zeros(n, bool)
     for selection in selections:
         used[selection] = True
     if used.all():
-        return X, y, selections
+        return None, selections
     position = np.cumsum(used) - 1
-    return X[used], y[used], [position[selection] for selection in selections]
+    return used, [position[selection] for selection in selections]
 
 
 def _require_two_classes(y: Any, selection: NDArray[np.int64], i: int) -> None:
@@ -366,7 +385,7 @@ def _check_networks(nets: Iterable[MLP]) -> list[MLP]:
         raise ConfigurationError("fit_many needs a sequence of one or more mlp.MLP networks.")
     if len({id(net) for net in nets}) < len(nets):
         raise ConfigurationError("fit_many was given the same network twice: pass a copy, net.copy(), instead.")
-    for name in ("sizes", "activations", "loss", "dtype", "precision", "backend"):
+    for name in ("sizes", "scaling layer", "activations", "loss", "dtype", "precision", "backend"):
         first, *others = (_property(net, name) for net in nets)
         for i, other in enumerate(others, start=1):
             if other != first:
@@ -380,6 +399,8 @@ def _check_networks(nets: Iterable[MLP]) -> list[MLP]:
 def _property(net: MLP, name: str) -> Any:
     if name == "activations":
         return [activation.name for activation in net.plan.activations]
+    if name == "scaling layer":
+        return net.plan.layout.scaling_layer
     if name == "loss":
         return net.kind.loss.name
     return getattr(net, name)

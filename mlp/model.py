@@ -67,6 +67,8 @@ class MLP(FeedForward):
     target_scaling : tuple (shift, scale), optional
         For regression with an identity output: the network learns ``(y - shift) / scale``, one shift and scale for
         each output, and its outputs are scaled back.  Losses are those of the scaled targets.
+    scaling_layer : bool
+        Whether a layer before the first multiplies each input by a factor that is trained; at first it is 1.
 
     Attributes
     ----------
@@ -113,6 +115,7 @@ class MLP(FeedForward):
         classes: Sequence[Any] | None = None,
         preprocessing: Preprocessing | None = None,
         target_scaling: tuple[Sequence[float], Sequence[float]] | None = None,
+        scaling_layer: bool = False,
     ) -> None:
         configuration = configure(
             sizes,
@@ -131,6 +134,7 @@ class MLP(FeedForward):
             classes=classes,
             preprocessing=preprocessing,
             target_scaling=target_scaling,
+            scaling_layer=scaling_layer,
         )
         self.training_state: TrainingState | None = None
         super().__init__(configuration, backend, device)
@@ -172,6 +176,18 @@ class MLP(FeedForward):
 
     def _assign(self, name: str, part: int, values: Sequence[Any]) -> None:
         super()._assign(name, part, values)
+        self._forget_best_weights()
+
+    def _assign_scaling(self, values: Any) -> None:
+        super()._assign_scaling(values)
+        self._forget_best_weights()
+
+    def without_scaling_layer(self) -> Self:
+        net = super().without_scaling_layer()
+        net.training_state = None
+        return net
+
+    def _forget_best_weights(self) -> None:
         if self.training_state is not None and self.training_state.restored:
             self.training_state.reset_best()
 
@@ -201,6 +217,7 @@ class MLP(FeedForward):
         validation_fraction: float | None = None,
         sample_weight: Any = None,
         class_weight: Mapping[Any, float] | str | None = None,
+        label_smoothing: float | None = None,
         early_stopping: EarlyStopping | bool = False,
         metrics: Iterable[str | training.Metric] = (),
         callbacks: Iterable[Callback | Callable[[Run], object]] = (),
@@ -235,6 +252,10 @@ class MLP(FeedForward):
             Weights of the classes, by number or by name in `classes`, which multiply those of the rows; classes that
             are left out have 1.  ``"balanced"`` gives all classes the same total weight: n / (number of classes * rows
             of the class), as in scikit-learn.
+        label_smoothing : float, optional
+            Weight s of the uniform distribution in the targets of classes, 0 <= s < 1 (Szegedy et al. 2016, section 7).
+            It changes the losses of the training, but not those of the validation set.  Default: 0; with `resume` that
+            of the last training.
         early_stopping : EarlyStopping or bool
             True means ``EarlyStopping()``.
         metrics : iterable of str or callable
@@ -291,6 +312,7 @@ class MLP(FeedForward):
         previous = resumed.conditions if resumed else {}
         batch_size = training.batch_size_for(optimizer, batch_size, n, previous.get("batch_size"))
         has_validation = validation is not None
+        smoothing = training.check_label_smoothing(label_smoothing, self.kind, previous.get("label_smoothing", 0.0))
         chosen_metrics = training.check_metrics(metrics, has_validation=has_validation)
         stopping_rule = training.check_early_stopping(early_stopping, chosen_metrics, has_validation=has_validation)
         callbacks = training.check_callbacks(callbacks)
@@ -311,6 +333,7 @@ class MLP(FeedForward):
             self.on_device(examples),
             batch_size=batch_size,
             shuffle=shuffle,
+            label_smoothing=smoothing,
             validation=None if validation is None else self.on_device(validation),
             early_stopping=stopping_rule,
             metrics=chosen_metrics,

@@ -99,7 +99,8 @@ class FeedForward:
     plan : NetworkPlan
     xp : Backend
     parameters : array, shape (n_parameters,)
-        On the device: all weights, then all biases; `plan.layout` gives views of each layer.
+        On the device: all weights, then all biases, then the factors of the scaling layer; `plan.layout` gives views of
+        each part.
     class_numbers : bool
         Whether it was trained on class numbers; then its outputs are classes for any loss.
     backend_reason : str
@@ -195,6 +196,8 @@ class FeedForward:
         flat = np.empty(self.plan.layout.n_parameters)
         for layer, (W, b) in enumerate(self.plan.layout.layers(flat)):
             W[...], b[...] = draw_layer(self.init[layer], self.seed, layer, *W.shape)
+        if (factors := self.plan.layout.scaling(flat)) is not None:
+            factors[...] = 1
         self.set_parameters(flat)
         self.class_numbers = False
 
@@ -220,6 +223,59 @@ class FeedForward:
     @biases.setter
     def biases(self, values: Sequence[Any]) -> None:
         self._assign("biases", 1, values)
+
+    @property
+    def scaling(self) -> NDArray[Any] | None:
+        """Factors of the scaling layer, shape (n_in,), as a read-only host array; None if there is no such layer.
+
+        An array can be assigned.
+        """
+        factors = self.plan.layout.scaling(self.xp.to_numpy(self.parameters).copy())
+        if factors is None:
+            return None
+        factors.flags.writeable = False  # writing to the copy would not change the network
+        return np.asarray(factors)
+
+    @scaling.setter
+    def scaling(self, values: Any) -> None:
+        self._assign_scaling(values)
+
+    @on_its_device
+    def _assign_scaling(self, values: Any) -> None:
+        factors = self.plan.layout.scaling(self.parameters)
+        if factors is None:
+            raise ConfigurationError("this network has no scaling layer: make it with scaling_layer=True.")
+        array = as_array("scaling", values, self.xp)
+        if array.shape != factors.shape:
+            raise ShapeError(f"scaling must have shape {factors.shape}, one factor for each input, not {array.shape}.")
+        require_finite("scaling", array, "Parameters must be finite.")
+        factors[...] = cast("scaling", array, self.dtype, self.xp)
+
+    def without_scaling_layer(self) -> Self:
+        """A copy whose first weights include the factors of the scaling layer; without such a layer, a copy.
+
+        Its outputs are the same up to rounding.
+
+        Examples
+        --------
+        >>> import mlp
+        >>> net = mlp.MLP([2, 1], loss="mse", scaling_layer=True, init="lecun_normal")
+        >>> net.scaling = [2.0, 0.5]
+        >>> folded = net.without_scaling_layer()
+        >>> folded.weights[0].ravel() / net.weights[0].ravel()
+        array([2. , 0.5], dtype=float32)
+        """
+        net = self.copy()
+        factors = self.scaling
+        if factors is None:
+            return net
+        layout = replace(self.plan.layout, scaling_layer=False)
+        net.plan = replace(self.plan, layout=layout)
+        flat = self.xp.to_numpy(self.parameters)[: layout.n_parameters].copy()
+        W, _ = layout.layers(flat)[0]
+        W *= factors[:, np.newaxis]
+        net.parameters = self.xp.asarray(flat)
+        return net
 
     def _host_layers(self) -> list[tuple[NDArray[Any], NDArray[Any]]]:
         flat = self.xp.to_numpy(self.parameters).copy()
@@ -586,7 +642,8 @@ class FeedForward:
         -------
         loss : float
         gradients : list of (dW, db)
-            Shapes (n_in, n_out) and (n_out,), one pair for each layer; host arrays of the network's dtype.
+            Shapes (n_in, n_out) and (n_out,), one pair for each layer; host arrays of the network's dtype.  Those of a
+            scaling layer are not among them.
 
         Examples
         --------

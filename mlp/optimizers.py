@@ -2,18 +2,31 @@
 
 All of them take a `learning_rate` (a number or a schedule), `weight_decay` (decoupled: it multiplies the weights
 by ``1 - learning_rate * weight_decay`` before each update, Loshchilov & Hutter 2019, and does not change the
-biases), `clip_norm` and `clip_value`.
+biases), `clip_norm` and `clip_value`, and factors of the learning rate for parts of a network.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from mlp import schedules
-from mlp._backends import ConfigurationError, UnknownNameError, formulas
-from mlp.checks import require_fraction, require_nonnegative, require_positive, use_plain_numbers
+from mlp._backends import ConfigurationError, Layout, UnknownNameError, formulas
+from mlp.checks import one_per_layer, require_fraction, require_nonnegative, require_positive, use_plain_numbers
 from mlp.schedules import Constant, Schedule, name_of
+
+_FACTORS = ("weight_rate_factor", "bias_rate_factor", "scaling_rate_factor")
+
+
+def _checked_factor(name: str, value: Any) -> float | tuple[float, ...]:
+    several = isinstance(value, Sequence | np.ndarray) and not isinstance(value, str)
+    for factor in value if several else [value]:
+        require_nonnegative(name, factor)
+    return tuple(map(float, value)) if several else float(value)
 
 
 @dataclass
@@ -26,15 +39,26 @@ class Optimizer:
     weight_decay : float
     clip_norm, clip_value : float or None
         Bounds on the gradient's Euclidean norm and on each of its entries.
+    weight_rate_factor, bias_rate_factor : float or tuple of float
+        The learning rate of the weights and of the biases is multiplied by it: one number for all layers, or one for
+        each layer.  0 keeps them as they are.
+    scaling_rate_factor : float
+        That of the factors of a scaling layer.
     """
 
     learning_rate: float | Schedule
     weight_decay: float = field(default=0.0, kw_only=True)
     clip_norm: float | None = field(default=None, kw_only=True)
     clip_value: float | None = field(default=None, kw_only=True)
+    weight_rate_factor: float | tuple[float, ...] = field(default=1.0, kw_only=True)
+    bias_rate_factor: float | tuple[float, ...] = field(default=1.0, kw_only=True)
+    scaling_rate_factor: float = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
         use_plain_numbers(self)
+        for name in ("weight_rate_factor", "bias_rate_factor"):
+            setattr(self, name, _checked_factor(name, getattr(self, name)))
+        require_nonnegative("scaling_rate_factor", self.scaling_rate_factor)
         if not isinstance(self.learning_rate, Schedule):
             require_positive("learning_rate", self.learning_rate)
         require_nonnegative("weight_decay", self.weight_decay)
@@ -53,9 +77,50 @@ class Optimizer:
         """The update rule that the backend applies, with its hyper-parameters."""
         return formulas.Rule("sgd", {})
 
+    def rate_factors(self, layout: Layout) -> tuple[tuple[int, int, float], ...]:
+        """The slices of a network's parameters that have a factor of the learning rate, as `EpochPlan` takes them.
+
+        Raises
+        ------
+        ConfigurationError
+            If there are factors for another number of layers, or for a scaling layer that the network does not have.
+
+        Examples
+        --------
+        >>> Adam(0.04, weight_rate_factor=(0.5, 1.0), bias_rate_factor=0.1).rate_factors(Layout((2, 3, 1)))
+        ((0, 6, 0.5), (9, 13, 0.1))
+        """
+        n_layers = layout.n_layers
+        weights = one_per_layer("weight_rate_factor", self.weight_rate_factor, n_layers)
+        biases = one_per_layer("bias_rate_factor", self.bias_rate_factor, n_layers)
+        sizes = [n_in * n_out for n_in, n_out in pairwise(layout.sizes)]
+        lengths = [*zip(sizes, weights, strict=True), *zip(layout.sizes[1:], biases, strict=True)]
+        if layout.scaling_layer:
+            lengths.append((layout.sizes[0], self.scaling_rate_factor))
+        elif self.scaling_rate_factor != 1:
+            raise ConfigurationError(
+                f"scaling_rate_factor={self.scaling_rate_factor:g} is for a scaling layer, which this network does not "
+                "have: omit it, or make the network with scaling_layer=True."
+            )
+        slices: list[tuple[int, int, float]] = []
+        position = 0
+        for length, factor in lengths:
+            stop = position + length
+            if slices and slices[-1][1:] == (position, factor):  # fewer slices need fewer updates
+                slices[-1] = (slices[-1][0], stop, factor)
+            else:
+                slices.append((position, stop, factor))
+            position = stop
+        return tuple(one for one in slices if one[2] != 1)
+
     def to_dict(self) -> dict[str, Any]:
         """The optimizer as plain data; `from_dict` reads it back."""
         values = {name: getattr(self, name) for name in asdict(self)}
+        for name in _FACTORS:
+            if values[name] == 1:  # version 0.2.0 does not know them
+                del values[name]
+            elif isinstance(values[name], tuple):
+                values[name] = list(values[name])
         if isinstance(self.learning_rate, Schedule):
             values["learning_rate"] = self.learning_rate.to_dict()
         return {"name": name_of(type(self), "optimizer", _NAMES), **values}

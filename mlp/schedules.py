@@ -193,6 +193,36 @@ class Cosine(Schedule):
 
 
 @dataclass
+class CosLog4(Schedule):
+    """Four periods of a cosine over the logarithm of the time, from zero to zero (Holzmüller et al. 2024, section 3).
+
+    The rate is ``learning_rate * (1 - cos(2 pi log2(1 + 15 t))) / 2``, where t is the fraction of the training that is
+    done.  It is `learning_rate` four times, and zero between: short phases of training come first, and long ones last.
+
+    Attributes
+    ----------
+    epochs : float
+        Total length; after it the rate stays at zero.
+
+    Examples
+    --------
+    >>> schedule = CosLog4(1.0, epochs=15)
+    >>> [round(schedule(0, epoch), 3) for epoch in (0, 2**0.5 - 1, 1, 2 * 2**0.5 - 1, 3, 7, 15, 16)]
+    [0.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]
+    """
+
+    epochs: float = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_positive("epochs", self.epochs)
+
+    def __call__(self, step: int, epoch: float) -> float:
+        progress = min(epoch / self.epochs, 1.0)
+        return self.learning_rate * 0.5 * (1 - math.cos(2 * math.pi * math.log2(1 + 15 * progress)))
+
+
+@dataclass
 class ReduceOnPlateau(Schedule):
     """Multiply the rate by `factor` when the loss has not decreased for `patience` epochs.
 
@@ -249,6 +279,7 @@ SCHEDULES: dict[str, type[Schedule]] = {
     "exponential": Exponential,
     "inverse_scaling": InverseScaling,
     "cosine": Cosine,
+    "coslog4": CosLog4,
     "reduce_on_plateau": ReduceOnPlateau,
 }
 _NAMES = {cls: name for name, cls in SCHEDULES.items()}

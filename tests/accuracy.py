@@ -42,6 +42,7 @@ FORWARD = {
     "selu": Bound(4),
     "softplus": Bound(4),
     "silu": Bound(5),
+    "mish": Bound(5),
     "gelu": Bound(4, argument=2),
     "gelu_tanh": Bound(4, argument=2),
 }
@@ -57,6 +58,7 @@ BACKWARD = {
     "selu": Bound(2, argument=2),
     "softplus": Bound(4),
     "silu": Bound(4, argument=4),
+    "mish": Bound(4, argument=4),
     "gelu": Bound(4, argument=4),
     "gelu_tanh": Bound(4, argument=8),
 }

@@ -39,6 +39,11 @@ def _gelu_tanh_derivative(z):
     return s + z * s * (1 - s) * 2 * mp.sqrt(2 / mp.pi) * (1 + 3 * mpf(0.044715) * z**2)
 
 
+def _mish_derivative(z):
+    t = mp.tanh(mp.log1p(mp.exp(z)))
+    return t + z * (1 - t**2) * _logistic(z)
+
+
 FORWARD = {
     "identity": lambda z: z,
     "sigmoid": _logistic,
@@ -50,6 +55,7 @@ FORWARD = {
     "gelu": lambda z: z * mp.erfc(-z / mp.sqrt(2)) / 2,
     "gelu_tanh": lambda z: z * _gelu_tanh_gate(z),
     "silu": lambda z: z * _logistic(z),
+    "mish": lambda z: z * mp.tanh(mp.log1p(mp.exp(z))),
     "softplus": lambda z: mp.log1p(mp.exp(z)),
     "step": lambda z: mpf(1 if z >= 0 else 0),
     "exp": mp.exp,
@@ -73,6 +79,7 @@ DERIVATIVE_FROM_Z = {
     "gelu": lambda z: mp.erfc(-z / mp.sqrt(2)) / 2 + z * mp.npdf(z),
     "gelu_tanh": _gelu_tanh_derivative,
     "silu": lambda z: _logistic(z) * (1 + z * (1 - _logistic(z))),
+    "mish": _mish_derivative,
 }
 """dy/dz as a function of z."""
 
@@ -178,6 +185,10 @@ ACTIVATIONS = {  # name: (f(z), f'(z))
         ),
     ),
     "silu": (lambda z: z * _sigmoid(z), lambda z: _sigmoid(z) + z * _sigmoid(z) * (1 - _sigmoid(z))),
+    "mish": (
+        lambda z: z * np.tanh(np.log1p(np.exp(z))),
+        lambda z: np.tanh(np.log1p(np.exp(z))) + z * _sigmoid(z) / np.cosh(np.log1p(np.exp(z))) ** 2,
+    ),
     "softplus": (lambda z: np.log(1 + np.exp(z)), _sigmoid),
     "exp": (np.exp, np.exp),
 }

@@ -466,6 +466,7 @@ AT_INFINITY = {  # f(-inf), f(inf)
     "gelu": (np.nan, INF),  # -inf * 0, as in PyTorch
     "gelu_tanh": (np.nan, INF),
     "silu": (np.nan, INF),
+    "mish": (np.nan, INF),
     "softplus": (0, INF),
     "step": (0, 1),
     "exp": (0, INF),
@@ -493,7 +494,7 @@ def test_slopes_propagate_nan(xp, dtype, name):
     assert np.isfinite(dz[[0, 2]]).all()
 
 
-@pytest.mark.parametrize("name", ["gelu", "gelu_tanh", "silu"])
+@pytest.mark.parametrize("name", ["gelu", "gelu_tanh", "silu", "mish"])
 def test_slopes_of_huge_numbers_are_zero_or_one(xp, dtype, name):
     huge = float(np.finfo(dtype).max) / 4
     z = np.array([[-huge, -1e15, 1e15, huge]], dtype)

@@ -133,7 +133,7 @@ def test_a_changed_entry_is_refused_or_harmless(state: Preprocessing, value: obj
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("scale",), "robust", "preprocessing scale is 'robust', expected one of none, standard, minmax"),
+        (("scale",), "robst", "preprocessing scale is 'robst', expected one of none, standard, minmax, robust"),
         (("columns",), [], "expected a list that is not empty"),
         (("columns", 0, "scale"), 0.0, r"columns\[0\] scale is 0.0, expected a number above 0"),
         (("columns", 0, "fill"), float("nan"), r"columns\[0\] fill is nan, expected a finite number"),
@@ -286,3 +286,49 @@ def test_what_cannot_be_fitted(columns: Any, error: type[Exception], message: st
 def test_an_unknown_scale_suggests_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'standard'"):
         Preprocessing.fit(np.eye(2), "standart")
+
+
+# -- robust scaling ---------------------------------------------------------------------------------------------------
+
+
+def smoothly_clipped(values: np.ndarray[Any, Any], by: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The definition of RealMLP: quartiles of the values that are there, missing values at the median."""
+    present = by[~np.isnan(by)]
+    low, median, high = np.percentile(present, [25, 50, 75])
+    distance = high - low if high > low else (present.max() - present.min()) / 2
+    z = (np.where(np.isnan(values), median, values) - median) / (distance or 1)
+    return np.asarray(z / np.sqrt(1 + (z / 3) ** 2))
+
+
+@given(
+    train=st.lists(gappy_numbers, min_size=1, max_size=30).filter(lambda v: any(x == x for x in v)),
+    test=st.lists(gappy_numbers, min_size=1, max_size=10),
+)
+@settings(deadline=None, max_examples=100)
+def test_robust_scaling_is_the_definition(train: list[float], test: list[float]) -> None:
+    fitted = Preprocessing.fit({"x": np.array(train)}, "robust")
+    for part in (train, test):
+        values = np.array(part)
+        expected = smoothly_clipped(values, np.array(train))[:, None]
+        np.testing.assert_allclose(fitted.transform({"x": values}), expected, rtol=1e-9, atol=1e-12)
+        by_position = Preprocessing.fit(np.array(train)[:, None], "robust").transform(values[:, None])
+        np.testing.assert_allclose(by_position, expected, rtol=1e-9, atol=1e-12)
+    assert Preprocessing.from_dict(json.loads(json.dumps(fitted.to_dict()))) == fitted
+
+
+def test_a_column_with_equal_quartiles_is_scaled_by_half_its_range() -> None:
+    column = np.array([0.0] * 20 + [4.0])
+    assert Preprocessing.fit({"x": column}, "robust").columns == (NumericColumn("x", 0.0, 0.0, 2.0, clipped=True),)
+    assert Preprocessing.fit({"x": np.array([5.0, 5.0])}, "robust").columns[0].scale == 1
+
+
+def test_huge_values_are_clipped_without_overflow() -> None:
+    fitted = Preprocessing.fit({"x": np.arange(5.0)}, "robust")
+    np.testing.assert_allclose(fitted.transform({"x": np.array([1e300, -1e300])}), [[3.0], [-3.0]], rtol=1e-12)
+
+
+def test_only_robust_columns_are_clipped_in_a_file() -> None:
+    state = Preprocessing.fit({"x": np.arange(5.0)}, "robust").to_dict()
+    for wrong in (state | {"scale": "standard"}, state | {"columns": [state["columns"][0] | {"clipped": 1}]}):
+        with pytest.raises(FileFormatError, match="clipped"):
+            Preprocessing.from_dict(wrong)

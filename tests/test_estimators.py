@@ -338,7 +338,9 @@ def test_activation_of_each_layer(backend):
     np.testing.assert_allclose(mixed.predict_proba(X_new), p, rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["sigmoid", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "silu", "softplus"])
+@pytest.mark.parametrize(
+    "name", ["sigmoid", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "silu", "mish", "softplus"]
+)
 def test_all_activations_learn(name):
     assert MLPClassifier(**SMALL, activation=name).fit(X, y).score(X, y) > 0.9
 

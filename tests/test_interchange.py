@@ -237,6 +237,7 @@ MODULES = {
     "gelu": "GELU()",
     "gelu_tanh": "GELU(approximate='tanh')",
     "silu": "SiLU()",
+    "mish": "Mish()",
     "softplus": "Softplus()",
     "identity": "Identity()",
 }

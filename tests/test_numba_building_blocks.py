@@ -147,7 +147,7 @@ def test_loops_are_vectorised(name):
 
 @pytest.mark.parametrize("dtype", FLOATS)
 @pytest.mark.parametrize(
-    "name", ["sigmoid", "softplus", "gelu", "selu", "silu", "elu", "gelu_tanh", "relu", "leaky_relu"]
+    "name", ["sigmoid", "softplus", "gelu", "selu", "silu", "mish", "elu", "gelu_tanh", "relu", "leaky_relu"]
 )
 def test_formulas_compile_to_scalars_of_their_type(name, dtype):
     formula = getattr(formulas.activations, name)

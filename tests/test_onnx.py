@@ -34,7 +34,8 @@ HIDDEN = [name for name, row in formulas.ACTIVATIONS.items() if row.role == "any
 OUTPUTS = [
     ("identity", "mse"), ("sigmoid", "binary_cross_entropy"), ("sigmoid", "quadratic"), ("tanh", "mse"),
     ("relu", "mae"), ("leaky_relu", "huber"), ("elu", "mse"), ("selu", "mse"), ("gelu", "mse"), ("gelu_tanh", "mse"),
-    ("silu", "mse"), ("softplus", "poisson"), ("step", "mse"), ("exp", "poisson"), ("softmax", "cross_entropy"),
+    ("silu", "mse"), ("mish", "mse"), ("softplus", "poisson"), ("step", "mse"), ("exp", "poisson"),
+    ("softmax", "cross_entropy"),
 ]  # fmt: skip
 CLOSE = {"float32": 3e-6, "float64": 1e-13}
 
@@ -131,7 +132,7 @@ def test_activations_are_stable_for_all_inputs(name: str, dtype: str) -> None:
     assert error.max() < {"float32": 5e-7, "float64": 2e-15}[dtype]
 
 
-@pytest.mark.parametrize("name", ["elu", "selu", "softplus", "silu", "gelu", "gelu_tanh"])
+@pytest.mark.parametrize("name", ["elu", "selu", "softplus", "silu", "mish", "gelu", "gelu_tanh"])
 def test_small_values_are_accurate_in_float64(name: str) -> None:
     """Near zero and in the tails, where a formula that cancels would lose digits."""
     net = mlp.MLP([1, 1], output_activation=name, loss="mse", dtype="float64")
@@ -328,6 +329,17 @@ def test_a_table_is_prepared_inside(scale: Any, dtype: str, tmp_path: Path) -> N
     assert_allclose(found["probabilities"], net.predict_proba(X), atol=1e-6)
     assert list(found["label"]) == [net.classes[number] for number in net.predict(X)]
     require_same(net, mlp.from_onnx(path))
+
+
+def test_a_smoothly_clipped_table_is_prepared_inside(tmp_path: Path) -> None:
+    preprocessing = Preprocessing.fit(table(200, 0), scale="robust")
+    net = random_network([preprocessing.n_outputs, 8, 3], "tanh", preprocessing=preprocessing, dtype="float64")
+    path = tmp_path / "net.onnx"
+    net.to_onnx(path)
+    rows = table(60, 1)
+    rows["age"] = rows["age"] * np.resize([1, 1e5, -1e300], 60)
+    found = run(path, as_tensors(rows, "float64"))
+    assert_allclose(found["probabilities"], net.predict_proba(preprocessing.transform(rows)), atol=1e-9)
 
 
 def test_a_table_prepared_by_hand_gives_the_same(tmp_path: Path) -> None:
@@ -696,6 +708,7 @@ SPELLINGS: dict[str, tuple[str, list[tuple[Any, ...]]]] = {
         ("Mul", ["g", 0.5], "a"),
     ]),
     "silu": ("silu", [("Sigmoid", ["z"], "s"), ("Mul", ["s", "z"], "a")]),
+    "mish": ("mish", [("Softplus", ["z"], "s"), ("Tanh", ["s"], "t"), ("Mul", ["z", "t"], "a")]),
     "sigmoid by exp": ("sigmoid", [
         ("Neg", ["z"], "n"), ("Exp", ["n"], "e"), ("Add", [1.0, "e"], "s"), ("Reciprocal", ["s"], "a"),
     ]),

@@ -628,6 +628,7 @@ def test_five_and_five_epochs_are_ten(optimizer, backend):
         schedules.Exponential(0.1),
         schedules.InverseScaling(0.1),
         schedules.Cosine(0.1, epochs=10, warmup=2),
+        schedules.CosLog4(0.1, epochs=10),
         schedules.ReduceOnPlateau(0.5, patience=1, min_delta=0.01),
     ],
     ids=lambda schedule: type(schedule).__name__,

@@ -313,9 +313,16 @@ def test_inverse_scaling_is_scikit_learns_rule():
 
 def test_a_schedule_moves_within_an_epoch():
     """Each batch has its rate; the step count continues across epochs."""
+
+    def coslog4(t):
+        return (1 - math.cos(2 * math.pi * math.log2(1 + 15 * t))) / 2
+
     cosine = schedules.Cosine(1.0, epochs=2, warmup=1)
     assert_allclose(cosine.rates(0, 0, 4), [0, 0.25, 0.5, 0.75])
     assert_allclose(cosine.rates(4, 1, 4), [(1 + math.cos(math.pi * k / 4)) / 2 for k in range(4)])
+    rates = schedules.CosLog4(0.04, epochs=5).rates(8, 2, 4)
+    assert_allclose(rates, [0.04 * coslog4((2 + k / 4) / 5) for k in range(4)], rtol=1e-12)
+    assert_allclose(schedules.CosLog4(0.04, epochs=5).rates(20, 5, 4), 0, atol=1e-15)  # the training is over
     assert_allclose(schedules.Exponential(1.0, factor=0.5).rates(0, 2, 2), [0.25, 0.25 * 0.5**0.5])
     assert_allclose(schedules.Step(1.0, every=1, factor=0.5).rates(6, 2, 3), [0.25] * 3)
     assert_allclose(schedules.InverseScaling(1.0).rates(8, 1, 3), [1 / 3, 10**-0.5, 11**-0.5])

@@ -118,6 +118,24 @@ def silu_backward(dy: Any, z: Any) -> Any:
     return dy * (s * (1 + z * rest))
 
 
+def mish(z: Any) -> Any:
+    """Misra 2020: z tanh(softplus(z)).
+
+    With E = exp(z), tanh(log(1 + E)) is E (E + 2) / (E (E + 2) + 2).  Where z >= 0 both are divided by E^2.
+    """
+    e = exp(-abs(z))
+    n = where(z >= 0, 1 + 2 * e, e * (e + 2))
+    return z * (n / (n + where(z >= 0, 2 * (e * e), 2)))
+
+
+def mish_backward(dy: Any, z: Any) -> Any:
+    e = exp(-abs(z))
+    n, rest = where(z >= 0, 1 + 2 * e, e * (e + 2)), where(z >= 0, 2 * (e * e), 2)
+    d = n + rest
+    t, slope = n / d, rest * (n + d) / (d * d)  # tanh(softplus(z)), and 1 - t^2 without cancellation
+    return dy * (t + z * (slope * (where(z >= 0, 1, e) / (1 + e))))
+
+
 def softplus(z: Any) -> Any:
     return maximum(z, 0) + log1p(exp(-abs(z)))
 
@@ -192,6 +210,7 @@ ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
             Activation("gelu", gelu, gelu_backward, saves="z"),
             Activation("gelu_tanh", gelu_tanh, gelu_tanh_backward, saves="z"),
             Activation("silu", silu, silu_backward, saves="z"),
+            Activation("mish", mish, mish_backward, saves="z"),
             Activation("softplus", softplus, softplus_backward),
             Activation("step", step, None),
             Activation("exp", exponential, exponential_backward, role="output"),

@@ -271,7 +271,7 @@ def _check_usage(ctx: click.Context, data: str | None, options: dict[str, Any]) 
 
 def _resume_run(ctx: click.Context, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[str, Any]]:
     from mlp import runs
-    from mlp.schedules import Cosine
+    from mlp.schedules import Cosine, CosLog4
     from mlp.training import require_resumable
 
     net, dataset, config = runs.resume(
@@ -284,10 +284,10 @@ def _resume_run(ctx: click.Context, options: dict[str, Any]) -> tuple[MLP, Datas
     if (Path(options["resume"]) / runs.RESULTS).exists():  # otherwise the results of a run that was killed are left
         require_resumable(net.training_state, config["training"]["epochs"])
     schedule = net.training_state.optimizer.schedule if net.training_state else None
-    if isinstance(schedule, Cosine) and config["training"]["epochs"] > schedule.epochs:
+    if isinstance(schedule, Cosine | CosLog4) and config["training"]["epochs"] > schedule.epochs:
         print_message(
-            f"warning: the cosine schedule was made for {schedule.epochs:g} epochs; after them the learning rate "
-            f"stays at {schedule.floor:g}"
+            f"warning: the schedule {type(schedule).__name__} was made for {schedule.epochs:g} epochs; after them the "
+            f"learning rate stays at {getattr(schedule, 'floor', 0.0):g}"
         )
     return net, dataset, config
 

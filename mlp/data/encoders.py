@@ -15,7 +15,7 @@ from mlp._backends import DataError, DtypeError
 from mlp.data.columns import as_categories, as_float64, column_kind, first_value
 from mlp.data.saved_state import finite_number, require, require_keys, require_list
 
-Scale = Literal["none", "standard", "minmax"]
+Scale = Literal["none", "standard", "minmax", "robust"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
 
 MAX_CATEGORIES = 1000
@@ -30,6 +30,9 @@ MAX_OWN_INPUTS = 100
 MAX_RARE_NAMES = 10_000
 """Most names of rare categories that are kept, to tell them from unknown ones."""
 
+CLIP = 3.0
+"""The bound of `NumericColumn.clipped`."""
+
 _RARE_ROWS = 10
 _RARE_SHARE = 0.01
 
@@ -38,18 +41,26 @@ _EPS = float(np.finfo(np.float64).eps)
 
 @dataclass(frozen=True, slots=True)
 class NumericColumn:
-    """A column of numbers: missing values become `fill`, then x becomes (x - shift) / scale.
+    """A column of numbers: missing values become `fill`, then x becomes z = (x - shift) / scale.
+
+    Attributes
+    ----------
+    name : str
+    fill, shift, scale : float
+    clipped : bool
+        Whether z becomes z / sqrt(1 + (z / 3)^2), which is between -3 and 3 (Holzmüller et al. 2024, section 3).
 
     Examples
     --------
     >>> NumericColumn("age", fill=40.0, shift=41.5, scale=12.0)
-    NumericColumn(name='age', fill=40.0, shift=41.5, scale=12.0)
+    NumericColumn(name='age', fill=40.0, shift=41.5, scale=12.0, clipped=False)
     """
 
     name: str
     fill: float
     shift: float
     scale: float
+    clipped: bool = False
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -170,15 +181,17 @@ def fit_numbers(names: tuple[str, ...], rows: NDArray[np.float64], scale: Scale)
         raise _no_values_error(f"column {names[empty[0]]!r}")
     with np.errstate(over="ignore", invalid="ignore"):  # overflow is reported below, with the column name
         fill = np.nanmedian(rows, axis=1) if missing.any() else np.median(rows, axis=1)
-        filled = np.where(missing, fill[:, np.newaxis], rows)
-        shift, divisor = _shift_and_scale(filled, scale)
+        if scale == "robust":
+            shift, divisor = fill, _robust_scale(rows)
+        else:
+            shift, divisor = _shift_and_scale(np.where(missing, fill[:, np.newaxis], rows), scale)
     for name, *fitted in zip(names, fill, shift, divisor, strict=True):
         if not np.isfinite(fitted).all():
             raise DataError(
                 f"column {name!r} holds numbers too large to be scaled in float64; divide them by a constant"
             )
     columns = zip(names, fill.tolist(), shift.tolist(), divisor.tolist(), strict=True)
-    return tuple(NumericColumn(*column) for column in columns)
+    return tuple(NumericColumn(*column, clipped=scale == "robust") for column in columns)
 
 
 def _shift_and_scale(rows: NDArray[np.float64], scale: Scale) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -196,6 +209,13 @@ def _shift_and_scale(rows: NDArray[np.float64], scale: Scale) -> tuple[NDArray[n
     return mean, np.where(constant, 1.0, np.sqrt(variance))
 
 
+def _robust_scale(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distance of the quartiles; half the range if that is 0, and 1 for a constant.  Missing values do not count."""
+    low, first, third, high = np.nanquantile(rows, [0, 0.25, 0.75, 1], axis=1)
+    distance = np.where(third > first, third - first, (high - low) / 2)
+    return np.where(distance == 0, 1.0, distance)
+
+
 def _no_values_error(where: str) -> DataError:
     return DataError(f"{where} has no value in any training row; remove it")
 
@@ -203,11 +223,13 @@ def _no_values_error(where: str) -> DataError:
 # -- encoding -------------------------------------------------------------------------------------------
 
 
-def impute_and_scale(values: NDArray[np.float64], fill: Any, shift: Any, scale: Any) -> NDArray[np.float64]:
-    """Replace missing values by `fill`, subtract `shift` and divide by `scale`."""
+def impute_and_scale(
+    values: NDArray[np.float64], fill: Any, shift: Any, scale: Any, *, clipped: bool
+) -> NDArray[np.float64]:
+    """Replace missing values by `fill`, subtract `shift`, divide by `scale`, and clip smoothly if `clipped`."""
     with np.errstate(over="ignore"):  # the model reports infinite inputs, with the row
         result: NDArray[np.float64] = (np.where(np.isnan(values), fill, values) - shift) / scale
-    return result
+        return result / np.hypot(1, result / CLIP) if clipped else result
 
 
 def encode_column(column: Column, values: NDArray[Any], outputs: NDArray[np.float64]) -> tuple[int, Any]:
@@ -222,7 +244,9 @@ def encode_column(column: Column, values: NDArray[Any], outputs: NDArray[np.floa
     """
     where = f"column {column.name!r}"
     if isinstance(column, NumericColumn):
-        outputs[:, 0] = impute_and_scale(as_float64(values, where), column.fill, column.shift, column.scale)
+        outputs[:, 0] = impute_and_scale(
+            as_float64(values, where), column.fill, column.shift, column.scale, clipped=column.clipped
+        )
         return 0, None
     kind = column_kind(values, where)
     if kind not in ("empty", column.kind):
@@ -247,7 +271,8 @@ def encode_column(column: Column, values: NDArray[Any], outputs: NDArray[np.floa
 def column_to_dict(column: Column) -> dict[str, Any]:
     """Return a column as plain data, for JSON."""
     if isinstance(column, NumericColumn):
-        return {"name": column.name, "fill": column.fill, "shift": column.shift, "scale": column.scale}
+        clipped = {"clipped": True} if column.clipped else {}
+        return {"name": column.name, "fill": column.fill, "shift": column.shift, "scale": column.scale, **clipped}
     rare = {"rare": list(column.rare_names) or True} if column.rare else {}
     return {"name": column.name, "categories": list(column.categories), **rare}
 
@@ -256,12 +281,14 @@ def column_from_dict(state: object, where: str) -> Column:
     """Return a column from the result of `column_to_dict`; every entry is checked."""
     categorical = isinstance(state, Mapping) and "categories" in state
     keys = {"name", "categories"} if categorical else {"name", "fill", "shift", "scale"}
-    entry = require_keys(state, keys, where, optional={"rare"} if categorical else ())
+    entry = require_keys(state, keys, where, optional={"rare" if categorical else "clipped"})
     require(isinstance(entry["name"], str), f"{where} name", entry["name"], "a string")
     if not categorical:
         fill, shift, scale = (finite_number(entry[key], f"{where} {key}") for key in ("fill", "shift", "scale"))
         require(scale > 0, f"{where} scale", scale, "a number above 0")
-        return NumericColumn(entry["name"], fill, shift, scale)
+        clipped = entry.get("clipped", False)
+        require(isinstance(clipped, bool), f"{where} clipped", clipped, "true or false")
+        return NumericColumn(entry["name"], fill, shift, scale, clipped)
     listed = require_list(entry["categories"], f"{where} categories")
     require(
         _are_categories(listed[:-1] if listed[-1] is None else listed),

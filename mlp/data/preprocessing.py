@@ -41,7 +41,7 @@ logger = logging.getLogger("mlp")
 
 _BLOCK_BYTES = 2**22
 
-_FAR = {"standard": 1e6, "minmax": 1e6, "none": 1e30}
+_FAR = {"standard": 1e6, "minmax": 1e6, "none": 1e30, "robust": 1e30}
 """A number of a raw table that is larger after scaling is read as missing: a network cannot compute with it."""
 
 
@@ -53,7 +53,7 @@ class Preprocessing:
 
     Attributes
     ----------
-    scale : {"none", "standard", "minmax"}
+    scale : {"none", "standard", "minmax", "robust"}
         Scaling of the numeric columns.
     columns : tuple of NumericColumn or CategoricalColumn
         The transformation of each column, in the order of the outputs.
@@ -82,14 +82,16 @@ class Preprocessing:
 
         Numeric columns: missing values become the median.  Then ``standard`` subtracts the mean and divides by the
         standard deviation (ddof 0; by 1 if the column is constant up to rounding), ``minmax`` maps the range to
-        [0, 1] (a constant to 0), and ``none`` does nothing.  Text and boolean columns are one-hot encoded in sorted
-        order.  If there are missing values, the last output stands for them.
+        [0, 1] (a constant to 0), and ``none`` does nothing.  ``robust`` subtracts the median and divides by the
+        distance of the quartiles of the values that are not missing (by half their range if that is 0), and then clips
+        smoothly: z becomes z / sqrt(1 + (z / 3)^2), so that a few large values do not matter.  Text and boolean
+        columns are one-hot encoded in sorted order.  If there are missing values, the last output stands for them.
 
         Parameters
         ----------
         columns : mapping of str to ndarray of shape (n,), data frame, or ndarray of shape (n, k)
             The table; the columns of a matrix are named ``x0, x1, ...``.
-        scale : {"none", "standard", "minmax"}
+        scale : {"none", "standard", "minmax", "robust"}
             Scaling of the numeric columns.
         share_rare : bool
             Let the rare categories of a column share one output, the last one.  Unknown categories belong to them.
@@ -114,7 +116,7 @@ class Preprocessing:
         Examples
         --------
         >>> Preprocessing.fit(np.array([[1.0], [3.0]])).columns
-        (NumericColumn(name='x0', fill=2.0, shift=2.0, scale=1.0),)
+        (NumericColumn(name='x0', fill=2.0, shift=2.0, scale=1.0, clipped=False),)
         """
         if scale not in SCALES:
             raise UnknownNameError.among("scale", scale, SCALES)
@@ -255,7 +257,9 @@ class Preprocessing:
         if out is None:
             out = np.empty(matrix.shape)
         for rows in row_blocks(matrix):
-            out[rows] = impute_and_scale(matrix[rows].astype(np.float64, copy=False), fill, shift, scale)
+            out[rows] = impute_and_scale(
+                matrix[rows].astype(np.float64, copy=False), fill, shift, scale, clipped=self.scale == "robust"
+            )
         return out
 
     @property
@@ -324,6 +328,11 @@ class Preprocessing:
         columns = tuple(column_from_dict(column, f"preprocessing columns[{i}]") for i, column in enumerate(listed))
         names = [column.name for column in columns]
         different(names, "preprocessing columns")
+        for column in columns:
+            clipped = isinstance(column, NumericColumn) and column.clipped
+            if isinstance(column, NumericColumn) and clipped != (entry["scale"] == "robust"):
+                expected = "true with the scale robust, and with no other"
+                require(False, f"preprocessing clipped of column {quoted(column.name)}", clipped, expected)
         if "preparation" not in entry:
             return cls(entry["scale"], columns)
         where = "preprocessing preparation"

@@ -78,7 +78,7 @@ def load(
         By default text and booleans are classes, and so are whole numbers in a table or an NPY file if at most 20 are
         different and each occurs twice on average.  Other numbers are regression targets.  In an NPZ file integers
         are classes, and floats are regression targets.
-    scale : {"none", "standard", "minmax"}, optional
+    scale : {"none", "standard", "minmax", "robust"}, optional
         Scaling of the inputs, fitted on the training part only; see `Preprocessing.fit`.  By default tables are
         standardised, images stay uint8 with an `input_scale`, and other arrays are not changed.  An explicit scale
         replaces the `input_scale`, and missing values (NaN) become the median of the column.
@@ -196,8 +196,8 @@ def _check_finite(X: NDArray[Any], where: str, *, nan_is_missing: bool) -> None:
         column = (np.isinf(first) if nan_is_missing else ~np.isfinite(first)).argmax()
         raise DataError(
             f"{where}: inputs are NaN or infinite in {format_rows(bad)}, first in column {column}; remove those rows, "
-            "or write NaN for missing values and set scale ('none', 'standard', 'minmax'), which replaces NaN with the "
-            "median of the column"
+            "or write NaN for missing values and set scale ('none', 'standard', 'minmax', 'robust'), which "
+            "replaces NaN with the median of the column"
         )
 
 

@@ -221,6 +221,7 @@ class BatchTraining:
                 weight_decay=optimizer.weight_decay,
                 clip_value=optimizer.clip_value,
                 clip_norm=optimizer.clip_norm,
+                rate_factors=optimizer.rate_factors(network.layout),
                 seed=self.seed,
                 epoch=state.epoch + i,
                 first_step=state.step + i * n_batches,

@@ -163,6 +163,11 @@ def check_gradient(
 ) -> GradientCheck:
     """Implementation of `MLP.gradient_check`; see there."""
     net.require_trainable()
+    if net.plan.layout.scaling_layer:
+        raise ConfigurationError(
+            "gradient_check does not check the factors of a scaling layer: check net.without_scaling_layer(), which "
+            "has the same outputs."
+        )
     require_positive("epsilon", epsilon)
     require_positive("tolerance", tolerance)
     if epsilon < _MIN_EPSILON:

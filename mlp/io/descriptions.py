@@ -25,6 +25,7 @@ from mlp.io.fields import (
     Named,
     Nullable,
     Number,
+    OneOrSeveral,
     Record,
     Text,
 )
@@ -69,6 +70,7 @@ _NUMBERS: dict[str, Kind] = {
     "int": Number(),  # a schedule may have half an epoch
     "bool": BOOLEAN,
     "float | None": Nullable(Number()),
+    "float | tuple[float, ...]": OneOrSeveral(Number(0)),
 }
 _RATE, _LOSS = Number(0, 1e308, finite=False), Number(finite=False)
 
@@ -100,8 +102,10 @@ NETWORK = Record(
         "input_scale": Nullable(Number(0, open=True)),
         "classes": Nullable(ListOf(Instance((str, int, float, bool), "a string, a number or a boolean"))),
         "target_scaling": Nullable(ListOf(ListOf(Number()), 2, 2)),
+        "scaling_layer": BOOLEAN,
     },
-    optional={"precision"},  # files have it if it is not float32, because version 0.2.0 does not know it
+    # files have them if they are not float32 and False, because version 0.2.0 does not know them
+    optional={"precision", "scaling_layer"},
 )
 
 _STOPPING_RULE = Nullable(_fields_of(EarlyStopping, {"str": Text(), "int": _POSITIVE_COUNT, "float": Number(0)}))
@@ -110,6 +114,7 @@ _CONDITIONS: dict[str, Kind] = {
     "rows": _COUNT,
     "batch_size": _POSITIVE_COUNT,
     "shuffle": BOOLEAN,
+    "label_smoothing": _FRACTION,
     "early_stopping": _STOPPING_RULE,
     "data": Text(64),
     "validation": Nullable(Text(64)),

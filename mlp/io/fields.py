@@ -170,6 +170,20 @@ class Either(Kind):
 
 
 @dataclass(frozen=True)
+class OneOrSeveral(Kind):
+    """A value of a kind, or a list of such values."""
+
+    item: Kind
+
+    @property
+    def expected(self) -> str:
+        return f"{self.item.expected}, or a list of such values"
+
+    def check(self, value: object, name: str) -> None:
+        (ListOf(self.item) if isinstance(value, list) else self.item).check(value, name)
+
+
+@dataclass(frozen=True)
 class ListOf(Kind):
     """A list of values of one kind, of a length if that is given.
 

@@ -1,6 +1,7 @@
 """Model files: one safetensors file per network, with or without its training state.
 
-The tensors are ``layers.0.weight`` (n_in, n_out), ``layers.0.bias`` (n_out,), and so on.  The metadata describes the
+The tensors are ``layers.0.weight`` (n_in, n_out), ``layers.0.bias`` (n_out,), and so on, and ``scaling`` (n_in,) if the
+network has a scaling layer.  The metadata describes the
 network, as JSON under the key ``mlp``; `mlp.io.descriptions` has its fields.  A file contains only numbers and names:
 reading it runs no code.
 
@@ -63,7 +64,7 @@ FORMAT_VERSION = 2
 MODEL_FORMAT_VERSION = 1
 """Version of files without one, which are the same in both versions: older versions of mlp can read them."""
 TABLE_FORMAT_VERSION = 3
-"""Version of files, with or without a training state, whose preprocessing reads raw tables; or has rare categories."""
+"""Version of files, with or without a training state, that version 0.2.0 cannot read; see `_is_new`."""
 
 _KEY = "mlp"
 _CHECKSUM = re.compile(r', "sha256": "([0-9a-f]{64})"\}\Z')
@@ -72,6 +73,7 @@ _TYPE_NAMES = {name: short for short, name in _TYPES.items()}
 _MAX_HEADER = 100_000_000
 """The safetensors library reads no longer headers."""
 
+_SCALING = "scaling"
 _SLOTS, _OTHER, _BATCHES = "training.slots", "training.other_weights", "training.batches"
 
 
@@ -227,19 +229,22 @@ def _host(net: FeedForward, array: Any) -> NDArray[Any]:
 
 
 def _layer_tensors(layout: Layout, flat: NDArray[Any]) -> Tensors:
+    factors = layout.scaling(flat)
     return {
         f"layers.{l}.{part}": array
         for l, (W, b) in enumerate(layout.layers(flat))
         for part, array in (("weight", W), ("bias", b))
-    }
+    } | ({} if factors is None else {_SCALING: factors})
 
 
 def _describe(net: FeedForward) -> dict[str, Any]:
     config = net.get_config()
     if net.precision == "float32":
         del config["precision"]  # so that older versions, which do not know it, read the file
+    if not net.plan.layout.scaling_layer:
+        del config["scaling_layer"]
     return {
-        "format_version": TABLE_FORMAT_VERSION if _reads_raw_tables(net.preprocessing) else MODEL_FORMAT_VERSION,
+        "format_version": TABLE_FORMAT_VERSION if _is_new(net) else MODEL_FORMAT_VERSION,
         "written_by": f"mlp {__version__}",
         "config": config,
         "class_numbers": net.class_numbers,
@@ -247,10 +252,16 @@ def _describe(net: FeedForward) -> dict[str, Any]:
     }
 
 
-def _reads_raw_tables(preprocessing: Preprocessing | None) -> bool:
-    """Whether older versions of mlp, which would ignore it or fail, do not know a part of a preprocessing."""
-    return preprocessing is not None and (
-        preprocessing.preparation is not None or any(getattr(column, "rare", False) for column in preprocessing.columns)
+def _is_new(net: FeedForward) -> bool:
+    """Whether version 0.2.0 would ignore a part of the network or fail: a scaling layer, or how it reads tables."""
+    preprocessing = net.preprocessing
+    return net.plan.layout.scaling_layer or (
+        preprocessing is not None
+        and (
+            preprocessing.preparation is not None
+            or preprocessing.scale == "robust"
+            or any(getattr(column, "rare", False) for column in preprocessing.columns)
+        )
     )
 
 
@@ -348,7 +359,8 @@ class ModelFile:
     @cached_property
     def layout(self) -> Layout:
         """The positions of the parameters."""
-        return Layout(tuple(self.description["config"]["sizes"]))
+        config = self.description["config"]
+        return Layout(tuple(config["sizes"]), config["scaling_layer"])
 
     def tensors(self) -> Iterator[tuple[str, NDArray[Any]]]:
         """Read one tensor after the other, in the order of the checksum."""
@@ -443,6 +455,7 @@ def _check_description(description: dict[str, Any], where: str) -> None:
     except FieldError as error:
         raise _damaged(where, str(error)) from error
     description["config"].setdefault("precision", "float32")
+    description["config"].setdefault("scaling_layer", False)
 
 
 def _damaged(where: str, reason: str) -> FileFormatError:
@@ -456,12 +469,15 @@ def _check_tensors(file: ModelFile) -> None:
     sizes, dtype = config["sizes"], config["dtype"]
     names = set(file._handle.keys())
     network = f"a network of {len(sizes) - 1} layers, {quoted(sizes)},"
-    missing = next((name for name in _layer_names(len(sizes) - 1) if name not in names), None)
+    needed = (*_layer_names(len(sizes) - 1), *[_SCALING] * config["scaling_layer"])
+    missing = next((name for name in needed if name not in names), None)
     if missing is not None:
         raise _damaged(where, f"{network} needs a tensor {missing!r}, which is missing")
     shapes: dict[str, tuple[int, ...]] = {}
     for l, (n_in, n_out) in enumerate(pairwise(sizes)):
         shapes |= {f"layers.{l}.weight": (n_in, n_out), f"layers.{l}.bias": (n_out,)}
+    if config["scaling_layer"]:
+        shapes[_SCALING] = (sizes[0],)
     if "training" in description:
         shapes |= _training_shapes(description["training"], file.layout, names)
     types = dict.fromkeys(shapes, dtype) | {_BATCHES: "float64"}
@@ -499,6 +515,8 @@ def _flat(layout: Layout, tensors: Tensors) -> NDArray[Any]:
     flat = np.empty(layout.n_parameters, tensors["layers.0.weight"].dtype)
     for l, (W, b) in enumerate(layout.layers(flat)):
         W[...], b[...] = tensors[f"layers.{l}.weight"], tensors[f"layers.{l}.bias"]
+    if (factors := layout.scaling(flat)) is not None:
+        factors[...] = tensors[_SCALING]
     return flat
 
 

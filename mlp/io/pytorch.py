@@ -32,6 +32,7 @@ _TORCH_MODULES: tuple[tuple[str, str, dict[str, tuple[Any, ...]]], ...] = (
     ("gelu", "GELU", {"approximate": ("none",)}),
     ("gelu_tanh", "GELU", {"approximate": ("tanh",)}),
     ("silu", "SiLU", {}),
+    ("mish", "Mish", {}),
     # above its threshold PyTorch returns z: off by 2e-9 at its default of 20, and by nothing at 40
     ("softplus", "Softplus", {"beta": (1.0,), "threshold": (40.0, 20.0)}),
     ("softmax", "Softmax", {"dim": (1, -1, None)}),
@@ -105,6 +106,7 @@ def to_torch(net: FeedForward, *, logits: bool = False) -> Any:
     torch = _torch()
     nn = torch.nn
     modules = []
+    net = net.without_scaling_layer()
     if net.input_scale is not None:
         modules.append(_torch_class("ScaleBytes")(net.input_scale, getattr(torch, str(net.dtype))))
     weights, biases = net.weights, net.biases

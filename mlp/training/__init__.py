@@ -10,6 +10,7 @@ from mlp.training.epochs import batch_size_for, execution, in_parts, train, trai
 from mlp.training.evaluation import evaluate, evaluate_rows, score
 from mlp.training.history import History
 from mlp.training.interrupt import stop_on_ctrl_c
+from mlp.training.label_smoothing import check_label_smoothing
 from mlp.training.length import choose_epochs, default_epochs
 from mlp.training.metrics import Metric, check_metrics
 from mlp.training.parts import Part, Parts, complete
@@ -36,6 +37,7 @@ __all__ = [
     "check_callbacks",
     "check_checkpoint",
     "check_early_stopping",
+    "check_label_smoothing",
     "check_metrics",
     "choose_epochs",
     "complete",

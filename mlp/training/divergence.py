@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from mlp._backends import DivergenceError, EpochPlan, Trainer
+from mlp._backends import DivergenceError, EpochPlan, Trainer, no_float_warnings
 from mlp.finite_outputs import first_layer_not_finite
 from mlp.network import FeedForward
 from mlp.training.callbacks import Run
@@ -29,6 +29,9 @@ def divergence_error(
     )
     rows = xp.asarray(plan.row_numbers()[plan.batch_rows(batch)])
     x = net.as_floats(xp.take_rows(trainer.X, rows))
+    if (factors := net.plan.layout.scaling(params)) is not None:
+        with no_float_warnings():
+            x = xp.scale_columns(x, factors)  # if the result is not finite, neither is that of the first layer
     layers = [(W, b, f) for (W, b), f in zip(net.plan.layout.layers(params), net.plan.activations, strict=True)]
     place = first_layer_not_finite(xp, x, layers)
     layer, cause = place or (len(layers), "its outputs are finite, but the loss is not")

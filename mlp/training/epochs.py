@@ -48,6 +48,7 @@ def in_parts(
     batch_size: int,
     rows: NDArray[np.int64] | None = None,
     shuffle: bool = True,
+    label_smoothing: float = 0.0,
     validation: Examples | None = None,
     early_stopping: EarlyStopping | None = None,
     metrics: Mapping[str, str | Metric] | None = None,
@@ -66,7 +67,7 @@ def in_parts(
     examples : Examples
     rows : ndarray of int64, optional
         The rows of the examples to train on.  Default: all of them.
-    batch_size, shuffle, early_stopping, callbacks, progress, checkpoint
+    batch_size, shuffle, label_smoothing, early_stopping, callbacks, progress, checkpoint
         As in `MLP.fit`, checked.
     validation : Examples, optional
     metrics : mapping, optional
@@ -88,6 +89,8 @@ def in_parts(
 
     def conditions() -> dict[str, Any]:
         present = {"rows": n, "batch_size": batch_size, "shuffle": bool(shuffle), "backend": net.backend}
+        if label_smoothing:  # version 0.2.0 does not know it
+            present["label_smoothing"] = float(label_smoothing)
         if checkpoint:
             held_out = None if validation is None else net.on_device(validation)
             present |= checkpoint.conditions(net, net.on_device(examples), held_out)
@@ -274,6 +277,8 @@ def _plan_epochs(
                 epoch=epoch,
                 first_step=first_step,
                 first_batch=state.batches_done,
+                rate_factors=optimizer.rate_factors(network.layout),
+                label_smoothing=state.conditions.get("label_smoothing", 0.0),
             )
         )
     return plans
@@ -300,12 +305,13 @@ def _require_same_conditions(
 ) -> None:
     """Raise an error if a training would be resumed within an epoch with other batches, or checkpoints forbid it."""
     recorded, done = state.conditions, state.batches_done
-    for key in ("rows", "batch_size", "shuffle"):
-        if done and recorded.get(key) != present[key]:
+    for key in ("rows", "batch_size", "shuffle", "label_smoothing"):
+        before, now = recorded.get(key), present.get(key)
+        if done and before != now:
             raise ConfigurationError(
                 f"the training to resume stopped after batch {done} of epoch {state.epoch + 1}, with "
-                f"{key}={recorded.get(key)}; it cannot continue there with {key}={present[key]}. Give fit the same "
-                "data, batch_size and shuffle."
+                f"{key}={before}; it cannot continue there with {key}={now}. Give fit the same "
+                "data, batch_size, shuffle and label_smoothing."
             )
     if checkpoint:
         checkpoint.require_same(recorded, present)

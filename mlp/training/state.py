@@ -64,6 +64,7 @@ class TrainingState:
     @classmethod
     def begin(cls, net: FeedForward, optimizer: Optimizer) -> TrainingState:
         """The state before the first update of `net`."""
+        optimizer.rate_factors(net.plan.layout)  # raises an error if they do not fit
         optimizer = copy.deepcopy(optimizer)  # training changes the state of its schedule
         slots = net.xp.zeros((len(optimizer.rule.row.state), net.plan.layout.n_parameters), net.dtype)
         return cls(optimizer, slots)

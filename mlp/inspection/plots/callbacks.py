@@ -148,6 +148,7 @@ def layer_outputs(net: FeedForward, X: Any) -> list[NDArray[Any]]:
     -------
     list of ndarray, shapes (n, n_out of the layer)
     """
+    net = net.without_scaling_layer()
     x = net.as_floats(net.check_inputs(X))
     outputs = []
     for (W, b), row in zip(net.plan.layout.layers(net.parameters), net.plan.activations, strict=True):

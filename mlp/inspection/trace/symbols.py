@@ -28,6 +28,10 @@ _ACTIVATIONS = {  # name: (function of z, derivative from z and a)
         "½ (1 + tanh(u)) + ½ {z} ⊙ (1 − tanh²(u)) ⊙ u′",
     ),
     "silu": ("{z} ⊙ σ({z})", "σ({z}) ⊙ (1 + {z} ⊙ (1 − σ({z})))"),
+    "mish": (
+        "{z} ⊙ tanh(ln(1 + e^({z})))",
+        "tanh(ln(1 + e^({z}))) + {z} ⊙ σ({z}) ⊙ (1 − tanh(ln(1 + e^({z}))) ⊙ tanh(ln(1 + e^({z}))))",
+    ),
     "softplus": ("ln(1 + e^({z}))", "1 − e^(−{a})"),
     "exp": ("e^({z})", "{a}"),
     "softmax": ("e^({z}) / Σⱼ e^({z})", ""),

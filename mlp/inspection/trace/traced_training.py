@@ -35,6 +35,10 @@ def record(
 ) -> Trace:
     """Implementation of `MLP.trace`; see there."""
     net.require_trainable()
+    if net.plan.layout.scaling_layer:
+        raise ConfigurationError(
+            "a trace does not show a scaling layer: trace net.without_scaling_layer(), which has the same outputs."
+        )
     steps = require_count("steps", steps)
     examples, _ = net.check_examples(X, y, sample_weight)
     n = examples.rows
@@ -44,6 +48,10 @@ def record(
     else:
         copied = copy.deepcopy(training_state.optimizer)
         state = replace(training_state, optimizer=copied, slots=training_state.slots.copy(), history=History())
+    if state.optimizer.rate_factors(net.plan.layout):
+        raise ConfigurationError(
+            "a trace does not show factors of the learning rate: give it an optimizer without them, such as mlp.Adam()."
+        )
     state.leave_epoch()
     state.reset_best()
     _check_size(net.plan, batch_size, steps, len(state.slots))

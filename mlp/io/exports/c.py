@@ -250,6 +250,14 @@ static float number(double value, double fill, double shift, double scale)
     return (float)(((isnan(value) ? fill : value) - shift) / scale);
 }"""
 
+_CLIPPED = """\
+/* As a number, and then between -3 and 3. */
+static float clipped(double value, double fill, double shift, double scale)
+{
+    double z = ((isnan(value) ? fill : value) - shift) / scale;
+    return (float)(z / hypot(1.0, z / 3.0));
+}"""
+
 _ONE_HOT = """\
 static void one_hot(int code, int n, float *x)
 {
@@ -273,9 +281,18 @@ def _encoding(model: Model) -> list[str]:
             + ";"
             for name in ("FILL", "SHIFT", "SCALE")
         ]
-        return ["/* The scaling of the inputs. */\n" + "\n".join(arrays), _NUMBER]
+        return ["/* The scaling of the inputs. */\n" + "\n".join(arrays), *_number_functions(model)]
     kinds = {type(column) for column in model.columns or ()}
-    return [_NUMBER] * (NumericColumn in kinds) + [_ONE_HOT] * (CategoricalColumn in kinds)
+    return _number_functions(model) + [_ONE_HOT] * (CategoricalColumn in kinds)
+
+
+def _number_functions(model: Model) -> list[str]:
+    used = {column.clipped for column in model.columns or () if isinstance(column, NumericColumn)}
+    return [_NUMBER] * (False in used) + [_CLIPPED] * (True in used)
+
+
+def _number_function(column: NumericColumn) -> str:
+    return "clipped" if column.clipped else "number"
 
 
 def _predict(model: Model, names: Names) -> str:
@@ -331,15 +348,18 @@ def _predict(model: Model, names: Names) -> str:
 def _encode(model: Model, names: Names) -> list[str]:
     """Statements that fill the array ``inputs``."""
     if model.by_position:
+        first = (model.columns or ())[0]
+        assert isinstance(first, NumericColumn)
+        function = _number_function(first)  # that of all columns
         return [
             f"for (int i = 0; i < {names.inputs}; i++)",
-            "    inputs[i] = number(x[i], FILL[i], SHIFT[i], SCALE[i]);",
+            f"    inputs[i] = {function}(x[i], FILL[i], SHIFT[i], SCALE[i]);",
         ]
     lines, start = [], 0
     for column, field in zip(model.columns or (), names.fields, strict=True):
         if isinstance(column, NumericColumn):
             values = ", ".join(shortest(value, np.float64) for value in (column.fill, column.shift, column.scale))
-            lines.append(f"inputs[{start}] = number(row->{field}, {values});")
+            lines.append(f"inputs[{start}] = {_number_function(column)}(row->{field}, {values});")
         else:
             lines.append(f"one_hot(row->{field}, {column.n_outputs}, &inputs[{start}]);")
         start += column.n_outputs

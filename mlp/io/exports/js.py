@@ -130,6 +130,12 @@ function number(value, name, fill, shift, scale) {
   return ((value === null || Number.isNaN(value) ? fill : value) - shift) / scale;
 }"""
 
+_CLIPPED = """\
+function clipped(value, name, fill, shift, scale) {
+  const z = number(value, name, fill, shift, scale);
+  return z / Math.hypot(1, z / 3);
+}"""
+
 _ONE_HOT = """\
 function oneHot(value, name, categories, rare) {
   const type = typeof categories[0];
@@ -142,6 +148,11 @@ function oneHot(value, name, categories, rare) {
 }"""
 
 
+def _number_functions(model: Model) -> list[str]:
+    used = {column.clipped for column in model.columns or () if isinstance(column, NumericColumn)}
+    return [_NUMBER] * bool(used) + [_CLIPPED] * (True in used)
+
+
 def _encoding(model: Model) -> list[str]:
     """Functions that make the inputs of the network, ending with ``encode``."""
     if model.takes_rows:
@@ -151,12 +162,13 @@ def _encoding(model: Model) -> list[str]:
             name = _literal(column.name)
             if isinstance(column, NumericColumn):
                 values = ", ".join(_number(v) for v in (column.fill, column.shift, column.scale))
-                lines.append(f"    number(row[{name}], {name}, {values}),")
+                function = "clipped" if column.clipped else "number"
+                lines.append(f"    {function}(row[{name}], {name}, {values}),")
             else:
                 categories = ", ".join(map(_literal, column.categories))
                 lines.append(f"    ...oneHot(row[{name}], {name}, [{categories}], {str(column.rare).lower()}),")
         kinds = {type(column) for column in model.columns}
-        parts += [_NUMBER] * (NumericColumn in kinds) + [_ONE_HOT] * (CategoricalColumn in kinds)
+        parts += _number_functions(model) + [_ONE_HOT] * (CategoricalColumn in kinds)
         return [*parts, "function encode(row) {\n  return [\n" + "\n".join(lines) + "\n  ];\n}"]
     length = (
         f"  if (x.length !== {model.inputs}) "
@@ -168,8 +180,10 @@ def _encoding(model: Model) -> list[str]:
             f"const {name} = {block((_number(getattr(c, name.lower())) for c in model.columns), '[]', _INDENT)};"
             for name in ("FILL", "SHIFT", "SCALE")
         )
-        encode = "  return Array.from(x, (value, i) => number(value, `x[${i}]`, FILL[i], SHIFT[i], SCALE[i]));"
-        return [f"// The scaling of the inputs.\n{arrays}", _NUMBER, f"function encode(x) {{\n{length}{encode}\n}}"]
+        functions = _number_functions(model)
+        function = "clipped" if _CLIPPED in functions else "number"
+        encode = f"  return Array.from(x, (value, i) => {function}(value, `x[${{i}}]`, FILL[i], SHIFT[i], SCALE[i]));"
+        return [f"// The scaling of the inputs.\n{arrays}", *functions, f"function encode(x) {{\n{length}{encode}\n}}"]
     scaled = ""
     if model.input_scale is not None:
         scaled = (

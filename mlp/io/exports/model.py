@@ -77,8 +77,7 @@ class Model:
                     f"the activation of layer {number}, {activation.name!r}, is a custom function, which cannot be "
                     "exported: an export has only the activations of the library. Train with one of those."
                 )
-        if net.plan.layout.scaling_layer:
-            raise ConfigurationError("the scaling layer of the inputs cannot be exported. Train without it.")
+        net = net.without_scaling_layer()
         for name in net.classes or ():
             if not isinstance(name, str | int | float) or name in (math.inf, -math.inf) or name != name:
                 raise ConfigurationError(

@@ -175,6 +175,11 @@ _NUMBER = '''def number(values, name, fill, shift, scale):
         raise ValueError(f"{name} holds infinity; give finite numbers, or NaN for missing")
     return ((np.where(np.isnan(values), fill, values) - shift) / scale)[:, np.newaxis]'''
 
+_CLIPPED = '''def clipped(values, name, fill, shift, scale):
+    """A column of numbers, scaled and then smoothly clipped to between -3 and 3."""
+    z = number(values, name, fill, shift, scale)
+    return z / np.hypot(1, z / 3)'''
+
 _ONE_HOT = '''def one_hot(values, name, categories, rare):
     """A column of categories: 1 in the column of its category, else 0."""
     values = [None if value != value else value for value in np.asarray(values, object).tolist()]
@@ -202,12 +207,14 @@ def _encoding(model: Model) -> list[str]:
             name = repr(column.name)
             if isinstance(column, NumericColumn):
                 values = f"{column.fill!r}, {column.shift!r}, {column.scale!r}"
-                lines.append(f"        number(table[{name}], {name}, {values}),")
+                function = "clipped" if column.clipped else "number"
+                lines.append(f"        {function}(table[{name}], {name}, {values}),")
             else:
                 categories = ", ".join(map(_literal, column.categories))
                 lines.append(f"        one_hot(table[{name}], {name}, [{categories}], {column.rare}),")
         kinds = {type(column) for column in model.columns}
-        parts = [_NUMBER] * (NumericColumn in kinds) + [_ONE_HOT] * (CategoricalColumn in kinds)
+        used = {column.clipped for column in model.columns if isinstance(column, NumericColumn)}
+        parts = [_NUMBER] * bool(used) + [_CLIPPED] * (True in used) + [_ONE_HOT] * (CategoricalColumn in kinds)
         encode = "    x = np.hstack([\n" + "\n".join(lines) + f"\n    ]).astype({dtype})"
         return [*parts, f"def encode(table):\n{encode}\n{finite}"]
     lines = [
@@ -221,7 +228,13 @@ def _encoding(model: Model) -> list[str]:
             lines.append(
                 f"{name} = np.array({block((repr(getattr(c, name)) for c in model.columns), '[]', ' ' * 8, '    ')})"
             )
-        lines.append(f"x = ((np.where(np.isnan(X), fill, X) - shift) / scale).astype({dtype})")
+        first = model.columns[0]
+        assert isinstance(first, NumericColumn)
+        if first.clipped:  # then all are
+            lines.append("z = (np.where(np.isnan(X), fill, X) - shift) / scale")
+            lines.append(f"x = (z / np.hypot(1, z / 3)).astype({dtype})")
+        else:
+            lines.append(f"x = ((np.where(np.isnan(X), fill, X) - shift) / scale).astype({dtype})")
     elif model.input_scale is not None:
         lines.append(f"x = X.astype({dtype})")
         lines += ["if X.dtype == np.uint8:", f"    x *= {dtype}({model.input_scale!r})"]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mlp._backends import ConfigurationError
 from mlp._version import __version__
 from mlp.checks import quoted
+from mlp.data.encoders import CLIP
 from mlp.data.preprocessing import CategoricalColumn, NumericColumn, Preprocessing
 from mlp.io.atomic_write import write_atomically
 from mlp.io.onnx_files.activation_nodes import add_activation
@@ -42,6 +43,7 @@ _COARSE = 2.0**14
 
 def to_onnx(net: FeedForward, path: str | os.PathLike[str]) -> None:
     """Write a network as an ONNX file; see `MLP.to_onnx`."""
+    net = net.without_scaling_layer()
     outputs = output_names(net)
     try:
         content = to_bytes(net, outputs)
@@ -152,7 +154,20 @@ def _add_numbers(writer: GraphWriter, columns: list[NumericColumn], dtype: np.dt
     )
     value = writer.node("Where", [writer.node("IsNaN", [value], "missing"), fill, value], "filled")
     value = writer.node("Div", [writer.node("Sub", [value, shift], "shifted"), scale], "scaled")
+    if columns[0].clipped:  # then all are
+        value = _add_clipping(writer, value)
     return value if dtype == np.float64 else writer.node("Cast", [value], "numeric_inputs", to=_kind(helper, dtype))
+
+
+def _add_clipping(writer: GraphWriter, z: str) -> str:
+    """z / sqrt(1 + (z / 3)^2); beyond 1e100 the square could overflow, and the result is 3 anyway."""
+    bound, one, huge = (
+        writer.constant(np.array(number), name) for number, name in ((CLIP, "bound"), (1.0, "one"), (1e100, "huge"))
+    )
+    z = writer.node("Min", [writer.node("Max", [z, writer.node("Neg", [huge], "least")], "at_least"), huge], "at_most")
+    part = writer.node("Div", [z, bound], "part")
+    root = writer.node("Sqrt", [writer.node("Add", [one, writer.node("Mul", [part, part], "square")], "sum")], "root")
+    return writer.node("Div", [z, root], "clipped")
 
 
 def _add_categories(
