@@ -87,8 +87,9 @@ def _optimizer(settings: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         rate = rate["learning_rate"]
     options["--lr"] = rate
     for entry in fields(OPTIMIZERS[settings["name"]]):
-        name, value = entry.name, settings.get(entry.name)
-        if name == "learning_rate" or value == (None if entry.default is MISSING else entry.default):
+        default = None if entry.default is MISSING else entry.default
+        name, value = entry.name, settings.get(entry.name, default)  # factors of the rate that are 1 are not in files
+        if name == "learning_rate" or value == default:
             continue
         if name in ("momentum", "nesterov", "weight_decay", "clip_norm", "clip_value"):
             options["--" + name.replace("_", "-")] = value
