@@ -177,11 +177,12 @@ def test_the_command_line_names_the_row(tmp_path: Any) -> None:
     network("numpy", classes=(0, 1)).save(model)
     y = targets("cross_entropy", 5)
     np.savez(rows, X=SMALL, y=y[:3], X_test=HUGE, y_test=y)
-    for command in (("predict",), ("predict", "--proba"), ("evaluate",)):
+    # predict answers all rows, of which the first three are training rows; evaluate takes the test rows
+    for row, *command in ((5, "predict"), (5, "predict", "--proba"), (2, "predict", "--part", "test"), (2, "evaluate")):
         result = CliRunner().invoke(cli, [command[0], str(model), str(rows), *command[1:]], prog_name="mlp")
         assert result.exit_code == 1
         assert result.stdout == ""
-        assert result.stderr.startswith("mlp: error: the outputs for row 2 of X")
+        assert result.stderr.startswith(f"mlp: error: the outputs for row {row} of X")
         assert len(result.stderr.splitlines()) == 1
 
 
