@@ -136,7 +136,7 @@ def test_every_flag_reaches_the_network() -> None:
         "sizes": [64, 12, 6, 10], "activation": ["tanh", "elu"], "output_activation": "sigmoid",
         "loss": "binary_cross_entropy", "dropout": [0.1, 0.2], "input_dropout": 0.3, "l2": 0.1, "l1": 0.2,
         "init": ["normal"] * 3, "seed": 7, "dtype": "float64", "precision": "float32", "input_scale": None,
-        "classes": list(range(10)), "target_scaling": None,
+        "classes": list(range(10)), "target_scaling": None, "scaling_layer": False,
     }  # fmt: skip
     assert config["training"] == {
         "epochs": 2, "batch_size": 50, "validation_fraction": 0.25, "early_stopping": {"patience": 3},

@@ -113,7 +113,7 @@ def test_a_first_prediction_compiles_no_training(tmp_path):
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=300
     )
     compiled = [line.split()[1] for line in done.stderr.splitlines() if line.startswith("compiled ")]
-    assert compiled == ["prediction_kernel.<locals>.predict"]
+    assert compiled == ["_activation.<locals>.loop", "prediction_kernel.<locals>.predict"]
 
 
 # -- estimators -------------------------------------------------------------------------------------------------
