@@ -15,7 +15,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 import mlp
 from mlp import persistence
-from mlp.training import default_epochs
+from mlp.training import default_epochs, with_class_weight
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(120, 4)).astype(np.float32), RNG.choice(3, 120, p=(0.7, 0.2, 0.1))
@@ -116,6 +116,13 @@ def test_weights_of_classes_multiply_those_of_rows(backend, class_weight, expect
         assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
 
 
+def test_balanced_weights_are_those_of_scikit_learn_without_rows_of_a_class():
+    net, y = small(), np.where(Y == 1, 0, Y)
+    examples, _ = net.check_examples(X, y)
+    found = with_class_weight(net, examples, "balanced").weight
+    assert_allclose(found, compute_sample_weight("balanced", y), rtol=1e-6)
+
+
 def test_names_of_classes_rows_of_zeros_with_a_one_and_single_outputs_have_classes():
     named = small(classes=["a", "b", "c"]).fit(X, Y, epochs=2, class_weight={"c": 3}).loss
     numbered = small().fit(X, Y, epochs=2, class_weight={2: 3}).loss
@@ -203,6 +210,13 @@ def test_metrics_of_several_labels_and_of_more_classes():
     assert history.metrics["roc_auc_ovr"][-1] == pytest.approx(expected, rel=1e-6)
 
 
+def test_probabilities_of_labels_are_labels_for_metrics():
+    target = np.where(X[:, :3] > 0, 0.9, 0.2)
+    net = mlp.MLP([4, 5, 3], loss="binary_cross_entropy", backend="numpy")
+    history = net.fit(X, target, epochs=2, validation_data=(X, target), metrics=["f1_macro"])
+    assert history.metrics["f1_macro"][-1] == reference.f1_score(target > 0.5, net.predict(X), average="macro")
+
+
 @pytest.mark.parametrize(
     ("metrics", "error", "reason"),
     [
@@ -233,6 +247,29 @@ def test_metrics_survive_a_file_and_follow_a_training_that_is_resumed(tmp_path):
     assert len(history.metrics["accuracy"]) == 4
     assert history.metrics["accuracy"] == history.val_score
     assert np.isnan(history.metrics["share_of_zeros"][:2]).all()
+
+
+def test_metrics_of_an_epoch_that_was_stopped_are_replaced():
+    class StopWithin(mlp.Callback):
+        def on_batch_end(self, run, batch, loss):
+            if run.epoch == 2 and batch == 1:
+                run.stop()
+
+    options = {"validation_fraction": 0.2, "metrics": ["accuracy"]}
+    net, whole = small(), small()
+    net.fit(X, Y, epochs=4, callbacks=[StopWithin()], **options)
+    assert len(net.history.metrics["accuracy"]) == 3
+    net.fit(X, Y, resume=True, **options)
+    assert net.history.metrics == whole.fit(X, Y, epochs=4, **options).metrics
+
+
+def test_further_training_does_not_change_a_snapshot():
+    net = small()
+    net.fit(X, Y, epochs=2, validation_fraction=0.2, metrics=["accuracy"])
+    snapshot = net.training_state.snapshot(net.xp, net.training_state.slots)
+    before = list(snapshot.history.metrics["accuracy"])
+    net.fit(X, Y, epochs=3, resume=True, validation_fraction=0.2, metrics=["accuracy"])
+    assert snapshot.history.metrics == {"accuracy": before}
 
 
 def test_a_metric_can_stop_the_training_and_choose_the_weights():

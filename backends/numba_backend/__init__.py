@@ -1,11 +1,14 @@
 """The Numba backend: kernels compiled for this processor.
 
-- `backend` implements the operations and `kernels` their loops.
-- `gemm` and `tiles` multiply matrices.  `vector_math` computes exp and similar functions; `formula_compiler` and
-  `specialize` compile the formulas.
-- `trainer`, `epoch_kernel`, `step_kernels` and `panels` run a whole epoch as one kernel.
-- `threads` is the thread pool, `cache` stores compiled kernels, and `subroutine` compiles the functions that
+- `backend` implements the operations, and `operation_kernels` their loops.
+- `gemm` and `tiles` multiply matrices.  `vector_math` computes exp and similar functions.  `formula_compiler` and
+  `specialize` compile the formulas, and `formula_loops` applies them to arrays.
+- `trainer`, `epoch_kernel`, `batch_tables`, `step_kernels`, `step_parts`, `panels` and `nonzero_lists` run whole epochs
+  as one kernel, in which `subnormals` sets the mode of the processor.
+- `predictor` and `prediction_kernel` compute the outputs of a network in one call.
+- `threads` is the thread pool, `kernel_cache` stores compiled kernels, and `subroutine` compiles the functions that
   kernels call.
+- `peak` measures what the processor could do at most.
 
 Importing this package imports neither these modules nor Numba.
 """
