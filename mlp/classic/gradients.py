@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError
+from mlp.classic.named_arrays import NamedArrays
 from mlp.model import MLP
 
 Array = NDArray[Any]
@@ -55,7 +56,8 @@ def slopes(net: MLP, X: Any, y: Any) -> dict[str, Array]:
     Returns
     -------
     dict of str to ndarray
-        ``z1``, ``a1``, ..., ``J``, and ``dz2``, ``dW2``, ``db2``, ``da1``, ...; their rows are those of X.
+        ``z1``, ``a1``, ..., ``J``, and ``dz2``, ``dW2``, ``db2``, ``da1``, ...; their rows are those of X. `print`
+        writes one block for each, with four decimals.
 
     Examples
     --------
@@ -70,7 +72,8 @@ def slopes(net: MLP, X: Any, y: Any) -> dict[str, Array]:
     layers = range(1, len(net.sizes))
     forward = [f"{letter}{layer}" for layer in layers for letter in "za"]
     backward = [f"d{letter}{layer}" for layer in reversed(layers) for letter in "azWb"][1:]  # no da of the output
-    return {name: step[name] for name in forward} | {"J": np.array(step.loss)} | {name: step[name] for name in backward}
+    quantities = {name: step[name] for name in forward} | {"J": np.array(step.loss)}
+    return NamedArrays(quantities | {name: step[name] for name in backward})
 
 
 def two_two_one(*, seed: int | None = 0, backend: str = "auto") -> MLP:
@@ -118,6 +121,7 @@ def nine_gradients(net: MLP, x: Any, y: float) -> dict[str, float]:
     Returns
     -------
     dict of str to float
+        `print` writes one line for each, with four decimals.
 
     Examples
     --------
@@ -134,4 +138,4 @@ def nine_gradients(net: MLP, x: Any, y: float) -> dict[str, float]:
         )
     _, [(dW, db), (dV, dc)] = net.loss_and_gradients(np.reshape(x, (1, -1)), [y])
     names = ("w11", "w12", "w21", "w22", "b1", "b2", "v1", "v2", "c")
-    return dict(zip(names, map(float, np.concatenate([dW.ravel(), db, dV.ravel(), dc])), strict=True))
+    return NamedArrays(zip(names, map(float, np.concatenate([dW.ravel(), db, dV.ravel(), dc])), strict=True))
