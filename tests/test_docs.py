@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 from xml.etree import ElementTree
 
 import click
@@ -147,3 +148,24 @@ def test_the_drawing_is_what_its_script_draws():
     drawn = (examples.DOCS / "_static" / "fused-epoch.svg").read_text(encoding="utf-8")
     assert drawn == namespace["drawing"]()
     ElementTree.fromstring(drawn)
+
+
+# -- the pictures of the pages --------------------------------------------------------------------------
+
+
+def test_the_pictures_of_the_notes_are_those_of_the_script(tmp_path):
+    pytest.importorskip("matplotlib", reason="the pictures need the extra plot")
+    script = runpy.run_path(str(examples.DOCS / "guide" / "draw_notes.py"))
+    script["main"](tmp_path)
+    drawn = {path.name for path in tmp_path.iterdir()}
+    committed = {path.name for path in script["FOLDER"].iterdir()}
+    page = (examples.DOCS / "guide" / "notes.md").read_text(encoding="utf-8")
+    assert drawn == committed == set(re.findall(r"_static/notes/([\w.-]+)\)", page))
+    assert all(path.stat().st_size < 60_000 for path in (*tmp_path.iterdir(), *script["FOLDER"].iterdir()))
+
+
+@pytest.mark.parametrize("page", [examples.README, *examples.PAGES], ids=lambda page: page.name)
+def test_every_picture_has_a_text_that_describes_it(page):
+    text = page.read_text(encoding="utf-8")
+    for alt in re.findall(r"!\[([^\]]*)\]", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)):
+        assert len(alt.split()) >= 5, alt
