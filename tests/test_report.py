@@ -145,6 +145,14 @@ def test_the_page_is_well_made_and_needs_nothing_but_itself(kind: str, pages: di
     assert anchors == {attributes["id"] for attributes in page.all("h2")}
 
 
+def test_a_phone_folds_all_but_the_first_two_sections(pages: dict[str, str]) -> None:
+    page = Page(pages["digits"])
+    folded = ["open" not in attributes for attributes in page.all("details")]
+    assert folded == [False, False, *[True] * (len(page.all("section")) - 2)]
+    assert len(page.all("summary")) == len(page.all("h2")) == len(folded) > 5
+    assert "details::details-content" in pages["digits"]  # wide screens show all of them
+
+
 def test_a_classifier_is_shown_with_its_figures(trained: Path, pages: dict[str, str]) -> None:
     page = Page(pages["digits"])
     results = json.loads((trained / "digits" / "results.json").read_text())

@@ -51,8 +51,13 @@ def descent(descents: Descents) -> Figure:
 
 
 def _draw_path(axes: Any, path: Path) -> None:
+    from matplotlib.patheffects import withStroke
+
     w, b = path.parameters.T
-    axes.plot(w, b, color=ON_DARK, linewidth=1.0, marker="o" if len(w) < 50 else None, markersize=3)
+    outline = [withStroke(linewidth=3.0, foreground=ON_LIGHT)]  # the ground is dark near the minimum and pale elsewhere
+    axes.plot(
+        w, b, color=ON_DARK, linewidth=1.2, marker="o" if len(w) < 50 else None, markersize=3, path_effects=outline
+    )
     axes.plot(w[0], b[0], "s", color=ON_DARK, markeredgecolor=ON_LIGHT, markersize=7, label="start")
     axes.plot(w[-1], b[-1], "*", color=VERMILION, markeredgecolor=ON_DARK, markersize=13, label="end")
     axes.set_title(f"{path.name}\n{len(w) - 1:,} updates, cost {path.cost[-1]:.3g}", fontsize="medium")

@@ -135,7 +135,7 @@ def _draw_classes(axes: Any, net: FeedForward, X: NDArray[Any], y: Any) -> None:
     for code in range(k):
         rows = shown[target[shown] == code]
         axes.scatter(
-            *X[rows].T, s=13, color=COLOURS[code], marker=MARKERS[code], edgecolor=ON_DARK, linewidth=0.4,
+            *X[rows].T, s=20, color=COLOURS[code], marker=MARKERS[code], edgecolor=ON_DARK, linewidth=0.4,
             label=str(code),
         )  # fmt: skip
     axes.set(xlim=extent[:2], ylim=extent[2:])
