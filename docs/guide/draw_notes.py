@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
@@ -161,8 +162,9 @@ def save(drawn: Figure, path: Path) -> None:
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for name, draw in PICTURES.items():
-        save(draw(), folder / name)
+    with matplotlib.rc_context({"svg.hashsalt": "mlp"}):  # so that the same picture is the same file
+        for name, draw in PICTURES.items():
+            save(draw(), folder / name)
 
 
 if __name__ == "__main__":
