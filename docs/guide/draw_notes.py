@@ -18,12 +18,14 @@ from mlp import classic
 
 FOLDER = Path(__file__).resolve().parents[1] / "_static" / "notes"
 CORNERS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+COLOURS = 64  # of a PNG
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#6B6B6B"
 
 
-def figure(n_panels: int, height: float = 2.9, width: float = 7.2):
-    drawn = Figure(figsize=(width, height), layout="constrained")
-    panels = drawn.subplots(1, n_panels, squeeze=False)[0]
+def figure(n_panels: int, height: float = 2.3):
+    """Panels one below the other, so that the text can be read on a phone."""
+    drawn = Figure(figsize=(4.8, n_panels * height), layout="constrained")
+    panels = drawn.subplots(n_panels, 1, squeeze=False)[:, 0]
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
     return drawn, panels
@@ -31,7 +33,7 @@ def figure(n_panels: int, height: float = 2.9, width: float = 7.2):
 
 def perceptron() -> Figure:
     """The line of a perceptron for AND, and the four points of XOR."""
-    drawn, panels = figure(2)
+    drawn, panels = figure(2, 2.8)
     for axes, name, target in zip(panels, ("AND", "XOR"), ([0, 0, 0, 1], [0, 1, 1, 0]), strict=True):
         model = classic.Perceptron(2)
         learning = model.fit(CORNERS, target)
@@ -49,15 +51,14 @@ def perceptron() -> Figure:
         axes.set(xlabel="x1", ylabel="x2", xlim=(-0.4, 1.4), ylim=(-0.4, 1.4), xticks=[0, 1], yticks=[0, 1])
         axes.set_title(title, fontsize="medium")
         axes.set_aspect("equal")
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), frameon=False, fontsize="small", ncols=3,
-                    columnspacing=0.8, handletextpad=0.3)  # fmt: skip
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize="small")
     return drawn
 
 
 def hidden_layer() -> Figure:
     """The outputs of the network with one hidden layer over the plane, after it has learnt XOR."""
     net = classic.one_hidden_layer(2, 3)
-    snapshots = mlp.plots.Snapshots([0, 30, 500])
+    snapshots = mlp.plots.Snapshots([0, 500])
     net.fit(CORNERS, [0, 1, 1, 0], epochs=500, optimizer=mlp.Adam(0.05), callbacks=[snapshots])
     return mlp.plots.boundary(snapshots.nets, CORNERS, [0, 1, 1, 0])
 
@@ -86,9 +87,8 @@ def one_dimension() -> Figure:
         axes.plot(steps, steps**2, "o-", color=BLUE, markersize=4, linewidth=1)
         axes.plot(steps[0], steps[0] ** 2, "s", color=VERMILION, markersize=7)
         axes.annotate("start", (steps[0], steps[0] ** 2), (8, 2), textcoords="offset points", fontsize="small")
-        axes.set(xlabel="x")
+        axes.set(xlabel="x", ylabel="cost x²")
         axes.set_title(f"α = {run.learning_rate:g}: {name}", fontsize="medium")
-    panels[0].set_ylabel("cost x²")
     return drawn
 
 
@@ -117,8 +117,7 @@ def noise() -> Figure:
         axes.hist(confidence, bins=np.linspace(0, 1, 21), weights=share, color=colour)
         sure = 100 * np.mean(confidence > 0.9)
         axes.set_title(f"{name}: {sure:.0f} % above 0.9", fontsize="medium")
-        axes.set(xlabel="largest probability", xlim=(0, 1))
-    panels[0].set_ylabel("% of the images")
+        axes.set(xlabel="largest probability", ylabel="% of the images", xlim=(0, 1))
     return drawn
 
 
@@ -130,9 +129,8 @@ def normalisation() -> Figure:
         panels, (result.raw, result.scaled), (VERMILION, BLUE), ("0 to 1 and 0 to 1000", "both 0 to 1"), strict=True
     ):
         axes.plot(np.arange(1, len(run.loss) + 1), run.loss, color=colour, linewidth=1.2)
-        axes.set(xlabel="epoch", ylim=(0, None))
+        axes.set(xlabel="epoch", ylabel="mean loss", ylim=(0, None))
         axes.set_title(f"inputs {name}: accuracy {100 * run.score:.1f} %", fontsize="medium")
-    panels[0].set_ylabel("mean loss")
     return drawn
 
 
@@ -156,7 +154,7 @@ def save(drawn: Figure, path: Path) -> None:
         return
     drawn.savefig(path, dpi=drawn.dpi)
     with Image.open(path) as image:
-        reduced = image.convert("RGB").quantize(32, dither=Image.Dither.NONE)
+        reduced = image.convert("RGB").quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     reduced.save(path, optimize=True)
 
 
