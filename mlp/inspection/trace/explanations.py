@@ -61,7 +61,7 @@ _LEGEND = (  # pattern of the symbols that need the line, and the line
 
 
 class Explanation(NamedTuple):
-    """The sentence of a quantity; and one of its entries with numbers, without the first symbol if it is empty."""
+    """A quantity, a sentence about it, and one of its entries with the numbers put in, which may be empty."""
 
     quantity: Quantity
     sentence: str
