@@ -422,7 +422,10 @@ def test_a_browser_shows_the_page(
         const box = element => element.getBoundingClientRect();
         const scrolls = element => element.closest(".scroll, pre") !== null;
         const all = selector => [...document.querySelectorAll(selector)];
+        const hidden = all("figure, table").filter(e => !e.checkVisibility()).length;
+        for (const details of all("details")) details.open = true;
         return {
+            hidden: hidden,
             width: document.documentElement.scrollWidth,
             outside: all("body *").filter(e => !scrolls(e) && box(e).right > innerWidth + 1).map(e => e.outerHTML),
             wide: all(".scroll").filter(e => e.scrollWidth > e.clientWidth && !e.querySelector(".figures"))
@@ -434,6 +437,7 @@ def test_a_browser_shows_the_page(
             paper: getComputedStyle(document.body).backgroundColor,
         };
     """)
+    assert (page["hidden"] > 0) == (width < 600), "only a phone folds sections"
     assert page["width"] == width
     assert page["outside"] == page["wide"] == []
     assert page["small"] == []
