@@ -185,7 +185,7 @@ def _fit(
         dataset.y,
         epochs=training["epochs"],
         batch_size=training["batch_size"],
-        optimizer=None if resume else _optimizer(training["optimizer"]),
+        optimizer=None if resume else recorded_optimizer(training["optimizer"]),
         validation_fraction=training["validation_fraction"],
         class_weight=training.get("class_weight"),
         early_stopping=EarlyStopping(**early_stopping) if early_stopping else False,
@@ -196,7 +196,8 @@ def _fit(
     )
 
 
-def _optimizer(settings: dict[str, Any]) -> optimizers.Optimizer:
+def recorded_optimizer(settings: dict[str, Any]) -> optimizers.Optimizer:
+    """The optimizer of a run, from ``config["training"]["optimizer"]``."""
     rate = settings["learning_rate"]
     if isinstance(rate, dict):  # JSON has null for infinity, the initial value of ReduceOnPlateau.best
         rate = {name: value for name, value in rate.items() if value is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,15 @@ FORMATS = {"text": ".txt", "markdown": ".md", "html": ".html", "json": ".json", 
     "Training",
     "--optimizer",
     "name",
-    default="sgd",
-    show_default=True,
     metavar="NAME",
-    help=f"{', '.join(OPTIMIZERS)}.",
+    help=f"{', '.join(OPTIMIZERS)}.  Default: that of the run; for other networks sgd.",
 )
 @option(
     "Training",
     "--lr",
     type=float,
     metavar="RATE",
-    help="Learning rate.  Default: 0.5 for sgd, otherwise that of the optimizer.",
+    help="Learning rate.  Default: that of the run, 0.5 for sgd, otherwise that of the optimizer.",
 )
 @option(
     "Output",
@@ -53,7 +52,7 @@ def trace(ctx: click.Context, /, model: str | None, data: str | None, **options:
     """Print every quantity of a training step: forward, backward and update, with formula, shape and values.
 
     The network is either MODEL (a run folder or a .safetensors file) on the first rows of DATA, or a random network
-    with rounded numbers.  MODEL itself is not changed.  Large arrays are summarized.
+    with rounded numbers.  The optimizer is that of the run.  MODEL itself is not changed.  Large arrays are summarized.
 
     \b
     mlp trace --example mazur
@@ -73,7 +72,7 @@ def trace(ctx: click.Context, /, model: str | None, data: str | None, **options:
     result = net.trace(
         X,
         y,
-        optimizer=_optimizer(options["name"], options["lr"]),
+        optimizer=_optimizer(model, options["name"], options["lr"]),
         steps=options["steps"],
         batch_size=options["batch_size"],
     )
@@ -111,7 +110,13 @@ def _format(options: dict[str, Any]) -> str:
     return output_format or "text"
 
 
-def _optimizer(name: str, rate: float | None) -> Optimizer:
+def _optimizer(model: str | None, name: str | None, rate: float | None) -> Optimizer:
+    if name is None and model is not None and Path(model).is_dir():
+        from mlp import runs
+
+        found = runs.recorded_optimizer(runs.read_config(model)["training"]["optimizer"])
+        return found if rate is None else dataclasses.replace(found, learning_rate=rate)
+    name = name or "sgd"
     if rate is not None:
         return type(optimizer(name))(rate)
     return SGD(0.5) if name == "sgd" else optimizer(name)

@@ -132,10 +132,11 @@ def _draw_classes(axes: Any, net: FeedForward, X: NDArray[Any], y: Any) -> None:
         if margin.min() < 0 < margin.max():
             axes.contour(margin.reshape(GRID, GRID), [0.0], extent=extent, colors=ON_LIGHT, linewidths=1)
     shown = np.linspace(0, len(X) - 1, min(len(X), MAX_POINTS)).round().astype(int)
+    size = float(np.clip(4000 / len(shown), 20, 70))  # a few points are larger
     for code in range(k):
         rows = shown[target[shown] == code]
         axes.scatter(
-            *X[rows].T, s=13, color=COLOURS[code], marker=MARKERS[code], edgecolor=ON_DARK, linewidth=0.4,
+            *X[rows].T, s=size, color=COLOURS[code], marker=MARKERS[code], edgecolor=ON_DARK, linewidth=0.6,
             label=str(code),
         )  # fmt: skip
     axes.set(xlim=extent[:2], ylim=extent[2:])

@@ -28,11 +28,17 @@ if TYPE_CHECKING:
     from mlp.network import FeedForward
 
 MAX_NUMBERED = 20
-"""With more classes than this, the cells of a confusion matrix do not show their counts."""
+"""With more classes than this, the cells of a confusion matrix contain no numbers."""
+
+MAX_COUNTED = 3
+"""Up to this number of classes, they contain the number of rows too."""
 
 
 def confusion(net: FeedForward, X: Any, y: Any) -> Figure:
-    """The confusion matrix: how many rows of each class were predicted as each class.
+    """The confusion matrix in per cent of each true class: which classes are predicted as which.
+
+    Each row adds up to 100 %; the number of rows of a class is beside its name. Up to three classes, the cells also
+    contain the number of rows.
 
     Parameters
     ----------
@@ -53,7 +59,7 @@ def confusion(net: FeedForward, X: Any, y: Any) -> Figure:
     >>> net = mlp.MLP([64, 32, 10], input_scale=digits.input_scale)
     >>> _ = net.fit(digits.X, digits.y, epochs=3)
     >>> confusion(net, digits.X_test, digits.y_test).axes[0].get_ylabel()
-    'true class'
+    'true class (rows)'
     """
     predictions = ClassPredictions.of(net, X, y)
     counts = predictions.confusion
@@ -67,16 +73,30 @@ def confusion(net: FeedForward, X: Any, y: Any) -> Figure:
         for (row, column), count in np.ndenumerate(counts):
             if count:
                 colour = ON_DARK if share[row, column] > 0.55 else ON_LIGHT
-                axes.text(column, row, f"{count}", ha="center", va="center", fontsize=size, color=colour)
-    _name_ticks(axes, predictions.classes)
-    axes.set(xlabel="predicted class", ylabel="true class")
+                text = _percent(share[row, column])
+                if n <= MAX_COUNTED:
+                    text += f" %\n{count:,} rows" if count > 1 else " %\n1 row"
+                axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
+    _name_ticks(axes, predictions.classes, counts.sum(axis=1))
+    axes.set(xlabel="predicted class", ylabel="true class (rows)")
     correct = int(counts.trace())
     axes.set_title(f"{correct} of {counts.sum()} rows are classified correctly", fontsize="medium")
     figure.colorbar(image, ax=axes, shrink=0.8, label="% of the true class")
     return figure
 
 
-def _name_ticks(axes: Any, classes: list[Any]) -> None:
+def _percent(share: float) -> str:
+    """A share in whole per cent, but never 0 for a mistake nor 100 where there is one.
+
+    Examples
+    --------
+    >>> _percent(0.25), _percent(0.001), _percent(0.999), _percent(1.0)
+    ('25', '<1', '>99', '100')
+    """
+    return "<1" if 0 < share < 0.005 else ">99" if 0.995 <= share < 1 else f"{100 * share:.0f}"
+
+
+def _name_ticks(axes: Any, classes: list[Any], rows: NDArray[Any]) -> None:
     every = 1 if len(classes) <= MAX_NUMBERED else -(-len(classes) // 12)
     positions = range(0, len(classes), every)
     names = [plain_text(classes[i], 14) for i in positions]
@@ -84,7 +104,7 @@ def _name_ticks(axes: Any, classes: list[Any]) -> None:
     axes.set_xticks(
         positions, names, rotation=45 if long else 0, ha="right" if long else "center", rotation_mode="anchor"
     )
-    axes.set_yticks(positions, names)
+    axes.set_yticks(positions, [f"{name} ({rows[i]:,})" for i, name in zip(positions, names, strict=True)])
     size = "small" if len(classes) > 12 or long else "medium"
     axes.tick_params(length=0, labelsize=size)
 

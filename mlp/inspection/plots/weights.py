@@ -192,7 +192,8 @@ def _draw_lines(axes: Any, W: NDArray[Any], left: NDArray[Any], right: NDArray[A
         )
     if W.size <= MAX_NUMBERED:
         for (i, j), weight in np.ndenumerate(W):
-            fraction = 0.3 if (i + j) % 2 else 0.68  # so that the numbers of two crossing lines do not overlap
+            # near the side with more units, where the lines are apart; and each line of a unit at another distance
+            fraction = (0.74, 0.5, 0.28)[i % 3] if W.shape[1] >= W.shape[0] else (0.26, 0.5, 0.72)[j % 3]
             x, y = left[i] + fraction * (right[j] - left[i])
             axes.text(
                 x, y, _two_decimals(weight), ha="center", va="center", fontsize="small", zorder=2,

@@ -21,12 +21,12 @@ class Label(NamedTuple):
 
     @classmethod
     def of_layer(cls, letter: str, layer: int) -> Label:
-        """``W1`` and W¹."""
+        """``W1`` and W⁽¹⁾."""
         return cls(f"{letter}{layer}", letter + symbols.superscript(layer))
 
     @property
     def gradient(self) -> Label:
-        """``dW1`` and ∂L/∂W¹."""
+        """``dW1`` and ∂L/∂W⁽¹⁾."""
         return Label(f"d{self.name}", f"∂L/∂{self.symbol}")
 
 

@@ -24,8 +24,8 @@ _ACTIVATIONS = {  # name: (function of z, derivative from z and a)
     ),
     "gelu": ("{z} ⊙ Φ({z}), Φ = CDF of the normal distribution", "Φ({z}) + {z} ⊙ Φ′({z})"),
     "gelu_tanh": (
-        "½ {z} ⊙ (1 + tanh(u)), u = √(2/π) ({z} + 0.044715 {z}³)",
-        "½ (1 + tanh(u)) + ½ {z} ⊙ (1 − tanh²(u)) ⊙ u′",
+        "½ {z} ⊙ (1 + tanh(u)), u = √(2/π) ({z} + 0.044715·({z})³)",
+        "½ (1 + tanh(u)) + ½ {z} ⊙ (1 − (tanh(u))²) ⊙ u′",
     ),
     "silu": ("{z} ⊙ σ({z})", "σ({z}) ⊙ (1 + {z} ⊙ (1 − σ({z})))"),
     "mish": (
@@ -40,7 +40,7 @@ _ACTIVATIONS = {  # name: (function of z, derivative from z and a)
 _LOSSES = {  # name: (value of an entry, its derivative with respect to a)
     "cross_entropy": ("−t ⊙ ln {a}", "−t / {a}"),
     "binary_cross_entropy": ("−t ⊙ ln {a} − (1 − t) ⊙ ln(1 − {a})", "(1 − t) / (1 − {a}) − t / {a}"),
-    "mse": ("({a} − t)²", "2({a} − t)"),
+    "mse": ("({a} − t)²", "2·({a} − t)"),
     "quadratic": ("½({a} − t)²", "({a} − t)"),
     "mae": ("|{a} − t|", "sign({a} − t)"),
     "huber": ("½r² where |r| ≤ 1, else |r| − ½, r = {a} − t", "min(max({a} − t, −1), 1)"),
@@ -68,14 +68,14 @@ CONSTANTS = {"momentum": "μ", "rho": "ρ", "epsilon": "ε", "beta1": "β₁", "
 
 
 def superscript(number: int) -> str:
-    """The number of a layer as a superscript.
+    """The number of a layer as a superscript in parentheses, which cannot be read as a power.
 
     Examples
     --------
     >>> superscript(12)
-    '¹²'
+    '⁽¹²⁾'
     """
-    return str(number).translate(_SUPERSCRIPT)
+    return f"⁽{str(number).translate(_SUPERSCRIPT)}⁾"
 
 
 def state(slot: str, parameter: str) -> str:
@@ -83,8 +83,8 @@ def state(slot: str, parameter: str) -> str:
 
     Examples
     --------
-    >>> state("velocity", "W¹")
-    'v(W¹)'
+    >>> state("velocity", "W⁽¹⁾")
+    'v(W⁽¹⁾)'
     """
     return f"{_STATES.get(slot, slot)}({parameter})"
 

@@ -33,7 +33,7 @@ class Trace(Recording):
     array([[-6.],
            [-8.]])
     >>> [quantity.equation for quantity in trace.steps[0].quantities if quantity.phase == "update"]
-    ['W¹ ← W¹ − η·∂L/∂W¹', 'b¹ ← b¹ − η·∂L/∂b¹']
+    ['W⁽¹⁾ ← W⁽¹⁾ − η·∂L/∂W⁽¹⁾', 'b⁽¹⁾ ← b⁽¹⁾ − η·∂L/∂b⁽¹⁾']
     """
 
     def __repr__(self) -> str:
