@@ -137,6 +137,12 @@ def threshold_option(function: Function) -> Function:
     return option("Output", "--threshold", type=share_above_zero, metavar="P", help=text)(function)
 
 
+def no_data_option(function: Function) -> Function:
+    """Add ``--no-data``."""
+    text = "Leave out what shows rows of the data."
+    return option("Output", "--no-data", is_flag=True, help=text)(function)
+
+
 def data_dir_option(function: Function) -> Function:
     """Add ``--data-dir``."""
     text = "Folder of the MNIST files.  Default: the environment variable MLP_DATA."

@@ -11,6 +11,8 @@ _PAGE = """<!DOCTYPE html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<link rel="icon" href="data:,">
 <title>{title}</title>
 <style>
 body {{ font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 60rem; padding: 1rem; }}
@@ -50,6 +52,8 @@ def _step(step: Step) -> str:
 def _row(quantity: Quantity) -> str:
     shape = " × ".join(map(str, quantity.shape)) or "1"
     cells = "".join(f"<td>{escape(cell)}</td>" for cell in (quantity.left.removesuffix(" ="), quantity.formula, shape))
+    if quantity.hidden:
+        return f"<tr>{cells}<td></td></tr>"
     if quantity.summarised:
         return f"<tr>{cells}<td>{escape(quantity.summary_text())}</td></tr>"
     rows = quantity.rows()

@@ -28,6 +28,8 @@ def _row(quantity: Quantity, blank: bool) -> str:
 
 
 def _value(quantity: Quantity) -> str:
+    if quantity.hidden:
+        return ""
     if quantity.summarised:
         return quantity.summary_text()
     return "<br>".join(", ".join(row) for row in quantity.rows())

@@ -24,6 +24,8 @@ def _step(step: Step) -> list[str]:
 
 def _quantity(quantity: Quantity) -> list[str]:
     head = f"  {quantity.equation}"
+    if quantity.hidden:
+        return [f"{head}   {quantity.shape}"]
     if quantity.summarised:
         return [f"{head}   {quantity.shape}", f"      {quantity.summary_text()}"]
     rows = quantity.rows()
