@@ -89,7 +89,7 @@ def names_without_values(preprocessing: Preprocessing | None) -> list[str] | Non
     names: list[str] = []
     for column in preprocessing.columns:
         if isinstance(column, CategoricalColumn):
-            names += [f"{column.name}, category {i}" for i in range(1, column.n_outputs + 1)]
+            names += [f"{column.name} ({i})" for i in range(1, column.n_outputs + 1)]
         else:
             names += column.feature_names
     return names
