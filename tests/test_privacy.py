@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -261,8 +261,10 @@ def test_a_trace_says_how_many_rows_it_shows_and_can_leave_them_out(suffix: str)
     assert all(text in complete for text in texts(trace.steps[0]["a0"]))
     assert all(text in private for text in given)
     assert "shows" not in run("trace", "--sizes", "2,2", "--output", f"c{suffix}").stderr  # random rows
-    message = run(*arguments, "--no-data", "--output", "b.py", status=1).stderr
-    assert "a program computes with the values of the rows" in message
+    message = run(*arguments, "--no-data", "--output", "b.py", status=2).stderr
+    assert "--no-data does not apply to a program" in message
+    with pytest.raises(mlp.ConfigurationError, match="a program computes with the values of the rows"):
+        trace.without_data().to_numpy_program()
 
 
 # -- markup ----------------------------------------------------------------------------------------------------
@@ -334,7 +336,7 @@ def test_notebooks_get_text() -> None:
 
 
 class _Asked(http.server.BaseHTTPRequestHandler):
-    paths: list[str] = []
+    paths: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
         self.paths.append(self.path)
@@ -369,7 +371,8 @@ def test_a_browser_loads_nothing_and_runs_nothing(hostile: Path, server: http.se
     address = f"http://127.0.0.1:{server.server_port}"
     injected = (
         f"<img src={address}/img onerror=\"document.title='run'\"><link rel=stylesheet href={address}/css>"
-        f"<script src={address}/script></script><script>document.title='run'</script><iframe src={address}/frame></iframe>"
+        f"<script src={address}/script></script><script>document.title='run'</script>"
+        f"<iframe src={address}/frame></iframe>"
     )
     source = hostile.read_text(encoding="utf-8")
     guarded, open_ = hostile.with_name("guarded.html"), hostile.with_name("open.html")

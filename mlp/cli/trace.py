@@ -114,6 +114,8 @@ def _format(options: dict[str, Any]) -> str:
         output_format = next(name for name, ending in FORMATS.items() if ending == suffix)
     if options["blank"] and output_format != "markdown":
         raise click.UsageError("--blank needs --format markdown.")
+    if options["no_data"] and output_format == "python":
+        raise click.UsageError("--no-data does not apply to a program, which computes with the rows; remove it.")
     return output_format or "text"
 
 
