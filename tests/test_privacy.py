@@ -249,7 +249,7 @@ def test_a_trace_says_how_many_rows_it_shows_and_can_leave_them_out(suffix: str)
 
     def texts(values: Any) -> set[str]:
         """The first digits of the numbers that have many."""
-        return {f"{abs(v):.7g}"[:8] for v in np.ravel(values) if abs(v) > 1e-3 and len(f"{v:.7g}") > 7}
+        return {f"{abs(v):.9g}"[:7] for v in np.ravel(values) if abs(v) > 0.1 and len(f"{abs(v):.9g}") > 8}
 
     given = set().union(*(texts(trace.steps[0][name]) for name in ("W1", "b1", "W2", "b2")))
     assert len(given) > 9
