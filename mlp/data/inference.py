@@ -146,8 +146,12 @@ def prepare(
             decision: RawColumn | str = "it counts the rows"
         else:
             decision = _decide(name, column, rows, choices)
-        if name not in choices.named and name not in choices.drop:
-            ambiguous += _ambiguous_dates(name, column[rows], decision)
+        example = None if name in choices.named else _ambiguous_date(column[rows], decision)
+        if example is not None and isinstance(decision, RawColumn):
+            text = f"text, because {quoted(example)} may begin with the day or the month; write 2024-12-31"
+            ambiguous.append(Note("dates", f"{plain(name)}: {text}"))
+        elif example is not None:
+            decision = f"dates such as {quoted(example)}, which may begin with the day or the month; write 2024-12-31"
         if isinstance(decision, RawColumn):
             used.append(decision)
         else:
@@ -164,16 +168,10 @@ def prepare(
     return Preparation(MISSING_MARKS, tuple(used), tuple(left_out)), notes + ambiguous
 
 
-def _ambiguous_dates(name: str, training: NDArray[Any], decision: RawColumn | str) -> list[Note]:
-    """A note if a column was read as text because it is unknown whether its dates begin with the day or the month."""
+def _ambiguous_date(training: NDArray[Any], decision: RawColumn | str) -> str | None:
+    """A date of a column that was read as text because it is unknown whether the day or the month comes first."""
     was_text = decision.startswith("text") if isinstance(decision, str) else decision.kind == "text"
-    if training.dtype.kind != "O" or not was_text:
-        return []
-    _, example = find_date_format(_text_counts(training), MOSTLY)
-    if example is None:
-        return []
-    text = f"{plain(name)}: text, because {quoted(example)} may begin with the day or the month; write 2024-12-31"
-    return [Note("dates", text)]
+    return find_date_format(_text_counts(training), MOSTLY)[1] if was_text and training.dtype.kind == "O" else None
 
 
 def _spoken(date_format: str) -> str:
