@@ -197,6 +197,16 @@ def test_bytes_that_are_not_of_the_encoding_are_named(size: int, monkeypatch: py
             mlp.data.read_table("t.csv", encoding=encoding)
 
 
+@pytest.mark.parametrize("size", range(1, 14))
+def test_half_a_character_is_named_wherever_a_block_ends(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlp.data import table_files
+
+    monkeypatch.setattr(table_files, "_BLOCK_BYTES", size)
+    Path("t.csv").write_bytes("a,b\n1,東\n2,".encode("shift_jis") + b"\x93\n3,x\n")
+    with pytest.raises(mlp.FileFormatError, match=r"line 3, byte 11 \(0x93\): not shift_jis text"):
+        mlp.data.read_table("t.csv", encoding="shift_jis")
+
+
 # -- separators and decimal marks -------------------------------------------------------------------------------
 
 
