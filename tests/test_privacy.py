@@ -221,6 +221,15 @@ def test_plots_say_how_many_rows_they_show() -> None:
     assert not Path("c.png").exists()
 
 
+def test_a_plot_of_weights_has_no_categories_without_data() -> None:
+    customers("customers.csv")
+    train("customers.csv", "--target", "left", "--epochs", 1)
+    for options, shown in (((), True), (("--no-data",), False)):
+        run("plot", "weights", "run", "--output", "w.svg", *options)
+        picture = Path("w.svg").read_text()
+        assert ("town=Town000x" in picture, "town (1)" in picture) == (shown, not shown)
+
+
 @pytest.mark.parametrize("target", ["left", "price"])
 def test_a_regression_plane_and_mistakes_have_rows_of_the_file(target: str) -> None:
     customers("customers.csv")

@@ -62,7 +62,7 @@ def plot(kind: str, model: str | None, data: str | None, **options: Any) -> None
     sine         ReLU networks of 1, 2, 8 and 64 neurons fitted to a sine; without MODEL
 
     The plots mistakes, predictions and boundary show rows of the data, and how many is printed.  With --no-data,
-    boundary has no points; the other two are nothing but rows.
+    boundary has no points, and weights no categories; mistakes and predictions are nothing but rows.
 
     DATA is as in mlp train, by default the data of the run.  For layers and boundary a run is trained again in memory;
     the same seed gives the same training.
@@ -86,6 +86,7 @@ def plot(kind: str, model: str | None, data: str | None, **options: Any) -> None
     shape = _parse_shape(options["shape"])
 
     from mlp import plots
+    from mlp.inspection.report.data_rows import names_without_values
 
     plots.check_path(path)
     paths.require_output(path)
@@ -101,7 +102,8 @@ def plot(kind: str, model: str | None, data: str | None, **options: Any) -> None
         figure = _plot_run(kind, model, options)
     elif kind in MODEL_KINDS:
         net = _load_net(model, options)
-        figure = plots.network(net) if kind == "network" else plots.weights(net, shape=shape)
+        names = names_without_values(net.preprocessing) if options["no_data"] else None
+        figure = plots.network(net) if kind == "network" else plots.weights(net, shape=shape, names=names)
     else:
         figure, n_rows = _plot_predictions(kind, model, data, shape, options)
     plots.save(figure, path)
