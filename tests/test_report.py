@@ -189,8 +189,12 @@ def test_a_regression_is_shown_with_its_errors(trained: Path, pages: dict[str, s
     residual = net.predict(dataset.X_test) - dataset.y_test
     worst = int(abs(residual).argmax())
     header, first, *_ = page.table("row")
-    assert header == ["row", "actual", "predicted", "residual"]
-    assert first[0] == str(worst)
+    assert header == ["row", "actual", "predicted", "residual", "size", "city"]
+    assert first[0] == str(dataset.rows_test[worst])
+    with (trained / "houses.csv").open(encoding="utf-8") as handle:
+        row = list(csv.DictReader(handle))[int(first[0])]
+    assert float(first[1]) == pytest.approx(float(row["price"]), rel=1e-3)
+    assert first[4:] == [row["size"], row["city"]]
     assert float(first[3]) == pytest.approx(residual[worst], rel=1e-3)
     errors = dict(page.table("Median absolute error"))
     assert float(errors["Median absolute error"]) == pytest.approx(np.median(np.abs(residual)), rel=1e-3)

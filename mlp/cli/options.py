@@ -137,14 +137,52 @@ def threshold_option(function: Function) -> Function:
     return option("Output", "--threshold", type=share_above_zero, metavar="P", help=text)(function)
 
 
+def no_data_option(function: Function) -> Function:
+    """Add ``--no-data``."""
+    text = "Leave out what shows rows of the data."
+    return option("Output", "--no-data", is_flag=True, help=text)(function)
+
+
 def data_dir_option(function: Function) -> Function:
     """Add ``--data-dir``."""
     text = "Folder of the MNIST files.  Default: the environment variable MLP_DATA."
     return option("Data", "--data-dir", metavar="DIR", help=text)(function)
 
 
+READING_OPTIONS = ("separator", "encoding", "decimal")
+"""The options of `reading_options`, as arguments of `mlp.data.load`."""
+
+
+def reading_options(function: Function) -> Function:
+    """Add ``--separator``, ``--encoding`` and ``--decimal``: how the text of a table is read."""
+    separator = option(
+        "Data",
+        "--separator",
+        type=_separator,
+        metavar="CHARACTER",
+        help="Between the fields of a CSV file: ';', tab, ...  Default: as in training, or recognised in the file.",
+    )
+    encoding = option(
+        "Data",
+        "--encoding",
+        metavar="NAME",
+        help="Encoding of a CSV file: latin-1, cp1252, utf-16, ...  Default: as in training, or utf-8.",
+    )
+    decimal = option(
+        "Data",
+        "--decimal",
+        metavar="MARK",
+        help="Decimal mark in a CSV file, . or ,  Default: as in training, or recognised in the file.",
+    )
+    return separator(encoding(decimal(function)))
+
+
+def _separator(text: str) -> str:
+    return "\t" if text in ("tab", "\\t") else text
+
+
 def data_options(function: Function) -> Function:
-    """Add ``--data-dir``, ``--target`` and ``--part``: the rows for a trained model."""
+    """Add the options that say which rows a trained model gets, and how they are read."""
     target = option("Data", "--target", metavar="COLUMN", help="The target column.  Default: that of the run.")
     part = option("Data", "--part", metavar="PART", help=_PART)
-    return data_dir_option(target(part(function)))
+    return data_dir_option(target(part(reading_options(function))))

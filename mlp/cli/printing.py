@@ -25,6 +25,13 @@ def print_message(text: str) -> None:
     click.echo(f"mlp: {text}", err=True)
 
 
+def print_shown_rows(path: object, n_rows: int) -> None:
+    """Say how many rows of the data a file shows, if any."""
+    if n_rows:
+        rows = "1 row" if n_rows == 1 else f"{n_rows:,} rows"
+        print_message(f"{os.path.basename(str(path))} shows {rows} of the data; --no-data leaves them out")
+
+
 def print_json(document: dict[str, Any]) -> None:
     """Print a JSON document to stdout."""
     from mlp.io.json_documents import to_json

@@ -16,6 +16,7 @@ from mlp._backends import UnknownNameError, resolve
 from mlp.checks import counted
 from mlp.cli import paths
 from mlp.cli.options import (
+    READING_OPTIONS,
     SectionedCommand,
     data_dir_option,
     device_options,
@@ -23,6 +24,7 @@ from mlp.cli.options import (
     names,
     one_or_list,
     option,
+    reading_options,
     share,
     widths,
 )
@@ -74,6 +76,7 @@ _RESUME_OPTIONS = {
 )
 @option("Data", "--task", metavar="TASK", help="classification or regression.  Default: depends on the targets.")
 @column_options
+@reading_options
 @option(
     "Data", "--scale", metavar="NAME", help="none, standard or minmax.  Default: standard for tables, otherwise none."
 )
@@ -303,6 +306,7 @@ def _new_run(source: str, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[s
     if folder is None and source == "mnist":
         folder = os.environ.get("MLP_DATA")
     arguments |= {name: options[name] for name in COLUMN_OPTIONS if options[name]}
+    arguments |= {name: options[name] for name in READING_OPTIONS if options[name] is not None}
     is_file = source not in (*data.SOURCE_NAMES, STANDARD_INPUT)
     arguments |= {
         "source": os.path.abspath(source) if is_file else source,

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import logging
 import os
@@ -67,6 +68,11 @@ TABLE_FORMAT_VERSION = 3
 """Version of files, with or without a training state, that version 0.2.0 cannot read; see `_is_new`."""
 
 _KEY = "mlp"
+_ESTIMATOR_BYTES = 1024
+# the first entry of the archive that `mlp.estimators.tabular_files` writes; it is not compressed
+_ESTIMATOR = re.compile(
+    rb'PK\x03\x04.{26}estimator\.json[^\n]{0,200}?"estimator": "(Tabular[A-Za-z]{1,20})"', re.DOTALL
+)
 _CHECKSUM = re.compile(r', "sha256": "([0-9a-f]{64})"\}\Z')
 _TYPES = {"F32": "float32", "F64": "float64"}
 _TYPE_NAMES = {name: short for short, name in _TYPES.items()}
@@ -412,6 +418,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[ModelFile]:
 
     where = repr(os.fspath(path))
     with open_checked(path, "safetensors") as (raw, size):
+        _refuse_estimator(raw, where)
         length = int.from_bytes(raw.read(8), "little")
         if not 2 <= length <= min(size - 8, _MAX_HEADER):
             raise _damaged(where, f"it begins with a header of {length} bytes, but has {size} bytes in all")
@@ -429,6 +436,14 @@ def opened(path: str | os.PathLike[str]) -> Iterator[ModelFile]:
             file = ModelFile(where, size, description, text, checksum, handle)
             _check_tensors(file)
             yield file
+
+
+def _refuse_estimator(raw: io.BufferedReader, where: str) -> None:
+    """Raise an error if a file was written by a tabular estimator: it holds several networks and more."""
+    found = _ESTIMATOR.match(raw.peek(_ESTIMATOR_BYTES))
+    if found:
+        name = found[1].decode()
+        raise FileFormatError(f"{where} holds a {name}, not a network: mlp.{name}.load({where}) reads it")
 
 
 def _split_checksum(description: Any, text: str, where: str) -> tuple[str | None, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mlp.inspection.class_predictions import ClassPredictions
 from mlp.inspection.plots.images import image_shape
@@ -109,7 +109,15 @@ def _name_ticks(axes: Any, classes: list[Any], rows: NDArray[Any]) -> None:
     axes.tick_params(length=0, labelsize=size)
 
 
-def mistakes(net: FeedForward, X: Any, y: Any, *, n: int = 12, shape: tuple[int, int] | None = None) -> Figure:
+def mistakes(
+    net: FeedForward,
+    X: Any,
+    y: Any,
+    *,
+    n: int = 12,
+    shape: tuple[int, int] | None = None,
+    numbers: ArrayLike | None = None,
+) -> Figure:
     """The wrong predictions with the highest confidence.
 
     For images the rows are drawn; for other inputs, the outputs for the predicted class and for the true class.
@@ -124,6 +132,8 @@ def mistakes(net: FeedForward, X: Any, y: Any, *, n: int = 12, shape: tuple[int,
         Maximum number of rows.
     shape : tuple (height, width), optional
         Of the images; by default `image_shape` detects square images.
+    numbers : array_like of int, shape (n,), optional
+        What to call the rows of X, such as their numbers in a file; by default 0, 1, ...
 
     Returns
     -------
@@ -149,21 +159,24 @@ def mistakes(net: FeedForward, X: Any, y: Any, *, n: int = 12, shape: tuple[int,
     wrong = int((predictions.target != predictions.predicted).sum())
     title = f"The worst of {wrong} mistakes in {len(predictions.target)} rows" if wrong > 1 else "The only mistake"
     shape = image_shape(net, shape)
+    called = rows if numbers is None else np.asarray(numbers)[rows]
     if shape is None:
-        return _bars(predictions, rows, title)
-    return _pictures(predictions, rows, np.asarray(X)[rows].reshape(-1, *shape), title)
+        return _bars(predictions, rows, called, title)
+    return _pictures(predictions, rows, called, np.asarray(X)[rows].reshape(-1, *shape), title)
 
 
-def _pictures(predictions: ClassPredictions, rows: NDArray[Any], images: NDArray[Any], title: str) -> Figure:
+def _pictures(
+    predictions: ClassPredictions, rows: NDArray[Any], called: NDArray[Any], images: NDArray[Any], title: str
+) -> Figure:
     figure, panels = new_panels(len(rows), 3, 2.05, extra=0.4)
-    for axes, row, image in zip(panels, rows, images, strict=True):
+    for axes, row, name, image in zip(panels, rows, called, images, strict=True):
         axes.imshow(image, cmap="gray", interpolation="nearest")
         hide_axes(axes)
         predicted, true = (
             _class_output(predictions, row, codes[row]) for codes in (predictions.predicted, predictions.target)
         )
         axes.set_title(f"pred. {predicted}\ntrue {true}", fontsize="small")
-        axes.set_xlabel(f"row {row}", fontsize="small", labelpad=2)
+        axes.set_xlabel(f"row {name}", fontsize="small", labelpad=2)
     figure.suptitle(title, fontsize="medium")
     return figure
 
@@ -174,12 +187,12 @@ def _class_output(predictions: ClassPredictions, row: int, code: int) -> str:
     return f"{plain_text(predictions.classes[code], 10)} ({text.replace('%', ' %')})"
 
 
-def _row_label(row: int, predicted: str, true: str) -> str:
+def _row_label(name: int, predicted: str, true: str) -> str:
     separator = ", " if len(predicted) + len(true) < 9 else "\n"
-    return f"row {row}: predicted {predicted}{separator}true {true}"
+    return f"row {name}: predicted {predicted}{separator}true {true}"
 
 
-def _bars(predictions: ClassPredictions, rows: NDArray[Any], title: str) -> Figure:
+def _bars(predictions: ClassPredictions, rows: NDArray[Any], called: NDArray[Any], title: str) -> Figure:
     figure = new_figure(0.42 * len(rows) + 1.5)
     axes = figure.subplots()
     scale = 100 if predictions.are_probabilities else 1
@@ -191,7 +204,10 @@ def _bars(predictions: ClassPredictions, rows: NDArray[Any], title: str) -> Figu
     axes.plot(predicted, heights, "s", color=VERMILION, label="predicted class")
     axes.plot(true, heights, "o", color=BLUE, label="true class")
     classes = [plain_text(name, 14) for name in predictions.classes]
-    labels = [_row_label(row, classes[predictions.predicted[row]], classes[predictions.target[row]]) for row in rows]
+    labels = [
+        _row_label(name, classes[predictions.predicted[row]], classes[predictions.target[row]])
+        for name, row in zip(called, rows, strict=True)
+    ]
     axes.set_yticks(heights, labels, fontsize="small")
     axes.set_ylim(len(rows) - 0.5, -0.5)
     if predictions.are_probabilities:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +39,7 @@ MAX_NUMBERED = 9
 """In a layer with more weights than this, the lines are not labelled with their weights."""
 
 
-def weights(net: FeedForward, *, shape: tuple[int, int] | None = None) -> Figure:
+def weights(net: FeedForward, *, shape: tuple[int, int] | None = None, names: Sequence[str] | None = None) -> Figure:
     """The weights of the first layer.
 
     For image inputs, the weights of each neuron are drawn as an image: red for positive and blue for negative weights.
@@ -49,6 +50,8 @@ def weights(net: FeedForward, *, shape: tuple[int, int] | None = None) -> Figure
     net : MLP
     shape : tuple (height, width), optional
         Of the images; by default `image_shape` detects square images.
+    names : sequence of str, optional
+        Of the inputs; by default those of the table that the network was trained on, with its categories.
 
     Returns
     -------
@@ -69,7 +72,7 @@ def weights(net: FeedForward, *, shape: tuple[int, int] | None = None) -> Figure
         f"the {len(units)} strongest of {W.shape[1]} {kind}" if len(units) < W.shape[1] else f"all {len(units)} {kind}"
     )
     if shape is None:
-        return _matrix(net, W, units, selection)
+        return _matrix(feature_names(net) if names is None else names, W, units, selection)
     return _images(W[:, units], units, shape, selection)
 
 
@@ -95,9 +98,8 @@ def _images(W: NDArray[Any], units: NDArray[np.int64], shape: tuple[int, int], s
     return figure
 
 
-def _matrix(net: FeedForward, W: NDArray[Any], units: NDArray[np.int64], selection: str) -> Figure:
+def _matrix(names: Sequence[str], W: NDArray[Any], units: NDArray[np.int64], selection: str) -> Figure:
     rows = _strongest(np.abs(W).max(axis=1), MAX_INPUTS)
-    names = feature_names(net)
     shown = W[np.ix_(rows, units)]
     limit = float(np.abs(shown).max()) or 1.0
     figure = new_figure(max(2.2, 0.2 * len(rows) + 1.4))

@@ -86,7 +86,8 @@ def explanations(step: Step) -> dict[str, Explanation]:
         if kind in _SENTENCES and kind not in kinds:
             kinds.add(kind)
             before = step.quantities[:number]
-            worked = "" if quantity.phase == "given" else _Numbers(before, step.constants).line(quantity)
+            no_numbers = quantity.hidden or quantity.phase == "given"
+            worked = "" if no_numbers else _Numbers(before, step.constants).line(quantity)
             found[quantity.name] = Explanation(quantity, _SENTENCES[kind], worked)
     return found
 

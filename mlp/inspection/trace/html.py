@@ -111,6 +111,8 @@ def _explanation(explanation: Explanation | None) -> str:
 
 
 def _value(quantity: Quantity) -> str:
+    if quantity.hidden:
+        return ""
     if quantity.summarised:
         return f'<div class="line">{escape(quantity.summary_text())}</div>'
     rows = quantity.rows()

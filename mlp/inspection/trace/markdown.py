@@ -45,6 +45,8 @@ def maths(text: str) -> str:
 
 
 def _value(quantity: Quantity) -> str:
+    if quantity.hidden:
+        return ""
     if quantity.summarised:
         return quantity.summary_text()
     return "<br>".join(", ".join(row) for row in quantity.rows())

@@ -39,6 +39,8 @@ class Quantity:
         NumPy statements that compute it from earlier quantities; None for an input of the step.
     replaces : bool
         Whether it is a new value of an existing symbol, as in an update.
+    hidden : bool
+        Whether the formats leave out its values.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Quantity:
     values: NDArray[Any]
     code: str | None
     replaces: bool = False
+    hidden: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -28,6 +28,8 @@ def _step(step: Step, explained: dict[str, Explanation]) -> list[str]:
 
 def _quantity(quantity: Quantity) -> list[str]:
     head = f"  {quantity.equation}"
+    if quantity.hidden:
+        return [f"{head}   {quantity.shape}"]
     if quantity.summarised:
         return [f"{head}   {quantity.shape}", f"      {quantity.summary_text()}"]
     rows = quantity.rows()
