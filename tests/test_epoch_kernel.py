@@ -84,15 +84,17 @@ def numba_loop(*arguments):
 
 def make(
     sizes, hidden="tanh", kind="softmax+cross_entropy", rule=RULES[0], *, n=48, batch_size=16, dropout=0.0, l2=0.0,
-    weighted=False, in_bytes=False, rows=False, rate=0.05, seed=0, **options,
+    weighted=False, in_bytes=False, rows=False, rate=0.05, scaling_layer=False, factors=False, seed=0, **options,
 ):  # fmt: skip
     rng = np.random.default_rng(seed)
-    layout, kind, k = Layout(tuple(sizes)), formulas.output_loss(kind), sizes[-1]
+    layout, kind, k = Layout(tuple(sizes), scaling_layer), formulas.output_loss(kind), sizes[-1]
     hidden = [hidden] * (layout.n_layers - 1) if isinstance(hidden, str) else hidden
     activations = (*map(formulas.activation, hidden), kind.output)
     rates = (dropout,) * layout.n_layers
     network = NetworkPlan(layout, activations, kind, rates, 1 / 255 if in_bytes else 1.0)
     n_batches = -(-n // batch_size)
+    if factors:
+        options["rate_factors"] = different_rates(layout)
     plan = EpochPlan(
         network, rule, batch_size, rng.permutation(n + 3)[:n], rate * rng.uniform(0.5, 1, n_batches),
         np.full(n_batches, l2), seed=7, epoch=2, first_step=4, **options,
@@ -113,6 +115,19 @@ def make(
         W *= 10 / np.sqrt(len(W))
     state = 0.01 * rng.random((len(rule.row.state), params.size))
     return Case(plan, X, target, weight, params, state)
+
+
+def different_rates(layout):
+    """A factor of the learning rate for each array of parameters: 0.3, 0.6, ..."""
+    starts = [0]
+    for array in (*layout.weights(np.empty(layout.n_weights)), *map(np.empty, layout.sizes[1:])):
+        starts.append(starts[-1] + array.size)
+    ends = [*starts[1:], layout.n_parameters]
+    return tuple(
+        (start, end, 0.3 * number)
+        for number, (start, end) in enumerate(zip(starts, ends, strict=True), start=1)
+        if end > start
+    )
 
 
 def assert_same(found, expected, tolerance):
@@ -147,6 +162,8 @@ def cases(draw):
         weighted=draw(st.booleans()),
         in_bytes=draw(st.booleans()),
         rows=draw(st.booleans()),
+        scaling_layer=draw(st.booleans()),
+        factors=draw(st.booleans()),
         seed=draw(st.integers(0, 1000)),
     )
 
@@ -179,11 +196,20 @@ def test_every_activation(sizes, name):
         {"l2": 0.01, "l1": 0.001, "weight_decay": 0.1},
         {"l2": 0.01, "clip_value": 0.01},
         {"clip_value": 0.02, "clip_norm": 0.05, "l1": 0.001, "weight_decay": 0.1},
+        {"factors": True, "l2": 0.01, "weight_decay": 0.1},
+        {"scaling_layer": True, "factors": True, "l1": 0.001, "weight_decay": 0.1, "dropout": 0.2},
+        {"scaling_layer": True, "clip_value": 0.01, "in_bytes": True},
+        {"scaling_layer": True, "factors": True, "clip_value": 0.02, "clip_norm": 0.05, "dropout": 0.2},
     ],
-    ids=["penalties", "clip_value", "clip_norm"],
-)
+    ids=[
+        "penalties", "clip_value", "clip_norm", "factors of the rate", "scaling and factors", "scaling and clip_value",
+        "scaling, factors and clip_norm",
+    ],
+)  # fmt: skip
 def test_every_rule(sizes, rule, options):
     case = make(sizes, rule=rule, **options)
+    if options.get("scaling_layer") or options.get("factors"):
+        assert trainer_of(case).execution(case.plan).reason == ""
     assert_same(case.train(), case.train(NUMPY.train_epoch), 1e-12)
 
 
@@ -202,8 +228,9 @@ def test_float32(sizes):
     assert_same(found, exact, 1e-4)
 
 
-def test_softmax_regression():
-    case = make([60, 7], n=50, batch_size=16)
+@pytest.mark.parametrize("scaling_layer", [False, True], ids=["", "scaling layer"])
+def test_softmax_regression(scaling_layer):
+    case = make([60, 7], n=50, batch_size=16, scaling_layer=scaling_layer)
     assert_same(case.train(), case.train(NUMPY.train_epoch), 1e-12)
 
 
@@ -220,8 +247,10 @@ def any_work_is_shared(monkeypatch):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("sizes", [[12, 10, 3], [100, 30, 10], [100, 130, 140, 10]])
 @pytest.mark.parametrize("batch_size", [5, 16, 100])
-def test_bits_do_not_depend_on_threads(any_work_is_shared, sizes, batch_size, dtype):
+@pytest.mark.parametrize("scaled", [False, True], ids=["", "scaling layer"])
+def test_bits_do_not_depend_on_threads(any_work_is_shared, sizes, batch_size, dtype, scaled):
     options = {"clip_norm": 0.1} if batch_size == 16 else {}
+    options |= {"scaling_layer": True, "factors": True} if scaled else {}
     case = make(sizes, "gelu", rule=RULES[1], n=210, batch_size=batch_size, dropout=0.2, l2=0.01, **options)
     results = []
     for number in (1, 2, 3):
@@ -234,8 +263,9 @@ def test_bits_do_not_depend_on_threads(any_work_is_shared, sizes, batch_size, dt
 
 @pytest.mark.parametrize("batch_size", [16, 100])
 @pytest.mark.parametrize("sizes", [[100, 30, 10], [100, 130, 140, 10]])
-def test_bits_do_not_depend_on_the_division(any_work_is_shared, monkeypatch, sizes, batch_size):
-    case = make(sizes, rule=RULES[1], n=210, batch_size=batch_size, dropout=0.2)
+@pytest.mark.parametrize("scaling_layer", [False, True], ids=["", "scaling layer"])
+def test_bits_do_not_depend_on_the_division(any_work_is_shared, monkeypatch, sizes, batch_size, scaling_layer):
+    case = make(sizes, rule=RULES[1], n=210, batch_size=batch_size, dropout=0.2, scaling_layer=scaling_layer)
     results = []
     for least in (1, SHARED_WEIGHTS, 10**9):
         monkeypatch.setattr("backends.numba_backend.panels.SHARED_WEIGHTS", least)
