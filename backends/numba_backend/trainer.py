@@ -70,6 +70,7 @@ class FusedTrainer(Trainer):
     _packed = False  # whether the panels contain the current parameters and state
     _outdated = False  # whether params and state are older than the panels
     _smoothed: tuple[float, Array] | None = None
+    _rates: tuple[Any, Rates | None] = (None, None)  # the factors of the last plan, and what follows from them
     _data_reason: str | None = None
     _adjacent_X: Array | None = None
     _sparse: bool | None = None
@@ -140,7 +141,7 @@ class FusedTrainer(Trainer):
         target, n_outputs = self.target, self.network.layout.sizes[-1]
         if target.ndim == 1 and len(target) and not 0 <= target.min() <= target.max() < n_outputs:
             return "a class number is outside the range of the outputs"
-        if Rates.of_plan(plan) is None:
+        if self._rates_of(plan) is None:
             return "parts of a layer's weights or biases have different learning rates"
         return ""
 
@@ -173,7 +174,7 @@ class FusedTrainer(Trainer):
         panels = self._panels_for(plan, batch_size, threads, mode)
         rows = [self._rows(plan) for plan in plans]
         weights = None if self._host_weight is None else [self._host_weight[numbers] for numbers in rows]
-        rates = Rates.of_plan(plan)
+        rates = self._rates_of(plan)
         assert rates is not None
         tables = BatchTables(plans, rows, weights, dtype, rates)
         gradient_start, penalized = (1 + len(self.state)) * panels.packed, bool(plan.l1 or tables.factors[:, L2].any())
@@ -248,6 +249,11 @@ class FusedTrainer(Trainer):
             self._views = self._panels.views(self.params, self.state)
             self._panels_key = key
         return self._panels
+
+    def _rates_of(self, plan: EpochPlan) -> Rates | None:
+        if self._rates[0] != plan.rate_factors:
+            self._rates = plan.rate_factors, Rates.of_plan(plan)
+        return self._rates[1]
 
     def _leaves_out_zeros(self) -> bool:
         """Whether products with zeros of X are left out; the results are the same."""
