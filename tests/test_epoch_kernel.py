@@ -549,8 +549,9 @@ def copy_back(panels, params, state):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_panels_keep_everything(dtype):
-    for sizes, slots in itertools.product([[3, 2], [33, 17, 40, 9], [5, 64, 65, 1]], [0, 2]):
-        case = make(sizes)
+    shapes = [[3, 2], [33, 17, 40, 9], [5, 64, 65, 1]]
+    for sizes, slots, scaling_layer in itertools.product(shapes, [0, 2], [False, True]):
+        case = make(sizes, scaling_layer=scaling_layer)
         params = case.params.astype(dtype)
         state = np.random.default_rng(1).random((slots, params.size)).astype(dtype)
         panels = Panels(case.plan.network, np.dtype(dtype), 16, 2, slots, False)
@@ -567,7 +568,9 @@ def test_panels_keep_everything(dtype):
 def test_padding_stays_zero(monkeypatch, rule):
     kept = []
     monkeypatch.setattr(trainer, "Panels", lambda *arguments: kept.append(Panels(*arguments)) or kept[-1])
-    case = make([20, 35, 5], rule=rule, l2=0.01, l1=0.01, weight_decay=0.1, clip_value=1.0)
+    case = make(
+        [20, 35, 5], rule=rule, l2=0.01, l1=0.01, weight_decay=0.1, clip_value=1.0, scaling_layer=True, factors=True
+    )
     case.train()
     panels = kept[0]
     total = np.abs(panels.space[: (1 + len(case.state)) * panels.packed]).sum()
