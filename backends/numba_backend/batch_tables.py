@@ -145,11 +145,11 @@ class BatchTables:
         l2 = _joined([plan.l2[own] for plan in plans], np.float64)
         positions = np.arange(batches.start, batches.stop)
         self.batches = _table(plans, positions, running)
-        of_factors = [learning_rates * factor for factor in rates.factors]
-        scalars = [_rule_scalars(plans, positions, each, dtype) for each in of_factors]
-        self.n_scalars = scalars[0].shape[1]
-        self.scalars = _side_by_side(scalars)
-        self.factors = _side_by_side([_batch_factors(plans, each, l2, totals) for each in of_factors])
+        each_rate = learning_rates[:, None] * np.array(rates.factors)
+        scalars = _rule_scalars(plans, positions, each_rate, dtype)
+        self.n_scalars = scalars.shape[2]
+        self.scalars = scalars.reshape(len(scalars), -1)
+        self.factors = _batch_factors(plans, each_rate, l2, totals).reshape(len(scalars), -1)
         self.row_shares = np.empty(0, dtype)
         if row_weights is not None or first.batch_weight is not None:
             self.row_shares = np.concatenate(
@@ -171,10 +171,6 @@ def _joined(arrays: list[Array], dtype: Any) -> Array:
     return np.ascontiguousarray(arrays[0] if len(arrays) == 1 else np.concatenate(arrays), dtype)
 
 
-def _side_by_side(arrays: list[Array]) -> Array:
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1)
-
-
 def _column(values: list[int]) -> NDArray[np.int64]:
     return np.array(values, np.int64)[:, None]
 
@@ -193,23 +189,25 @@ def _table(plans: Sequence[EpochPlan], positions: NDArray[np.int64], running: sl
 
 
 def _rule_scalars(plans: Sequence[EpochPlan], positions: NDArray[np.int64], rates: Array, dtype: Any) -> Array:
+    """The update rule's scalars, shape (batches, factors, n_scalars), for rates (batches, factors)."""
     rule = plans[0].rule
-    steps = (_column([plan.first_step for plan in plans]) + (1 + positions)).reshape(-1)
+    steps = (_column([plan.first_step for plan in plans]) + (1 + positions)).reshape(-1, 1)
     values = rule.row.scalars(steps, rates, **rule.hyper)
-    scalars = np.empty((len(steps), len(values)), dtype)
-    for column, value in enumerate(values):
-        scalars[:, column] = value
+    scalars = np.empty((*rates.shape, len(values)), dtype)
+    for number, value in enumerate(values):
+        scalars[..., number] = value
     return scalars
 
 
 def _batch_factors(plans: Sequence[EpochPlan], rates: Array, l2: Array, totals: Array) -> NDArray[np.float64]:
+    """The factors of each batch, shape (batches, factors, 4), for rates (batches, factors)."""
     decays = np.repeat([plan.weight_decay for plan in plans], len(plans[0].batches))
-    decay = rates * decays
-    factors = np.empty((len(rates), 4))
-    factors[:, SHRINK] = 1 - decay - rates * l2
-    factors[:, DECAY] = 1 - decay
-    factors[:, L2] = l2
-    factors[:, UPDATES] = totals > 0
+    decay = rates * decays[:, None]
+    factors = np.empty((*rates.shape, 4))
+    factors[..., SHRINK] = 1 - decay - rates * l2[:, None]
+    factors[..., DECAY] = 1 - decay
+    factors[..., L2] = l2[:, None]
+    factors[..., UPDATES] = totals[:, None] > 0
     return factors
 
 
