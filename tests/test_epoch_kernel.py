@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import logging
 import os
@@ -29,6 +30,8 @@ pytest.importorskip("numba")
 
 from backends.numba_backend import panels, threads, trainer
 from backends.numba_backend.panels import SHARED_WEIGHTS, Panels
+from backends.numba_backend.scaling_parts import scale_gradient
+from backends.numba_backend.step_parts import step_part
 
 NUMPY, NUMBA = backends.get_backend("numpy"), backends.get_backend("numba")
 
@@ -232,6 +235,27 @@ def test_float32(sizes):
 def test_softmax_regression(scaling_layer):
     case = make([60, 7], n=50, batch_size=16, scaling_layer=scaling_layer)
     assert_same(case.train(), case.train(NUMPY.train_epoch), 1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("width", [2, 4, 6, 8, 32])
+def test_the_gradient_of_a_scaling_layer_for_panels_of_any_processor(dtype, width):
+    """The widths of panels follow from the processor's vectors; some have two numbers."""
+    real = {"float32": ctypes.c_float, "float64": ctypes.c_double}[dtype]
+    kinds = ctypes.POINTER(ctypes.c_int64), *[ctypes.POINTER(real)] * 3, *[ctypes.c_int64] * 4
+    part = ctypes.CFUNCTYPE(None, *kinds)(step_part(scale_gradient, np.dtype(dtype)))
+    rng, n_in, k0, k1, panel = np.random.default_rng(0), 7, 2, 6, 1
+    W, G = rng.normal(size=(2, k1 - k0, width)).astype(dtype)
+    layer, space = np.zeros(len(panels.FIELDS), np.int64), rng.normal(size=40).astype(dtype)
+    layer[[panels.N_IN, panels.FACTORS, panels.FACTOR_SUMS]] = n_in, 3, 20
+    before, gradient = space.copy(), G.copy()
+    pointers = (array.ctypes.data_as(kind) for array, kind in zip((layer, space, W, gradient), kinds, strict=False))
+    part(*pointers, panel, k0, k1, width)
+    factors, sums = before[3 + k0 : 3 + k1], slice(20 + panel * n_in + k0, 20 + panel * n_in + k1)
+    assert_array_equal(gradient, G * factors[:, None])
+    assert_allclose(space[sums], (W * G).sum(axis=1), rtol=1e-4 if dtype == "float32" else 1e-13)
+    space[sums] = before[sums]
+    assert_array_equal(space, before)
 
 
 # -- threads ---------------------------------------------------------------------------------------------
