@@ -381,9 +381,7 @@ def test_no_rows():
 
 @pytest.mark.parametrize("scaling_layer", [False, True], ids=["", "scaling layer"])
 def test_a_batch_without_weight_changes_nothing(scaling_layer):
-    case = make(
-        [30, 20, 5], rule=RULES[7], weighted=True, n=32, l2=0.01, weight_decay=0.1, scaling_layer=scaling_layer
-    )
+    case = make([30, 20, 5], rule=RULES[7], weighted=True, n=32, l2=0.01, weight_decay=0.1, scaling_layer=scaling_layer)
     both, one = case.train(), case.train(n_batches=1)
     assert_array_equal(both[2], one[2])
     assert_array_equal(both[3], one[3])

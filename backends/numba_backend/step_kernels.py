@@ -16,9 +16,9 @@ from backends.numba_backend.integers import smaller
 from backends.numba_backend.nonzero_lists import largest, list_columns, list_length, list_rows
 
 from backends.numba_backend.panels import (  # isort: skip
-    ACTIVATION, BIAS_RATE, BLOCK, CHUNK, CHUNKS, DELTA, DERIVATIVE, DROPOUT, FIELDS, FIRST_CHUNK, INPUT, INPUT_ROW, N_IN,
-    N_OUT, NUMBER, PADDED, PANELS, PENALTIES, ROW, SAVED, SAVES_Z, SCALE_GRADIENT, SCALE_INPUTS, SECOND, SUMS, UNSCALED,
-    WEIGHT_DECAY, WEIGHT_RATE, WEIGHTS, WIDTH,
+    ACTIVATION, BIAS_RATE, BLOCK, CHUNK, CHUNKS, DELTA, DERIVATIVE, DROPOUT, FIELDS, FIRST_CHUNK, INPUT, INPUT_ROW,
+    N_IN, N_OUT, NUMBER, PADDED, PANELS, PENALTIES, ROW, SAVED, SAVES_Z, SCALE_GRADIENT, SCALE_INPUTS, SECOND, SUMS,
+    UNSCALED, WEIGHT_DECAY, WEIGHT_RATE, WEIGHTS, WIDTH,
 )  # fmt: skip
 from backends.numba_backend.step_parts import call
 from backends.numba_backend.subroutine import subroutine

@@ -40,8 +40,8 @@ from backends.numba_backend.tiles import ROWS
 from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, NetworkPlan
 
 from backends.numba_backend.panels import (  # isort: skip
-    ACTIVATION, BIAS_RATE, DERIVATIVE, DROPOUT, FACTOR_RATE, FACTOR_SQUARES, PENALTIES, SCALE_GRADIENT, SCALE_INPUTS, SUMS,
-    UPDATE_FACTORS, WEIGHT_DECAY, WEIGHT_RATE, Panels, is_shared,
+    ACTIVATION, BIAS_RATE, DERIVATIVE, DROPOUT, FACTOR_RATE, FACTOR_SQUARES, PENALTIES, SCALE_GRADIENT, SCALE_INPUTS,
+    SUMS, UPDATE_FACTORS, WEIGHT_DECAY, WEIGHT_RATE, Panels, is_shared,
 )  # fmt: skip
 
 logger = logging.getLogger("mlp")
