@@ -48,6 +48,9 @@ class CommandLine:
         self.task, self.seed = task, seed
         self.folder = tempfile.TemporaryDirectory()
 
+    def __del__(self) -> None:
+        self.folder.cleanup()
+
     def fit(self, X: pd.DataFrame, y: NDArray[Any]) -> Self:
         """Write the table to a file, and train on all of it."""
         self.classes_ = np.unique(y)
