@@ -36,6 +36,7 @@ LIBRARIES = {
     r"mlp (plot|report)|plots\.|matplotlib": "matplotlib",
     r"\.csv|\.parquet": "polars",
     r"onnx": "onnxruntime",
+    r"dask": "distributed",
 }
 """Patterns in a block, and the library that the block then needs."""
 

@@ -51,6 +51,7 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
         "categorical_features": ["array-like", None],
         "random_state": ["random_state"],
         "dtype": [Options(str, {"float32", "float64"})],
@@ -143,6 +144,7 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has
                 device="auto" if self.device is None else self.device,
                 preprocessing=self.preprocessing_,
                 scaling_layer=True,
+                dropout=float(self.dropout),
                 **settings,
             )
             for _ in range(self.n_models)
@@ -292,6 +294,8 @@ class TabularClassifier(ClassifierMixin, BaseTabular):  # type: ignore[misc]
         The largest rate of the schedule `mlp.schedules.CosLog4`.  Default: 0.04.
     label_smoothing : float
         Weight of the uniform distribution in the targets of the training.
+    dropout : float
+        Probability with which a hidden unit is left out of a step of the training.
     categorical_features : list of str or int, optional
         Columns of numbers that are categories, by name or position.  Text, booleans and the category types of data
         frames are categories anyway.
@@ -340,6 +344,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):  # type: ignore[misc]
         batch_size: int = 256,
         learning_rate: float | None = None,
         label_smoothing: float = 0.1,
+        dropout: float = 0.0,
         categorical_features: Any = None,
         random_state: Any = None,
         dtype: str = "float32",
@@ -353,6 +358,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):  # type: ignore[misc]
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.label_smoothing = label_smoothing
+        self.dropout = dropout
         self.categorical_features = categorical_features
         self.random_state = random_state
         self.dtype = dtype
@@ -423,6 +429,8 @@ class TabularRegressor(RegressorMixin, BaseTabular):  # type: ignore[misc]
         Or all training rows, if they are fewer.
     learning_rate : float, optional
         The largest rate of the schedule `mlp.schedules.CosLog4`.  Default: 0.07, and 0.014 below 500 rows.
+    dropout : float
+        Probability with which a hidden unit is left out of a step of the training.
     categorical_features : list of str or int, optional
         Columns of numbers that are categories, by name or position.
     random_state : int, RandomState or None
@@ -459,6 +467,7 @@ class TabularRegressor(RegressorMixin, BaseTabular):  # type: ignore[misc]
         epochs: int = 256,
         batch_size: int = 256,
         learning_rate: float | None = None,
+        dropout: float = 0.0,
         categorical_features: Any = None,
         random_state: Any = None,
         dtype: str = "float32",
@@ -471,6 +480,7 @@ class TabularRegressor(RegressorMixin, BaseTabular):  # type: ignore[misc]
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.dropout = dropout
         self.categorical_features = categorical_features
         self.random_state = random_state
         self.dtype = dtype
