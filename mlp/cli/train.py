@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from mlp._backends import UnknownNameError, resolve
 from mlp.checks import counted
 from mlp.cli import paths
+from mlp.cli.config_file import FINGERPRINT, config_option, is_set, leave_out, on_command_line
 from mlp.cli.options import (
     SectionedCommand,
     data_dir_option,
@@ -43,8 +43,9 @@ from mlp.cli.training_options import (
     regularization_options,
     total_epochs,
 )
+from mlp.cli.usage import CONFIG_FILE
 from mlp.initializers import INITIALIZERS
-from mlp.optimizers import Optimizer
+from mlp.optimizers import OPTIMIZERS, Optimizer
 from mlp.schedules import SCHEDULES, Schedule
 
 if TYPE_CHECKING:
@@ -63,8 +64,12 @@ _RESUME_OPTIONS = {
 }  # fmt: skip
 
 
+_DATA_OPTIONS = ("data_dir", "target", "task", "scale", "test_fraction", "seed", *COLUMN_OPTIONS)
+
+
 @click.command(cls=SectionedCommand, short_help="Train a network and write a run folder.")
 @click.argument("data", required=False)
+@config_option
 @data_dir_option
 @option(
     "Data",
@@ -190,7 +195,9 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
     mlp train mnist --hidden 30 --activation sigmoid --output-activation sigmoid \\
         --loss quadratic --init normal --optimizer sgd --lr 3 --batch-size 10
     mlp train --resume runs/digits-1 --epochs 200
+    mlp train --config run.toml --epochs 50
     """
+    _drop_settings_of_file(ctx, options)
     _check_usage(ctx, data, options)
     started = time.perf_counter()
 
@@ -209,6 +216,7 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
     else:
         assert data is not None
         net, dataset, config = _new_run(data, options)
+        _warn_of_other_data(ctx, config)
     reporter = Reporter(dataset, config, live=not sys.stderr.isatty(), silent=options["quiet"] or options["as_json"])
     recorder = runs.Recorder(
         config,
@@ -238,9 +246,22 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
         ctx.exit(TERMINATED if net.history.terminated else INTERRUPTED)
 
 
-def _explicit(ctx: click.Context, *names: str) -> bool:
-    """Whether one of these options was given."""
-    return any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in names)
+def _drop_settings_of_file(ctx: click.Context, options: dict[str, Any]) -> None:
+    """Leave out what the file of ``--config`` says but what does not apply to the options on the command line."""
+    if on_command_line(ctx, "data"):
+        leave_out(ctx, options, "data_dir", "DATA is on the command line")
+    for one, other in (("backend", "device"), ("device", "backend")):
+        if on_command_line(ctx, one):
+            leave_out(ctx, options, other, f"--{one} is on the command line")
+    if on_command_line(ctx, "optimizer") and options["optimizer"] in OPTIMIZERS:
+        known = {field.name for field in dataclasses.fields(OPTIMIZERS[options["optimizer"]])}
+        for name in ("momentum", "nesterov"):
+            if name not in known:
+                leave_out(ctx, options, name, f"it does not apply to --optimizer {options['optimizer']}")
+    if on_command_line(ctx, "schedule") and not options["schedule"].startswith("cosine"):
+        leave_out(ctx, options, "warmup", f"it does not apply to --schedule {options['schedule']}")
+    if on_command_line(ctx, "validation") and options["validation"] == 0:
+        leave_out(ctx, options, "early_stopping", "there is no validation part")
 
 
 def _has_moved(net: MLP) -> bool:
@@ -250,12 +271,22 @@ def _has_moved(net: MLP) -> bool:
     return any(conditions.get(key, value) != value for key, value in present.items())
 
 
+def _warn_of_other_data(ctx: click.Context, config: dict[str, Any]) -> None:
+    """Warn if the data are not those of the run in ``--config``, although the command line asks for no others."""
+    recorded = ctx.meta.get(FINGERPRINT)
+    if recorded and recorded != config["data_sha256"] and not on_command_line(ctx, "data", *_DATA_OPTIONS):
+        print_message("warning: the data have changed since the run of --config was trained; the weights will differ")
+
+
 def _check_usage(ctx: click.Context, data: str | None, options: dict[str, Any]) -> None:
-    explicit = {name for name in options if _explicit(ctx, name)}
+    explicit = {name for name in options if is_set(ctx, name)}
     flags = {parameter.name: parameter.opts[0] for parameter in ctx.command.params}
     if options["resume"] is not None:
         for name in sorted(explicit - _RESUME_OPTIONS):
-            raise click.UsageError(f"--resume takes {flags[name]} from the run that it continues; remove it.", ctx)
+            place = "" if on_command_line(ctx, name) else f" from {ctx.meta[CONFIG_FILE]}"
+            raise click.UsageError(
+                f"--resume takes {flags[name]} from the run that it continues; remove it{place}.", ctx
+            )
         if data is not None:
             raise click.UsageError(f"--resume takes the data from the run that it continues; remove {data!r}.", ctx)
     elif options["allow_different_machine"]:
@@ -278,7 +309,7 @@ def _resume_run(ctx: click.Context, options: dict[str, Any]) -> tuple[MLP, Datas
         options["resume"],
         epochs=options["epochs"],
         data_dir=options["data_dir"],
-        backend=options["backend"] if _explicit(ctx, "backend") else None,
+        backend=options["backend"] if is_set(ctx, "backend") else None,
         device=options["device"],
     )
     if (Path(options["resume"]) / runs.RESULTS).exists():  # otherwise the results of a run that was killed are left
