@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 import time
 from pathlib import Path
@@ -27,9 +26,9 @@ from mlp.cli.options import (
     widths,
 )
 from mlp.cli.printing import print_json, print_line, print_message
+from mlp.cli.training_data import DATA_OPTIONS, load_for_training
 from mlp.cli.training_options import (
     CLASS_WEIGHTS,
-    COLUMN_OPTIONS,
     activation_option,
     batch_size_option,
     class_weight_option,
@@ -64,7 +63,7 @@ _RESUME_OPTIONS = {
 }  # fmt: skip
 
 
-_DATA_OPTIONS = ("data_dir", "target", "task", "scale", "test_fraction", "seed", *COLUMN_OPTIONS)
+_NETWORK_OPTIONS = ("input_dropout", "l2", "l1", "seed", "dtype", "precision", "backend", "device")
 
 
 @click.command(cls=SectionedCommand, short_help="Train a network and write a run folder.")
@@ -215,7 +214,7 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
         net, dataset, config = _resume_run(ctx, options)
     else:
         assert data is not None
-        net, dataset, config = _new_run(data, options)
+        net, dataset, config = new_run(data, options)
         _warn_of_other_data(ctx, config)
     reporter = Reporter(dataset, config, live=not sys.stderr.isatty(), silent=options["quiet"] or options["as_json"])
     recorder = runs.Recorder(
@@ -274,7 +273,7 @@ def _has_moved(net: MLP) -> bool:
 def _warn_of_other_data(ctx: click.Context, config: dict[str, Any]) -> None:
     """Warn if the data are not those of the run in ``--config``, although the command line asks for no others."""
     recorded = ctx.meta.get(FINGERPRINT)
-    if recorded and recorded != config["data_sha256"] and not on_command_line(ctx, "data", *_DATA_OPTIONS):
+    if recorded and recorded != config["data_sha256"] and not on_command_line(ctx, "data", *DATA_OPTIONS):
         print_message("warning: the data have changed since the run of --config was trained; the weights will differ")
 
 
@@ -323,49 +322,23 @@ def _resume_run(ctx: click.Context, options: dict[str, Any]) -> tuple[MLP, Datas
     return net, dataset, config
 
 
-def _new_run(source: str, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[str, Any]]:
-    from mlp import data, runs
-    from mlp.data.table_files import STANDARD_INPUT
-    from mlp.model import MLP
+def new_run(source: str, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[str, Any]]:
+    """The network that is not yet trained, its data, and the configuration, for the options of ``mlp train``."""
+    from mlp import runs
+    from mlp.dataset_networks import network_for
 
     resolve(options["backend"], options["device"])  # fails before the data are read
-    arguments = {name: options[name] for name in ("target", "test_fraction", "seed", "task", "scale")}
-    folder = options["data_dir"]
-    if folder is None and source == "mnist":
-        folder = os.environ.get("MLP_DATA")
-    arguments |= {name: options[name] for name in COLUMN_OPTIONS if options[name]}
-    is_file = source not in (*data.SOURCE_NAMES, STANDARD_INPUT)
-    arguments |= {
-        "source": os.path.abspath(source) if is_file else source,
-        "data_dir": os.path.abspath(folder) if folder else folder,  # "" is refused when the data are read
-    }
-    dataset = data.load(**arguments | {"source": source})  # the path as typed, for error messages
+    dataset, arguments = load_for_training(source, options)
     classes = dataset.classes
-    default_loss = "mse" if classes is None else "cross_entropy"
-    loss = default_loss if options["loss"] is None else options["loss"]
-    one_output = loss == "binary_cross_entropy" and classes is not None and len(classes) == 2
-    hidden = options["hidden"]
-    if hidden is None:
-        hidden = [min(max(dataset.n_inputs, 32), 128)]
-    net = MLP(
-        [dataset.n_inputs, *hidden, 1 if one_output else dataset.n_outputs],
-        one_or_list(options["activation"]),
-        options["output_activation"],
-        loss,
+    net = network_for(
+        dataset,
+        options["hidden"],
+        loss=options["loss"],
+        output_activation=options["output_activation"],
+        activation=one_or_list(options["activation"]),
         dropout=one_or_list(options["dropout"]),
-        input_dropout=options["input_dropout"],
-        l2=options["l2"],
-        l1=options["l1"],
         init=one_or_list(options["init"]),
-        seed=options["seed"],
-        dtype=options["dtype"],
-        precision=options["precision"],
-        backend=options["backend"],
-        device=options["device"],
-        input_scale=dataset.input_scale,
-        classes=classes,
-        preprocessing=dataset.preprocessing,
-        target_scaling=_target_scaling(dataset, loss, options["output_activation"]),
+        **{name: options[name] for name in _NETWORK_OPTIONS},
     )
     class_weight = options["class_weight"]
     if class_weight is not None:
@@ -423,13 +396,3 @@ def _schedule(text: str, rate: float, warmup: float | None, epochs: int) -> floa
             raise click.UsageError(f"--warmup needs --schedule cosine; it does not apply to {name}.")
         settings["warmup"] = warmup
     return rate if name == "constant" else SCHEDULES[name](rate, **settings)
-
-
-def _target_scaling(dataset: Dataset, loss: str, output: str) -> tuple[list[float], list[float]] | None:
-    """Return mean and standard deviation of regression targets, if the output activation is unbounded (identity)."""
-    from mlp.configuration import OUTPUT_FOR
-
-    if dataset.classes is not None or (OUTPUT_FOR.get(loss, "identity") if output == "auto" else output) != "identity":
-        return None
-    y = dataset.y.reshape(len(dataset.y), -1)
-    return y.mean(axis=0).tolist(), [float(std) if std > 0 else 1.0 for std in y.std(axis=0)]
