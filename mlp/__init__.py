@@ -26,6 +26,7 @@ _NAMES_BY_MODULE = {
     "mlp.persistence": ("load",),
     "mlp.interchange": ("from_onnx", "from_sklearn", "from_torch"),
     "mlp.many_networks": ("fit_many",),
+    "mlp.tuning": ("Tuning", "tune"),
     "mlp._backends": (
         "BackendUnavailableError",
         "ConfigurationError",
@@ -91,3 +92,4 @@ if TYPE_CHECKING:
     from mlp.optimizers import SGD, Adagrad, Adam, AdamW, GradientDescent, Optimizer, RMSprop
     from mlp.persistence import load
     from mlp.training import Callback, EarlyStopping, History, Run
+    from mlp.tuning import Tuning, tune

@@ -27,6 +27,7 @@ from mlp.cli.printing import print_message
 from mlp.cli.report import report
 from mlp.cli.trace import trace
 from mlp.cli.train import train
+from mlp.cli.tune import tune
 from mlp.cli.usage import one_line
 from mlp.io.machine_info import VARIABLES
 
@@ -90,7 +91,7 @@ def cli(debug: bool) -> None:
     logger.propagate = False
 
 
-for _command in (train, predict, evaluate, export, inspect, info, bench, plot, report, trace, gradcheck):
+for _command in (train, predict, evaluate, export, tune, inspect, info, bench, plot, report, trace, gradcheck):
     cli.add_command(_command)
 
 
