@@ -25,6 +25,7 @@ from mlp.cli.plot import plot
 from mlp.cli.predict import predict
 from mlp.cli.printing import print_message
 from mlp.cli.report import report
+from mlp.cli.runs import runs
 from mlp.cli.trace import trace
 from mlp.cli.train import train
 from mlp.cli.tune import tune
@@ -91,7 +92,7 @@ def cli(debug: bool) -> None:
     logger.propagate = False
 
 
-for _command in (train, predict, evaluate, export, tune, inspect, info, bench, plot, report, trace, gradcheck):
+for _command in (train, predict, evaluate, export, runs, tune, inspect, info, bench, plot, report, trace, gradcheck):
     cli.add_command(_command)
 
 

@@ -36,12 +36,24 @@ def settings_of_run(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     ConfigurationError
         If there is something that no option can set; a program that trained the network from Python can do so.
     """
+    settings = _settings(config)
+    for field, (value, expected) in _others(config).items():
+        raise ConfigurationError(
+            f"{where}: {field} is {value!r:.80}, but mlp train can only set {expected!r:.80}; train this network from "
+            "Python, with mlp.runs.repeat"
+        )
+    return settings
+
+
+def described_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a run that are not the default, also those that ``mlp train`` cannot set, to compare runs."""
+    others = {field.rpartition(".")[2]: value for field, (value, _) in _others(config).items()}
+    return _settings(config) | others
+
+
+def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     model, training = config["model"], config["training"]
     data = {name: value for name, value in config["data"].items() if value not in (None, [])}
-    data["data"] = data.pop("source")
-    seed = data.setdefault("seed", model["seed"])
-    _require(where, "model.seed", model["seed"], seed)
-    _require(where, "model.scaling_layer", model.get("scaling_layer", False), False)
     network = {
         "hidden": model["sizes"][1:-1],
         "activation": _one_for_all(model["activation"]),
@@ -49,7 +61,7 @@ def settings_of_run(config: Mapping[str, Any], where: str) -> dict[str, Any]:
         "loss": model["loss"],
         "init": _init(model),
         "dropout": _one_for_all(model["dropout"]),
-        **{name: model[name] for name in ("input_dropout", "l2", "l1", "dtype")},
+        **{name: model[name] for name in ("input_dropout", "l2", "l1", "dtype", "seed")},
         "precision": model.get("precision", "float32"),
     }
     length = {
@@ -58,19 +70,40 @@ def settings_of_run(config: Mapping[str, Any], where: str) -> dict[str, Any]:
         "validation": training["validation_fraction"] or 0.0,
         "class_weight": training.get("class_weight"),
     }
-    stopping = _early_stopping(config, where)
-    optimizer = _optimizer(training, where)
+    rule = training["early_stopping"]
+    if rule is not None:
+        patience = rule.get("patience", EarlyStopping.patience)
+        length["early_stopping"] = None if _keeps_best(config) and patience == training["epochs"] else patience
     backend = {name: config["backend"].get(key) for name, key in (("backend", "name"), ("device", "device"))}
-    settings = data | network | length | stopping | optimizer | backend
+    settings = {"data": data.pop("source")} | data | network | length | _optimizer(training) | backend
     return {name: value for name, value in settings.items() if value is not None}
 
 
-def _require(where: str, field: str, value: object, expected: object) -> None:
-    if value != expected:
-        raise ConfigurationError(
-            f"{where}: {field} is {value!r:.80}, but mlp train can only set {expected!r:.80}; train this network from "
-            "Python, with mlp.runs.repeat"
-        )
+def _others(config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The fields of a configuration that no option sets, and that are not as ``mlp train`` leaves them, with both."""
+    model, training = config["model"], config["training"]
+    optimizer, rule = training["optimizer"], training["early_stopping"]
+    pairs = {
+        "model.seed": (model["seed"], config["data"].get("seed", model["seed"])),
+        "model.scaling_layer": (model.get("scaling_layer", False), False),
+    }
+    for field in dataclasses.fields(OPTIMIZERS[optimizer["name"]]):
+        if field.name not in (*_OPTIMIZER, "learning_rate"):
+            value = optimizer.get(field.name, field.default)
+            pairs[f"training.optimizer.{field.name}"] = (value, field.default)
+    for field in dataclasses.fields(EarlyStopping):
+        if rule is not None and field.name != "patience":
+            value = rule.get(field.name, field.default)
+            pairs[f"training.early_stopping.{field.name}"] = (value, field.default)
+    if rule is None and training["validation_fraction"] and _keeps_best(config):
+        pairs["training.early_stopping"] = (None, {"patience": training["epochs"]})
+    return {field: (value, expected) for field, (value, expected) in pairs.items() if value != expected}
+
+
+def _keeps_best(config: Mapping[str, Any]) -> bool:
+    """Whether ``mlp train`` keeps the weights of the best epoch of these data, if there is a validation part."""
+    source, scale = config["data"]["source"], config["data"].get("scale")
+    return bool(table_suffix(source)) or source == STANDARD_INPUT or scale not in (None, "none")
 
 
 def _one_for_all(values: Sequence[Any]) -> Any:
@@ -86,34 +119,13 @@ def _init(model: Mapping[str, Any]) -> Any:
     return None if model["init"] == automatic else _one_for_all(model["init"])
 
 
-def _early_stopping(config: Mapping[str, Any], where: str) -> dict[str, Any]:
-    data, training = config["data"], config["training"]
-    rule = training["early_stopping"]
-    is_table = bool(table_suffix(data["source"])) or data["source"] == STANDARD_INPUT
-    keeps_best = is_table or data.get("scale") not in (None, "none")
-    if rule is None:
-        if keeps_best:
-            _require(where, "training.early_stopping", rule if training["validation_fraction"] else "", "")
-        return {}
-    for field in dataclasses.fields(EarlyStopping):
-        if field.name != "patience":
-            _require(where, f"training.early_stopping.{field.name}", rule.get(field.name, field.default), field.default)
-    patience = rule.get("patience", EarlyStopping.patience)
-    return {} if keeps_best and patience == training["epochs"] else {"early_stopping": patience}
-
-
-def _optimizer(training: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _optimizer(training: Mapping[str, Any]) -> dict[str, Any]:
     settings = training["optimizer"]
     name, rate = settings["name"], settings.get("learning_rate")
     defaults = {field.name: field.default for field in dataclasses.fields(OPTIMIZERS[name])}
-    result = {"optimizer": name}
-    for key, value in settings.items():
-        if key in _OPTIMIZER:
-            result |= {} if value == defaults[key] else {key: value}
-        elif key not in ("name", "learning_rate"):
-            _require(where, f"training.optimizer.{key}", value, defaults[key])
+    given = {key: settings[key] for key in _OPTIMIZER if key in settings and settings[key] != defaults[key]}
     if not isinstance(rate, dict):
-        return result | {"lr": rate}
+        return {"optimizer": name, "lr": rate} | given
     kind = rate["name"]
     texts = []
     for field in dataclasses.fields(SCHEDULES[kind]):
@@ -121,4 +133,5 @@ def _optimizer(training: Mapping[str, Any], where: str) -> dict[str, Any]:
         default = training["epochs"] if field.name == "epochs" else field.default
         if field.name not in ("learning_rate", *_STATE) and value not in (None, default):
             texts.append(f"{field.name}={value!r}")
-    return result | {"lr": rate["learning_rate"], "schedule": f"{kind}:{','.join(texts)}" if texts else kind}
+    schedule = f"{kind}:{','.join(texts)}" if texts else kind
+    return {"optimizer": name, "lr": rate["learning_rate"], "schedule": schedule} | given
