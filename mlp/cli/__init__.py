@@ -21,6 +21,7 @@ from mlp.cli.export import export
 from mlp.cli.gradcheck import gradcheck
 from mlp.cli.info import info
 from mlp.cli.inspect import inspect
+from mlp.cli.lr_find import lr_find
 from mlp.cli.plot import plot
 from mlp.cli.predict import predict
 from mlp.cli.printing import print_message
@@ -92,7 +93,22 @@ def cli(debug: bool) -> None:
     logger.propagate = False
 
 
-for _command in (train, predict, evaluate, export, runs, tune, inspect, info, bench, plot, report, trace, gradcheck):
+for _command in (
+    train,
+    predict,
+    evaluate,
+    export,
+    runs,
+    tune,
+    lr_find,
+    inspect,
+    info,
+    bench,
+    plot,
+    report,
+    trace,
+    gradcheck,
+):
     cli.add_command(_command)
 
 
