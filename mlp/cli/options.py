@@ -124,12 +124,13 @@ def option(section: str, *names: str, **settings: Any) -> Callable[[Function], F
 
 
 def options_of(command: click.Command, *names: str) -> Callable[[Function], Function]:
-    """Add options of another command."""
-    found = [next(one for one in command.params if one.name == name) for name in names]
+    """Add options of another command, which then mean the same in both."""
+    found = {one.name: one for one in command.params}
 
     def decorate(function: Function) -> Function:
-        for parameter in reversed(found):
-            click.option(*parameter.opts, cls=lambda *_, parameter=parameter, **__: parameter)(function)
+        for name in reversed(names):
+            existing: Any = lambda *_, _option=found[name], **__: _option  # noqa: E731  # makes no new option
+            function = click.option(*found[name].opts, cls=existing)(function)
         return function
 
     return decorate

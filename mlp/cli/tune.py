@@ -122,7 +122,8 @@ def tune(ctx: click.Context, /, data: str, **options: Any) -> None:
     silent = options["quiet"] or options["as_json"]
     if not silent:
         print_wrapped(
-            "data", f"{dataset.name}: {len(dataset.X)} training rows ({options['validation']:.0%} to compare)"
+            "data",
+            f"{dataset.name}: {len(dataset.X)} training rows ({options['validation']:.0%} to compare the trials)",
         )
         print_wrapped("task", describe_task(dataset))
         print_notes(dataset.notes, "results.json of a run")
