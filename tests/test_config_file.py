@@ -168,10 +168,23 @@ def test_a_target_may_be_a_number_or_several_names() -> None:
         ("lr = ", "this is not TOML: Invalid value (at "),
         ("batch-size = 1\nbatch_size = 2", "batch-size is there twice, with - and with _; remove one of them."),
         ("l2 = -1", "l2: l2 must be"),
+        ('output-dir = "."', "output-dir: '.' exists already"),
     ],
 )
 def test_an_error_names_the_file_and_the_key(text: str, message: str) -> None:
     assert refused(text, "digits", "--backend", "numpy").startswith(f"run.toml: {message}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('data = "nowhere.csv"', "data: there is no file 'nowhere.csv'"),
+        ('data = "digts"', "data: unknown data set 'digts'; did you mean 'digits'?"),
+        ('resume = "nowhere"', "resume: there is no file 'nowhere'"),
+    ],
+)
+def test_an_error_about_the_data_names_the_file(text: str, message: str) -> None:
+    assert refused(text).startswith(f"run.toml: {message}")
 
 
 def test_the_file_must_exist_and_be_of_a_known_kind() -> None:

@@ -57,6 +57,14 @@ def on_command_line(ctx: click.Context, *names: str) -> bool:
     return any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in names)
 
 
+def label(ctx: click.Context, name: str) -> str:
+    """What error messages call a parameter: as it is on the command line, or the file and the key."""
+    parameter = next(one for one in ctx.command.params if one.name == name)
+    if ctx.get_parameter_source(name) is ParameterSource.DEFAULT_MAP:
+        return f"{ctx.meta[CONFIG_FILE]}: {_key(parameter)}"
+    return parameter.opts[0] if isinstance(parameter, click.Option) else parameter.human_readable_name
+
+
 def leave_out(ctx: click.Context, options: dict[str, Any], name: str, reason: str) -> None:
     """Give a parameter that only the file sets its default, and say so."""
     if ctx.get_parameter_source(name) is ParameterSource.DEFAULT_MAP:

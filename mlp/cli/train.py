@@ -13,7 +13,7 @@ import click
 from mlp._backends import UnknownNameError, resolve
 from mlp.checks import counted
 from mlp.cli import paths
-from mlp.cli.config_file import FINGERPRINT, config_option, is_set, leave_out, on_command_line
+from mlp.cli.config_file import FINGERPRINT, config_option, is_set, label, leave_out, on_command_line
 from mlp.cli.options import (
     SectionedCommand,
     data_dir_option,
@@ -205,12 +205,12 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
     from mlp.io.json_documents import write_json
 
     if options["output_dir"] is not None:
-        paths.require_new_folder(options["output_dir"], "--output-dir")
+        paths.require_new_folder(options["output_dir"], label(ctx, "output_dir"))
     else:
         paths.require_folder_for_runs("runs", "--output-dir")
-    paths.require_data(data, options["data_dir"])
+    paths.require_data(data, options["data_dir"], label(ctx, "data"))
     if options["resume"] is not None:
-        paths.require_run(options["resume"], "--resume")
+        paths.require_run(options["resume"], label(ctx, "resume"))
         net, dataset, config = _resume_run(ctx, options)
     else:
         assert data is not None
