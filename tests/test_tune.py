@@ -123,6 +123,14 @@ def test_a_trial_that_diverges_does_not_end_the_search(monkeypatch: pytest.Monke
     assert tuning.best.settings["optimizer"] == "adamw"
 
 
+def test_a_trial_ends_when_the_loss_has_not_fallen_for_a_fifth_of_the_epochs() -> None:
+    tuning = search(trials=4, epochs=60)
+    assert tuning.fixed["early_stopping"] == 12
+    early = [trial for trial in tuning.ranking if trial.epochs < 60]
+    assert early
+    assert all(trial.epochs == trial.best_epoch + 12 for trial in early)
+
+
 def test_a_timeout_ends_the_search_after_a_trial() -> None:
     started = time.monotonic()
     tuning = search(trials=1000, timeout=0.5)
@@ -131,8 +139,12 @@ def test_a_timeout_ends_the_search_after_a_trial() -> None:
 
 
 def test_class_weights_and_regression() -> None:
-    weighted = search(trials=1, class_weight="balanced")
+    dataset = moons()
+    rows = np.flatnonzero((dataset.y == 0) | (np.arange(len(dataset.y)) % 5 == 0))
+    uneven = replace(dataset, X=dataset.X[rows], y=dataset.y[rows], rows=None)
+    weighted, plain = search(uneven, trials=1, class_weight="balanced"), search(uneven, trials=1)
     assert weighted.best_settings["class_weight"] == "balanced"
+    assert weighted.best.val_loss != plain.best.val_loss
     assert search(mlp.data.load("sine"), trials=2).best.val_score is not None
 
 
