@@ -112,9 +112,12 @@ def tune(
     interrupted = False
     with quiet(optuna), opened(optuna, storage, conditions, length) as study:
         with progress_bar(study, trials, shown=progress) as advance:
-            while (done := n_done(study)) < trials and time.monotonic() < deadline and not interrupted:
-                interrupted = not _run_trial(optuna, study, done, dataset, fixed, rows, backend, device)
-                advance()
+            try:
+                while (done := n_done(study)) < trials and time.monotonic() < deadline and not interrupted:
+                    interrupted = not _run_trial(optuna, study, done, dataset, fixed, rows, backend, device)
+                    advance()
+            except KeyboardInterrupt:  # between two trials
+                interrupted = True
         return Tuning(list(map(as_trial, study.trials)), interrupted, fixed, dataset, backend, device)
 
 
