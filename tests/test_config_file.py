@@ -304,6 +304,15 @@ def test_what_no_option_can_set_is_refused(part: str, field: str, value: object)
     assert error.startswith(f"mlp: error: a/config.json: training.{part}.{field} is {value!r}, but mlp train can only")
 
 
+def test_a_setting_that_is_added_to_the_configuration_is_not_forgotten() -> None:
+    run("moons", "--epochs", 1, *QUICK, "--output-dir", "a")
+    document = config("a")
+    settings_of_run(document, "a")
+    document["training"]["new"] = 3
+    with pytest.raises(mlp.ConfigurationError, match=r"a: training\.new is 3, but mlp train can only set None"):
+        settings_of_run(document, "a")
+
+
 def test_a_damaged_configuration_is_one_line() -> None:
     Path("config.json").write_text('{"format_version": 1}')
     assert "'config.json' is damaged" in run("--config", "config.json", status=2).stderr

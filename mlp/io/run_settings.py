@@ -95,6 +95,8 @@ def _others(config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
         if rule is not None and field.name != "patience":
             value = rule.get(field.name, field.default)
             pairs[f"training.early_stopping.{field.name}"] = (value, field.default)
+    known = ("epochs", "batch_size", "optimizer", "validation_fraction", "early_stopping", "class_weight")
+    pairs |= {f"training.{key}": (value, None) for key, value in training.items() if key not in known}
     if rule is None and training["validation_fraction"] and _keeps_best(config):
         pairs["training.early_stopping"] = (None, {"patience": training["epochs"]})
     return {field: (value, expected) for field, (value, expected) in pairs.items() if value != expected}
