@@ -33,6 +33,7 @@ from mlp.io.run_folders import (
     require_new,
     require_same_network,
 )
+from mlp.io.run_list import RunSummary, list_runs
 from mlp.model import MLP
 from mlp.persistence import load
 from mlp.training import Callback, EarlyStopping, History
@@ -45,9 +46,11 @@ __all__ = [
     "RESULTS",
     "TRAINING",
     "Recorder",
+    "RunSummary",
     "configuration",
     "create_folder",
     "fingerprint",
+    "list_runs",
     "model_path",
     "read_config",
     "read_dataset",

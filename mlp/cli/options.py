@@ -93,6 +93,19 @@ def share_above_zero(text: str) -> float:
     return value
 
 
+def seconds(text: str) -> float:
+    """Parse a time such as 90s, 10min or 2h."""
+    from mlp.training import Interval
+
+    try:
+        found = Interval.parse(text).seconds
+    except MLPError:
+        found = None
+    if found is None:
+        raise click.BadParameter(f"{text!r} is not a time such as 90s, 10min or 2h.")
+    return found
+
+
 def _parse_list(text: str, convert: Callable[[str], Value], expected: str) -> list[Value]:
     try:
         return [convert(part.strip()) for part in text.split(",")]
@@ -108,6 +121,19 @@ def one_or_list(values: list[Any]) -> Any:
 def option(section: str, *names: str, **settings: Any) -> Callable[[Function], Function]:
     """Declare an option in a section of the help text."""
     return click.option(*names, cls=SectionedOption, section=section, **settings)
+
+
+def options_of(command: click.Command, *names: str) -> Callable[[Function], Function]:
+    """Add options of another command, which then mean the same in both."""
+    found = {one.name: one for one in command.params}
+
+    def decorate(function: Function) -> Function:
+        for name in reversed(names):
+            existing: Any = lambda *_, _option=found[name], **__: _option  # noqa: E731  # makes no new option
+            function = click.option(*found[name].opts, cls=existing)(function)
+        return function
+
+    return decorate
 
 
 _DEVICE = "auto, cpu, cuda or cuda:1.  A GPU that is requested and missing is an error."
