@@ -331,10 +331,7 @@ def _kind(kind: OutputLoss, target: Array, dtype: np.dtype[Any]) -> tuple[int, i
     """Kind of loss, and the address of the loop of its formula."""
     if kind.loss.name == "cross_entropy":
         return (CLASS if target.ndim == 1 else DISTRIBUTION), 0
-    if kind.fused is not None:
-        return FUSED, loss_loop(kind.fused, dtype)
-    assert kind.loss.formula is not None
-    return (SOFTMAX if kind.rowwise else ENTRIES), loss_loop(kind.loss.formula, dtype)
+    return (FUSED if kind.fused is not None else SOFTMAX if kind.rowwise else ENTRIES), loss_loop(kind, dtype)
 
 
 def _set_addresses(

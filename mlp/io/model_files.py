@@ -243,6 +243,8 @@ def _describe(net: FeedForward) -> dict[str, Any]:
         del config["precision"]  # so that older versions, which do not know it, read the file
     if not net.plan.layout.scaling_layer:
         del config["scaling_layer"]
+    if not net.kind.loss.levels:
+        del config["quantile"]
     return {
         "format_version": TABLE_FORMAT_VERSION if _is_new(net) else MODEL_FORMAT_VERSION,
         "written_by": f"mlp {__version__}",
@@ -253,9 +255,9 @@ def _describe(net: FeedForward) -> dict[str, Any]:
 
 
 def _is_new(net: FeedForward) -> bool:
-    """Whether version 0.2.0 would ignore a part of the network or fail: a scaling layer, or how it reads tables."""
+    """Whether version 0.2.0 would ignore a part of the network or fail: quantiles, a scaling layer, or raw tables."""
     preprocessing = net.preprocessing
-    return net.plan.layout.scaling_layer or (
+    return bool(net.kind.loss.levels or net.plan.layout.scaling_layer) or (
         preprocessing is not None
         and (
             preprocessing.preparation is not None
