@@ -17,10 +17,10 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
 from mlp._backends import Activation, ConfigurationError, DataError, DtypeError, formulas
-from mlp.checks import check_quantile
 from mlp.estimators.base import WARNING_STACKLEVEL, BaseMLP
 from mlp.estimators.forward_pass import mlp_name
 from mlp.estimators.inputs import Data, to_host
+from mlp.estimators.quantiles import MEDIAN, QuantilesMixin, check_levels, repeat_target
 from mlp.optimizers import Optimizer
 from mlp.schedules import Schedule
 from mlp.training import Callback, Run
@@ -44,13 +44,7 @@ _RANGES = {
 """Between what numbers the outputs of these activations lie."""
 
 
-def _estimates_quantiles(regressor: MLPRegressor) -> bool:
-    if regressor.loss != "quantile":
-        raise AttributeError(f"loss={regressor.loss!r} estimates no quantiles: use loss='quantile'.")
-    return True
-
-
-class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]  # scikit-learn has no types
+class MLPRegressor(RegressorMixin, QuantilesMixin, BaseMLP):  # type: ignore[misc]  # scikit-learn has no types
     """A multilayer perceptron as a scikit-learn regressor.
 
     Parameters up to `max_fun` are those of `sklearn.neural_network.MLPRegressor`, with its defaults.
@@ -84,17 +78,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]  # scikit-lea
     --------
     mlp.MLP : The network itself.
 
-    Notes
-    -----
-    Quantiles of different levels are separate outputs, which could cross.  The methods that return them sort those of
-    each row, which never makes them worse [3]_.
-
     References
     ----------
     .. [1] R. Koenker and G. Bassett, "Regression quantiles", Econometrica 46, 1978.
     .. [2] https://github.com/scikit-learn/scikit-learn/issues/8349
-    .. [3] V. Chernozhukov, I. Fernández-Val and A. Galichon, "Quantile and probability curves without crossing",
-       Econometrica 78, 2010.
 
     Examples
     --------
@@ -215,15 +202,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]  # scikit-lea
             raise DataError(f"y contains {y.min():g}, but loss='poisson' requires counts: targets of zero or more.")
         weight, y = self._check_weight(sample_weight, X), y.reshape(len(y), -1)
         self._warn_of_targets_out_of_reach(y)
-        levels = self._levels()
-        if len(levels) > 1:
-            if y.shape[1] > 1:
-                raise ConfigurationError(
-                    f"quantile has {len(levels)} levels and y has {y.shape[1]} targets: several levels are for one "
-                    "target. Use one level, or fit an estimator for each target."
-                )
-            y = y.repeat(len(levels), axis=1)
-        return Data(X, y, weight)
+        return Data(X, repeat_target(y, self._levels()), weight)
 
     def _warn_of_targets_out_of_reach(self, y: NDArray[Any]) -> None:
         low, high = _RANGES.get(mlp_name(self._output_activation()), (-math.inf, math.inf))
@@ -243,13 +222,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]  # scikit-lea
                     "omit quantile."
                 )
             return ()
-        levels = check_quantile(0.5 if self.quantile is None else self.quantile)
-        if len(levels) > 1 and (0.5 not in levels or list(levels) != sorted(set(levels))):
-            raise ConfigurationError(
-                f"quantile={list(levels)} must contain 0.5, the median, which predict returns, and the levels must "
-                f"increase: {sorted({*levels, 0.5})}."
-            )
-        return levels
+        return check_levels(MEDIAN if self.quantile is None else self.quantile)
+
+    def _estimates_quantiles(self) -> bool:
+        return self.loss == "quantile"
+
+    def _all_outputs(self, X: Any) -> NDArray[Any]:
+        return self._forward(X)
 
     def _labels(self, y: NDArray[Any]) -> NDArray[Any]:
         return y[:, 0] if y.shape[1] == 1 or len(self._levels()) > 1 else y
@@ -312,56 +291,4 @@ class MLPRegressor(RegressorMixin, BaseMLP):  # type: ignore[misc]  # scikit-lea
         ndarray, shape (n_samples,), or (n_samples, n_outputs)
             For several quantiles the median, shape (n_samples,).
         """
-        levels = self._levels()
-        if len(levels) > 1:
-            return self.predict_quantiles(X)[:, levels.index(0.5)]
-        y = self._forward(X)
-        return y.ravel() if y.shape[1] == 1 else y
-
-    @available_if(_estimates_quantiles)  # type: ignore[untyped-decorator]
-    def predict_quantiles(self, X: Any) -> NDArray[Any]:
-        """Predict the quantiles of the levels of `quantile`; only with ``loss="quantile"``.
-
-        Parameters
-        ----------
-        X : array_like or sparse matrix, shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray, shape (n_samples, n_levels)
-            Increasing in each row.  For one level and several targets, a column for each target.
-        """
-        y = self._forward(X)
-        return np.sort(y, axis=1) if len(self._levels()) > 1 else y
-
-    @available_if(_estimates_quantiles)  # type: ignore[untyped-decorator]
-    def predict_interval(self, X: Any, coverage: float | None = None) -> NDArray[Any]:
-        """Predict an interval for each target; only with ``loss="quantile"`` and several levels.
-
-        Parameters
-        ----------
-        X : array_like or sparse matrix, shape (n_samples, n_features)
-        coverage : float, optional
-            The probability of the interval, such as 0.9 for the levels 0.05 and 0.95, which must be among those of
-            `quantile`.  Default: from the lowest level to the highest.
-
-        Returns
-        -------
-        ndarray, shape (n_samples, 2)
-            Lower and upper end.
-
-        Raises
-        ------
-        ConfigurationError
-            If the levels of the ends are not among those of `quantile`.
-        """
-        levels = np.array(self._levels())
-        ends = levels[[0, -1]] if coverage is None else np.array([(1 - coverage) / 2, (1 + coverage) / 2])
-        close = np.isclose(levels, ends[:, np.newaxis], rtol=0, atol=1e-9)
-        if len(levels) == 1 or not close.any(axis=1).all() or not ends[0] < ends[1]:
-            needed = "[0.05, 0.5, 0.95]" if coverage is None or not 0 < coverage < 1 else [*ends[:1], 0.5, *ends[1:]]
-            raise ConfigurationError(
-                f"an interval{'' if coverage is None else f' of coverage {coverage}'} needs two of the levels "
-                f"{levels.tolist()} of quantile, for its ends: fit with quantile={needed}."
-            )
-        return self.predict_quantiles(X)[:, close.argmax(axis=1)]
+        return self._predict(X)
