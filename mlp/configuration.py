@@ -133,7 +133,7 @@ def configure(
     if not isinstance(scaling_layer, bool | np.bool_):
         raise ConfigurationError(f"scaling_layer must be True or False, not {scaling_layer!r:.80}.")
     layout = Layout(sizes, bool(scaling_layer))
-    loss = with_quantile(formulas.loss(loss), quantile, sizes[-1])
+    loss = with_quantile(formulas.loss(loss), quantile)
     plan = _make_plan(layout, activation, output_activation, loss, (input_dropout, dropout), input_scale)
     plan = with_precision(plan, precision, dtype)
     if preprocessing is not None:
@@ -164,17 +164,15 @@ def with_precision(plan: NetworkPlan, precision: str, dtype: np.dtype[Any]) -> N
     return plan
 
 
-def with_quantile(loss: formulas.Loss, quantile: float | Sequence[float] | None, n_outputs: int) -> formulas.Loss:
-    """The loss for the quantiles of these levels; raise `ConfigurationError` if they do not fit the loss."""
-    if quantile is not None:
-        if not loss.levels:
-            raise ConfigurationError(
-                f"quantile={quantile!r:.80} is for loss='quantile', not for {loss.name!r}: set that loss, or omit it."
-            )
-        loss = replace(loss, levels=check_quantile(quantile))
-    if loss.levels:
-        loss.level_of_each(n_outputs)
-    return loss
+def with_quantile(loss: formulas.Loss, quantile: float | Sequence[float] | None) -> formulas.Loss:
+    """The loss for the quantiles of these levels; raise `ConfigurationError` if it is not for quantiles."""
+    if quantile is None:
+        return loss
+    if not loss.levels:
+        raise ConfigurationError(
+            f"quantile={quantile!r:.80} is for loss='quantile', not for {loss.name!r}: set that loss, or omit quantile."
+        )
+    return replace(loss, levels=check_quantile(quantile))
 
 
 def _check_preprocessing(preprocessing: Any, n_inputs: int) -> None:

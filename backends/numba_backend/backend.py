@@ -192,7 +192,7 @@ class NumbaBackend(Backend):
             return compiled.cross_entropy_rows(z, np.ascontiguousarray(target), row_shares, ceiling, delta), delta
         self._check_target_rows(kind, z, target)
         target, scratch = np.ascontiguousarray(target), np.empty(z.shape[1], z.dtype)
-        loop = loss_loop(kind, z.dtype)
+        loop = loss_loop(kind, z.shape[1], z.dtype)
         if kind.fused is not None:
             loss = compiled.loss_rows(z, target, row_shares, delta_factor, ceiling, scratch, delta, loop)
             return loss * loss_factor, delta

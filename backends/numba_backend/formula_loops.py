@@ -43,11 +43,12 @@ def derivative_loop(activation: Activation, dtype: np.dtype[Any]) -> int:
     return _address(_derivative, activation.backward, dtype)
 
 
-def loss_loop(kind: OutputLoss, dtype: np.dtype[Any]) -> int:
-    """Address of the loop for `apply_loss`, which takes one row at a time if the loss has levels."""
+def loss_loop(kind: OutputLoss, n_out: int, dtype: np.dtype[Any]) -> int:
+    """Address of the loop for `apply_loss`, which takes one row of `n_out` entries at a time if the loss has levels."""
     formula = kind.fused or kind.loss.formula
     assert formula is not None
     if kind.loss.levels:
+        kind.loss.level_of_each(n_out)  # raises an error if there are fewer: the loop does not check its index
         return _address(_loss_with_levels, formula, dtype, tuple(map(dtype.type, kind.loss.levels)))
     return _address(_loss, formula, dtype)
 
