@@ -58,17 +58,13 @@ def rule_loop(rule: str, dtype: np.dtype[Any]) -> int:
     return _address(_rule, formulas.RULES[rule].formula, dtype)
 
 
-def _address(
-    make: Callable[..., Any], formula: Callable[..., Any], dtype: np.dtype[Any], *constants: Hashable
-) -> int:
+def _address(make: Callable[..., Any], formula: Callable[..., Any], dtype: np.dtype[Any], *constants: Hashable) -> int:
     with _compiling:
         return _compiled(make, formula, dtype, *constants)
 
 
 @functools.cache
-def _compiled(
-    make: Callable[..., Any], formula: Callable[..., Any], dtype: np.dtype[Any], *constants: Hashable
-) -> int:
+def _compiled(make: Callable[..., Any], formula: Callable[..., Any], dtype: np.dtype[Any], *constants: Hashable) -> int:
     loop, *rest = make(formula, specialize(formula, dtype), *constants)
     numbers = types.CPointer(numba.from_dtype(dtype))  # type: ignore[attr-defined]
     return function_address(loop, tuple(numbers if kind is float else types.intp for kind in rest))
