@@ -14,8 +14,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import norm
 from sklearn import metrics
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.datasets import load_iris, load_wine
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import FeatureUnion, make_pipeline
@@ -242,9 +242,14 @@ def test_names_of_columns_give_no_warning():
 
 def test_a_score_of_outputs_that_are_not_finite_is_nan():
     net = MLPRegressor(
-        hidden_layer_sizes=4, solver="sgd", learning_rate_init=1e200, max_iter=2, early_stopping=True, scoring="neg_mean_squared_error",
+        hidden_layer_sizes=4,
+        solver="sgd",
+        learning_rate_init=1e200,
+        max_iter=2,
+        early_stopping=True,
+        scoring="neg_mean_squared_error",
         random_state=0,
-    )  # fmt: skip
+    )
     net.fit(WINE, NUMBERS)
     assert np.isnan(net.validation_scores_).all()
 

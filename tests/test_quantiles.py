@@ -84,8 +84,8 @@ def test_levels_that_do_not_fit_are_errors(xp):
     z = xp.asarray(np.zeros((2, 3)))
     with pytest.raises(ConfigurationError, match="2 quantiles and 3 outputs"):
         xp.loss_and_delta(kind_of((0.1, 0.9)), z, z)
+    kind = kind_of((0.1, 0.9))
     with pytest.raises(ConfigurationError, match="2 quantiles and 3 outputs"):
-        kind = kind_of((0.1, 0.9))
         NetworkPlan(Layout((1, 3)), (kind.output,), kind, (0.0,))
     for level in (0.0, 1.0, -1, np.nan):
         with pytest.raises(ConfigurationError, match="between 0 and 1"):

@@ -142,7 +142,8 @@ class Loss:
         """
         if len(self.levels) not in (1, n_out):
             raise ConfigurationError(
-                f"there are {len(self.levels)} quantiles and {n_out} outputs: give one quantile, or one for each output."
+                f"there are {len(self.levels)} quantiles and {n_out} outputs: give one quantile, or one for each "
+                "output."
             )
         return self.levels if len(self.levels) == n_out else self.levels * n_out
 
