@@ -78,7 +78,7 @@ class Configuration:
             "activation": names[:-1],
             "output_activation": names[-1],
             "loss": self.plan.kind.loss.name,
-            "quantile": list(self.plan.kind.loss.levels) or None,
+            **({"quantile": list(self.plan.kind.loss.levels)} if self.plan.kind.loss.levels else {}),
             "dropout": list(self.plan.dropout[1:]),
             "input_dropout": self.plan.dropout[0],
             "l2": self.l2,

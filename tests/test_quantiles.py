@@ -172,6 +172,7 @@ def test_one_level_for_several_targets():
     expected = mean_pinball_loss(targets, net.predict(X), alpha=0.9)
     assert net.evaluate(X, targets)[0] == pytest.approx(expected, rel=1e-12)
     assert net.get_config()["quantile"] == [0.9]
+    assert "loss quantile 0.9, predicts numbers" in str(net.summary())
 
 
 def test_the_default_is_the_median():

@@ -33,7 +33,7 @@ _LOSSES = {
 """As in scikit-learn: losses are sums over the outputs, but the reported squared error is their mean."""
 
 
-_RANGES = {
+_RANGES: dict[Any, tuple[float, float]] = {
     "sigmoid": (0.0, 1.0),
     "softmax": (0.0, 1.0),
     "tanh": (-1.0, 1.0),

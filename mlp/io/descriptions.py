@@ -105,7 +105,7 @@ NETWORK = Record(
         "target_scaling": Nullable(ListOf(ListOf(Number()), 2, 2)),
         "scaling_layer": BOOLEAN,
     },
-    # files have them if they are not float32, False and None, because version 0.2.0 does not know them
+    # files have them if they are not float32 and False, and for quantiles, because version 0.2.0 does not know them
     optional={"precision", "scaling_layer", "quantile"},
 )
 

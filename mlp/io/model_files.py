@@ -243,8 +243,6 @@ def _describe(net: FeedForward) -> dict[str, Any]:
         del config["precision"]  # so that older versions, which do not know it, read the file
     if not net.plan.layout.scaling_layer:
         del config["scaling_layer"]
-    if not net.kind.loss.levels:
-        del config["quantile"]
     return {
         "format_version": TABLE_FORMAT_VERSION if _is_new(net) else MODEL_FORMAT_VERSION,
         "written_by": f"mlp {__version__}",

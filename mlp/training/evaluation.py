@@ -124,9 +124,11 @@ def quantile_score(
     place = (below >= np.multiply(levels, below[-1])).argmax(axis=0)
     constant = np.take_along_axis(target, np.take_along_axis(order, place[np.newaxis], axis=0), axis=0)
 
-    def loss(prediction: NDArray[Any]) -> NDArray[Any]:
-        values, _ = formulas.LOSSES["quantile"].formula(prediction, target, np.array(levels))
-        return np.average(values, axis=0, weights=weight)
+    formula = formulas.LOSSES["quantile"].formula
+    assert formula is not None
+
+    def loss(prediction: NDArray[Any]) -> Any:
+        return np.average(formula(prediction, target, np.array(levels))[0], axis=0, weights=weight)
 
     avoidable, remaining = loss(constant), loss(y)
     varies = avoidable > 0
