@@ -137,6 +137,13 @@ def test_MLP_transforms_scaled_bytes_and_reports_what_is_not_finite(backend):
         net.transform([[0.0] * 4, [np.inf] * 4])
 
 
+def test_activations_that_overflow_are_errors(backend):
+    net = mlp.MLP([1, 1, 1], "relu", loss="mse", dtype="float64", backend=backend)
+    net.weights = [[[1e200]], [[1.0]]]
+    with pytest.raises(mlp.DataError, match="layer 1"):
+        net.transform([[1e-200], [1e200]])
+
+
 @pytest.mark.parametrize("estimator", [TabularClassifier, TabularRegressor])
 def test_tabular_estimators_transform_by_all_their_networks(estimator):
     X = np.column_stack([WINE[:, :3].astype(object), NAMES.astype(object)])
@@ -309,6 +316,13 @@ def test_quantiles_are_calibrated(estimator):
         assert inside[half].mean() == pytest.approx(0.9, abs=0.04)
     copy = pickle.loads(pickle.dumps(net))
     assert_array_equal(copy.predict_quantiles(x_new), quantiles)
+
+
+def test_tabular_quantiles_have_the_units_of_the_target():
+    x, y, _ = spread_data(300, 0)
+    net = TabularRegressor(quantile=LEVELS, epochs=10, hidden_layer_sizes=(16,), dtype="float64", random_state=0)
+    quantiles = net.fit(x, y).predict_quantiles(x)
+    assert_allclose(net.fit(x, 1000 * y + 5000).predict_quantiles(x), 1000 * quantiles + 5000, rtol=1e-5)
 
 
 def test_outputs_that_cross_are_sorted():
