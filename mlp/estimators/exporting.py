@@ -31,6 +31,7 @@ class ExportMixin:
         Examples
         --------
         >>> import pathlib, tempfile
+        >>> import numpy as np
         >>> from mlp import MLPClassifier
         >>> folder = tempfile.TemporaryDirectory()
         >>> X = np.array([[0.0], [1.0], [2.0], [3.0]])
@@ -68,7 +69,7 @@ class ExportMixin:
         Examples
         --------
         >>> import pathlib, tempfile
-        >>> import onnxruntime
+        >>> import numpy as np, onnxruntime
         >>> from mlp import MLPClassifier
         >>> folder = tempfile.TemporaryDirectory()
         >>> path = pathlib.Path(folder.name) / "small.onnx"
