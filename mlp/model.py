@@ -438,8 +438,8 @@ class MLP(FeedForward):
         -------
         float
             For classes and labels the fraction of rows in which all labels are predicted correctly; for numbers the
-            coefficient of determination R^2, mean over the outputs.  As ``accuracy_score`` and ``r2_score`` of
-            scikit-learn.
+            coefficient of determination R^2, mean over the outputs, and for quantiles D^2.  As ``accuracy_score``,
+            ``r2_score`` and ``d2_pinball_score`` of scikit-learn.
         """
         return self.evaluate(X, y, sample_weight)[1]
 

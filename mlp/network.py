@@ -184,6 +184,13 @@ class FeedForward:
             return "classes" if self.sizes[-1] > 1 else "labels"
         return "labels" if self.kind.loss.name == "binary_cross_entropy" else "numbers"
 
+    @property
+    def score_name(self) -> str:
+        """Name of the score of `MLP.evaluate`: ``"accuracy"``, ``"R^2"``, or for quantiles ``"D^2"``."""
+        if self.kind.loss.levels:
+            return "D^2"
+        return "R^2" if self.task == "numbers" else "accuracy"
+
     def require_trainable(self) -> None:
         """Raise `NotDifferentiableError` if an activation has no useful derivative."""
         for activation in self.plan.activations:

@@ -155,6 +155,18 @@ def test_loss_and_score_are_those_of_scikit_learn(backend, weight):
     assert score == pytest.approx(np.mean(scores), rel=2e-4 if weight is not None else 1e-9)
 
 
+def test_the_score_has_its_name(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("a,b,y\n" + "\n".join(f"{a},{b},{t}" for (a, b), t in zip(X, Y, strict=True)), encoding="utf-8")
+    command = ["train", path, "--target", "y", "--loss", "quantile", "--epochs", "2", "--output-dir", tmp_path / "run"]
+    result = subprocess.run(
+        [sys.executable, "-m", "mlp", *map(str, command)], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert re.search(r"test +D\^2 -?\d", result.stdout)
+    names = {"quantile": "D^2", "mse": "R^2", "binary_cross_entropy": "accuracy"}
+    assert {loss: mlp.MLP([2, 1], loss=loss).score_name for loss in names} == names
+
+
 def test_one_target_is_that_of_all_levels(backend):
     rows = np.repeat(Y[:, np.newaxis], len(LEVELS), axis=1)
     nets = [make(backend=backend) for _ in range(3)]
