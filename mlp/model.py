@@ -35,8 +35,11 @@ class MLP(FeedForward):
         ``"auto"`` depends on the loss: softmax for cross-entropy, sigmoid for binary cross-entropy, exp for Poisson,
         identity for the others.
     loss : str or Loss
-        ``cross_entropy``, ``binary_cross_entropy``, ``mse``, ``quadratic``, ``mae``, ``huber``, ``poisson``, or a
-        custom loss (`mlp.custom_loss`).
+        ``cross_entropy``, ``binary_cross_entropy``, ``mse``, ``quadratic``, ``mae``, ``huber``, ``quantile``,
+        ``poisson``, or a custom loss (`mlp.custom_loss`).
+    quantile : float or sequence of float, optional
+        For ``loss="quantile"``: the level of the quantiles that all outputs estimate, or a level for each output, which
+        then may have one common target.  Default: 0.5, the median.
     dropout : float or sequence of float
         Probability of dropping each unit of the hidden layers; one for all, or one for each.
     input_dropout : float
@@ -101,6 +104,7 @@ class MLP(FeedForward):
         output_activation: str | Activation = "auto",
         loss: str | formulas.Loss = "cross_entropy",
         *,
+        quantile: float | Sequence[float] | None = None,
         dropout: float | Sequence[float] = 0.0,
         input_dropout: float = 0.0,
         l2: float = 0.0,
@@ -122,6 +126,7 @@ class MLP(FeedForward):
             activation,
             output_activation,
             loss,
+            quantile=quantile,
             dropout=dropout,
             input_dropout=input_dropout,
             l2=l2,
@@ -433,8 +438,8 @@ class MLP(FeedForward):
         -------
         float
             For classes and labels the fraction of rows in which all labels are predicted correctly; for numbers the
-            coefficient of determination R^2, mean over the outputs.  As ``accuracy_score`` and ``r2_score`` of
-            scikit-learn.
+            coefficient of determination R^2, mean over the outputs, and for quantiles D^2.  As ``accuracy_score``,
+            ``r2_score`` and ``d2_pinball_score`` of scikit-learn.
         """
         return self.evaluate(X, y, sample_weight)[1]
 

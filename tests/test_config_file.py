@@ -304,6 +304,16 @@ def test_what_no_option_can_set_is_refused(part: str, field: str, value: object)
     assert error.startswith(f"mlp: error: a/config.json: training.{part}.{field} is {value!r}, but mlp train can only")
 
 
+def test_levels_of_quantiles_that_no_option_can_set_are_refused() -> None:
+    run("sine", "--loss", "quantile", "--epochs", 1, *QUICK, "--output-dir", "a")
+    run("--config", "a", "--output-dir", "b")
+    assert Path("b/model.safetensors").read_bytes() == Path("a/model.safetensors").read_bytes()
+    document = config("a")
+    document["model"]["quantile"] = [0.9]
+    Path("a/config.json").write_text(json.dumps(document))
+    assert "model.quantile is [0.9], but mlp train can only set [0.5]" in run("--config", "a", status=2).stderr
+
+
 def test_a_setting_that_is_added_to_the_configuration_is_not_forgotten() -> None:
     run("moons", "--epochs", 1, *QUICK, "--output-dir", "a")
     document = config("a")

@@ -26,7 +26,7 @@ from mlp.trace import exercise, mazur
 HIDDEN = [name for name, row in formulas.ACTIVATIONS.items() if row.role == "any" and row.backward is not None]
 OUTPUTS = [("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy"), ("exp", "poisson")]
 OUTPUTS += [("softplus", "poisson"), ("identity", "mse"), ("sigmoid", "quadratic"), ("softmax", "mse")]
-OUTPUTS += [("tanh", "huber"), ("silu", "mae")]
+OUTPUTS += [("tanh", "huber"), ("silu", "mae"), ("softplus", "quantile")]
 OPTIMIZERS = [
     mlp.SGD(0.01),
     mlp.SGD(0.01, momentum=0.9),
@@ -250,6 +250,7 @@ def test_every_slope_is_that_of_autograd(found):
         "quadratic": lambda z, a, t: 0.5 * ((a - t) ** 2).sum(1).mean(),
         "mae": lambda z, a, t: functional.l1_loss(a, t),
         "huber": lambda z, a, t: functional.huber_loss(a, t),
+        "quantile": lambda z, a, t: functional.l1_loss(a, t) / 2,
         "poisson": lambda z, a, t: (torch.xlogy(t, t) - t * torch.log(a) - t + a).mean(),
     }
     (net, X, y), _ = found

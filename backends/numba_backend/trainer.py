@@ -186,7 +186,7 @@ class FusedTrainer(Trainer):
         sizes = np.array([batch_size, panels.shared, panels.packed, gradient_start, panels.chunks, penalized])
         double_scratch = np.zeros(batch_size + 4 * (panels.chunks + threads * panels.lanes))
         target = self._target_for(plan)
-        kind, loss = _kind(network.kind, target, dtype)
+        kind, loss = _kind(network.kind, network.layout.sizes[-1], target, dtype)
         losses_part = step_part(LOSSES[kind], dtype)
         loss_factor, delta_factor = map(dtype.type, network.kind.shares(network.layout.sizes[-1]))
         ceiling = dtype.type(network.kind.ceiling(dtype))
@@ -340,14 +340,11 @@ def _results(
     return results
 
 
-def _kind(kind: OutputLoss, target: Array, dtype: np.dtype[Any]) -> tuple[int, int]:
+def _kind(kind: OutputLoss, n_out: int, target: Array, dtype: np.dtype[Any]) -> tuple[int, int]:
     """Kind of loss, and the address of the loop of its formula."""
     if kind.loss.name == "cross_entropy":
         return (CLASS if target.ndim == 1 else DISTRIBUTION), 0
-    if kind.fused is not None:
-        return FUSED, loss_loop(kind.fused, dtype)
-    assert kind.loss.formula is not None
-    return (SOFTMAX if kind.rowwise else ENTRIES), loss_loop(kind.loss.formula, dtype)
+    return (FUSED if kind.fused is not None else SOFTMAX if kind.rowwise else ENTRIES), loss_loop(kind, n_out, dtype)
 
 
 def _set_addresses(

@@ -10,7 +10,7 @@ import click
 from mlp._backends import UnknownNameError
 from mlp.cli import paths
 from mlp.cli.options import SectionedCommand, data_options, device_options, no_data_option, option
-from mlp.cli.printing import print_message, print_shown_rows, score_name
+from mlp.cli.printing import print_message, print_shown_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -132,7 +132,7 @@ def _plot_run(kind: str, model: str, options: dict[str, Any]) -> Figure:
 
     if kind == "curves":
         loss = runs.read_config(model)["model"]["loss"]
-        return plots.curves(runs.read_history(model), loss=loss, score=score_name(_load_net(model, options).task))
+        return plots.curves(runs.read_history(model), loss=loss, score=_load_net(model, options).score_name)
     dataset = runs.read_dataset(model, data_dir=options["data_dir"])
     recorder = plots.LayerRecorder(dataset.X[:RECORDED_ROWS], dataset.y[:RECORDED_ROWS])
     runs.repeat(model, data_dir=options["data_dir"], callbacks=[recorder], progress=True)

@@ -60,14 +60,9 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print_line(click.style("  ".join((row[0].ljust(widths[0]), *others)), bold=row is header))
 
 
-def score_name(task: str) -> str:
-    """Return the name of the score for a value of `MLP.task`."""
-    return "R^2" if task == "numbers" else "accuracy"
-
-
-def format_score(task: str, score: float) -> str:
+def format_score(name: str, score: float) -> str:
     """Format a score with its name."""
-    return f"R^2 {score:.4f}" if task == "numbers" else f"accuracy {score:.2%}"
+    return f"{name} {score:.2%}" if name == "accuracy" else f"{name} {score:.4f}"
 
 
 def describe_network(net: Any) -> str:

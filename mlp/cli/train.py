@@ -81,7 +81,10 @@ _NETWORK_OPTIONS = ("input_dropout", "l2", "l1", "seed", "dtype", "precision", "
 @column_options
 @reading_options
 @option(
-    "Data", "--scale", metavar="NAME", help="none, standard, minmax or robust.  Default: standard for tables, otherwise none."
+    "Data",
+    "--scale",
+    metavar="NAME",
+    help="none, standard, minmax or robust.  Default: standard for tables, otherwise none.",
 )
 @option(
     "Data",

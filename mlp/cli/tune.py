@@ -22,7 +22,7 @@ from mlp.cli.options import (
     seconds,
     share,
 )
-from mlp.cli.printing import print_field, print_json, print_line, print_message, print_wrapped, score_name
+from mlp.cli.printing import print_field, print_json, print_line, print_message, print_wrapped
 from mlp.cli.tables import print_rich_table
 from mlp.cli.train import INTERRUPTED, train
 from mlp.cli.training_data import DATA_OPTIONS, load_for_training
@@ -151,7 +151,7 @@ def tune(ctx: click.Context, /, data: str, **options: Any) -> None:
     elif options["quiet"] and result.ranking:
         print_line(str(output))
     elif not options["quiet"]:
-        _print_result(result, settings, output, score_name("numbers" if dataset.classes is None else "classes"))
+        _print_result(result, settings, output, "R^2" if dataset.classes is None else "accuracy")
     if result.interrupted:
         words = ["mlp", "tune", data, *_typed(ctx, options), "--storage", str(storage)]
         print_message(f"interrupted; continue with: {shlex.join(words)}")

@@ -259,9 +259,9 @@ def _describe(net: FeedForward) -> dict[str, Any]:
 
 
 def _is_new(net: FeedForward) -> bool:
-    """Whether version 0.2.0 would ignore a part of the network or fail: a scaling layer, or how it reads tables."""
+    """Whether version 0.2.0 would ignore a part of the network or fail: quantiles, a scaling layer, or raw tables."""
     preprocessing = net.preprocessing
-    return net.plan.layout.scaling_layer or (
+    return bool(net.kind.loss.levels or net.plan.layout.scaling_layer) or (
         preprocessing is not None
         and (
             preprocessing.preparation is not None

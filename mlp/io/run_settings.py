@@ -86,6 +86,7 @@ def _others(config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     pairs = {
         "model.seed": (model["seed"], config["data"].get("seed", model["seed"])),
         "model.scaling_layer": (model.get("scaling_layer", False), False),
+        "model.quantile": (model.get("quantile"), [0.5] if model["loss"] == "quantile" else None),
     }
     for field in dataclasses.fields(OPTIMIZERS[optimizer["name"]]):
         if field.name not in (*_OPTIMIZER, "learning_rate"):

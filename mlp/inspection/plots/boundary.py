@@ -113,7 +113,8 @@ def _first(nets: list[FeedForward]) -> FeedForward:
 
 def _title(epoch: int | None, net: FeedForward, score: float) -> str:
     prefix = "" if epoch is None else f"epoch {epoch}\n" if epoch else "before training\n"
-    return prefix + (f"R² {score:.3f}" if net.task == "numbers" else f"accuracy {100 * score:.1f} %")
+    name = net.score_name.replace("^2", "²")
+    return prefix + (f"{name} {100 * score:.1f} %" if name == "accuracy" else f"{name} {score:.3f}")
 
 
 def _columns(names: list[str], width: float) -> int:

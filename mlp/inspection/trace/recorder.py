@@ -322,7 +322,8 @@ def _entry_code(kind: formulas.OutputLoss, z: str, a: str) -> tuple[str, str]:
         return f"value, gradient = {_function_name(kind.fused)}({z}, t)", "gradient"
     saved = z if kind.output.saves == "z" else a
     gradient = f"{_function_name(kind.output.backward)}(gradient, {saved})"
-    return f"value, gradient = {_function_name(kind.loss.formula)}({a}, t)", gradient
+    levels = f", np.array({list(kind.loss.levels)}, dtype)" if kind.loss.levels else ""
+    return f"value, gradient = {_function_name(kind.loss.formula)}({a}, t{levels})", gradient
 
 
 def _backward_code(row: Activation, dy: str, l: int) -> str:

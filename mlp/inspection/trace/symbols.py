@@ -44,6 +44,10 @@ _LOSSES = {  # name: (value of an entry, its derivative with respect to a)
     "quadratic": ("½({a} − t)²", "({a} − t)"),
     "mae": ("|{a} − t|", "sign({a} − t)"),
     "huber": ("½r² where |r| ≤ 1, else |r| − ½, r = {a} − t", "min(max({a} − t, −1), 1)"),
+    "quantile": (
+        "τ(t − {a}) where {a} < t, else (1 − τ)({a} − t), τ = {levels}",
+        "(−τ where {a} < t, 1 − τ where {a} > t, τ = {levels})",
+    ),
     "poisson": ("t ⊙ ln(t / {a}) − t + {a}", "(1 − t / {a})"),
 }
 
@@ -101,11 +105,17 @@ def derivative_of(row: Activation, z: str, a: str) -> str:
 
 def loss_of(kind: formulas.OutputLoss, a: str, n_out: int, weighted: bool) -> str:
     """Formula of the loss of a batch, from the network's outputs a and the targets t."""
-    entry = _LOSSES.get(kind.loss.name, (f"{kind.loss.name}({{a}}, t)",))[0].format(a=a)
+    entry = _LOSSES.get(kind.loss.name, (f"{kind.loss.name}({{a}}, t)",))[0].format(a=a, levels=_levels(kind))
     divisor = 1 if kind.shares(n_out)[0] == 1 else n_out
     if weighted:
         return f"Σ r ⊙ [{entry}]" + (f" / {divisor}" if divisor > 1 else "")
     return f"1/m · Σ [{entry}]" if divisor == 1 else f"1/({divisor}m) · Σ [{entry}]"
+
+
+def _levels(kind: formulas.OutputLoss) -> str:
+    """The levels of quantiles, if the loss has them."""
+    first, *others = kind.loss.levels or (0.0,)
+    return f"({', '.join(map(str, kind.loss.levels))})" if others else str(first)
 
 
 def delta_of(kind: formulas.OutputLoss, z: str, a: str, n_out: int, weighted: bool) -> str:
@@ -114,7 +124,8 @@ def delta_of(kind: formulas.OutputLoss, z: str, a: str, n_out: int, weighted: bo
     if kind.fused is not None:
         gradient = f"({a} − t)"
     else:
-        gradient = _LOSSES.get(kind.loss.name, ("", f"{kind.loss.name}′({{a}}, t)"))[1].format(a=a)
+        gradient = _LOSSES.get(kind.loss.name, ("", f"{kind.loss.name}′({{a}}, t)"))[1]
+        gradient = gradient.format(a=a, levels=_levels(kind))
         if kind.output.rowwise:
             gradient = f"{a} ⊙ (g − Σⱼ g ⊙ {a}), g = {gradient}"
         elif kind.output.name != "identity":
