@@ -1,0 +1,107 @@
+"""A self-contained HTML page that runs a network in the browser.
+
+`contents` collects what the page holds, as plain data.  The template `page.html` defines the layout, `style.css` the
+look, and the files in `SCRIPTS` the program, in this order; they share one scope.  `formulas` translates the
+mathematics.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from importlib import resources
+from typing import Any
+
+from mlp._backends import ConfigurationError
+from mlp._version import __version__
+from mlp.inspection.play.contents import contents
+from mlp.inspection.play.formulas import javascript
+from mlp.io.atomic_write import write_atomically
+from mlp.io.exports.js import COLUMN_FUNCTIONS
+from mlp.network import FeedForward
+from mlp.optimizers import Optimizer
+
+LARGEST_PAGE = 32 * 10**6
+"""Bytes of a page; browsers take long to open a larger one."""
+
+CORE = ("philox.js", "initial_weights.js", "network.js", "training.js", "model.js", "strokes.js", "model_file.js")
+"""The scripts that compute; they need no browser."""
+
+SCRIPTS = (
+    *CORE, "elements.js", "colours.js", "outputs.js", "drawing.js", "plane.js", "sliders.js", "neurons.js", "steps.js",
+    "trainer.js", "main.js",
+)  # fmt: skip
+"""All scripts, in the order of the page."""
+
+
+def script(names: tuple[str, ...] = SCRIPTS) -> str:
+    """The program of the page, or a part of it: formulas and scripts in one text."""
+    folder = resources.files("mlp.inspection.play")
+    parts = [(folder / name).read_text(encoding="utf-8") for name in names]
+    return "\n".join(['"use strict";', javascript(), COLUMN_FUNCTIONS, *parts])
+
+
+def page(net: FeedForward, X: Any = None, y: Any = None, **settings: Any) -> str:
+    """Return the HTML page about a network; see `MLP.play`.
+
+    Parameters
+    ----------
+    net : MLP
+    X, y : array_like, optional
+        Rows that the page is to hold.
+    **settings
+        ``optimizer`` and ``title`` of `contents`.
+    """
+    try:
+        import jinja2
+    except ImportError as error:
+        raise ConfigurationError(f"a page needs {error.name}: pip install jinja2") from error
+    data = contents(net, X, y, **settings)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mlp.inspection.play", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    program, style = f"\n{script()}", resources.files("mlp.inspection.play").joinpath("style.css").read_text("utf-8")
+    held = data["rows"]["n"] if data["rows"] else 0
+    text: str = environment.get_template("page.html").render(
+        title=data["title"],
+        kind=data["kind"],
+        rows=held,
+        can_train=data["training"]["obstacle"] is None,
+        # a "<" could end the element
+        data=json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
+        program=program,
+        program_hash=_hash(program),
+        style=style,
+        style_hash=_hash(style),
+        signature=f"Written by mlp {__version__}. This file holds everything it needs, and opens no connection.",
+    )
+    return text
+
+
+def write(net: FeedForward, path: str | os.PathLike[str], X: Any = None, y: Any = None, **settings: Any) -> int:
+    """Write the page to a file, and return its size in bytes; see `MLP.play`.
+
+    Raises
+    ------
+    ConfigurationError
+        If the page would be larger than `LARGEST_PAGE`.
+    """
+    content = page(net, X, y, **settings).encode()
+    if len(content) > LARGEST_PAGE:
+        raise ConfigurationError(
+            f"the page would have {len(content) / 1e6:.1f} MB, but at most {LARGEST_PAGE / 1e6:.0f} MB are allowed: "
+            f"{net.plan.layout.n_parameters:,} parameters of {net.dtype} and the rows are too much for a page. Give "
+            "fewer rows, or train a smaller network."
+        )
+    write_atomically(path, content)
+    return len(content)
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
