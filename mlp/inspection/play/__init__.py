@@ -35,6 +35,13 @@ SCRIPTS = (
 )  # fmt: skip
 """All scripts, in the order of the page."""
 
+HEADINGS = {
+    "image": {"try": "Draw", "sentence": "The network answers while you draw."},
+    "plane": {"try": "The plane", "sentence": "Colours show what the network answers at each place."},
+    "columns": {"try": "What if?", "sentence": "Change a value, and see how the answer changes."},
+}
+"""The heading of the first section and a sentence below it, by the kind of the inputs."""
+
 
 def script(names: tuple[str, ...] = SCRIPTS) -> str:
     """The program of the page, or a part of it: formulas and scripts in one text."""
@@ -67,12 +74,12 @@ def page(net: FeedForward, X: Any = None, y: Any = None, **settings: Any) -> str
         undefined=jinja2.StrictUndefined,
     )
     program, style = f"\n{script()}", resources.files("mlp.inspection.play").joinpath("style.css").read_text("utf-8")
-    held = data["rows"]["n"] if data["rows"] else 0
     text: str = environment.get_template("page.html").render(
         title=data["title"],
-        kind=data["kind"],
-        rows=held,
-        can_train=data["training"]["obstacle"] is None,
+        headings=HEADINGS[data["kind"]],
+        rows=data["rows"]["n"] if data["rows"] else 0,
+        training=data["training"]["offered"],
+        obstacle=data["training"]["obstacle"],
         # a "<" could end the element
         data=json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
         program=program,

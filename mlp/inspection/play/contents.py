@@ -27,9 +27,27 @@ RATES = {"sgd": 0.1, "momentum": 0.03, "nesterov": 0.03, "adagrad": 0.05, "rmspr
 
 
 def contents(
-    net: FeedForward, X: Any = None, y: Any = None, *, optimizer: Optimizer | None = None, title: str = ""
+    net: FeedForward,
+    X: Any = None,
+    y: Any = None,
+    *,
+    optimizer: Optimizer | None = None,
+    title: str = "",
+    playground: bool = False,
 ) -> dict[str, Any]:
     """Everything that the page holds.
+
+    Parameters
+    ----------
+    net : FeedForward
+    X, y : array_like, optional
+        Rows as `MLP.fit` takes them.
+    optimizer : Optimizer, optional
+        What the page begins with; default: Adam.
+    title : str
+        Default: the widths of the layers.
+    playground : bool
+        Whether the page may replace the network by another one.
 
     Raises
     ------
@@ -55,7 +73,8 @@ def contents(
         "image": None if side is None else {"side": side, "ink": _ink(model, X)},
         "parameters": _base64(_flat(model)),
         "rows": rows,
-        "training": _training(net, optimizer),
+        "training": _training(net, optimizer, kind, rows),
+        "playground": playground,
         "file": _file(plain, rows),
         "formulas": _formulas(plain),
     }
@@ -138,7 +157,9 @@ def _rows(net: FeedForward, X: Any, y: Any) -> dict[str, Any]:
     }
 
 
-def _training(net: FeedForward, optimizer: Optimizer | None) -> dict[str, Any]:
+def _training(
+    net: FeedForward, optimizer: Optimizer | None, kind: str, rows: dict[str, Any] | None
+) -> dict[str, Any]:
     """Whether the page can train the network, and the update rules with the settings that it begins with."""
     obstacle = None
     if any(row.backward is None for row in net.plan.activations):
@@ -163,7 +184,9 @@ def _training(net: FeedForward, optimizer: Optimizer | None) -> dict[str, Any]:
         rules[chosen] |= {"hyper": dict(optimizer.rule.hyper)}
         if isinstance(optimizer.learning_rate, float | int):  # a schedule belongs to the training that is over
             rules[chosen] |= {"rate": float(optimizer.learning_rate)}
-    return {"obstacle": obstacle, "rules": rules, "rule": chosen, "batchSize": 32}
+    has_targets = rows is not None and (rows["classes"] is not None or rows["targets"] is not None)
+    offered = obstacle is None and (kind == "plane" or (kind == "columns" and has_targets))
+    return {"offered": offered, "obstacle": obstacle, "rules": rules, "rule": chosen, "batchSize": 32}
 
 
 def _formulas(net: FeedForward) -> dict[str, Any]:

@@ -26,6 +26,12 @@ function drawingView(app) {
       for (const point of stroke.length > 1 ? stroke.slice(1) : stroke) context.lineTo(...point);
       context.stroke();
     }
+    if (!strokes.length) {
+      context.fillStyle = ownColour("--muted");
+      context.font = "16px system-ui, sans-serif";
+      context.textAlign = "center";
+      context.fillText(side === 28 ? "Draw a digit here" : "Draw here", SIZE / 2, SIZE / 2);
+    }
     if (!isShown) return;
     context.lineWidth = 2;
     context.strokeStyle = ownColour("--accent");

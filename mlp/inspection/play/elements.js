@@ -58,7 +58,7 @@ function table(caption, header, rows) {
     element(
       "tr",
       {},
-      cells.map((cell, k) => (k ? element("td", {}, cell) : element("th", { scope: "row" }, cell))),
+      cells.map((cell, k) => element(k ? "td" : "th", k ? {} : { scope: "row" }, typeof cell === "string" ? rich(cell) : cell)),
     ),
   );
   return element(
@@ -68,7 +68,7 @@ function table(caption, header, rows) {
       "table",
       {},
       element("caption", {}, caption),
-      element("thead", {}, element("tr", {}, header.map((cell) => element("th", { scope: "col" }, cell)))),
+      element("thead", {}, element("tr", {}, header.map((cell) => element("th", { scope: "col" }, rich(cell))))),
       element("tbody", {}, body),
     ),
   );
@@ -107,4 +107,18 @@ function written(number, style) {
 /** "z⁽¹⁾", or "z₃⁽¹⁾" for one entry. */
 function symbol(letter, layer, entry = "") {
   return `${letter}${written(entry, "subscript")}⁽${written(layer, "superscript")}⁾`;
+}
+
+/** A text whose small raised and lowered characters become elements, which every font shows alike. */
+function rich(text) {
+  const plain = (part) => Array.from(part, (character) => {
+    for (const digits of Object.values(DIGITS)) {
+      if (digits.includes(character)) return digits.indexOf(character);
+    }
+    return { "⁽": "(", "⁾": ")" }[character];
+  }).join("");
+  return text
+    .split(/([⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾]+|[₀₁₂₃₄₅₆₇₈₉]+)/)
+    .filter(Boolean)
+    .map((part) => (/[⁰¹²³⁴⁵⁶⁷⁸⁹⁽]/.test(part[0]) ? element("sup", {}, plain(part)) : /[₀-₉]/.test(part[0]) ? element("sub", {}, plain(part)) : part));
 }

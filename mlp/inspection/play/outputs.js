@@ -21,7 +21,7 @@ function outputsView(app) {
     const what = model.structure.areProbabilities ? "Probability" : model.classes.length ? "Score" : "Predicted number";
     const header = [model.classes.length ? "Class" : "Output", ...(isBar ? ["Bar"] : []), what, "Change"];
     content.replaceChildren(table(what, header, rows));
-    content.querySelector("table").classList.add("outputs");
+    content.querySelector("table").classList.add("outputs", ...(isBar ? [] : ["without-bars"]));
   }
 
   function update() {

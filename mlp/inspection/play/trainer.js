@@ -1,0 +1,308 @@
+// Training in the page: settings, buttons, the curve of the loss, and the weights as a file.
+
+const PIECE = 24; // milliseconds of training between two pictures
+
+function trainerView(app, { canRebuild, canSave }) {
+  const { model } = app;
+  const { rules } = model.data.training;
+  let { rule, batchSize } = model.data.training;
+  let training = null;
+  let running = false;
+  let shuffle = true;
+  let seed = model.seed;
+  const history = [];
+  const state = element("p", { class: "state", "aria-live": "off" });
+  const news = element("p", { class: "news", "aria-live": "polite" });
+  const curve = element("canvas", { class: "curve", role: "img" });
+  const play = button("Train", toggle, { class: "primary" });
+  const rate = numberInput(rules[rule].rate, 0, (value) => restart({ rate: value }));
+  const momentum = numberInput(0.9, 0, (value) => restart({ momentum: value }));
+  const momentumField = labelled("Momentum", momentum);
+
+  function numberInput(value, least, onChange) {
+    const made = element("input", { type: "number", step: "any", min: least, value });
+    made.addEventListener("change", () => {
+      const read = Number(made.value);
+      if (made.value !== "" && Number.isFinite(read) && read >= least) onChange(read);
+    });
+    return made;
+  }
+
+  /** A changed setting takes effect at the next step; the optimizer's state starts again. */
+  function restart({ rate: newRate, momentum: newMomentum } = {}) {
+    if (newRate !== undefined) rules[rule].rate = newRate;
+    if (newMomentum !== undefined) rules[rule].hyper.momentum = newMomentum;
+    rate.value = rules[rule].rate;
+    momentumField.hidden = rules[rule].hyper.momentum === undefined;
+    if (!momentumField.hidden) momentum.value = rules[rule].hyper.momentum;
+    training = null;
+  }
+
+  function current() {
+    if (training) return training;
+    const rows = app.rows.filter((row) => row.target !== null);
+    if (rows.length < 1) return null;
+    training = new Training(model.network, rows.map((row) => row.x), rows.map((row) => model.targetRow(row.target)), {
+      rule, hyper: rules[rule].hyper, learningRate: rules[rule].rate, batchSize: Math.max(1, Math.min(batchSize, rows.length)), shuffle, seed,
+    });
+    return training;
+  }
+
+  /** Mean loss over all rows, and the share of right answers; without dropout. */
+  function score() {
+    const rows = app.rows.filter((row) => row.target !== null);
+    let loss = 0;
+    let right = 0;
+    const last = model.network.nLayers - 1;
+    for (const row of rows) {
+      const { z, a } = model.network.forward(row.x);
+      loss += model.network.lossAndDelta(z[last], a[last], model.targetRow(row.target)).loss / rows.length;
+      const results = model.results(a[last]);
+      if (model.isClassifier && results.indexOf(Math.max(...results)) === model.classOf(row.target)) right += 1 / rows.length;
+    }
+    return { n: rows.length, loss, right };
+  }
+
+  function advance(steps) {
+    const now = current();
+    if (!now) {
+      news.textContent = "There are no points with targets to train on: add some.";
+      return false;
+    }
+    steps(now);
+    if (!model.network.parameters.every(Number.isFinite)) {
+      news.textContent = "The weights have become infinite: the learning rate is too high. Start again with a lower one.";
+      model.reset();
+      training = null;
+      running = false;
+      return false;
+    }
+    return true;
+  }
+
+  function record() {
+    const { loss } = score();
+    history.push({ epoch: epochs, step: stepsDone, loss });
+  }
+
+  let epochs = 0;
+  let stepsDone = 0;
+
+  function one(now) {
+    const { epoch } = now;
+    now.next();
+    stepsDone += 1;
+    if (now.epoch > epoch) {
+      epochs += 1;
+      record();
+    }
+  }
+
+  function show() {
+    const { n, loss, right } = score();
+    const parts = [`Epoch ${epochs}, step ${stepsDone}`, `${n} rows`];
+    if (n) parts.push(`loss ${short(loss)}`);
+    if (n && model.isClassifier) parts.push(`${percent(right)} right`);
+    state.textContent = parts.join(" · ");
+    play.textContent = running ? "Pause" : "Train";
+    drawCurve();
+    behind.update();
+  }
+
+  function loop() {
+    if (!running) return;
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const end = performance.now() + PIECE;
+    const worked = advance((now) => {
+      do one(now);
+      while (performance.now() < end);
+    });
+    app.isTraining = running;
+    const due = performance.now() - app.lastShown > (calm ? 1500 : 60);
+    if (due || !worked) {
+      app.lastShown = performance.now();
+      app.networkChanged();
+      show();
+    }
+    if (running) setTimeout(loop, 0);
+    else finish();
+  }
+
+  function finish() {
+    running = false;
+    app.isTraining = false;
+    app.networkChanged();
+    show();
+  }
+
+  function toggle() {
+    if (running) return finish();
+    news.textContent = "";
+    running = true;
+    app.lastShown = 0;
+    if (!history.length && current()) record();
+    loop();
+    show();
+  }
+
+  function pieces(steps) {
+    running = false;
+    news.textContent = "";
+    if (!history.length && current()) record();
+    advance(steps);
+    finish();
+  }
+
+  function startAgain() {
+    running = false;
+    training = null;
+    epochs = stepsDone = 0;
+    history.length = 0;
+    news.textContent = "";
+    model.reset();
+    finish();
+  }
+
+  function rebuild() {
+    const hidden = hiddenInput.value.trim() === "" || hiddenInput.value.trim() === "none" ? [] : hiddenInput.value.split(",").map(Number);
+    if (!hidden.every((width) => Number.isInteger(width) && width >= 1 && width <= 128) || hidden.length > 6) {
+      news.textContent = "Hidden layers: up to six whole numbers from 1 to 128 with commas, such as 8,8.";
+      return;
+    }
+    const wanted = seedInput.value.trim();
+    if (!/^\d{1,19}$/.test(wanted)) {
+      news.textContent = "The seed is a whole number of 0 or more.";
+      return;
+    }
+    seed = BigInt(wanted);
+    model.rebuild({ hidden, activation: activationMenu.value, seed });
+    app.structureChanged();
+    startAgain();
+    news.textContent = `New weights from seed ${seed}.`;
+  }
+
+  function drawCurve() {
+    const [WIDTH, HEIGHT, LEFT, BOTTOM] = [curve.clientWidth, 180, 52, 26];
+    const density = Math.min(3, globalThis.devicePixelRatio || 1);
+    if (!WIDTH) return;
+    Object.assign(curve, { width: WIDTH * density, height: HEIGHT * density });
+    const context = curve.getContext("2d");
+    context.scale(density, density);
+    context.font = "13px system-ui, sans-serif";
+    context.fillStyle = ownColour("--text");
+    context.strokeStyle = ownColour("--muted");
+    context.strokeRect(LEFT, 8, WIDTH - LEFT - 8, HEIGHT - BOTTOM - 8);
+    if (!history.length) {
+      curve.setAttribute("aria-label", "Loss by epoch: no epoch yet");
+      context.textAlign = "center";
+      context.fillText("The loss of each epoch appears here.", (WIDTH + LEFT) / 2, HEIGHT / 2);
+      return;
+    }
+    const final = history[history.length - 1];
+    const highest = Math.max(...history.map(({ loss }) => loss)) || 1;
+    const lastEpoch = Math.max(1, final.epoch);
+    const at = ({ epoch, loss }) => [LEFT + (epoch / lastEpoch) * (WIDTH - LEFT - 8), 8 + (1 - loss / (1.05 * highest)) * (HEIGHT - BOTTOM - 8)];
+    context.textAlign = "right";
+    context.textBaseline = "middle";
+    for (const tick of ticks(0, highest)) context.fillText(short(tick, 2), LEFT - 6, Math.max(14, at({ epoch: 0, loss: tick })[1]));
+    context.textBaseline = "top";
+    context.fillText(String(lastEpoch), WIDTH - 8, HEIGHT - BOTTOM + 7);
+    context.textAlign = "center";
+    context.fillText("epoch", (WIDTH + LEFT) / 2, HEIGHT - BOTTOM + 7);
+    context.fillText("0", LEFT, HEIGHT - BOTTOM + 7);
+    context.beginPath();
+    history.forEach((point, k) => (k ? context.lineTo(...at(point)) : context.moveTo(...at(point))));
+    context.lineWidth = 2;
+    context.strokeStyle = ownColour("--accent");
+    context.stroke();
+    curve.setAttribute("aria-label", `Loss by epoch: ${short(history[0].loss)} at first, ${short(final.loss)} after ${final.epoch} epochs`);
+  }
+
+  async function save() {
+    const url = URL.createObjectURL(await modelFile(model));
+    const link = element("a", { href: url, download: "network.safetensors" });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(url), 10000);
+    news.textContent = "Saved as network.safetensors; in Python: mlp.load(\"network.safetensors\").";
+  }
+
+  const behind = tableBehind("The losses as a table", () => {
+    const every = Math.max(1, Math.ceil(history.length / 100));
+    const rows = history.filter((_, k) => k % every === 0 || k === history.length - 1);
+    return table("Loss on all rows", ["epoch", "steps", "loss"], rows.map(({ epoch, step, loss }) => [String(epoch), String(step), short(loss)]));
+  });
+
+  const menu = choice(Object.entries(rules).map(([key, { label }]) => [key, label]), rule, (value) => {
+    rule = value;
+    restart();
+  });
+  const batches = numberInput(batchSize, 1, (value) => {
+    batchSize = Math.round(value);
+    training = null;
+  });
+  const hiddenInput = element("input", { type: "text", value: model.structure.sizes.slice(1, -1).join(","), spellcheck: "false" });
+  const seedInput = element("input", { type: "text", inputmode: "numeric", value: String(model.seed) });
+  const trainable = Object.entries(FORMULAS.activations).filter(([name, row]) => row.backward && !row.rowwise && name !== "exp");
+  const activationMenu = choice(trainable.map(([name]) => [name, name]), model.structure.activations[0], () => {});
+  const order = element("input", {
+    type: "checkbox", checked: true,
+    change: () => {
+      shuffle = order.checked;
+      training = null;
+    },
+  });
+
+  const made = element(
+    "div",
+    { class: "trainer" },
+    element(
+      "p",
+      { class: "buttons" },
+      play, " ",
+      button("One step", () => pieces(one)), " ",
+      button("One epoch", () => pieces((now) => {
+        const { epoch } = now;
+        while (now.epoch === epoch) one(now);
+      })), " ",
+      button("Start again", startAgain),
+    ),
+    state,
+    news,
+    curve,
+    behind.element,
+    element(
+      "div",
+      { class: "fields" },
+      labelled("Optimizer", menu),
+      labelled("Learning rate", rate),
+      momentumField,
+      labelled("Batch size", batches),
+      element("label", { class: "check" }, order, element("span", {}, "New order of the rows in each epoch")),
+    ),
+    canRebuild
+      ? element(
+          "div",
+          { class: "fields" },
+          labelled("Hidden layers", hiddenInput),
+          labelled("Activation", activationMenu),
+          labelled("Seed", seedInput),
+          button("New network", rebuild),
+        )
+      : null,
+    canSave ? element("p", {}, button("Save the weights", save)) : null,
+    element(
+      "p",
+      { class: "hint" },
+      "The page trains as fit does, with the same order of the rows, batches and dropout masks from the same seed.",
+    ),
+  );
+  restart();
+  new ResizeObserver(drawCurve).observe(curve);
+  return {
+    element: made,
+    update: show,
+    rowsChanged: () => {
+      training = null;
+    },
+  };
+}
