@@ -21,6 +21,7 @@ from mlp.cli.export import export
 from mlp.cli.gradcheck import gradcheck
 from mlp.cli.info import info
 from mlp.cli.inspect import inspect
+from mlp.cli.play import play
 from mlp.cli.plot import plot
 from mlp.cli.predict import predict
 from mlp.cli.printing import print_message
@@ -90,7 +91,7 @@ def cli(debug: bool) -> None:
     logger.propagate = False
 
 
-for _command in (train, predict, evaluate, export, inspect, info, bench, plot, report, trace, gradcheck):
+for _command in (train, predict, evaluate, export, inspect, info, bench, plot, play, report, trace, gradcheck):
     cli.add_command(_command)
 
 

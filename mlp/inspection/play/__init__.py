@@ -59,7 +59,7 @@ def page(net: FeedForward, X: Any = None, y: Any = None, **settings: Any) -> str
     X, y : array_like, optional
         Rows that the page is to hold.
     **settings
-        ``optimizer`` and ``title`` of `contents`.
+        The other arguments of `contents`.
     """
     try:
         import jinja2
@@ -77,6 +77,7 @@ def page(net: FeedForward, X: Any = None, y: Any = None, **settings: Any) -> str
     text: str = environment.get_template("page.html").render(
         title=data["title"],
         headings=HEADINGS[data["kind"]],
+        part=data["part"],
         rows=data["rows"]["n"] if data["rows"] else 0,
         training=data["training"]["offered"],
         obstacle=data["training"]["obstacle"],

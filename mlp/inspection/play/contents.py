@@ -32,6 +32,8 @@ def contents(
     y: Any = None,
     *,
     optimizer: Optimizer | None = None,
+    batch_size: int | None = None,
+    part: str = "",
     title: str = "",
     playground: bool = False,
 ) -> dict[str, Any]:
@@ -43,7 +45,11 @@ def contents(
     X, y : array_like, optional
         Rows as `MLP.fit` takes them.
     optimizer : Optimizer, optional
-        What the page begins with; default: Adam.
+        What the training in the page begins with; default: Adam.
+    batch_size : int, optional
+        Likewise; default: 32.
+    part : str
+        The part of the data that the rows are from, such as ``"test"``.
     title : str
         Default: the widths of the layers.
     playground : bool
@@ -73,7 +79,8 @@ def contents(
         "image": None if side is None else {"side": side, "ink": _ink(model, X)},
         "parameters": _base64(_flat(model)),
         "rows": rows,
-        "training": _training(net, optimizer, kind, rows),
+        "part": part,
+        "training": _training(net, optimizer, batch_size or 32, kind, rows),
         "playground": playground,
         "file": _file(plain, rows),
         "formulas": _formulas(plain),
@@ -158,7 +165,7 @@ def _rows(net: FeedForward, X: Any, y: Any) -> dict[str, Any]:
 
 
 def _training(
-    net: FeedForward, optimizer: Optimizer | None, kind: str, rows: dict[str, Any] | None
+    net: FeedForward, optimizer: Optimizer | None, batch_size: int, kind: str, rows: dict[str, Any] | None
 ) -> dict[str, Any]:
     """Whether the page can train the network, and the update rules with the settings that it begins with."""
     obstacle = None
@@ -186,7 +193,7 @@ def _training(
             rules[chosen] |= {"rate": float(optimizer.learning_rate)}
     has_targets = rows is not None and (rows["classes"] is not None or rows["targets"] is not None)
     offered = obstacle is None and (kind == "plane" or (kind == "columns" and has_targets))
-    return {"offered": offered, "obstacle": obstacle, "rules": rules, "rule": chosen, "batchSize": 32}
+    return {"offered": offered, "obstacle": obstacle, "rules": rules, "rule": chosen, "batchSize": batch_size}
 
 
 def _formulas(net: FeedForward) -> dict[str, Any]:
