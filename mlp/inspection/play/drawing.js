@@ -107,8 +107,8 @@ function drawingView(app) {
 
   const numbers = tableBehind("The image as a table", () => {
     const values = Array.from(app.x, (value) => Math.round((255 * value) / ink));
-    const rows = Array.from({ length: side }, (_, i) => [`row ${i + 1}`, ...values.slice(i * side, (i + 1) * side).map(String)]);
-    return table("Pixels from 0 to 255", ["", ...Array.from({ length: side }, (_, j) => String(j + 1))], rows);
+    const rows = Array.from({ length: side }, (_, i) => [String(i + 1), ...values.slice(i * side, (i + 1) * side).map(String)]);
+    return table("Pixels from 0 to 255", ["row", ...Array.from({ length: side }, (_, j) => String(j + 1))], rows);
   });
 
   function update() {

@@ -129,6 +129,7 @@ function neuronsView(app) {
   }
 
   function showDetail() {
+    if (app.isTraining && detail.contains(document.activeElement)) return; // it would lose the focus
     const x = app.pass.inputs[layer];
     const weights = weightsOf(chosen);
     const products = weights.map((weight, i) => weight * x[i]);

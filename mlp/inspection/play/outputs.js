@@ -30,7 +30,7 @@ function outputsView(app) {
     const best = results.indexOf(Math.max(...results));
     results.forEach((value, k) => {
       bars[k].bar.style.width = `${100 * Math.max(0, Math.min(1, value))}%`;
-      bars[k].value.textContent = model.structure.areProbabilities ? percent(value) : short(value);
+      bars[k].value.textContent = model.structure.areProbabilities ? percent(value) : short(value, 6);
       const change = start ? value - start[k] : 0;
       const shown = model.structure.areProbabilities ? `${(100 * change).toFixed(1)} %` : short(change);
       bars[k].change.textContent = start && Math.abs(change) > 5e-4 ? `${change > 0 ? "+" : ""}${shown.replace("-", "−")}` : "";
@@ -42,7 +42,8 @@ function outputsView(app) {
     else if (model.isClassifier) {
       const sure = model.structure.areProbabilities ? `, with a probability of ${percent(results[best])}` : "";
       text = `The network answers ${model.classes[best]}${sure}.`;
-    } else if (model.structure.task === "numbers") text = `The network predicts ${results.map((v) => short(v)).join(", ")}.`;
+    } else if (model.structure.task === "numbers") text = `The network predicts ${results.map((value) => short(value, 6)).join(", ")}.`;
+    answer.setAttribute("aria-live", app.isTraining ? "off" : "polite");
     if (answer.textContent !== text) answer.textContent = text;
   }
 

@@ -43,6 +43,7 @@ function planeView(app) {
   });
   const message = element("p", { class: "hint", "aria-live": "polite" });
   const legend = element("div");
+  const ends = element("span"); // what the colours of numbers mean
   const picture = element("canvas");
   const columns = model.data.columns ?? [];
   const names = model.data.inputs ?? ["x0", "x1"];
@@ -115,6 +116,7 @@ function planeView(app) {
     const scale = signedScale();
     paint(picture, NODES, values, (value) => scale(high > low ? (2 * (value - low)) / (high - low) - 1 : 0));
     app.range = [low, high];
+    ends.textContent = `Orange: ${short(low, 3)}. Blue: ${short(high, 3)}.`;
     return [0.2, 0.4, 0.6, 0.8].map((share) => values.map((value) => value - low - share * (high - low)));
   }
 
@@ -243,7 +245,7 @@ function planeView(app) {
           context.fill();
           return element("li", {}, mark, `class ${name}`);
         })
-      : [element("li", {}, "orange: low, blue: high; the lines join places with the same prediction")];
+      : [element("li", {}, ends), element("li", {}, "The lines join places with the same prediction.")];
     if (model.isClassifier) items.push(element("li", {}, element("span", { class: "line-mark" }), "boundary"));
     items.push(element("li", {}, element("span", { class: "cross-mark" }, "✛"), "the example of the sections below"));
     legend.replaceChildren(element("ul", { class: "legend" }, items));

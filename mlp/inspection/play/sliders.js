@@ -98,12 +98,23 @@ function slidersView(app, outputs) {
   );
   const text = (value) => (value === null ? "missing" : value === "\u0000" ? "another one" : typeof value === "number" ? short(value, 6) : String(value));
 
+  /** After a change of the network, the start is what it answers now for the values of the start. */
+  function update() {
+    if (app.isNetworkNew) outputs.setStart(model.predict(model.encode(start)));
+  }
+
   const made = element(
     "div",
     { class: "sliders" },
     element("div", { class: "fields" }, controls.map((one) => one.element)),
-    element("p", {}, button("Back to the start", () => begin([...start])), " ", button("Usual values", () => begin(columns.map(usual)))),
+    element(
+      "p",
+      { class: "buttons" },
+      button("Back to the start", () => begin([...start])),
+      " ",
+      button("Usual values", () => begin(columns.map(usual))),
+    ),
     behind.element,
   );
-  return { element: made, update: () => {}, begin: () => begin(columns.map(usual)), showRow: (row, k) => begin(decode(row), row.target, k) };
+  return { element: made, update, begin: () => begin(columns.map(usual)), showRow: (row, k) => begin(decode(row), row.target, k) };
 }

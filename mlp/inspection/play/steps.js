@@ -145,7 +145,8 @@ function stepsView(app) {
   let target = null;
   let changed = false; // whether the reader chose the target
   const lists = { forward: element("ol"), backward: element("ol") };
-  const detail = element("div", { class: "step", "aria-live": "polite" });
+  const detail = element("div", { class: "step" });
+  const spoken = element("p", { class: "hidden", "aria-live": "polite" });
   const back = button("Back", () => go(current - 1));
   const next = button("Next", () => go(current + 1));
   const targetField = element("div", { class: "fields" });
@@ -154,6 +155,7 @@ function stepsView(app) {
     current = Math.max(0, Math.min(steps.length - 1, k));
     entry = null;
     show();
+    spoken.textContent = `${steps[current].phase}, step ${current + 1} of ${steps.length}: ${steps[current].title}`;
   }
 
   function chooseTarget() {
@@ -207,9 +209,8 @@ function stepsView(app) {
         const made = lists[phase].children[k].firstChild;
         if (made.dataset.symbol !== step.short) {
           made.dataset.symbol = step.short;
-          made.replaceChildren(...rich(step.short));
+          made.replaceChildren(...rich(step.short), element("span", { class: "hidden" }, `: ${step.title}, ${phase}`));
         }
-        made.setAttribute("aria-label", `${step.title}, ${phase}`);
       });
     }
     show();
@@ -232,7 +233,8 @@ function stepsView(app) {
       const pick = button("show", () => {
         entry = i;
         show();
-      }, { "aria-label": `Show the numbers of ${label(i)}`, class: "small" });
+        detail.querySelector(`[data-entry="${i}"]`).focus(); // the button was made again
+      }, { "data-entry": i, "aria-label": `Show the numbers of ${label(i)}`, class: "small" });
       return [label(i), short(values[i]), pick];
     });
     const caption = values.length > SHOWN_VALUES ? `The ${SHOWN_VALUES} largest of ${values.length.toLocaleString("en")} values` : "The values";
@@ -250,6 +252,7 @@ function stepsView(app) {
   }
 
   function update() {
+    if (app.isTraining) return; // it is shown again at the end
     if (!changed || app.target !== null) {
       changed = false;
       chooseTarget();
@@ -269,6 +272,7 @@ function stepsView(app) {
     ),
     element("p", { class: "buttons" }, back, " ", next),
     detail,
+    spoken,
   );
   return { element: made, update };
 }
