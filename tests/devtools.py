@@ -88,7 +88,9 @@ class Browser:
         self.requested.clear()
         self._loaded = False
         self.send("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=0, uploadThroughput=0)
-        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.send(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
         features = [
             {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
             {"name": "prefers-reduced-motion", "value": "reduce" if calm else "no-preference"},
@@ -136,7 +138,7 @@ def browser() -> Iterator[Browser]:
             "--disable-dev-shm-usage", "--remote-debugging-pipe", f"--user-data-dir={profile}",
         ]  # fmt: skip
         # Chromium reads commands from file 3 and writes answers to file 4
-        shell = f"exec 3<&{read_commands} 4>&{write_answers}; exec \"$@\""
+        shell = f'exec 3<&{read_commands} 4>&{write_answers}; exec "$@"'
         process = subprocess.Popen(
             ["bash", "-c", shell, "chromium", *command], pass_fds=(read_commands, write_answers),
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

@@ -16,7 +16,8 @@ def program(body: str, data: Any) -> str:
     """A program in which `body` sets ``result``, from ``data`` and the scripts that compute."""
     return (
         f"(async () => {{\n{play.script(play.CORE)}\nconst data = {json.dumps(data)};\nlet result;\n{body}\n"
-        "return JSON.stringify(result, (key, value) => ArrayBuffer.isView(value) ? Array.from(value, Number) : value);\n"
+        "const plain = (key, value) => (ArrayBuffer.isView(value) ? Array.from(value, Number) : value);\n"
+        "return JSON.stringify(result, plain);\n"
         "})()"
     )
 

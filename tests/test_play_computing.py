@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import page_scripts
 import pytest
-from backends import formulas, random
 from devtools import PROGRAM, browser
 
 import mlp
+from backends import formulas, random
 from mlp.data import Preprocessing
 from mlp.initializers import INITIALIZERS
 from mlp.inspection.play.contents import contents
@@ -129,10 +129,13 @@ OPTIMIZERS = {
 NETWORKS: dict[str, dict[str, Any]] = {
     "softmax": {"sizes": [3, 9, 5, 3], "activation": ["tanh", "gelu"], "seed": 2**64 - 1},
     "dropout and penalties": {
-        "sizes": [3, 9, 17, 3], "activation": "silu", "dropout": [0.3, 0.1], "input_dropout": 0.2, "l2": 1e-3, "l1": 5e-4,
+        "sizes": [3, 9, 17, 3], "activation": "silu", "dropout": [0.3, 0.1], "input_dropout": 0.2, "l2": 1e-3,
+        "l1": 5e-4,
     },
     "sigmoid": {"sizes": [3, 6, 1], "activation": "tanh", "loss": "binary_cross_entropy"},
-    "two numbers": {"sizes": [3, 6, 2], "loss": "huber", "activation": "mish", "target_scaling": ([1.0, 2.0], [3.0, 0.5])},
+    "two numbers": {
+        "sizes": [3, 6, 2], "loss": "huber", "activation": "mish", "target_scaling": ([1.0, 2.0], [3.0, 0.5]),
+    },
     "Nielsen": {"sizes": [3, 6, 3], "activation": "sigmoid", "output_activation": "sigmoid", "loss": "quadratic"},
     "counts": {"sizes": [3, 6, 2], "activation": "softplus", "loss": "poisson"},
     "softmax without fusion": {"sizes": [3, 6, 3], "activation": "elu", "output_activation": "softmax", "loss": "mse"},
@@ -212,7 +215,7 @@ def test_the_order_of_rows_and_the_dropout_masks_are_the_same_integers(engine: E
         const seed = BigInt(data);
         result = {
           orders: [1, 2, 3, 64, 65, 1000].map((n) => [0, 7].map((epoch) => permutation(seed, epoch, n))),
-          masks: [1, 8, 9, 30].map((units) => Array.from({ length: 5 }, (_, row) => keptUnits(seed, 3, 11, 2, row, units, 0.3))),
+          masks: [1, 8, 9, 30].map((units) => [0, 1, 2, 3, 4].map((row) => keptUnits(seed, 3, 11, 2, row, units, 0.3))),
         };
         """,
         str(seed),

@@ -169,9 +169,7 @@ def _playground(source: str, options: dict[str, Any]) -> _Page:
             f"SOURCE: {source!r} takes long to learn in a page.  Train a network, and play with it:  mlp train {source}"
             f"  and then  mlp play runs/{source}-1"
         )
-    dataset = data.load(
-        source, target=options["target"], task=options["task"], test_fraction=0.0, seed=options["seed"]
-    )
+    dataset = data.load(source, target=options["target"], task=options["task"], test_fraction=0.0, seed=options["seed"])
     X, y = _some_rows(dataset, options)
     net = MLP(
         [dataset.n_inputs, *options["hidden"], dataset.n_outputs],

@@ -21,7 +21,6 @@ from mlp.inspection.play.formulas import javascript
 from mlp.io.atomic_write import write_atomically
 from mlp.io.exports.js import COLUMN_FUNCTIONS
 from mlp.network import FeedForward
-from mlp.optimizers import Optimizer
 
 LARGEST_PAGE = 32 * 10**6
 """Bytes of a page; browsers take long to open a larger one."""
@@ -30,8 +29,8 @@ CORE = ("philox.js", "initial_weights.js", "network.js", "training.js", "model.j
 """The scripts that compute; they need no browser."""
 
 SCRIPTS = (
-    *CORE, "elements.js", "colours.js", "outputs.js", "drawing.js", "plane.js", "sliders.js", "neurons.js", "steps.js",
-    "trainer.js", "main.js",
+    *CORE, "ranking.js", "elements.js", "colours.js", "outputs.js", "drawing.js", "grid.js", "plane.js", "sliders.js", "neurons.js",
+    "step_list.js", "steps.js", "loss_curve.js", "trainer.js", "main.js",
 )  # fmt: skip
 """All scripts, in the order of the page."""
 

@@ -58,7 +58,12 @@ function paint(canvas, width, values, colour) {
 /** A legend of `signedColour`. */
 function signedLegend(most) {
   const bar = element("canvas", { class: "scale", "aria-hidden": "true" });
-  paint(bar, 101, Array.from({ length: 101 }, (_, k) => (k - 50) / 50), signedScale());
+  paint(
+    bar,
+    101,
+    Array.from({ length: 101 }, (_, k) => (k - 50) / 50),
+    signedScale(),
+  );
   return element("p", { class: "legend" }, `−${short(most, 2)}`, bar, `+${short(most, 2)}`);
 }
 
@@ -83,8 +88,18 @@ function shapePath(context, shape, x, y, radius) {
     diamond: () => corners(4, 0),
     star: () => corners(10, 0, 0.45),
     cross: () => [
-      [x - w, y - r], [x + w, y - r], [x + w, y - w], [x + r, y - w], [x + r, y + w], [x + w, y + w],
-      [x + w, y + r], [x - w, y + r], [x - w, y + w], [x - r, y + w], [x - r, y - w], [x - w, y - w],
+      [x - w, y - r],
+      [x + w, y - r],
+      [x + w, y - w],
+      [x + r, y - w],
+      [x + r, y + w],
+      [x + w, y + w],
+      [x + w, y + r],
+      [x - w, y + r],
+      [x - w, y + w],
+      [x - r, y + w],
+      [x - r, y - w],
+      [x - w, y - w],
     ],
   }[shape]();
   points.forEach(([px, py], k) => (k ? context.lineTo(px, py) : context.moveTo(px, py)));

@@ -63,8 +63,8 @@ def contents(
     model = Model.of(net)
     if net.kind.loss.custom:
         raise ConfigurationError(
-            f"the loss {net.kind.loss.name!r} is a custom function, which a page cannot compute: it has only the losses "
-            "of the library. Train with one of those."
+            f"the loss {net.kind.loss.name!r} is a custom function, which a page cannot compute: it has only the "
+            "losses of the library. Train with one of those."
         )
     plain = net.without_scaling_layer()
     rows = None if X is None else _rows(plain, X, y)
@@ -235,4 +235,4 @@ def _of_layer(letter: str, number: int) -> str:
 
 
 def _base64(array: NDArray[Any]) -> str:
-    return base64.b64encode(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))).decode()
+    return base64.b64encode(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()).decode()

@@ -4,7 +4,11 @@ function drawingView(app) {
   const { side, ink } = app.model.data.image;
   const SIZE = 280;
   const canvas = element("canvas", {
-    class: "pad", tabindex: "0", role: "application", "aria-label": "Drawing area", "aria-describedby": "drawing-keys",
+    class: "pad",
+    tabindex: "0",
+    role: "application",
+    "aria-label": "Drawing area",
+    "aria-describedby": "drawing-keys",
   });
   const seen = element("canvas", { class: "pixels", role: "img", "aria-label": "The image that the network sees" });
   let strokes = [];
@@ -40,7 +44,11 @@ function drawingView(app) {
 
   function see() {
     const image = imageOfStrokes(strokes, side);
-    app.set(Array.from(image, (value) => value * ink), null, !strokes.length);
+    app.set(
+      Array.from(image, (value) => value * ink),
+      null,
+      !strokes.length,
+    );
   }
 
   function clear() {
@@ -107,7 +115,10 @@ function drawingView(app) {
 
   const numbers = tableBehind("The image as a table", () => {
     const values = Array.from(app.x, (value) => Math.round((255 * value) / ink));
-    const rows = Array.from({ length: side }, (_, i) => [String(i + 1), ...values.slice(i * side, (i + 1) * side).map(String)]);
+    const rows = Array.from({ length: side }, (_, i) => [
+      String(i + 1),
+      ...values.slice(i * side, (i + 1) * side).map(String),
+    ]);
     return table("Pixels from 0 to 255", ["row", ...Array.from({ length: side }, (_, j) => String(j + 1))], rows);
   });
 
@@ -121,7 +132,7 @@ function drawingView(app) {
     numbers.update();
   }
 
-  const made = element(
+  const area = element(
     "div",
     { class: "drawing" },
     element(
@@ -139,9 +150,12 @@ function drawingView(app) {
       "figure",
       {},
       seen,
-      element("figcaption", {}, `What the network sees: ${side} × ${side} pixels, ${side < SMALL ? "scaled to fill the image." : "scaled and centred as in MNIST."}`),
-      numbers.element,
+      element(
+        "figcaption",
+        {},
+        `What the network sees: ${side} × ${side} pixels, ${side < SMALL ? "scaled to fill the image." : "scaled and centred as in MNIST."}`,
+      ),
     ),
   );
-  return { element: made, update, redraw: draw };
+  return { element: element("div", {}, area, numbers.element), update, redraw: draw };
 }

@@ -41,7 +41,13 @@ function radios(legend, options, value, onChange) {
       element(
         "label",
         {},
-        element("input", { type: "radio", name: group, value: key, checked: key === value, change: () => onChange(key) }),
+        element("input", {
+          type: "radio",
+          name: group,
+          value: key,
+          checked: key === value,
+          change: () => onChange(key),
+        }),
         element("span", {}, text),
       ),
     ),
@@ -58,7 +64,12 @@ function table(caption, header, rows) {
     element(
       "tr",
       {},
-      cells.map((cell, k) => element(k ? "td" : "th", k ? {} : { scope: "row" }, typeof cell === "string" ? rich(cell) : cell)),
+      cells.map((cell, k) => {
+        const content = typeof cell === "string" ? rich(cell) : cell;
+        return k
+          ? element("td", {}, content)
+          : element("th", { scope: "row" }, element("span", { class: "name" }, content));
+      }),
     ),
   );
   return element(
@@ -68,7 +79,15 @@ function table(caption, header, rows) {
       "table",
       {},
       element("caption", {}, caption),
-      element("thead", {}, element("tr", {}, header.map((cell) => element("th", { scope: "col" }, rich(cell))))),
+      element(
+        "thead",
+        {},
+        element(
+          "tr",
+          {},
+          header.map((cell) => element("th", { scope: "col" }, rich(cell))),
+        ),
+      ),
       element("tbody", {}, body),
     ),
   );
@@ -89,7 +108,8 @@ function tableBehind(summary, make) {
 function short(value, digits = 4) {
   if (!Number.isFinite(value)) return String(value);
   const size = Math.abs(value);
-  const text = size !== 0 && (size < 1e-4 || size >= 1e6) ? value.toExponential(2) : String(Number(value.toPrecision(digits)));
+  const text =
+    size !== 0 && (size < 1e-4 || size >= 1e6) ? value.toExponential(2) : String(Number(value.toPrecision(digits)));
   return text.replace("-", "−").replace("e+", "e");
 }
 
@@ -111,14 +131,21 @@ function symbol(letter, layer, entry = "") {
 
 /** A text whose small raised and lowered characters become elements, which every font shows alike. */
 function rich(text) {
-  const plain = (part) => Array.from(part, (character) => {
-    for (const digits of Object.values(DIGITS)) {
-      if (digits.includes(character)) return digits.indexOf(character);
-    }
-    return { "⁽": "(", "⁾": ")" }[character];
-  }).join("");
+  const plain = (part) =>
+    Array.from(part, (character) => {
+      for (const digits of Object.values(DIGITS)) {
+        if (digits.includes(character)) return digits.indexOf(character);
+      }
+      return { "⁽": "(", "⁾": ")" }[character];
+    }).join("");
   return text
     .split(/([⁰¹²³⁴⁵⁶⁷⁸⁹⁽⁾]+|[₀₁₂₃₄₅₆₇₈₉]+)/)
     .filter(Boolean)
-    .map((part) => (/[⁰¹²³⁴⁵⁶⁷⁸⁹⁽]/.test(part[0]) ? element("sup", {}, plain(part)) : /[₀-₉]/.test(part[0]) ? element("sub", {}, plain(part)) : part));
+    .map((part) =>
+      /[⁰¹²³⁴⁵⁶⁷⁸⁹⁽]/.test(part[0])
+        ? element("sup", {}, plain(part))
+        : /[₀-₉]/.test(part[0])
+          ? element("sub", {}, plain(part))
+          : part,
+    );
 }

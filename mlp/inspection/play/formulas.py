@@ -45,7 +45,10 @@ def javascript() -> str:
         if loss in formulas.LOSSES
     }
     rules = {
-        name: {"formula": _Name(translator.add(formulas.RULES[name].formula)), "state": list(formulas.RULES[name].state)}
+        name: {
+            "formula": _Name(translator.add(formulas.RULES[name].formula)),
+            "state": list(formulas.RULES[name].state),
+        }
         for name in RULES
     }
     table = {"activations": activations, "losses": losses, "fused": fused, "rules": rules}

@@ -73,7 +73,10 @@ function start() {
     mount("output", outputsView(app));
   } else {
     const outputs = outputsView(app);
-    input = mount("input", data.kind === "image" ? drawingView(app) : data.inputs ? slidersView(app, outputs) : noInput());
+    input = mount(
+      "input",
+      data.kind === "image" ? drawingView(app) : data.inputs ? slidersView(app, outputs) : noInput(),
+    );
     mount("output", outputs);
   }
   if (app.rows.length && data.kind !== "plane") {
@@ -85,7 +88,8 @@ function start() {
   if (trainingPlace) mount("training", trainerView(app, { canRebuild: data.playground, canSave: true }));
 
   if (input.begin) input.begin();
-  else if (data.kind === "plane") app.set(app.rows[0]?.x ?? [0, 0], app.rows[0]?.target ?? null, false, app.rows.length ? 0 : null);
+  else if (data.kind === "plane")
+    app.set(app.rows[0]?.x ?? [0, 0], app.rows[0]?.target ?? null, false, app.rows.length ? 0 : null);
   else if (app.rows.length) showExample(app, input, 0);
   else app.set(app.x, null, true);
   input.redraw?.();
@@ -132,7 +136,8 @@ function exampleChooser(app, input) {
 }
 
 function noInput() {
-  const text = "The network has too many inputs for a slider each. Give rows when you write the page, and choose one here.";
+  const text =
+    "The network has too many inputs for a slider each. Give rows when you write the page, and choose one here.";
   return { element: element("p", {}, text), update: () => {} };
 }
 

@@ -88,7 +88,10 @@ class Model {
     const layers = all.slice(1).map((nOut, l) => initialLayer(this.structure.init[l], seed, l, all[l], nOut));
     const weights = layers.map((layer, l) => layer.subarray(0, all[l] * all[l + 1]));
     const biases = layers.map((layer, l) => layer.subarray(all[l] * all[l + 1]));
-    this.network = new Network(this.structure, [...weights, ...biases].flatMap((part) => Array.from(part)));
+    this.network = new Network(
+      this.structure,
+      [...weights, ...biases].flatMap((part) => Array.from(part)),
+    );
     this.initial = this.network.parameters.slice();
   }
 

@@ -48,7 +48,8 @@ function neuronsView(app) {
     if (scroll) {
       const { offsetTop, offsetHeight } = tiles[chosen].tile;
       if (offsetTop < list.scrollTop) list.scrollTop = offsetTop - 4;
-      else if (offsetTop + offsetHeight > list.scrollTop + list.clientHeight) list.scrollTop = offsetTop + offsetHeight - list.clientHeight + 4;
+      else if (offsetTop + offsetHeight > list.scrollTop + list.clientHeight)
+        list.scrollTop = offsetTop + offsetHeight - list.clientHeight + 4;
     }
     showDetail();
   }
@@ -124,7 +125,8 @@ function neuronsView(app) {
 
   function inputName(i) {
     if (layer > 0) return symbol("a", layer, i + 1);
-    if (model.data.image) return `pixel in row ${Math.floor(i / model.data.image.side) + 1}, column ${(i % model.data.image.side) + 1}`;
+    if (model.data.image)
+      return `pixel in row ${Math.floor(i / model.data.image.side) + 1}, column ${(i % model.data.image.side) + 1}`;
     return model.data.inputs?.[i] ?? `input ${i + 1}`;
   }
 
@@ -133,12 +135,13 @@ function neuronsView(app) {
     const x = app.pass.inputs[layer];
     const weights = weightsOf(chosen);
     const products = weights.map((weight, i) => weight * x[i]);
-    const order = Array.from(products.keys()).sort((i, j) => Math.abs(products[j]) - Math.abs(products[i]) || Math.abs(weights[j]) - Math.abs(weights[i]));
-    const shown = order.slice(0, 8);
+    // without a product, as for black pixels, the weights say what the neuron looks for
+    const shown = largestPlaces(products.some(Boolean) ? products : weights, 8);
     const z = app.pass.z[layer][chosen];
     const output = app.pass.a[layer][chosen];
     const picture = element("canvas", {
-      class: isImage() ? "pixels large" : "smooth large", role: "img",
+      class: isImage() ? "pixels large" : "smooth large",
+      role: "img",
       "aria-label": isImage() ? `Weights of neuron ${chosen + 1}` : `Output of neuron ${chosen + 1} over the plane`,
     });
     const hasPicture = isImage() || Boolean(app.grid);
@@ -151,7 +154,9 @@ function neuronsView(app) {
       element(
         "p",
         {},
-        rich(`Its sum is ${symbol("z", layer + 1, chosen + 1)} = ${short(z)}, of which ${short(model.network.layers[layer].b[chosen])} is the bias; its output is ${symbol("a", layer + 1, chosen + 1)} = ${short(output)}.`),
+        rich(
+          `Its sum is ${symbol("z", layer + 1, chosen + 1)} = ${short(z)}, of which ${short(model.network.layers[layer].b[chosen])} is the bias; its output is ${symbol("a", layer + 1, chosen + 1)} = ${short(output)}.`,
+        ),
       ),
       table(
         rest > 0 ? `The ${shown.length} largest of ${x.length} terms of the sum` : "The terms of the sum",

@@ -33,7 +33,8 @@ function outputsView(app) {
       bars[k].value.textContent = model.structure.areProbabilities ? percent(value) : short(value, 6);
       const change = start ? value - start[k] : 0;
       const shown = model.structure.areProbabilities ? `${(100 * change).toFixed(1)} %` : short(change);
-      bars[k].change.textContent = start && Math.abs(change) > 5e-4 ? `${change > 0 ? "+" : ""}${shown.replace("-", "−")}` : "";
+      bars[k].change.textContent =
+        start && Math.abs(change) > 5e-4 ? `${change > 0 ? "+" : ""}${shown.replace("-", "−")}` : "";
       bars[k].bar.closest("tr")?.classList.toggle("best", model.isClassifier && k === best);
     });
     content.querySelector("table").classList.toggle("without-change", !start);
@@ -42,7 +43,8 @@ function outputsView(app) {
     else if (model.isClassifier) {
       const sure = model.structure.areProbabilities ? `, with a probability of ${percent(results[best])}` : "";
       text = `The network answers ${model.classes[best]}${sure}.`;
-    } else if (model.structure.task === "numbers") text = `The network predicts ${results.map((value) => short(value, 6)).join(", ")}.`;
+    } else if (model.structure.task === "numbers")
+      text = `The network predicts ${results.map((value) => short(value, 6)).join(", ")}.`;
     answer.setAttribute("aria-live", app.isTraining ? "off" : "polite");
     if (answer.textContent !== text) answer.textContent = text;
   }

@@ -43,7 +43,11 @@ function permutation(seed, epoch, count) {
 function keptUnits(seed, epoch, step, layer, row, units, rate) {
   const blocks = Math.ceil(units / 8);
   const threshold = Math.min(Math.round(rate * 2 ** 32), 2 ** 32 - 1);
-  const words = philoxWords([seed, DROPOUT], [BigInt(row * blocks), BigInt(layer), BigInt(step), BigInt(epoch)], 4 * blocks);
+  const words = philoxWords(
+    [seed, DROPOUT],
+    [BigInt(row * blocks), BigInt(layer), BigInt(step), BigInt(epoch)],
+    4 * blocks,
+  );
   const kept = new Uint8Array(units);
   for (let i = 0; i < units; i++) {
     const word = words[i >> 1];

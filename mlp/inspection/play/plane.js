@@ -1,37 +1,5 @@
 // The plane of two inputs: what the network answers everywhere, the boundary, and points to drag, add and remove.
 
-const NODES = 45; // the network is evaluated on a grid of so many nodes in each direction
-
-/** The lines where values on the nodes of the grid are zero, as pairs of places in units of cells. */
-function zeroLines(values) {
-  const lines = [];
-  const at = (i, j) => values[i * NODES + j];
-  for (let i = 0; i + 1 < NODES; i++) {
-    for (let j = 0; j + 1 < NODES; j++) {
-      const corners = [[j, i], [j + 1, i], [j + 1, i + 1], [j, i + 1]];
-      const crossings = [];
-      for (let k = 0; k < 4; k++) {
-        const [a, b] = [corners[k], corners[(k + 1) % 4]];
-        const [va, vb] = [at(a[1], a[0]), at(b[1], b[0])];
-        if (va < 0 === vb < 0) continue;
-        const t = va / (va - vb);
-        crossings.push([a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1])]);
-      }
-      for (let k = 0; k + 1 < crossings.length; k += 2) lines.push([crossings[k], crossings[k + 1]]);
-    }
-  }
-  return lines;
-}
-
-/** Round numbers in a range, about five. */
-function ticks(low, high) {
-  const raw = (high - low) / 4;
-  const power = 10 ** Math.floor(Math.log10(raw));
-  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= raw);
-  const first = Math.ceil(low / step - 1e-9);
-  return Array.from({ length: Math.floor(high / step + 1e-9) - first + 1 }, (_, k) => Number(((first + k) * step).toPrecision(12)));
-}
-
 function planeView(app) {
   const { model } = app;
   const LEFT = 44;
@@ -39,7 +7,11 @@ function planeView(app) {
   const BOTTOM = 28;
   let area = 340; // width and height of the plane in pixels of the page
   const canvas = element("canvas", {
-    class: "plane", tabindex: "0", role: "application", "aria-label": "Plane of the two inputs", "aria-describedby": "plane-keys",
+    class: "plane",
+    tabindex: "0",
+    role: "application",
+    "aria-label": "Plane of the two inputs",
+    "aria-describedby": "plane-keys",
   });
   const message = element("p", { class: "hint", "aria-live": "polite" });
   const legend = element("div");
@@ -60,7 +32,11 @@ function planeView(app) {
   };
 
   function boundsOf(rows) {
-    if (!rows.length) return [[-1.5, 1.5], [-1.5, 1.5]];
+    if (!rows.length)
+      return [
+        [-1.5, 1.5],
+        [-1.5, 1.5],
+      ];
     const ranges = [0, 1].map((axis) => {
       const values = rows.map((row) => row.x[axis]);
       return [Math.min(...values), Math.max(...values)];
@@ -175,9 +151,17 @@ function planeView(app) {
 
   function drawCross(context, ink, paper) {
     const [x, y] = toCanvas(app.x);
-    for (const [width, colour] of [[4, paper], [1.5, ink]]) {
+    for (const [width, colour] of [
+      [4, paper],
+      [1.5, ink],
+    ]) {
       context.beginPath();
-      for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+      for (const [dx, dy] of [
+        [1, 0],
+        [-1, 0],
+        [0, 1],
+        [0, -1],
+      ]) {
         context.moveTo(x + 4 * dx, y + 4 * dy);
         context.lineTo(x + 13 * dx, y + 13 * dy);
       }
@@ -212,13 +196,17 @@ function planeView(app) {
 
   function describe() {
     const lines = [`${app.rows.length} points.`];
-    if (selected) lines.push(`Selected: point ${app.rows.indexOf(selected) + 1}, ${nameOf(selected.target)}, at ${placeText(selected.x)}.`);
+    if (selected)
+      lines.push(
+        `Selected: point ${app.rows.indexOf(selected) + 1}, ${nameOf(selected.target)}, at ${placeText(selected.x)}.`,
+      );
     else lines.push(`The cross is at ${placeText(app.x)}.`);
     const text = lines.join(" ");
     if (message.textContent !== text && !app.isTraining) message.textContent = text;
   }
 
-  const placeText = (x) => Array.from(x, (value, axis) => `${names[axis]} = ${short(inUnits(value, axis), 3)}`).join(", ");
+  const placeText = (x) =>
+    Array.from(x, (value, axis) => `${names[axis]} = ${short(inUnits(value, axis), 3)}`).join(", ");
   const inUnits = (value, axis) => value * units(axis)[1] + units(axis)[0];
 
   function nameOf(target) {
@@ -329,7 +317,8 @@ function planeView(app) {
       } else look(x);
     } else if (event.key === "Enter") add(Array.from(app.x));
     else if (event.key === "n" && count) look(app.rows[(number + 1) % count].x, app.rows[(number + 1) % count]);
-    else if (event.key === "p" && count) look(app.rows[(Math.max(number, 0) + count - 1) % count].x, app.rows[(Math.max(number, 0) + count - 1) % count]);
+    else if (event.key === "p" && count)
+      look(app.rows[(Math.max(number, 0) + count - 1) % count].x, app.rows[(Math.max(number, 0) + count - 1) % count]);
     else if ((event.key === "Delete" || event.key === "Backspace") && selected) remove(selected);
     else if (event.key === "Escape" && selected) look(Array.from(selected.x));
     else return;
@@ -342,7 +331,12 @@ function planeView(app) {
       const answer = model.isClassifier
         ? model.classes[results.indexOf(Math.max(...results))]
         : results.map((value) => short(value)).join(", ");
-      return [String(k + 1), ...Array.from(row.x, (value, axis) => short(inUnits(value, axis))), nameOf(row.target), answer];
+      return [
+        String(k + 1),
+        ...Array.from(row.x, (value, axis) => short(inUnits(value, axis))),
+        nameOf(row.target),
+        answer,
+      ];
     });
     return table("Points", ["point", ...names, "target", "answer of the network"], rows);
   });

@@ -2,7 +2,9 @@
 
 function slidersView(app, outputs) {
   const { model } = app;
-  const columns = model.data.columns ?? model.data.inputs.map((name) => ({ name, kind: "number", fill: 0, shift: 0, scale: 1, plain: true }));
+  const columns =
+    model.data.columns ??
+    model.data.inputs.map((name) => ({ name, kind: "number", fill: 0, shift: 0, scale: 1, plain: true }));
   const rows = model.rows;
   const controls = columns.map(control);
   let values = columns.map(usual);
@@ -22,20 +24,26 @@ function slidersView(app, outputs) {
   function range(column, first) {
     const seen = rows.map((row) => raw(column, row.x[first]));
     const centre = column.plain ? 0 : column.fill;
-    const spread = column.scale !== 1 || column.shift !== 0 || column.plain ? 3 * column.scale : 3 * (Math.abs(column.fill) || 1);
+    const spread =
+      column.scale !== 1 || column.shift !== 0 || column.plain ? 3 * column.scale : 3 * (Math.abs(column.fill) || 1);
     const low = Math.min(centre - spread, ...seen);
     const high = Math.max(centre + spread, ...seen);
     const step = 10 ** Math.floor(Math.log10((high - low) / 200));
-    return [Math.floor(low / step) * step, Math.ceil(high / step) * step, step].map((value) => Number(value.toPrecision(12)));
+    return [Math.floor(low / step) * step, Math.ceil(high / step) * step, step].map((value) =>
+      Number(value.toPrecision(12)),
+    );
   }
 
   function control(column, k) {
-    const first = columns.slice(0, k).reduce((sum, { kind, categories, rare }) => sum + (kind === "category" ? categories.length + rare : 1), 0);
+    const first = columns
+      .slice(0, k)
+      .reduce((sum, { kind, categories, rare }) => sum + (kind === "category" ? categories.length + rare : 1), 0);
     if (column.kind === "category") {
       const other = column.categories.includes(null) ? [] : [null];
       const options = [...column.categories, ...other];
       const texts = options.map((value, i) => [String(i), value === null ? "(missing)" : String(value)]);
-      if (typeof (column.categories.find((value) => value !== null) ?? "") === "string") texts.push(["other", column.rare ? "(rare)" : "(another one)"]);
+      if (typeof (column.categories.find((value) => value !== null) ?? "") === "string")
+        texts.push(["other", column.rare ? "(rare)" : "(another one)"]);
       const menu = choice(texts, "0", (key) => set(k, key === "other" ? "\u0000" : options[Number(key)]));
       return {
         first,
@@ -47,9 +55,17 @@ function slidersView(app, outputs) {
       };
     }
     const [low, high, step] = range(column, first);
-    const slider = element("input", { type: "range", min: low, max: high, step, input: () => set(k, Number(slider.value)) });
+    const slider = element("input", {
+      type: "range",
+      min: low,
+      max: high,
+      step,
+      input: () => set(k, Number(slider.value)),
+    });
     const box = element("input", {
-      type: "number", step: "any", "aria-label": `${column.name} as a number`,
+      type: "number",
+      step: "any",
+      "aria-label": `${column.name} as a number`,
       input: () => box.value !== "" && Number.isFinite(Number(box.value)) && set(k, Number(box.value)),
     });
     const field = labelled(column.name, slider);
@@ -94,9 +110,20 @@ function slidersView(app, outputs) {
   }
 
   const behind = tableBehind("The values as a table", () =>
-    table("Values", ["column", "value", "at the start"], columns.map((column, k) => [column.name, ...[values[k], start[k]].map(text)])),
+    table(
+      "Values",
+      ["column", "value", "at the start"],
+      columns.map((column, k) => [column.name, ...[values[k], start[k]].map(text)]),
+    ),
   );
-  const text = (value) => (value === null ? "missing" : value === "\u0000" ? "another one" : typeof value === "number" ? short(value, 6) : String(value));
+  const text = (value) =>
+    value === null
+      ? "missing"
+      : value === "\u0000"
+        ? "another one"
+        : typeof value === "number"
+          ? short(value, 6)
+          : String(value);
 
   /** After a change of the network, the start is what it answers now for the values of the start. */
   function update() {
@@ -106,7 +133,11 @@ function slidersView(app, outputs) {
   const made = element(
     "div",
     { class: "sliders" },
-    element("div", { class: "fields" }, controls.map((one) => one.element)),
+    element(
+      "div",
+      { class: "fields" },
+      controls.map((one) => one.element),
+    ),
     element(
       "p",
       { class: "buttons" },
@@ -116,5 +147,10 @@ function slidersView(app, outputs) {
     ),
     behind.element,
   );
-  return { element: made, update, begin: () => begin(columns.map(usual)), showRow: (row, k) => begin(decode(row), row.target, k) };
+  return {
+    element: made,
+    update,
+    begin: () => begin(columns.map(usual)),
+    showRow: (row, k) => begin(decode(row), row.target, k),
+  };
 }

@@ -45,7 +45,9 @@ function imageOfStrokes(strokes, side) {
   const scale = size > 0 ? (box - 2 * radius) / size : 0;
   const placed = (shift) =>
     strokes.map((stroke) =>
-      stroke.map((point) => bounds.map(([low, high], axis) => (point[axis] - (low + high) / 2) * scale + side / 2 + shift[axis])),
+      stroke.map((point) =>
+        bounds.map(([low, high], axis) => (point[axis] - (low + high) / 2) * scale + side / 2 + shift[axis]),
+      ),
     );
   const image = covered(placed([0, 0]), side, radius);
   if (isSmall) return image;

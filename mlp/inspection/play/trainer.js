@@ -42,9 +42,19 @@ function trainerView(app, { canRebuild, canSave }) {
     if (training) return training;
     const rows = app.rows.filter((row) => row.target !== null);
     if (rows.length < 1) return null;
-    training = new Training(model.network, rows.map((row) => row.x), rows.map((row) => model.targetRow(row.target)), {
-      rule, hyper: rules[rule].hyper, learningRate: rules[rule].rate, batchSize: Math.max(1, Math.min(batchSize, rows.length)), shuffle, seed,
-    });
+    training = new Training(
+      model.network,
+      rows.map((row) => row.x),
+      rows.map((row) => model.targetRow(row.target)),
+      {
+        rule,
+        hyper: rules[rule].hyper,
+        learningRate: rules[rule].rate,
+        batchSize: Math.max(1, Math.min(batchSize, rows.length)),
+        shuffle,
+        seed,
+      },
+    );
     return training;
   }
 
@@ -58,9 +68,9 @@ function trainerView(app, { canRebuild, canSave }) {
       const { z, a } = model.network.forward(row.x);
       loss += model.network.lossAndDelta(z[last], a[last], model.targetRow(row.target)).loss / rows.length;
       const results = model.results(a[last]);
-      if (model.isClassifier && results.indexOf(Math.max(...results)) === model.classOf(row.target)) right += 1 / rows.length;
+      if (model.isClassifier && results.indexOf(Math.max(...results)) === model.classOf(row.target)) right += 1;
     }
-    return { n: rows.length, loss, right };
+    return { n: rows.length, loss, right: right / rows.length };
   }
 
   function advance(steps) {
@@ -71,7 +81,8 @@ function trainerView(app, { canRebuild, canSave }) {
     }
     steps(now);
     if (!model.network.parameters.every(Number.isFinite)) {
-      news.textContent = "The weights have become infinite: the learning rate is too high. Start again with a lower one.";
+      news.textContent =
+        "The weights have become infinite: the learning rate is too high. Start again with a lower one.";
       model.reset();
       training = null;
       running = false;
@@ -105,7 +116,7 @@ function trainerView(app, { canRebuild, canSave }) {
     if (n && model.isClassifier) parts.push(`${percent(right)} right`);
     state.textContent = parts.join(" · ");
     play.textContent = running ? "Pause" : "Train";
-    drawCurve();
+    drawCurve(curve, history);
     behind.update();
   }
 
@@ -164,7 +175,10 @@ function trainerView(app, { canRebuild, canSave }) {
   }
 
   function rebuild() {
-    const hidden = hiddenInput.value.trim() === "" || hiddenInput.value.trim() === "none" ? [] : hiddenInput.value.split(",").map(Number);
+    const hidden =
+      hiddenInput.value.trim() === "" || hiddenInput.value.trim() === "none"
+        ? []
+        : hiddenInput.value.split(",").map(Number);
     if (!hidden.every((width) => Number.isInteger(width) && width >= 1 && width <= 128) || hidden.length > 6) {
       news.textContent = "Hidden layers: up to six whole numbers from 1 to 128 with commas, such as 8,8.";
       return;
@@ -181,71 +195,53 @@ function trainerView(app, { canRebuild, canSave }) {
     news.textContent = `New weights from seed ${seed}.`;
   }
 
-  function drawCurve() {
-    const [WIDTH, HEIGHT, LEFT, BOTTOM] = [curve.clientWidth, 180, 52, 26];
-    const density = Math.min(3, globalThis.devicePixelRatio || 1);
-    if (!WIDTH) return;
-    Object.assign(curve, { width: WIDTH * density, height: HEIGHT * density });
-    const context = curve.getContext("2d");
-    context.scale(density, density);
-    context.font = "13px system-ui, sans-serif";
-    context.fillStyle = ownColour("--text");
-    context.strokeStyle = ownColour("--muted");
-    context.strokeRect(LEFT, 8, WIDTH - LEFT - 8, HEIGHT - BOTTOM - 8);
-    if (!history.length) {
-      curve.setAttribute("aria-label", "Loss by epoch: no epoch yet");
-      context.textAlign = "center";
-      context.fillText("The loss of each epoch appears here.", (WIDTH + LEFT) / 2, HEIGHT / 2);
-      return;
-    }
-    const final = history[history.length - 1];
-    const highest = Math.max(...history.map(({ loss }) => loss)) || 1;
-    const lastEpoch = Math.max(1, final.epoch);
-    const at = ({ epoch, loss }) => [LEFT + (epoch / lastEpoch) * (WIDTH - LEFT - 8), 8 + (1 - loss / (1.05 * highest)) * (HEIGHT - BOTTOM - 8)];
-    context.textAlign = "right";
-    context.textBaseline = "middle";
-    for (const tick of ticks(0, highest)) context.fillText(short(tick, 2), LEFT - 6, Math.max(14, at({ epoch: 0, loss: tick })[1]));
-    context.textBaseline = "top";
-    context.fillText(String(lastEpoch), WIDTH - 8, HEIGHT - BOTTOM + 7);
-    context.textAlign = "center";
-    context.fillText("epoch", (WIDTH + LEFT) / 2, HEIGHT - BOTTOM + 7);
-    context.fillText("0", LEFT, HEIGHT - BOTTOM + 7);
-    context.beginPath();
-    history.forEach((point, k) => (k ? context.lineTo(...at(point)) : context.moveTo(...at(point))));
-    context.lineWidth = 2;
-    context.strokeStyle = ownColour("--accent");
-    context.stroke();
-    curve.setAttribute("aria-label", `Loss by epoch: ${short(history[0].loss)} at first, ${short(final.loss)} after ${final.epoch} epochs`);
-  }
-
   async function save() {
     const url = URL.createObjectURL(await modelFile(model));
     const link = element("a", { href: url, download: "network.safetensors" });
     link.click();
     setTimeout(() => URL.revokeObjectURL(url), 10000);
-    news.textContent = "Saved as network.safetensors; in Python: mlp.load(\"network.safetensors\").";
+    news.textContent = 'Saved as network.safetensors; in Python: mlp.load("network.safetensors").';
   }
 
   const behind = tableBehind("The losses as a table", () => {
     const every = Math.max(1, Math.ceil(history.length / 100));
     const rows = history.filter((_, k) => k % every === 0 || k === history.length - 1);
-    return table("Loss on all rows", ["epoch", "steps", "loss"], rows.map(({ epoch, step, loss }) => [String(epoch), String(step), short(loss)]));
+    return table(
+      "Loss on all rows",
+      ["epoch", "steps", "loss"],
+      rows.map(({ epoch, step, loss }) => [String(epoch), String(step), short(loss)]),
+    );
   });
 
-  const menu = choice(Object.entries(rules).map(([key, { label }]) => [key, label]), rule, (value) => {
-    rule = value;
-    restart();
-  });
+  const menu = choice(
+    Object.entries(rules).map(([key, { label }]) => [key, label]),
+    rule,
+    (value) => {
+      rule = value;
+      restart();
+    },
+  );
   const batches = numberInput(batchSize, 1, (value) => {
     batchSize = Math.round(value);
     training = null;
   });
-  const hiddenInput = element("input", { type: "text", value: model.structure.sizes.slice(1, -1).join(","), spellcheck: "false" });
+  const hiddenInput = element("input", {
+    type: "text",
+    value: model.structure.sizes.slice(1, -1).join(","),
+    spellcheck: "false",
+  });
   const seedInput = element("input", { type: "text", inputmode: "numeric", value: String(model.seed) });
-  const trainable = Object.entries(FORMULAS.activations).filter(([name, row]) => row.backward && !row.rowwise && name !== "exp");
-  const activationMenu = choice(trainable.map(([name]) => [name, name]), model.structure.activations[0], () => {});
+  const trainable = Object.entries(FORMULAS.activations).filter(
+    ([name, row]) => row.backward && !row.rowwise && name !== "exp",
+  );
+  const activationMenu = choice(
+    trainable.map(([name]) => [name, name]),
+    model.structure.activations[0],
+    () => {},
+  );
   const order = element("input", {
-    type: "checkbox", checked: true,
+    type: "checkbox",
+    checked: true,
     change: () => {
       shuffle = order.checked;
       training = null;
@@ -258,12 +254,17 @@ function trainerView(app, { canRebuild, canSave }) {
     element(
       "p",
       { class: "buttons" },
-      play, " ",
-      button("One step", () => pieces(one)), " ",
-      button("One epoch", () => pieces((now) => {
-        const { epoch } = now;
-        while (now.epoch === epoch) one(now);
-      })), " ",
+      play,
+      " ",
+      button("One step", () => pieces(one)),
+      " ",
+      button("One epoch", () =>
+        pieces((now) => {
+          const { epoch } = now;
+          while (now.epoch === epoch) one(now);
+        }),
+      ),
+      " ",
       button("Start again", startAgain),
     ),
     state,
@@ -297,7 +298,7 @@ function trainerView(app, { canRebuild, canSave }) {
     ),
   );
   restart();
-  new ResizeObserver(drawCurve).observe(curve);
+  new ResizeObserver(() => drawCurve(curve, history)).observe(curve);
   return {
     element: made,
     update: show,

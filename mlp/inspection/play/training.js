@@ -41,7 +41,8 @@ class Training {
   next() {
     const { batchSize, shuffle, seed } = this.settings;
     const n = this.X.length;
-    if (this.batch === 0) this.order = shuffle ? permutation(seed, this.epoch, n) : Array.from({ length: n }, (_, i) => i);
+    if (this.batch === 0)
+      this.order = shuffle ? permutation(seed, this.epoch, n) : Array.from({ length: n }, (_, i) => i);
     const rows = this.order.slice(this.batch * batchSize, (this.batch + 1) * batchSize);
     const { loss, gradient } = this.gradient(rows);
     this.update(gradient);
