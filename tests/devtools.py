@@ -114,6 +114,11 @@ class Browser:
         button = "left" if kind != "mouseMoved" else "none"
         self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, buttons=held, clickCount=1)
 
+    def touch(self, kind: str, *place: float) -> None:
+        """An event of a finger: ``"touchStart"``, ``"touchMove"`` or ``"touchEnd"``."""
+        points = [dict(zip("xy", place, strict=True))] if place else []
+        self.send("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+
     def key(self, name: str, code: int, text: str = "") -> None:
         """Press and release a key."""
         pressed = {"key": name, "windowsVirtualKeyCode": code, "text": text}

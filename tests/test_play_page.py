@@ -395,6 +395,24 @@ def test_a_new_network_learns_in_the_page(chromium: Browser, pages: dict[str, Pa
     assert chromium.console == []
 
 
+def test_a_training_that_diverges_says_so(chromium: Browser, pages: dict[str, Path], tmp_path: Path) -> None:
+    chromium.open(pages["numbers"])
+    chromium.run("""(() => {
+        const labels = [...document.querySelectorAll("label")];
+        const field = (name) => labels.find((label) => label.textContent === name).control;
+        field("Optimizer").value = "sgd";
+        field("Optimizer").dispatchEvent(new Event("change"));
+        field("Learning rate").value = "1e200";
+        field("Learning rate").dispatchEvent(new Event("change"));
+    })()""")
+    before = shown(chromium, ".state")
+    click(chromium, "Train")
+    time.sleep(0.3)
+    assert shown(chromium, ".news").startswith("The training diverged")
+    assert shown(chromium, ".state") == before
+    assert chromium.console == []
+
+
 def test_points_are_moved_added_and_removed_with_the_pointer(chromium: Browser, pages: dict[str, Path]) -> None:
     chromium.open(pages["empty"])
     left, top, width = box_of(chromium, ".plane")
@@ -568,6 +586,17 @@ def test_drawn_digits_are_answered_rightly(
         answers.append(int(re.search(r"answers (\d)", shown(chromium, ".answer"))[1]))  # type: ignore[index]
     assert answers == list(DIGITS)
     assert chromium.console == []
+
+
+def test_a_digit_is_drawn_with_a_finger(chromium: Browser, trained: Path) -> None:
+    chromium.open(trained, 390)
+    left, top, _ = box_of(chromium, ".pad")
+    [points] = DIGITS[7]
+    chromium.touch("touchStart", left + points[0][0], top + points[0][1])
+    for x, y in points[1:]:
+        chromium.touch("touchMove", left + x, top + y)
+    chromium.touch("touchEnd")
+    assert "answers 7" in shown(chromium, ".answer")
 
 
 def test_a_digit_is_drawn_with_keys(chromium: Browser, trained: Path) -> None:

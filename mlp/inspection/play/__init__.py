@@ -29,8 +29,8 @@ CORE = ("philox.js", "initial_weights.js", "network.js", "training.js", "model.j
 """The scripts that compute; they need no browser."""
 
 SCRIPTS = (
-    *CORE, "ranking.js", "elements.js", "colours.js", "outputs.js", "drawing.js", "grid.js", "plane.js", "sliders.js", "neurons.js",
-    "step_list.js", "steps.js", "loss_curve.js", "trainer.js", "main.js",
+    *CORE, "ranking.js", "elements.js", "colours.js", "outputs.js", "drawing.js", "grid.js", "plane.js", "sliders.js",
+    "neurons.js", "step_list.js", "steps.js", "loss_curve.js", "trainer.js", "main.js",
 )  # fmt: skip
 """All scripts, in the order of the page."""
 
@@ -74,7 +74,7 @@ def page(net: FeedForward, X: Any = None, y: Any = None, **settings: Any) -> str
     )
     program, style = f"\n{script()}", resources.files("mlp.inspection.play").joinpath("style.css").read_text("utf-8")
     text: str = environment.get_template("page.html").render(
-        title=data["title"],
+        title=data["title"].encode("utf-8", "replace").decode(),  # the name of a folder may be no valid text
         headings=HEADINGS[data["kind"]],
         part=data["part"],
         rows=data["rows"]["n"] if data["rows"] else 0,

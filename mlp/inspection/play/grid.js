@@ -28,6 +28,19 @@ function zeroLines(values) {
   return lines;
 }
 
+const STEP = 4; // of the nodes that a table has
+
+/** A table of values on some nodes of the grid; `places` are the numbers of the columns and of the rows, as texts. */
+function gridTable(caption, [across, up], text) {
+  const nodes = Array.from({ length: (NODES - 1) / STEP + 1 }, (_, k) => k * STEP);
+  const rows = nodes.map((i) => [up(i), ...nodes.map((j) => text(i * NODES + j))]);
+  return table(
+    caption,
+    ["", ...nodes.map(across)].map((cell, k) => (k ? cell : "up \\ right")),
+    rows,
+  );
+}
+
 /** Round numbers in a range, about five. */
 function ticks(low, high) {
   const raw = (high - low) / 4;

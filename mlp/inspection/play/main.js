@@ -16,6 +16,8 @@ function start() {
     isTraining: false,
     lastShown: 0,
     grid: null, // outputs of all neurons over the plane
+    answers: null, // of the network, on the same nodes
+    nodeTexts: null, // what the nodes of the plane are called
     contours: [],
     range: null,
   };

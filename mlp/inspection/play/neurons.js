@@ -8,7 +8,7 @@ function neuronsView(app) {
   let tiles = [];
   const list = element("div", { class: "tiles", role: "listbox", tabindex: "0", "aria-label": "Neurons" });
   const picker = element("div");
-  const detail = element("div", { class: "detail" });
+  const content = element("div");
   const legend = element("div");
 
   const isImage = () => model.data.kind === "image" && layer === 0;
@@ -130,8 +130,21 @@ function neuronsView(app) {
     return model.data.inputs?.[i] ?? `input ${i + 1}`;
   }
 
+  const behind = tableBehind("The picture as a table", () => {
+    if (!isImage() && !app.grid) return element("div"); // there is no picture
+    if (!isImage()) {
+      const values = app.grid[layer][chosen];
+      return gridTable(`Output of neuron ${chosen + 1}`, app.nodeTexts, (place) => short(values[place], 3));
+    }
+    const { side } = model.data.image;
+    const weights = weightsOf(chosen);
+    const columns = Array.from({ length: side }, (_, j) => String(j + 1));
+    const rows = columns.map((name, i) => [name, ...columns.map((_, j) => short(weights[i * side + j], 2))]);
+    return table(`Weights of neuron ${chosen + 1}`, ["row", ...columns], rows);
+  });
+
   function showDetail() {
-    if (app.isTraining && detail.contains(document.activeElement)) return; // it would lose the focus
+    if (app.isTraining && content.contains(document.activeElement)) return; // it would lose the focus
     const x = app.pass.inputs[layer];
     const weights = weightsOf(chosen);
     const products = weights.map((weight, i) => weight * x[i]);
@@ -148,7 +161,9 @@ function neuronsView(app) {
     const most = isImage() ? largest(weights) : app.grid ? largest(app.grid[layer][chosen]) : 1;
     if (hasPicture) paintTile(picture, chosen, signedScale());
     const rest = x.length - shown.length;
-    detail.replaceChildren(
+    behind.element.hidden = !hasPicture;
+    if (hasPicture) behind.update();
+    content.replaceChildren(
       element("h3", {}, `Neuron ${chosen + 1} of layer ${layer + 1}`),
       ...(hasPicture ? [element("figure", {}, picture, element("figcaption", {}, signedLegend(most)))] : []),
       element(
@@ -166,6 +181,12 @@ function neuronsView(app) {
     );
   }
 
-  const view = element("div", {}, picker, legend, element("div", { class: "neurons" }, list, detail));
+  const view = element(
+    "div",
+    {},
+    picker,
+    legend,
+    element("div", { class: "neurons" }, list, element("div", { class: "detail" }, content, behind.element)),
+  );
   return { element: view, update };
 }

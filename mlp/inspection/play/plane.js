@@ -216,10 +216,12 @@ function planeView(app) {
   }
 
   function update() {
-    const contours = paintAnswers(evaluate());
+    app.answers = evaluate();
+    const contours = paintAnswers(app.answers);
     app.contours = contours.map(zeroLines);
     draw();
     describe();
+    answers.update();
     behind.update();
   }
 
@@ -325,6 +327,21 @@ function planeView(app) {
     event.preventDefault();
   });
 
+  /** The numbers of the nodes along both axes, in the units of the columns. */
+  app.nodeTexts = [0, 1].map((axis) => (node) => {
+    const share = axis ? 1 - node / (NODES - 1) : node / (NODES - 1);
+    return short(inUnits(bounds[axis][0] + share * (bounds[axis][1] - bounds[axis][0]), axis), 3);
+  });
+
+  const answers = tableBehind("The answers as a table", () =>
+    gridTable(`Answers of the network; ${names[1]} upward, ${names[0]} to the right`, app.nodeTexts, (place) => {
+      const row = app.answers[place];
+      if (!model.isClassifier) return row.map((value) => short(value, 3)).join(", ");
+      const best = row.indexOf(Math.max(...row));
+      return model.structure.areProbabilities ? `${model.classes[best]} (${percent(row[best])})` : model.classes[best];
+    }),
+  );
+
   const behind = tableBehind("The points as a table", () => {
     const rows = app.rows.map((row, k) => {
       const results = model.predict(row.x);
@@ -376,6 +393,7 @@ function planeView(app) {
       { class: "hint", id: "plane-keys" },
       "Drag a point to move it. Keys: arrows move the cross or the selected point (with Shift in small steps), Enter adds a point, n and p select the next and the previous one, Delete removes it, Escape leaves it.",
     ),
+    answers.element,
     behind.element,
   );
   new ResizeObserver(() => app.grid && draw()).observe(canvas);

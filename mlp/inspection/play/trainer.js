@@ -81,11 +81,8 @@ function trainerView(app, { canRebuild, canSave }) {
     }
     steps(now);
     if (!model.network.parameters.every(Number.isFinite)) {
-      news.textContent =
-        "The weights have become infinite: the learning rate is too high. Start again with a lower one.";
-      model.reset();
-      training = null;
-      running = false;
+      news.textContent = "The training diverged, and the network is as it was at first: choose a lower learning rate.";
+      startOver();
       return false;
     }
     return true;
@@ -105,7 +102,7 @@ function trainerView(app, { canRebuild, canSave }) {
     stepsDone += 1;
     if (now.epoch > epoch) {
       epochs += 1;
-      record();
+      if (Number.isFinite(now.losses[epoch])) record();
     }
   }
 
@@ -164,13 +161,17 @@ function trainerView(app, { canRebuild, canSave }) {
     finish();
   }
 
-  function startAgain() {
+  function startOver() {
     running = false;
     training = null;
     epochs = stepsDone = 0;
     history.length = 0;
-    news.textContent = "";
     model.reset();
+  }
+
+  function startAgain() {
+    news.textContent = "";
+    startOver();
     finish();
   }
 
