@@ -266,7 +266,7 @@ def test_new_weights_are_those_that_mlp_draws(engine: Engine) -> None:
 
 SAVE = """
     const model = new Model(data);
-    if (data.change) model.rebuild({ hidden: [4, 6], activation: "relu", seed: 2n ** 64n - 1n });
+    if (data.change) model.rebuild({ hidden: [4, 6, 2, 2, 2, 2, 2, 2, 2, 2, 5], activation: "relu", seed: 2n ** 64n - 1n });
     const bytes = new Uint8Array(await (await modelFile(model)).arrayBuffer());
     result = btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
 """
@@ -282,12 +282,20 @@ def test_saved_weights_are_a_model_file(
     net = mlp.MLP([3, 5, 4], "tanh", seed=2**63 + 7, dtype=dtype, classes=classes, preprocessing=preprocessing, l2=1e-5)
     X, y = np.random.default_rng(0).normal(size=(8, 3)), [0, 1, 2, 3] * 2
     path = tmp_path / "net.safetensors"
-    path.write_bytes(base64.b64decode(engine(SAVE, contents(net, X, y) | {"change": change})))
+    content = base64.b64decode(engine(SAVE, contents(net, X, y) | {"change": change}))
+    path.write_bytes(content)
+    assert int.from_bytes(content[:8], "little") % 8 == 0  # so that the numbers are aligned
     caplog.set_level(logging.INFO, "mlp")
     read = mlp.load(path)
     if change:
         net = mlp.MLP(
-            [3, 4, 6, 4], "relu", seed=2**64 - 1, dtype=dtype, classes=classes, preprocessing=preprocessing, l2=1e-5
+            [3, 4, 6, *[2] * 8, 5, 4],
+            "relu",
+            seed=2**64 - 1,
+            dtype=dtype,
+            classes=classes,
+            preprocessing=preprocessing,
+            l2=1e-5,
         )
     assert read.get_config() == net.get_config()
     assert [type(name) for name in read.classes or ()] == [str, str, float, bool]
