@@ -671,8 +671,9 @@ class MLP(FeedForward):
         Notes
         -----
         The training of the page begins with the current weights, as `fit` does, and makes the same steps with the same
-        order of the rows and the same dropout masks, but in double precision.  It offers the optimizer and the batch
-        size of the last training, with a constant learning rate.
+        order of the rows and the same dropout masks, but in double precision.  It begins with the optimizer of
+        the last training, if that is SGD, Adagrad, RMSprop or Adam, and with its batch size; the learning rate is
+        constant.
 
         Examples
         --------

@@ -266,7 +266,8 @@ def test_new_weights_are_those_that_mlp_draws(engine: Engine) -> None:
 
 SAVE = """
     const model = new Model(data);
-    if (data.change) model.rebuild({ hidden: [4, 6, 2, 2, 2, 2, 2, 2, 2, 2, 5], activation: "relu", seed: 2n ** 64n - 1n });
+    const hidden = [4, 6, 2, 2, 2, 2, 2, 2, 2, 2, 5];
+    if (data.change) model.rebuild({ hidden, activation: "relu", seed: 2n ** 64n - 1n });
     const bytes = new Uint8Array(await (await modelFile(model)).arrayBuffer());
     result = btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
 """

@@ -255,6 +255,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "numbers": play.page(numbers, x, 100 + 9 * x[:, 0], title="numbers"),
         "table": play.page(net, X, y, title=HOSTILE),
         "empty": play.page(mlp.MLP([2, 3, 2]), title="empty"),
+        "step": play.page(mlp.MLP([2, 3, 1], "step", "step", "mse"), title="step"),
     }
     paths = {name: folder / f"{name}.html" for name in made}
     for name, path in paths.items():
@@ -282,7 +283,7 @@ MEASURE = """(() => {
 
 
 @pytest.mark.parametrize(("width", "dark"), [(390, False), (768, True), (1280, False)])
-@pytest.mark.parametrize("kind", ["image", "plane", "numbers", "table", "empty"])
+@pytest.mark.parametrize("kind", ["image", "plane", "numbers", "table", "empty", "step"])
 def test_the_page_works_at_every_width(
     chromium: Browser, pages: dict[str, Path], kind: str, width: int, dark: bool
 ) -> None:
@@ -475,6 +476,12 @@ def test_neurons_and_steps_with_keys(chromium: Browser, pages: dict[str, Path]) 
         phases.append(shown(chromium, ".step .phase").split(" · ")[0])
         click(chromium, "Next")
     assert phases == ["Forward →"] * 7 + ["← Backward"] * 11
+
+
+def test_without_derivatives_there_are_steps_forward(chromium: Browser, pages: dict[str, Path]) -> None:
+    chromium.open(pages["step"])
+    assert chromium.run("document.querySelectorAll('.phases .forward button').length") == 4
+    assert shown(chromium, ".phases .backward p") == "An activation has no derivative, so there is no backward pass."
 
 
 def test_the_steps_have_the_numbers_of_the_trace(chromium: Browser, pages: dict[str, Path]) -> None:

@@ -95,7 +95,7 @@ def play(ctx: click.Context, /, source: str, **options: Any) -> None:
     moons, circles, spirals, xor, sine and a table (.csv, .tsv, .parquet) are a playground: a network that is not
     trained yet, and learns in the page.  Its weights can be saved as a .safetensors file for mlp.load.
 
-    The page needs no network and opens no connection.  It says how many rows it holds.
+    The page works without a connection.  It says how many rows it holds.
 
     \b
     mlp play runs/mnist-1

@@ -14,6 +14,8 @@ import os
 from importlib import resources
 from typing import Any
 
+import numpy as np
+
 from mlp._backends import ConfigurationError
 from mlp._version import __version__
 from mlp.inspection.play.contents import contents
@@ -99,15 +101,21 @@ def write(net: FeedForward, path: str | os.PathLike[str], X: Any = None, y: Any 
     ConfigurationError
         If the page would be larger than `LARGEST_PAGE`.
     """
+    held = net.plan.layout.n_parameters * net.dtype.itemsize + (0 if X is None else np.asarray(X).nbytes)
+    _require_moderate(net, held * 4 // 3)  # in base64; before there is a text of this size
     content = page(net, X, y, **settings).encode()
-    if len(content) > LARGEST_PAGE:
+    _require_moderate(net, len(content))
+    write_atomically(path, content)
+    return len(content)
+
+
+def _require_moderate(net: FeedForward, size: int) -> None:
+    if size > LARGEST_PAGE:
         raise ConfigurationError(
-            f"the page would have {len(content) / 1e6:.1f} MB, but at most {LARGEST_PAGE / 1e6:.0f} MB are allowed: "
+            f"the page would have {size / 1e6:.1f} MB, but at most {LARGEST_PAGE / 1e6:.0f} MB are allowed: "
             f"{net.plan.layout.n_parameters:,} parameters of {net.dtype} and the rows are too much for a page. Give "
             "fewer rows, or train a smaller network."
         )
-    write_atomically(path, content)
-    return len(content)
 
 
 def _hash(text: str) -> str:

@@ -17,7 +17,7 @@ from mlp.inspection.trace import symbols
 from mlp.io.exports.model import Model
 from mlp.io.model_files import describe
 from mlp.network import FeedForward
-from mlp.optimizers import SGD, Adagrad, Adam, Optimizer, RMSprop
+from mlp.optimizers import SGD, Adagrad, Adam, GradientDescent, Optimizer, RMSprop
 
 MNIST_INPUTS = 784
 """Inputs that are taken for an image of 28 x 28 pixels even if the network has no factor for bytes."""
@@ -191,6 +191,8 @@ def _training(
         rules[chosen] |= {"hyper": dict(optimizer.rule.hyper)}
         if isinstance(optimizer.learning_rate, float | int):  # a schedule belongs to the training that is over
             rules[chosen] |= {"rate": float(optimizer.learning_rate)}
+    if isinstance(optimizer, GradientDescent) and rows is not None:
+        batch_size = rows["n"]
     has_targets = rows is not None and (rows["classes"] is not None or rows["targets"] is not None)
     offered = obstacle is None and (kind == "plane" or (kind == "columns" and has_targets))
     return {"offered": offered, "obstacle": obstacle, "rules": rules, "rule": chosen, "batchSize": batch_size}

@@ -17,6 +17,11 @@ class Network {
     this.layers = this.views(this.parameters);
   }
 
+  /** Whether all activations have a derivative, without which there is no backward pass. */
+  get isDifferentiable() {
+    return this.rows.every(({ backward }) => backward);
+  }
+
   /** Views W and b of each layer into an array of all parameters. */
   views(flat) {
     let weight = 0;

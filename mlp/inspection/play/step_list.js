@@ -25,9 +25,6 @@ function stepsOf(model, pass, target) {
   const { formulas } = data;
   const last = network.nLayers - 1;
   const name = (l) => model.structure.activations[l];
-  const gradient = new Float64Array(network.nParameters);
-  const back = network.backward(pass, target, gradient);
-  const grads = network.views(gradient);
   const steps = [];
   const weight = (l, i, j) => network.layers[l].W[i * network.layers[l].nOut + j];
   const index = (letter, l, i) => symbol(letter, l, i + 1);
@@ -61,6 +58,10 @@ function stepsOf(model, pass, target) {
         `${index("a", n, j)} = ${network.rows[l].rowwise ? `entry ${j + 1} of ${name(l)}(${symbol("z", n)})` : `${name(l)}(${short(pass.z[l][j])})`} = ${short(pass.a[l][j])}`,
     });
   }
+  if (!network.isDifferentiable) return steps;
+  const gradient = new Float64Array(network.nParameters);
+  const back = network.backward(pass, target, gradient);
+  const grads = network.views(gradient);
   steps.push({
     phase: "forward",
     title: "Loss",

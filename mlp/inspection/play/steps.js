@@ -182,7 +182,14 @@ function stepsView(app) {
       "div",
       { class: "phases" },
       element("div", { class: "forward" }, element("h3", {}, "Forward →"), lists.forward),
-      element("div", { class: "backward" }, element("h3", {}, "← Backward"), lists.backward),
+      element(
+        "div",
+        { class: "backward" },
+        element("h3", {}, "← Backward"),
+        model.network.isDifferentiable
+          ? lists.backward
+          : element("p", {}, "An activation has no derivative, so there is no backward pass."),
+      ),
     ),
     element("p", { class: "buttons" }, back, " ", next),
     detail,
