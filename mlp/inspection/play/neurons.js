@@ -107,7 +107,7 @@ function neuronsView(app) {
     list.classList.toggle("few", tiles.length <= 16);
     list.classList.toggle("bars", !isImage() && !app.grid);
     tiles.forEach(({ tile, picture, value }, k) => {
-      if (isNew || !isImage() || app.isNetworkNew) paintTile(picture, k, scale);
+      if (isNew || app.isNetworkNew || !(isImage() || app.grid)) paintTile(picture, k, scale);
       const text = short(a[k], 3);
       if (value.textContent !== text) value.textContent = text;
       tile.setAttribute("aria-label", `neuron ${k + 1}, output ${text}`);

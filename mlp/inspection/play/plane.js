@@ -216,9 +216,10 @@ function planeView(app) {
   }
 
   function update() {
-    app.answers = evaluate();
-    const contours = paintAnswers(app.answers);
-    app.contours = contours.map(zeroLines);
+    if (app.isNetworkNew) {
+      app.answers = evaluate();
+      app.contours = paintAnswers(app.answers).map(zeroLines);
+    }
     draw();
     describe();
     answers.update();

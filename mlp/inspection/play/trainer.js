@@ -93,6 +93,7 @@ function trainerView(app, { canRebuild, canSave }) {
     history.push({ epoch: epochs, step: stepsDone, loss });
   }
 
+  let pictureTime = 0; // milliseconds
   let epochs = 0;
   let stepsDone = 0;
 
@@ -120,7 +121,7 @@ function trainerView(app, { canRebuild, canSave }) {
   function loop() {
     if (!running) return;
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    const end = performance.now() + PIECE;
+    const end = performance.now() + Math.max(PIECE, pictureTime); // half of the time at least is for training
     const worked = advance((now) => {
       do one(now);
       while (performance.now() < end);
@@ -131,6 +132,7 @@ function trainerView(app, { canRebuild, canSave }) {
       app.lastShown = performance.now();
       app.networkChanged();
       show();
+      pictureTime = performance.now() - app.lastShown;
     }
     if (running) setTimeout(loop, 0);
     else finish();

@@ -95,12 +95,15 @@ class Training {
   update(gradient) {
     const { rule, hyper, learningRate } = this.settings;
     const { parameters } = this.network;
+    const { formula } = this;
+    const [first, second] = this.state; // no rule has more
     this.step += 1;
     const scalars = ruleScalars(rule, hyper, this.step, learningRate);
     for (let i = 0; i < parameters.length; i++) {
-      const values = this.formula(parameters[i], gradient[i], ...this.state.map((slot) => slot[i]), ...scalars);
-      parameters[i] = values[0];
-      this.state.forEach((slot, k) => (slot[i] = values[k + 1]));
+      const [p, g] = [parameters[i], gradient[i]];
+      if (second) [parameters[i], first[i], second[i]] = formula(p, g, first[i], second[i], ...scalars);
+      else if (first) [parameters[i], first[i]] = formula(p, g, first[i], ...scalars);
+      else [parameters[i]] = formula(p, g, ...scalars);
     }
   }
 }
