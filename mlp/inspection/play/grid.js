@@ -33,7 +33,7 @@ const STEP = 4; // of the nodes that a table has
 /** A table of values on some nodes of the grid; `places` are the numbers of the columns and of the rows, as texts. */
 function gridTable(caption, [across, up], text) {
   const nodes = Array.from({ length: (NODES - 1) / STEP + 1 }, (_, k) => k * STEP);
-  const rows = nodes.map((i) => [up(i), ...nodes.map((j) => text(i * NODES + j))]);
+  const rows = nodes.map((i) => [up(i), ...nodes.map((j) => text(i * NODES + j).replaceAll(" ", "\u00a0"))]);
   return table(
     caption,
     ["", ...nodes.map(across)].map((cell, k) => (k ? cell : "up \\ right")),
