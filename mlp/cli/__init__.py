@@ -22,6 +22,7 @@ from mlp.cli.gradcheck import gradcheck
 from mlp.cli.info import info
 from mlp.cli.inspect import inspect
 from mlp.cli.lr_find import lr_find
+from mlp.cli.play import play
 from mlp.cli.plot import plot
 from mlp.cli.predict import predict
 from mlp.cli.printing import print_message
@@ -105,6 +106,7 @@ for _command in (
     info,
     bench,
     plot,
+    play,
     report,
     trace,
     gradcheck,

@@ -110,7 +110,7 @@ def save(net: FeedForward, path: str | os.PathLike[str]) -> None:
     (2, 3, 1)
     >>> folder.cleanup()
     """
-    write_atomically(path, *_to_chunks(_describe(net), _layer_tensors(net.plan.layout, _host(net, net.parameters))))
+    write_atomically(path, *_to_chunks(describe(net), _layer_tensors(net.plan.layout, _host(net, net.parameters))))
 
 
 def read(
@@ -150,7 +150,7 @@ class Snapshot:
     @classmethod
     def made_of(cls, net: FeedForward, state: TrainingState, parameters: NDArray[Any]) -> Snapshot:
         """A snapshot of copies that were made already."""
-        return cls(_describe(net), net.plan.layout, parameters, state)
+        return cls(describe(net), net.plan.layout, parameters, state)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network and its training state atomically to a safetensors file."""
@@ -243,7 +243,8 @@ def _layer_tensors(layout: Layout, flat: NDArray[Any]) -> Tensors:
     } | ({} if factors is None else {_SCALING: factors})
 
 
-def _describe(net: FeedForward) -> dict[str, Any]:
+def describe(net: FeedForward) -> dict[str, Any]:
+    """The metadata of the file of a network, without the checksum."""
     config = net.get_config()
     if net.precision == "float32":
         del config["precision"]  # so that older versions, which do not know it, read the file
