@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from mlp._backends import UnknownNameError, resolve
 from mlp.checks import counted
-from mlp.cli import paths
+from mlp.cli import paths, ranks
 from mlp.cli.options import (
     SectionedCommand,
     data_dir_option,
@@ -41,6 +41,7 @@ from mlp.cli.training_options import (
     optimizer_settings,
     precision_option,
     regularization_options,
+    shard_options,
     total_epochs,
 )
 from mlp.initializers import INITIALIZERS
@@ -59,7 +60,7 @@ VALIDATION, VALIDATED_ROWS = 0.15, 100
 
 _RESUME_OPTIONS = {
     "resume", "epochs", "output_dir", "data_dir", "backend", "device", "checkpoint_every", "allow_different_machine",
-    "as_json", "quiet",
+    "as_json", "quiet", "timeout",
 }  # fmt: skip
 
 
@@ -149,6 +150,7 @@ _RESUME_OPTIONS = {
 )
 @regularization_options
 @device_options
+@shard_options
 @option("Output", "--output-dir", metavar="DIR", help="The run folder, new or empty.  Default: runs/NAME-1, -2, ...")
 @option(
     "Output",
@@ -190,12 +192,14 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
     mlp train mnist --hidden 30 --activation sigmoid --output-activation sigmoid \\
         --loss quadratic --init normal --optimizer sgd --lr 3 --batch-size 10
     mlp train --resume runs/digits-1 --epochs 200
+    mpiexec -n 4 mlp train mnist --batch-size 1024 --shards 8
     """
     _check_usage(ctx, data, options)
     started = time.perf_counter()
 
     from mlp import runs
     from mlp.cli.training_output import Reporter
+    from mlp.distributed import check_shards
     from mlp.io.json_documents import write_json
 
     if options["output_dir"] is not None:
@@ -209,6 +213,13 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
     else:
         assert data is not None
         net, dataset, config = _new_run(data, options)
+    shards = config["training"].get("shards", 1)
+    comm = ranks.communicator(has_shards=shards > 1, timeout=options["timeout"])
+    check_shards(shards, comm)
+    if comm.size > 1 and data == "-":
+        raise click.UsageError(
+            "only rank 0 has a standard input: save the table to a file, which all ranks can read.", ctx
+        )
     reporter = Reporter(dataset, config, live=not sys.stderr.isatty(), silent=options["quiet"] or options["as_json"])
     recorder = runs.Recorder(
         config,
@@ -223,7 +234,14 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
         callbacks=[reporter],
         progress=not options["quiet"],
         resume=options["resume"] is not None,
+        comm=comm,
     )
+    history = net.history
+    assert history is not None
+    status = (TERMINATED if history.terminated else INTERRUPTED) if history.interrupted else 0
+    if comm.rank > 0:
+        ranks.wait_for_rank_0(comm)
+        ctx.exit(status)
     results = reporter.results(net, recorder.folder, time.perf_counter() - started)
     write_json(recorder.folder / runs.RESULTS, results)
     if options["as_json"]:
@@ -234,8 +252,7 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
         reporter.finish(results)
     if results["interrupted"]:
         print_message(f"interrupted; continue with: mlp train --resume {recorder.folder}")
-        assert net.history is not None
-        ctx.exit(TERMINATED if net.history.terminated else INTERRUPTED)
+        ctx.exit(status)
 
 
 def _explicit(ctx: click.Context, *names: str) -> bool:
@@ -360,6 +377,8 @@ def _new_run(source: str, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[s
         "validation_fraction": fraction or None,
         "early_stopping": {"patience": patience} if patience else None,
     } | ({"class_weight": class_weight} if class_weight else {})
+    if options["shards"] not in (None, 1):
+        training["shards"] = options["shards"]
     training["optimizer"] = _optimizer(options, training["epochs"]).to_dict()
     return net, dataset, runs.configuration(dataset, arguments, training)
 

@@ -267,11 +267,11 @@ def _load() -> Any:
             f"training by several ranks needs mpi4py and an MPI library ({error}): pip install 'mlp-xp[mpi]'."
         ) from error
     if launched > 1 and MPI.COMM_WORLD.size != launched:
-        library = MPI.Get_library_version().split("\n")[0].strip("\0 ")
+        library = " ".join(MPI.Get_library_version().split("\n")[0].strip("\0").split())
         raise ConfigurationError(
             f"the launcher has started {launched} processes ({variable}={launched}), but MPI sees only "
-            f"{MPI.COMM_WORLD.size} of them: each would train alone. The MPI library here is {' '.join(library.split())!r}; use the mpiexec "
-            f"that belongs to it, such as {os.path.join(sys.prefix, 'bin', 'mpiexec')}."
+            f"{MPI.COMM_WORLD.size} of them: each would train alone. The MPI library here is {library!r}; use the "
+            f"mpiexec that belongs to it, such as {os.path.join(sys.prefix, 'bin', 'mpiexec')}."
         )
     return MPI
 
