@@ -28,7 +28,7 @@ from backends import (
     status,
 )
 from backends.checks import require_precision
-from backends.environment import threads_of_environment, usable_processors
+from backends.environment import THREAD_VARIABLES, threads_of_environment, usable_processors
 from backends.errors import (
     BackendUnavailableError,
     ConfigurationError,
@@ -65,6 +65,7 @@ from backends.predictor import Predictor
 __all__ = [
     "PRECISIONS",
     "SMOOTHED_LOSSES",
+    "THREAD_VARIABLES",
     "Activation",
     "Backend",
     "BackendUnavailableError",
