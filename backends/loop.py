@@ -410,7 +410,7 @@ class Trainer:
         with no_float_warnings():
             return self._gradient(plan, batch, self.xp.asarray(rows[first:last]), first, batch_weight)
 
-    def step_parts(self, plan: EpochPlan, largest: int) -> StepParts:
+    def step_parts(self, plan: EpochPlan, largest: int, gradients: int) -> StepParts:
         """The parts of a plan's steps, for gradients that are summed before the update.
 
         Parameters
@@ -418,9 +418,11 @@ class Trainer:
         plan : EpochPlan
         largest : int
             The largest number of rows whose gradient is asked for at once.
+        gradients : int
+            How many gradients the caller must be able to keep.
         """
         self._check_plan(plan)
-        return StepParts(self, plan)
+        return StepParts(self, plan, gradients)
 
     def _gradient(
         self, plan: EpochPlan, batch: int, rows: Array, first: int = 0, batch_weight: float | None = None
@@ -567,19 +569,19 @@ class StepParts:
     ----------
     trainer : Trainer
     plan : EpochPlan
+    count : int
+        Number of `gradients`.
+
+    Attributes
+    ----------
+    gradients : list of array, shape (n,)
+        Arrays for gradients.
     """
 
-    def __init__(self, trainer: Trainer, plan: EpochPlan) -> None:
+    def __init__(self, trainer: Trainer, plan: EpochPlan, count: int) -> None:
         self._trainer, self._plan = trainer, plan
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of a gradient."""
-        return (self._trainer.network.layout.n_parameters,)
-
-    def new_gradient(self) -> Array:
-        """An array for a gradient, all zero."""
-        return self._trainer.xp.zeros(self.shape, self._trainer.params.dtype)
+        n, dtype = trainer.network.layout.n_parameters, trainer.params.dtype
+        self.gradients = [trainer.xp.zeros((n,), dtype) for _ in range(count)]
 
     def gradient(self, batch: int, first: int, last: int, out: Array) -> float:
         """Write the gradient of some rows of a batch to `out`, and return their loss, as in `Trainer.gradient`."""

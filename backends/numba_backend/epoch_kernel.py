@@ -37,7 +37,10 @@ from backends.numba_backend.integers import larger, smaller
 from backends.numba_backend.kernel_cache import function_of_c
 from backends.numba_backend.nonzero_lists import largest
 from backends.numba_backend.panels import BLOCK, CHUNK, CHUNKS, FIELDS, FIRST_CHUNK, N_IN, PANELS, SUMS
-from backends.numba_backend.step_kernels import IN_PLACE, L2, SHRINK, UPDATES, WHOLE_GRADIENT, divide, step_functions
+
+from backends.numba_backend.step_kernels import (  # isort: skip
+    GRADIENT_ONLY, IN_PLACE, L2, SHRINK, UPDATES, WHOLE_GRADIENT, divide, step_functions,
+)  # fmt: skip
 from backends.numba_backend.step_parts import call
 from backends.numba_backend.subnormals import flush_subnormals, restore_mode
 from backends.numba_backend.threads import atomic_load, atomic_store, end_phase, is_last_share, next_share, take_share
@@ -182,7 +185,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> _EpochKernel:
                         k0, k1 = c * CHUNK, smaller((c + 1) * CHUNK, layer[N_IN])
                         if k0 < k1:
                             input_delta(layer, space, 0, rows, k0, k1, transposed, chunk_scratch)
-                        if updates and mode != WHOLE_GRADIENT:
+                        if updates and mode < WHOLE_GRADIENT:
                             for chunk in range(c, layer[PANELS] * layer[CHUNKS], layer[CHUNKS]):
                                 update(
                                     layer, space, rows, chunk, parity, mode, rule_loop, rule_scalars, batch_factors,
@@ -197,7 +200,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> _EpochKernel:
 
             # The other layers' update, or that of all layers if the gradient is clipped by its norm.
             factor, delta_bound = one, -1.0
-            if updates and mode == WHOLE_GRADIENT:
+            if updates and mode >= WHOLE_GRADIENT:
                 phase += 1
                 share = take_share(phase_counters, phase, t, threads)
                 while share >= 0:
@@ -220,7 +223,8 @@ def epoch_kernel(dtype: np.dtype[Any]) -> _EpochKernel:
                                     lists,
                                 )  # fmt: skip
                                 sums_of_chunk = offset(chunk_sums, 4 * (layer[FIRST_CHUNK] + chunk) + 2)
-                                call(layer[SUMS], (g, n, width, sums_scratch, sums_of_chunk))
+                                if mode == WHOLE_GRADIENT:
+                                    call(layer[SUMS], (g, n, width, sums_scratch, sums_of_chunk))
                     share = next_share(phase_counters, phase, t, threads)
                 factor = clip_factor(chunk_sums, chunks, clip_norm)
             phase += 1
@@ -230,7 +234,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> _EpochKernel:
                     delta_bound = largest_delta(first_layer, space, rows)
                 lists = all_lists if delta_bound < math.inf and mode != WHOLE_GRADIENT else no_lists
                 for l in range(n_layers):
-                    if not updates or (0 < l < shared and mode != WHOLE_GRADIENT):
+                    if not updates or mode == GRADIENT_ONLY or (0 < l < shared and mode != WHOLE_GRADIENT):
                         continue
                     layer = offset(first_layer, l * n_fields)
                     first, last = chunks_of(layer, share, threads)
@@ -267,7 +271,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> _EpochKernel:
                     if atomic_load(control_words, 0) != 0:
                         ends = True
                         atomic_store(result_pointer, LAST, batch)
-                    if ends:
+                    if ends and mode != GRADIENT_ONLY:
                         finite[entry[PLAN]] = largest(space, segment_size) < math.inf
                     end_phase(phase_counters, phase)
                 share = take_share(phase_counters, phase, t, threads)

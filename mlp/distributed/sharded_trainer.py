@@ -66,7 +66,6 @@ class ShardedTrainer(Trainer):
         )  # fmt: skip
         self._trainer, self._shards, self._comm = trainer, shards, comm
         self._own = range(comm.rank * shards // comm.size, (comm.rank + 1) * shards // comm.size)
-        self._buffers: list[Any] = []
         self._free: list[Any] = []
 
     def execution(self, plan: EpochPlan, on_batch: bool = False) -> Execution:
@@ -87,10 +86,8 @@ class ShardedTrainer(Trainer):
 
     def _epoch(self, plan: EpochPlan, control: Control, on_batch: BatchHook | None) -> EpochResult:
         comm, rows = self._comm, self._rows(plan)
-        parts = self._trainer.step_parts(plan, -(-min(plan.batch_size, len(rows)) // self._shards))
-        if not self._buffers or self._buffers[0].shape != parts.shape:
-            self._buffers = [parts.new_gradient() for _ in range(len(self._own).bit_length())]
-        self._free = list(self._buffers)
+        parts = self._trainer.step_parts(plan, -(-plan.batch_size // self._shards), len(self._own).bit_length())
+        self._free = list(parts.gradients)
         weights = plan.batch_weights(self._weight_of(rows))
         normalizers, losses, failed = plan.normalizers(weights), np.empty(len(weights)), None
         stop = comm.agree(control.stop_requested)
