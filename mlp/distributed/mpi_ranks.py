@@ -12,6 +12,7 @@ import math
 import os
 import sys
 import time
+import warnings
 from typing import Any, NoReturn
 
 import numpy as np
@@ -26,6 +27,9 @@ TIMEOUT = 600.0
 
 GRACE = 0.5
 """Seconds in which all ranks must end with an error, for it to be an error of all of them."""
+
+FORWARDING = 0.2
+"""Seconds in which the launcher reads what a rank has printed; it may lose what comes with the end of the job."""
 
 SMALL = 4096
 """Numbers of up to so many bytes are sent whole, in fewer messages than those that are divided."""
@@ -152,9 +156,7 @@ class MPICommunicator:
             if now - gone > (2 * GRACE if self._ended.get(partner) else GRACE / 2):  # what it has sent would be here
                 self.abort(FAILED, f"rank {partner} has ended, and rank {self._rank} waits for it")
             if now - start > self.timeout:
-                self.abort(
-                    TIMED_OUT, f"rank {self._rank} has waited {self.timeout:g} s for rank {partner}, which may be stuck"
-                )
+                self.abort(TIMED_OUT, f"rank {self._rank} has waited {self.timeout:g} s for rank {partner}")
             if now - start > _SPIN:
                 time.sleep(1e-4)
 
@@ -203,6 +205,7 @@ class MPICommunicator:
         if stream is not None:
             stream.write(f"mlp: {reason}, after {self.step} updates; all {self._size} ranks end here\n")
             stream.flush()
+            time.sleep(FORWARDING)
         self._MPI.COMM_WORLD.Abort(status)
         raise SystemExit(status)
 
@@ -261,7 +264,9 @@ def _load() -> Any:
     """The module ``mpi4py.MPI``, which starts MPI."""
     launched, variable = launched_ranks()
     try:
-        MPI = importlib.import_module("mpi4py.MPI")
+        with warnings.catch_warnings():  # the error below says more
+            warnings.filterwarnings("ignore", "suspicious MPI execution environment", RuntimeWarning)
+            MPI = importlib.import_module("mpi4py.MPI")
     except (ImportError, RuntimeError) as error:
         raise ConfigurationError(
             f"training by several ranks needs mpi4py and an MPI library ({error}): pip install 'mlp-xp[mpi]'."
