@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import threadpoolctl
 from sharded_trainings import FIT, TRAININGS, X, digest, trained, y
 from thread_ranks import on_ranks
 
@@ -37,6 +38,32 @@ def test_shards_add_up_to_the_whole_batch(backend, name):
     weights = [net.xp.to_numpy(net.parameters) for net in (whole, sharded)]
     np.testing.assert_allclose(*weights, rtol=1e-9, atol=1e-11)
     np.testing.assert_allclose(whole.history.loss, sharded.history.loss, rtol=1e-11)
+
+
+def test_callbacks_see_the_weights_after_each_batch(backend):
+    seen = []
+
+    class Weights(mlp.Callback):
+        def on_batch_end(self, run, batch, loss):
+            seen.append(run.net.xp.to_numpy(run.net.parameters).copy())
+
+    net = trained(backend, "adam", callbacks=[Weights()])
+    assert len({array.tobytes() for array in seen}) == 6
+    np.testing.assert_array_equal(seen[-1], net.xp.to_numpy(net.parameters))
+    assert digest(net) == digest(trained(backend, "adam"))
+
+
+def test_products_of_numpy_have_one_thread():
+    threads = []
+
+    def watch(run):
+        info = threadpoolctl.threadpool_info()
+        threads.append({each["num_threads"] for each in info if each["user_api"] == "blas"})
+
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        trained("numpy", "sgd", callbacks=[watch])
+        trained("numpy", "sgd", callbacks=[watch], shards=1)
+    assert threads == [{1}, {1}, {2}, {2}]
 
 
 def test_different_numbers_of_shards_are_different_sums(backend):
@@ -131,12 +158,19 @@ def test_timed_checkpoints_of_rank_0_do_not_change_the_results(backend, tmp_path
     assert digest(mlp.load(tmp_path / "training.safetensors", backend=backend)) == whole
 
 
-def test_a_diverging_training_is_the_same_error_on_all_ranks(backend):
+@pytest.mark.parametrize("callbacks", [[], [mlp.Callback()]])
+def test_a_diverging_training_is_the_same_error_on_all_ranks(backend, callbacks):
+    class Watching(mlp.Callback):
+        def on_batch_end(self, run, batch, loss):
+            assert np.isfinite(loss)
+
+    callbacks = [Watching() for _ in callbacks]
+
     def fit(comm):
         net = mlp.MLP([12, 24, 3], activation="relu", backend=backend)
         before = net.xp.to_numpy(net.parameters).copy()
         try:
-            net.fit(X, y, epochs=2, batch_size=32, optimizer=mlp.SGD(1e30), shards=4, comm=comm)
+            net.fit(X, y, epochs=2, batch_size=32, optimizer=mlp.SGD(1e30), shards=4, comm=comm, callbacks=callbacks)
         except mlp.DivergenceError as error:
             np.testing.assert_array_equal(net.xp.to_numpy(net.parameters), before)
             return str(error)

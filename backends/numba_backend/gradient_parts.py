@@ -78,7 +78,9 @@ class FusedStepParts(StepParts):
         self._losses_part = step_part(LOSSES[kind], dtype)
         self._numbers = (*map(dtype.type, network.kind.shares(network.layout.sizes[-1])), network.kind.ceiling(dtype))
         empty, X = np.empty((0, 0), dtype), trainer._X_with_adjacent_entries()
-        self._X = (empty, X) if X.dtype == np.uint8 else (X, np.empty((0, 0), np.uint8))
+        has_bytes = X.dtype == np.uint8
+        self._inputs: Array = empty if has_bytes else X
+        self._bytes: Array = X if has_bytes else np.empty((0, 0), np.uint8)
         self._classes = np.ascontiguousarray(target, np.int64) if kind == CLASS else np.empty(0, np.int64)
         self._targets = empty if kind == CLASS else np.ascontiguousarray(target)
         with _loading:
@@ -105,7 +107,8 @@ class FusedStepParts(StepParts):
                 t, team.size, phases, self._control.words, self._result, self._loss,
                 panels.table, panels.space, self._sizes, panels.scratch, self._double_scratch,
                 panels.lists, panels.list_places, self._bounds,
-                *self._X, dtype.type(self._trainer.network.input_scale), self._order, self._classes, self._targets,
+                self._inputs, self._bytes, dtype.type(self._trainer.network.input_scale),
+                self._order, self._classes, self._targets,
                 self._row_shares, self._losses_part, self._loss_loop, loss_factor, delta_factor, dtype.type(ceiling),
                 0, GRADIENT_ONLY, self._scalars, self._factors, 0.0, math.inf, math.inf,
                 self._entry, plan.seed, plan.row_offset + first, False,
