@@ -39,7 +39,8 @@ TRAININGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "fewer rows than shards": ({"l2": 1e-2}, {"batch_size": 3, "epochs": 1, "sample_weight": WEIGHTS}),
     "one row": ({"dropout": 0.4}, {"batch_size": 1, "epochs": 1}),
     "label smoothing": ({}, {"label_smoothing": 0.1}),
-    "own rates": ({"scaling_layer": True}, {"optimizer": mlp.Adam(0.01, bias_rate_factor=0.1, scaling_rate_factor=6)}),
+    "own rates": ({}, {"optimizer": mlp.Adam(0.01, bias_rate_factor=0.1)}),
+    "scaling layer": ({"scaling_layer": True}, {"optimizer": mlp.Adam(0.01, scaling_rate_factor=6)}),
     "early stopping": (
         {},
         {
