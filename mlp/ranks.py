@@ -66,8 +66,8 @@ def require_same_training(
             "early_stopping": asdict(early_stopping) if early_stopping else None,
             "steps between checkpoints": every.steps if every else None,
         },
-        "training data": checkpoints.digest(examples, net),
-        "validation data": None if validation is None else checkpoints.digest(validation, net),
+        "training data": checkpoints.digest(net.on_device(examples), net),
+        "validation data": None if validation is None else checkpoints.digest(net.on_device(validation), net),
     }
     require_same(comm, facts)
 

@@ -27,6 +27,7 @@ class DivisibleTrainer(FusedTrainer):
     """A `FusedTrainer` that also computes the parts of steps in the kernel's layout."""
 
     def step_parts(self, plan: EpochPlan, largest: int, gradients: int) -> StepParts:
+        # the update below has one rate for all parameters, and knows weights and biases only
         if self._unsupported_reason(plan) or plan.rate_factors or self.network.layout.scaling_layer:
             return super().step_parts(plan, largest, gradients)
         self._check_plan(plan)

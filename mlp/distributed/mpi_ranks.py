@@ -41,6 +41,9 @@ _SPIN = 0.002
 """Seconds of waiting without sleep: a step has many short waits."""
 
 
+_yield_processor = getattr(os, "sched_yield", None) or (lambda: time.sleep(0))  # not on all systems
+
+
 class MPICommunicator:
     """The communicator of the ranks of ``MPI.COMM_WORLD``; made by `mpi`.
 
@@ -146,7 +149,7 @@ class MPICommunicator:
         while not self._MPI.Request.Testall(requests):
             tests += 1
             if tests % 64:
-                os.sched_yield()
+                _yield_processor()
                 continue
             now = time.monotonic()
             start = start or now
