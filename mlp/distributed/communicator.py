@@ -21,8 +21,6 @@ class Communicator(Protocol):
 
     Attributes
     ----------
-    rank, size : int
-        Number of this rank, from 0, and number of all ranks: a power of two.
     step : int
         Number of updates done, for messages.
     """
@@ -30,10 +28,12 @@ class Communicator(Protocol):
     step: int
 
     @property
-    def rank(self) -> int: ...
+    def rank(self) -> int:
+        """Number of this rank, from 0."""
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """Number of all ranks, a power of two."""
 
     def tree_sum(self, array: NDArray[Any]) -> None:
         """Replace `array` by its sum over all ranks, in place.
@@ -68,19 +68,23 @@ class SerialCommunicator:
 
     @property
     def rank(self) -> int:
+        """0."""
         return 0
 
     @property
     def size(self) -> int:
+        """1."""
         return 1
 
     def tree_sum(self, array: NDArray[Any]) -> None:
         """Do nothing: there is nothing to add."""
 
     def agree(self, number: int) -> int:
+        """Return the number."""
         return number
 
     def exchange(self, text: str) -> list[str]:
+        """Return the text in a list."""
         return [text]
 
 

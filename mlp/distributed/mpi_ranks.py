@@ -68,10 +68,12 @@ class MPICommunicator:
 
     @property
     def rank(self) -> int:
+        """Number of this rank, from 0."""
         return self._rank
 
     @property
     def size(self) -> int:
+        """Number of all ranks."""
         return self._size
 
     # -- what ranks exchange ------------------------------------------------------------------------
