@@ -385,7 +385,10 @@ class Operations(ArgumentChecks):
         if kind.fused is not None:
             return self._function(kind.loss, kind.fused)(z, target)  # type: ignore[no-any-return]
         y = self.activate(z, kind.output)
-        values, dy = self._function(kind.loss, kind.loss.formula)(y, target)
+        levels = (kind.loss.level_of_each(z.shape[1]),) if kind.loss.levels else ()
+        values, dy = self._function(kind.loss, kind.loss.formula)(
+            y, target, *(self.namespace.asarray(row, dtype=z.dtype) for row in levels)
+        )
         return values, self.activate_backward(dy, z if kind.output.saves == "z" else y, kind.output)
 
     def _as_rows(self, kind: OutputLoss, z: Array, target: Array) -> Array:

@@ -115,6 +115,8 @@ class NetworkPlan:
     ------
     UnknownNameError
         If there is no such precision.
+    ConfigurationError
+        If the loss has several levels, but not one for each output.
 
     Examples
     --------
@@ -136,6 +138,8 @@ class NetworkPlan:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise UnknownNameError.among("precision", self.precision, PRECISIONS)
+        if self.kind.loss.levels:
+            self.kind.loss.level_of_each(self.layout.sizes[-1])
 
 
 @dataclass(frozen=True)

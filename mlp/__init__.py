@@ -26,6 +26,8 @@ _NAMES_BY_MODULE = {
     "mlp.persistence": ("load",),
     "mlp.interchange": ("from_onnx", "from_sklearn", "from_torch"),
     "mlp.many_networks": ("fit_many",),
+    "mlp.rate_finder": ("find_learning_rate",),
+    "mlp.tuning": ("Tuning", "tune"),
     "mlp._backends": (
         "BackendUnavailableError",
         "ConfigurationError",
@@ -101,4 +103,6 @@ if TYPE_CHECKING:
     from mlp.model import MLP
     from mlp.optimizers import SGD, Adagrad, Adam, AdamW, GradientDescent, Optimizer, RMSprop
     from mlp.persistence import load
+    from mlp.rate_finder import find_learning_rate
     from mlp.training import Callback, EarlyStopping, History, Run
+    from mlp.tuning import Tuning, tune

@@ -300,6 +300,8 @@ def check_targets(
         length = "no rows" if not y.ndim else counted(y.shape[0], "row")
         raise ShapeError(f"y {y.shape} has {length} and X has {n}: the numbers must be equal.")
     require_finite("y", y, "Remove the rows without a target.")
+    if len(kind.loss.levels) > 1 and (y.ndim == 1 or y.shape[1:] == (1,)):  # several quantiles of one target
+        y = y.reshape(-1, 1).repeat(n_outputs, axis=1)
     if y.ndim == 2 and y.shape[1] == 1 and n_outputs > 1:
         y = y[:, 0]
     if y.ndim == 1 and n_outputs > 1:
@@ -390,6 +392,19 @@ def check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     if sum(n_in * n_out for n_in, n_out in pairwise(checked)) > 2**40:
         raise ConfigurationError(f"a network of sizes {list(checked)} has more than 2**40 weights.")
     return checked
+
+
+def check_quantile(quantile: Any) -> tuple[float, ...]:
+    """Return the levels of one or several quantiles as floats, or raise `ConfigurationError`."""
+    levels = np.atleast_1d(np.asarray(quantile, dtype=object)).ravel()
+    if not len(levels) or any(isinstance(level, bool) or not isinstance(level, Real) for level in levels):
+        raise ConfigurationError(
+            f"quantile must be a number between 0 and 1, such as 0.9, or a list of them, not {quantile!r:.80}."
+        )
+    for level in levels:
+        if not 0 < level < 1:
+            raise ConfigurationError(f"quantile has the level {level!r}, but levels lie between 0 and 1.")
+    return tuple(map(float, levels))
 
 
 def check_dtype(dtype: Any) -> np.dtype[Any]:

@@ -14,6 +14,7 @@ from mlp._backends import Activation, ConfigurationError, Layout, NetworkPlan, f
 from mlp.checks import (
     check_classes,
     check_dtype,
+    check_quantile,
     check_sizes,
     check_target_scaling,
     counted,
@@ -77,6 +78,7 @@ class Configuration:
             "activation": names[:-1],
             "output_activation": names[-1],
             "loss": self.plan.kind.loss.name,
+            **({"quantile": list(self.plan.kind.loss.levels)} if self.plan.kind.loss.levels else {}),
             "dropout": list(self.plan.dropout[1:]),
             "input_dropout": self.plan.dropout[0],
             "l2": self.l2,
@@ -98,6 +100,7 @@ def configure(
     output_activation: str | Activation = "auto",
     loss: str | formulas.Loss = "cross_entropy",
     *,
+    quantile: float | Sequence[float] | None = None,
     dropout: float | Sequence[float] = 0.0,
     input_dropout: float = 0.0,
     l2: float = 0.0,
@@ -130,6 +133,7 @@ def configure(
     if not isinstance(scaling_layer, bool | np.bool_):
         raise ConfigurationError(f"scaling_layer must be True or False, not {scaling_layer!r:.80}.")
     layout = Layout(sizes, bool(scaling_layer))
+    loss = with_quantile(formulas.loss(loss), quantile)
     plan = _make_plan(layout, activation, output_activation, loss, (input_dropout, dropout), input_scale)
     plan = with_precision(plan, precision, dtype)
     if preprocessing is not None:
@@ -160,6 +164,17 @@ def with_precision(plan: NetworkPlan, precision: str, dtype: np.dtype[Any]) -> N
     return plan
 
 
+def with_quantile(loss: formulas.Loss, quantile: float | Sequence[float] | None) -> formulas.Loss:
+    """The loss for the quantiles of these levels; raise `ConfigurationError` if it is not for quantiles."""
+    if quantile is None:
+        return loss
+    if not loss.levels:
+        raise ConfigurationError(
+            f"quantile={quantile!r:.80} is for loss='quantile', not for {loss.name!r}: set that loss, or omit quantile."
+        )
+    return replace(loss, levels=check_quantile(quantile))
+
+
 def _check_preprocessing(preprocessing: Any, n_inputs: int) -> None:
     from mlp.data.preprocessing import Preprocessing  # only networks with a preprocessing need the package
 
@@ -179,12 +194,11 @@ def _make_plan(
     layout: Layout,
     activation: str | Activation | Sequence[str | Activation],
     output_activation: str | Activation,
-    loss: str | formulas.Loss,
+    loss: formulas.Loss,
     dropout: tuple[float, float | Sequence[float]],
     input_scale: float | None,
 ) -> NetworkPlan:
     n_hidden = layout.n_layers - 1
-    loss = formulas.loss(loss)
     output = OUTPUT_FOR.get(loss.name, "identity") if output_activation == "auto" else output_activation
     kind = formulas.pair(output, loss)
     if loss.name == "cross_entropy" and layout.sizes[-1] == 1:

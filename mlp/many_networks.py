@@ -402,7 +402,7 @@ def _property(net: MLP, name: str) -> Any:
     if name == "scaling layer":
         return net.plan.layout.scaling_layer
     if name == "loss":
-        return net.kind.loss.name
+        return " ".join([net.kind.loss.name, *map(str, net.kind.loss.levels)])
     return getattr(net, name)
 
 

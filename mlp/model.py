@@ -36,8 +36,11 @@ class MLP(FeedForward):
         ``"auto"`` depends on the loss: softmax for cross-entropy, sigmoid for binary cross-entropy, exp for Poisson,
         identity for the others.
     loss : str or Loss
-        ``cross_entropy``, ``binary_cross_entropy``, ``mse``, ``quadratic``, ``mae``, ``huber``, ``poisson``, or a
-        custom loss (`mlp.custom_loss`).
+        ``cross_entropy``, ``binary_cross_entropy``, ``mse``, ``quadratic``, ``mae``, ``huber``, ``quantile``,
+        ``poisson``, or a custom loss (`mlp.custom_loss`).
+    quantile : float or sequence of float, optional
+        For ``loss="quantile"``: the level of the quantiles that all outputs estimate, or a level for each output, which
+        then may have one common target.  Default: 0.5, the median.
     dropout : float or sequence of float
         Probability of dropping each unit of the hidden layers; one for all, or one for each.
     input_dropout : float
@@ -102,6 +105,7 @@ class MLP(FeedForward):
         output_activation: str | Activation = "auto",
         loss: str | formulas.Loss = "cross_entropy",
         *,
+        quantile: float | Sequence[float] | None = None,
         dropout: float | Sequence[float] = 0.0,
         input_dropout: float = 0.0,
         l2: float = 0.0,
@@ -123,6 +127,7 @@ class MLP(FeedForward):
             activation,
             output_activation,
             loss,
+            quantile=quantile,
             dropout=dropout,
             input_dropout=input_dropout,
             l2=l2,
@@ -456,8 +461,8 @@ class MLP(FeedForward):
         -------
         float
             For classes and labels the fraction of rows in which all labels are predicted correctly; for numbers the
-            coefficient of determination R^2, mean over the outputs.  As ``accuracy_score`` and ``r2_score`` of
-            scikit-learn.
+            coefficient of determination R^2, mean over the outputs, and for quantiles D^2.  As ``accuracy_score``,
+            ``r2_score`` and ``d2_pinball_score`` of scikit-learn.
         """
         return self.evaluate(X, y, sample_weight)[1]
 
@@ -657,6 +662,65 @@ class MLP(FeedForward):
         from mlp.io import exports
 
         exports.export(self, path)
+
+    def play(self, path: str | PathLike[str], X: Any = None, y: Any = None) -> None:
+        """Write an HTML page in which the network runs: for drawing, what-if, a look at its neurons, and training.
+
+        The page is one file, and opens no connection.  It has the network with its `preprocessing` and `classes`, and
+        computes in double precision.  What it shows depends on the inputs: images can be drawn (784 inputs, or a
+        square number and `input_scale`), two inputs are a plane with points to move and a training to continue, and
+        other inputs have sliders and menus.  Each has the neurons of all layers, and the formulas of the forward and
+        the backward pass with numbers.
+
+        Parameters
+        ----------
+        path : path-like
+            The usual suffix is ``.html``.  An existing file is replaced.
+        X : array_like, shape (n, n_in), optional
+            Rows that the page is to hold.  Default: none, and then the page has no data.
+        y : array_like, shape (n,) or (n, n_out), optional
+            Their targets, as `fit` takes them; a page with two inputs or with sliders trains on them.
+
+        Raises
+        ------
+        ConfigurationError
+            If the page would be larger than 32 MB, jinja2 is not installed, or the network has a custom activation or
+            loss.
+        ShapeError, DtypeError, DataError
+            If X or y do not fit the network; see `fit`.
+        StorageError
+            If the file cannot be written; then an existing file is not changed.
+
+        See Also
+        --------
+        export : The network as a program.
+        trace : All numbers of training steps.
+
+        Notes
+        -----
+        The training of the page begins with the current weights, as `fit` does, and makes the same steps with the same
+        order of the rows and the same dropout masks, but in double precision.  It begins with the optimizer of
+        the last training, if that is SGD, Adagrad, RMSprop or Adam, and with its batch size; the learning rate is
+        constant.
+
+        Examples
+        --------
+        >>> import pathlib, tempfile, mlp
+        >>> moons = mlp.data.load("moons")
+        >>> net = mlp.MLP([2, 8, 2], activation="tanh")
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> path = pathlib.Path(folder.name) / "moons.html"
+        >>> net.play(path, moons.X, moons.y)
+        >>> "This page holds 320 rows of data." in path.read_text(encoding="utf-8")
+        True
+        >>> folder.cleanup()
+        """
+        from mlp.inspection import play
+
+        state = self.training_state
+        last = None if state is None else state.optimizer
+        batch_size = None if state is None else state.conditions.get("batch_size")
+        play.write(self, path, X, y, optimizer=last, batch_size=batch_size)
 
     def to_torch(self, *, logits: bool = False) -> Any:
         """Convert the network to a torch.nn.Sequential; `mlp.from_torch` converts it back.

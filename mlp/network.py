@@ -184,6 +184,13 @@ class FeedForward:
             return "classes" if self.sizes[-1] > 1 else "labels"
         return "labels" if self.kind.loss.name == "binary_cross_entropy" else "numbers"
 
+    @property
+    def score_name(self) -> str:
+        """Name of the score of `MLP.evaluate`: ``"accuracy"``, ``"R^2"``, or for quantiles ``"D^2"``."""
+        if self.kind.loss.levels:
+            return "D^2"
+        return "R^2" if self.task == "numbers" else "accuracy"
+
     def require_trainable(self) -> None:
         """Raise `NotDifferentiableError` if an activation has no useful derivative."""
         for activation in self.plan.activations:
@@ -540,10 +547,49 @@ class FeedForward:
             return self._outputs(check_rows(X, self.sizes[0], self.xp))
 
     def _outputs(self, X: Any) -> NDArray[Any]:
-        predictor = self._predictor()
-        chunks = [self.xp.to_numpy(predictor(self._cast_rows(X, first))) for first in range(0, X.shape[0], CHUNK)]
-        y = np.concatenate(chunks)
+        y = self._in_chunks(self._predictor(), X)
         return y if self.target_scaling is None else self._in_units_of_targets(y)
+
+    def _in_chunks(self, predictor: Predictor, X: Any) -> NDArray[Any]:
+        chunks = [self.xp.to_numpy(predictor(self._cast_rows(X, first))) for first in range(0, X.shape[0], CHUNK)]
+        return np.concatenate(chunks)
+
+    @on_its_device
+    def transform(self, X: Any) -> NDArray[Any]:
+        """The activations of the last hidden layer, without dropout: features that the network has learned.
+
+        Parameters
+        ----------
+        X : array_like, shape (n, n_in)
+            As in `feedforward`.
+
+        Returns
+        -------
+        ndarray, shape (n, width of the last hidden layer)
+
+        Raises
+        ------
+        ConfigurationError
+            If there is no hidden layer.
+        DataError
+            As in `feedforward`.
+
+        Examples
+        --------
+        >>> import mlp
+        >>> mlp.MLP([2, 4, 3, 1], loss="mse").transform([[1.0, 2.0]]).shape
+        (1, 3)
+        """
+        layout = self.plan.layout
+        layers = zip(layout.layers(self.parameters)[:-1], self.plan.activations[:-1], strict=True)
+        below = [(W, b, activation) for (W, b), activation in layers]
+        if not below:
+            raise ConfigurationError("this network has no hidden layer, so there is nothing to transform X to.")
+        X = check_rows(X, self.sizes[0], self.xp)
+        with no_float_warnings():
+            y = self._in_chunks(self.xp.predictor(below, layout.scaling(self.parameters), self.plan.input_scale), X)
+            self.require_finite_outputs(y, X)
+        return y
 
     def _in_units_of_targets(self, y: NDArray[Any]) -> NDArray[Any]:
         """Outputs scaled back to the range of the targets."""

@@ -36,7 +36,8 @@ def load(
     Raises
     ------
     FileFormatError
-        If the file is missing, damaged, not written by this library, or contains invalid values.
+        If the file is missing, damaged, not written by this library, or contains invalid values; or if it holds a
+        tabular estimator, which `TabularClassifier.load` or `TabularRegressor.load` reads.
     ConfigurationError
         If a custom function of the network is not in `custom`.
 

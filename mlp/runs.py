@@ -34,6 +34,7 @@ from mlp.io.run_folders import (
     require_new,
     require_same_network,
 )
+from mlp.io.run_list import RunSummary, list_runs
 from mlp.model import MLP
 from mlp.persistence import load
 from mlp.training import Callback, EarlyStopping, History
@@ -46,9 +47,11 @@ __all__ = [
     "RESULTS",
     "TRAINING",
     "Recorder",
+    "RunSummary",
     "configuration",
     "create_folder",
     "fingerprint",
+    "list_runs",
     "model_path",
     "read_config",
     "read_dataset",
@@ -192,7 +195,7 @@ def _fit(
         dataset.y,
         epochs=training["epochs"],
         batch_size=training["batch_size"],
-        optimizer=None if resume else _optimizer(training["optimizer"]),
+        optimizer=None if resume else recorded_optimizer(training["optimizer"]),
         validation_fraction=training["validation_fraction"],
         class_weight=training.get("class_weight"),
         early_stopping=EarlyStopping(**early_stopping) if early_stopping else False,
@@ -205,7 +208,8 @@ def _fit(
     )
 
 
-def _optimizer(settings: dict[str, Any]) -> optimizers.Optimizer:
+def recorded_optimizer(settings: dict[str, Any]) -> optimizers.Optimizer:
+    """The optimizer of a run, from ``config["training"]["optimizer"]``."""
     rate = settings["learning_rate"]
     if isinstance(rate, dict):  # JSON has null for infinity, the initial value of ReduceOnPlateau.best
         rate = {name: value for name, value in rate.items() if value is not None}

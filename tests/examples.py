@@ -36,6 +36,11 @@ LIBRARIES = {
     r"mlp (plot|report)|plots\.|matplotlib": "matplotlib",
     r"\.csv|\.parquet": "polars",
     r"onnx": "onnxruntime",
+    r"dask": "distributed",
+    r"mlp tune|mlp\.tune|digits\.toml": "optuna",
+    r"lr-find .*--output": "matplotlib",
+    r"TensorBoard": "tensorboard",
+    r"MLflow": "mlflow",
 }
 """Patterns in a block, and the library that the block then needs."""
 
@@ -150,6 +155,9 @@ def check_commands(block: Block) -> None:
         if words[:1] != ["mlp"]:
             continue
         command = cli.commands[words[1]]
+        if "--config" in words and any("--config" in parameter.opts for parameter in command.params):
+            place = words.index("--config")  # the file would be read
+            del words[place : place + 2]
         command.make_context(words[1], words[2:])
 
 

@@ -136,6 +136,47 @@ def tables() -> Iterator[tuple[str, bytes, tuple[str, ...]]]:
     yield "asked for 200 categories.csv", of(x=x, t=[f"t{i}" for i in range(n)]), ("--categorical", "t,x")
 
 
+def tables_written_elsewhere() -> Iterator[tuple[str, bytes, tuple[str, ...]]]:
+    """The same of tables in other encodings, with other separators, decimal marks and dates."""
+    rng = np.random.default_rng(0)
+    x, n = [f"{value:.4f}" for value in rng.normal(size=200)], 200
+    yes = ["yes" if float(value) > 0 else "no" for value in x]
+    comma = [value.replace(".", ",") for value in x]
+
+    def of(separator: str = ";", target: list[str] = yes, **columns: Any) -> bytes:
+        rows = zip(*columns.values(), target, strict=True)
+        return "\n".join([separator.join([*columns, "y"]), *(separator.join(row) for row in rows), ""]).encode()
+
+    yield "latin-1, and told.csv", of(t=["caf\xe9", "x"] * 100).decode().encode("latin-1"), ("--encoding", "latin-1")
+    yield "utf-16, and told.csv", of(x=x).decode().encode("utf-16"), ("--encoding", "utf-16")
+    yield "utf-16 cut off.csv", of(x=x).decode().encode("utf-16")[:-1], ("--encoding", "utf-16")
+    yield "utf-8, but told otherwise.csv", of(t=["caf\xe9", "x"] * 100), ("--encoding", "ascii")
+    yield "an encoding that is none.csv", of(x=x), ("--encoding", "base64")
+    yield "decimal commas.csv", of(x=comma), ()
+    yield "decimal commas to predict.csv", of(target=comma, x=x), ()
+    yield "decimal commas in few values.csv", of(x=[*comma[:20], *["text"] * 180]), ()
+    yield "decimal commas and points.csv", of(x=[*comma[:100], *x[100:]]), ()
+    yield "decimal commas between commas.csv", of(",", x=comma), ()
+    yield "decimal commas in quotes.csv", of(",", x=[f'"{value}"' for value in comma]), ("--decimal", ",")
+    yield "decimal commas in quotes, and a bar.csv", of("|", x=[f'"{value}"' for value in comma]), ()
+    yield "groups of digits.csv", of(x=[f"{i}.{i:03},5" for i in range(n)]), ()
+    yield "tabs.csv", of("\t", x=x), ()
+    yield "two separators.csv", of(x=x, z=["1,2"] * 100 + ["1,3"] * 100).replace(b"\n", b"\r\n"), ()
+    yield "a separator that is not there.csv", of(x=x), ("--separator", "|")
+    yield "a separator of two characters.csv", of(x=x), ("--separator", "||")
+    yield "a row too long, with semicolons.csv", of(x=x) + b"1;2;3\n", ()
+    yield "days first.csv", of(d=[f"{i % 28 + 1:02}.{i % 12 + 1:02}.2024" for i in range(n)], x=x), ()
+    yield "months first.csv", of(d=[f"{i % 12 + 1}/{i % 28 + 1}/2024" for i in range(n)], x=x), ()
+    yield "days or months first.csv", of(d=[f"{i % 12 + 1}/{i % 11 + 1}/2024" for i in range(n)]), ()
+    yield "days and months first.csv", of(d=["31/01/2024", "01/31/2024"] * 100, x=x), ()
+    yield "days before Christ.csv", of(d=[f"0{i % 9 + 1}.01.0000" for i in range(n)], x=x), ()
+    yield "dates to predict, days first.csv", of(target=[f"{i % 28 + 1}.01.2024" for i in range(n)], x=x), ()
+    yield "the target twice.csv", b"x,y,y\n" + b"1,a,a\n2,b,b\n" * 20, ()
+    yield "numbered names twice.csv", b"x,x.1,x,y\n" + b"1,2,3,a\n2,1,4,b\n" * 20, ()
+    same = b"1," * 300 + b"a\n" + b"2," * 300 + b"b\n"
+    yield "names that are all the same.csv", b"x," * 300 + b"y\n" + same * 20, ()
+
+
 def hostile_code() -> Iterator[tuple[str, bytes]]:
     """Those of the hostile files that hold commands for Python."""
     yield from (file for file in _hostile_arrays() if file[0].startswith(("code", "objects", "pickle")))

@@ -201,6 +201,7 @@ LOSSES = {  # name: (value of each entry, its derivative with respect to y)
         lambda y, t: np.where(np.abs(y - t) <= 1, (y - t) ** 2 / 2, np.abs(y - t) - 0.5),
         lambda y, t: np.where(np.abs(y - t) <= 1, y - t, np.sign(y - t)),
     ),
+    "quantile": (lambda y, t: np.abs(y - t) / 2, lambda y, t: np.sign(y - t) / 2),  # of the level 1/2
     "cross_entropy": (lambda y, t: np.where(t > 0, -t * np.log(y), 0), lambda y, t: -t / y),
     "binary_cross_entropy": (
         lambda y, t: -t * np.log(y) - (1 - t) * np.log(1 - y),

@@ -108,8 +108,10 @@ def test_a_plan_for_another_network_has_no_execution(xp):
 
 
 @pytest.mark.parametrize("rule", [SGD, ADAM], ids=lambda rule: rule.name)
-def test_epochs_of_one_trainer_are_single_epochs(xp, rule, dtype):
-    case = make(rule=rule, dropout=0.2, weighted=True)
+@pytest.mark.parametrize("scaled", [False, True], ids=["", "scaling layer"])
+def test_epochs_of_one_trainer_are_single_epochs(xp, rule, dtype, scaled):
+    factors = ((0, 54, 0.5), (103, 109, 6.0)) if scaled else ()  # of the first weights, and of the scaling layer
+    case = make(rule=rule, dropout=0.2, weighted=True, scaling_layer=scaled, rate_factors=factors)
     training, plans = Training(xp, case, dtype), following_plans(case.plan, 3)
     results = training.epochs(*plans[:2]) + training.epochs(plans[2])
     for plan, result in zip(plans, results, strict=True):
@@ -134,9 +136,10 @@ def test_roll_back_undoes_what_was_not_read_back(xp):
     assert_bitwise_equal(training.arrays(), again.arrays())
 
 
-def test_the_current_values_are_copies_within_an_epoch_too(xp, dtype):
+@pytest.mark.parametrize("scaling_layer", [False, True], ids=["", "scaling layer"])
+def test_the_current_values_are_copies_within_an_epoch_too(xp, dtype, scaling_layer):
     """Reading them changes neither the training nor what is restored."""
-    case = make(rule=ADAM, weighted=True)
+    case = make(rule=ADAM, weighted=True, scaling_layer=scaling_layer)
     training = Training(xp, case, dtype)
     before = training.current_arrays()
     n_batches = len(case.plan.batches)
@@ -163,7 +166,7 @@ def test_the_current_values_are_copies_within_an_epoch_too(xp, dtype):
 
 def test_epochs_with_and_without_a_report_of_each_batch_follow_each_other(xp):
     """Numba changes between the kernel and the loop, without a `read_back` in between."""
-    case = make(rule=ADAM)
+    case = make(rule=ADAM, scaling_layer=True)
     plans = following_plans(case.plan, 4)
     training = Training(xp, case)
     for i, plan in enumerate(plans):
@@ -198,6 +201,28 @@ def test_a_change_of_clipping_between_epochs(xp):
         _, params, state = replace(case, plan=plan).run(xp)
         case = replace(case, params=params, state=state)
     assert_bitwise_equal(training.arrays(), (case.params, case.state))
+
+
+def test_a_change_of_rates_between_epochs(xp):
+    """Numba runs all of them in its kernel, except the slice that is a part of a layer's weights."""
+    case = make(rule=ADAM, scaling_layer=True, weight_decay=0.1)
+    of_arrays = ((0, 54, 0.5), (90, 103, 0.1), (103, 109, 6.0))
+    choices = [(), of_arrays, ((0, 54, 2.0), *of_arrays[1:]), ((0, 5, 3.0),), ((54, 99, 0.3),), of_arrays[2:], ()]
+    plans = [
+        replace(plan, rate_factors=factors)
+        for plan, factors in zip(following_plans(case.plan, len(choices)), choices, strict=True)
+    ]
+    training = Training(xp, case)
+    training.epochs(*plans)
+    for plan in plans:
+        _, params, state = replace(case, plan=plan).run(xp)
+        case = replace(case, params=params, state=state)
+    assert_bitwise_equal(training.arrays(), (case.params, case.state))
+    # the factors train in Adam's first step by the largest rate
+    ratio = 6.0 / 0.5
+    first = make(rule=ADAM, scaling_layer=True, n=8, rate_factors=of_arrays, l2=np.zeros(1))
+    change = np.abs(first.run(xp)[1] - first.params)
+    assert_allclose(change[103:].min() / change[:54].max(), ratio, rtol=1e-3)
 
 
 def test_epochs_end_with_the_one_that_fails(xp):
@@ -610,6 +635,16 @@ def test_a_scaling_layer_of_ones_changes_no_loss_and_then_learns(xp):
 # -- all fields together ------------------------------------------------------------------------------------
 
 
+def with_scaling_layer(case):
+    """The case with a scaling layer before its network."""
+    plan, rng = case.plan, np.random.default_rng(1)
+    layout = Layout(plan.network.layout.sizes, True)
+    n_in = layout.sizes[0]
+    state = np.concatenate([case.state, rng.uniform(0.1, 0.5, (len(case.state), n_in))], axis=1)
+    plan = replace(plan, network=replace(plan.network, layout=layout))
+    return replace(case, plan=plan, params=np.append(case.params, rng.uniform(0.5, 1.5, n_in)), state=state)
+
+
 @st.composite
 def extended_cases(draw, **settings):
     """Cases of `test_same_results` with any of the additional fields."""
@@ -630,6 +665,15 @@ def extended_cases(draw, **settings):
     if draw(st.booleans()):
         start, stop = sorted(draw(st.tuples(*[st.integers(0, network.layout.n_parameters)] * 2)))
         changes["rate_factors"] = ((start, stop, draw(st.floats(0, 2))),)
+    if draw(st.booleans()):
+        case = with_scaling_layer(case)
+        network = case.plan.network
+        if draw(st.booleans()):
+            starts = [network.layout.n_weights, network.layout.n_parameters - network.layout.sizes[0]]
+            factors = draw(st.tuples(*[st.floats(0, 2)] * 3))
+            bounds = [0, *starts, network.layout.n_parameters]
+            changes["rate_factors"] = tuple(zip(bounds[:-1], bounds[1:], factors, strict=True))
+        plan = case.plan
     if network.kind.loss.name in ("cross_entropy", "binary_cross_entropy") and draw(st.booleans()):
         changes["label_smoothing"] = draw(st.floats(0, 0.9))
     return replace(case, plan=replace(plan, **changes))

@@ -432,3 +432,62 @@ def test_a_seed_gives_other_numbers():
     first, second = (classic.twelve_steps(seed=seed)[1].values["wh"] for seed in (0, 1))
     assert not np.array_equal(first, second)
     np.testing.assert_array_equal(first, classic.twelve_steps(seed=0)[1].values["wh"])
+
+
+# -- what results print ---------------------------------------------------------------------------------
+
+
+def test_results_print_in_a_few_lines():
+    descents, steps = classic.compare_descents(n=64, epochs=2), classic.twelve_steps()
+    results = [
+        *classic.one_dimension().values(),
+        descents,
+        descents.surface,
+        *descents.paths,
+        classic.sine_fits(neurons=(1,), epochs=2),
+        classic.confidence_on_noise(n=50),
+        classic.normalisation(epochs=2),
+        *steps,
+        Perceptron(2).fit(CORNERS, [0, 1, 1, 0]),
+        classic.cost_terms(np.zeros(100), np.ones(100)),
+    ]
+    for result in results:
+        assert "\n" not in repr(result)
+        assert len(repr(result)) < 240, repr(result)
+        assert "array" not in repr(result)
+    assert str(descents).splitlines()[1].split() == [
+        "full",
+        "batch",
+        "2",
+        f"{descents.paths[0].cost[0]:.3f}",
+        f"{descents.paths[0].cost[-1]:.3f}",
+    ]
+    assert "bout = " in str(steps[11])
+
+
+def test_the_terms_of_a_cost_add_up_to_it():
+    output, wanted = np.random.default_rng(0).uniform(size=(2, 7, 1))
+    terms = classic.cost_terms(output, wanted)
+    np.testing.assert_allclose(terms.terms, ((output - wanted) ** 2).ravel(), rtol=1e-14)
+    assert terms.cost == pytest.approx(terms.terms.sum()) == classic.squared_differences(output, wanted)
+    lines = str(terms).splitlines()
+    assert [line.split()[0] for line in lines] == ["neuron", *map(str, range(7)), "sum"]
+    assert float(lines[-1].split()[1]) == pytest.approx(terms.cost, abs=5e-5)
+    with pytest.raises(mlp.ShapeError):
+        classic.cost_terms([1, 2], [1])
+
+
+@pytest.mark.parametrize("n_inputs", [4, 5])
+@pytest.mark.parametrize("rows", [3, 6])
+def test_a_layer_advises_the_transpose_that_fits(n_inputs, rows):
+    generator = np.random.default_rng(0)
+    inputs, weights, biases = generator.normal(size=(rows, n_inputs)), generator.normal(size=(3, n_inputs)), np.ones(3)
+    expected = inputs @ weights.T + 1
+    np.testing.assert_allclose(classic.layer(inputs, weights, biases), expected, rtol=1e-12)
+    with pytest.raises(mlp.ShapeError, match=r"The transpose of the weights, \(3, \d\), fits: np.transpose\(weights\)"):
+        classic.layer(inputs, weights.T, biases)
+    with pytest.raises(mlp.ShapeError, match=r"The transpose of the inputs, .*, fits: np.transpose\(inputs\)"):
+        classic.layer(inputs.T, weights, biases)
+    with pytest.raises(mlp.ShapeError) as none_fits:
+        classic.layer(inputs[:, 1:], weights, biases)
+    assert "transpose" not in str(none_fits.value)

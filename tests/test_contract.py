@@ -327,7 +327,7 @@ def draw_loss(rng, kind, n, n_out, dtype):
         t = rng.poisson(1.5, (n, n_out))
     else:
         t = rng.normal(size=(n, n_out)) * 2
-        if name == "mae":
+        if name in ("mae", "quantile"):
             t = 9 + np.abs(t)
     return z, np.asarray(t).astype(dtype).reshape(n, n_out)
 

@@ -111,7 +111,7 @@ def test_a_fault_far_from_the_beginning_is_found_with_its_line(path: Path, conte
 def test_text_that_is_not_utf_8_is_found_with_its_line(path: Path, bad: bytes) -> None:
     for line in ("1,2,X\n", "1,2X,x\n", "X,2,x\n"):
         path.write_bytes(with_line(line).encode().replace(b"X", bad))
-        with pytest.raises(FileFormatError, match=f"line {LINE}: not UTF-8 text"):
+        with pytest.raises(FileFormatError, match=rf"line {LINE}, byte \d+ \(0x{bad[0]:02x}\): not UTF-8 text"):
             read_table(path)
 
 

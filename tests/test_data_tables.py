@@ -123,7 +123,7 @@ def test_text_columns_stay_as_they_are_spelt(tmp_path: Path) -> None:
         (b"a,b\n1,2\n3\n", r"line 3: 1 fields, but the header has 2"),
         (b"a,b\n1,2\n3,4,5\n", r"line 3: 3 fields, but the header has 2"),
         (b'a,b\n"x\ny",1\n3\n', r"line 4: 1 fields"),
-        (b"a,b\n1,2\n1,\xe9\n", r"line 3: not UTF-8 text; save it as UTF-8"),
+        (b"a,b\n1,2\n1,\xe9\n", r"line 3, byte 10 \(0xe9\): not UTF-8 text; give its encoding"),
         (b"a,a\n1,2\n", r"column 2 has the same name as another column, 'a'"),
         (b"a,\n1,2\n", r"column 2 of 2 has no name"),
         (b"\n1,2\n", r"has no header"),

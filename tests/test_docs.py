@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 from xml.etree import ElementTree
 
 import click
 import examples
+import numpy as np
 import pytest
 
 import mlp
@@ -147,3 +149,55 @@ def test_the_drawing_is_what_its_script_draws():
     drawn = (examples.DOCS / "_static" / "fused-epoch.svg").read_text(encoding="utf-8")
     assert drawn == namespace["drawing"]()
     ElementTree.fromstring(drawn)
+
+
+# -- the pictures of the pages --------------------------------------------------------------------------
+
+
+def test_the_pictures_of_the_notes_are_those_of_the_script(tmp_path):
+    pytest.importorskip("matplotlib", reason="the pictures need the extra plot")
+    script = runpy.run_path(str(examples.DOCS / "guide" / "draw_notes.py"))
+    script["main"](tmp_path)
+    drawn = {path.name for path in tmp_path.iterdir()}
+    committed = {path.name for path in script["FOLDER"].iterdir()}
+    page = (examples.DOCS / "guide" / "notes.md").read_text(encoding="utf-8")
+    assert drawn == committed == set(re.findall(r"_static/notes/([\w.-]+)\)", page))
+    assert all(path.stat().st_size < 60_000 for path in (*tmp_path.iterdir(), *script["FOLDER"].iterdir()))
+
+
+@pytest.mark.parametrize("page", [examples.README, *examples.PAGES], ids=lambda page: page.name)
+def test_every_picture_has_a_text_that_describes_it(page):
+    text = page.read_text(encoding="utf-8")
+    for alt in re.findall(r"!\[([^\]]*)\]", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)):
+        assert len(alt.split()) >= 5, alt
+
+
+@pytest.mark.parametrize("name", ["boundary_animation", "loss_landscape"])
+def test_the_scripts_of_the_gallery_draw_what_the_page_shows(name, tmp_path):
+    pytest.importorskip("matplotlib", reason="the pictures need the extra plot")
+    from PIL import Image
+
+    script = runpy.run_path(str(examples.DOCS / "gallery" / f"{name}.py"))
+    committed = script["PICTURE"]
+    script["draw"](tmp_path / committed.name)
+    with Image.open(tmp_path / committed.name) as drawn, Image.open(committed) as shown:
+        assert drawn.size == shown.size
+        assert getattr(drawn, "n_frames", 1) == getattr(shown, "n_frames", 1)
+        assert "loop" not in shown.info, "an animation plays once"
+        time_shown = shown.info.get("duration", 0) * getattr(shown, "n_frames", 1)
+    assert time_shown < 5000, "WCAG 2.2.2: what moves by itself stops within five seconds"
+    assert committed.stat().st_size < 60_000
+    page = (examples.DOCS / "gallery" / "index.md").read_text(encoding="utf-8")
+    assert f"_static/gallery/{committed.name})" in page
+    assert f"literalinclude:: {name}.py" in page
+
+
+def test_the_directions_of_the_landscape_are_as_long_as_the_weights_of_each_neuron():
+    pytest.importorskip("matplotlib", reason="the pictures need the extra plot")
+    script = runpy.run_path(str(examples.DOCS / "gallery" / "loss_landscape.py"))
+    moons, net = mlp.data.toy("moons", n=60), mlp.MLP([2, 5, 2], seed=0, dtype="float64", backend="numpy")
+    for D, W in zip(script["direction"](net, np.random.default_rng(0)), net.weights, strict=True):
+        np.testing.assert_allclose(np.linalg.norm(D, axis=0), np.linalg.norm(W, axis=0))
+    losses = script["landscape"](net, moons.X, moons.y)
+    assert losses[15, 15] == pytest.approx(net.evaluate(moons.X, moons.y)[0]), "the middle is the network itself"
+    assert losses.std() > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import logging
 import os
@@ -29,6 +30,8 @@ pytest.importorskip("numba")
 
 from backends.numba_backend import panels, threads, trainer
 from backends.numba_backend.panels import SHARED_WEIGHTS, Panels
+from backends.numba_backend.scaling_parts import scale_gradient
+from backends.numba_backend.step_parts import step_part
 
 NUMPY, NUMBA = backends.get_backend("numpy"), backends.get_backend("numba")
 
@@ -84,15 +87,17 @@ def numba_loop(*arguments):
 
 def make(
     sizes, hidden="tanh", kind="softmax+cross_entropy", rule=RULES[0], *, n=48, batch_size=16, dropout=0.0, l2=0.0,
-    weighted=False, in_bytes=False, rows=False, rate=0.05, seed=0, **options,
+    weighted=False, in_bytes=False, rows=False, rate=0.05, scaling_layer=False, factors=False, seed=0, **options,
 ):  # fmt: skip
     rng = np.random.default_rng(seed)
-    layout, kind, k = Layout(tuple(sizes)), formulas.output_loss(kind), sizes[-1]
+    layout, kind, k = Layout(tuple(sizes), scaling_layer), formulas.output_loss(kind), sizes[-1]
     hidden = [hidden] * (layout.n_layers - 1) if isinstance(hidden, str) else hidden
     activations = (*map(formulas.activation, hidden), kind.output)
     rates = (dropout,) * layout.n_layers
     network = NetworkPlan(layout, activations, kind, rates, 1 / 255 if in_bytes else 1.0)
     n_batches = -(-n // batch_size)
+    if factors:
+        options["rate_factors"] = different_rates(layout)
     plan = EpochPlan(
         network, rule, batch_size, rng.permutation(n + 3)[:n], rate * rng.uniform(0.5, 1, n_batches),
         np.full(n_batches, l2), seed=7, epoch=2, first_step=4, **options,
@@ -113,6 +118,19 @@ def make(
         W *= 10 / np.sqrt(len(W))
     state = 0.01 * rng.random((len(rule.row.state), params.size))
     return Case(plan, X, target, weight, params, state)
+
+
+def different_rates(layout):
+    """A factor of the learning rate for each array of parameters: 0.3, 0.6, ..."""
+    starts = [0]
+    for array in (*layout.weights(np.empty(layout.n_weights)), *map(np.empty, layout.sizes[1:])):
+        starts.append(starts[-1] + array.size)
+    ends = [*starts[1:], layout.n_parameters]
+    return tuple(
+        (start, end, 0.3 * number)
+        for number, (start, end) in enumerate(zip(starts, ends, strict=True), start=1)
+        if end > start
+    )
 
 
 def assert_same(found, expected, tolerance):
@@ -147,6 +165,8 @@ def cases(draw):
         weighted=draw(st.booleans()),
         in_bytes=draw(st.booleans()),
         rows=draw(st.booleans()),
+        scaling_layer=draw(st.booleans()),
+        factors=draw(st.booleans()),
         seed=draw(st.integers(0, 1000)),
     )
 
@@ -179,11 +199,20 @@ def test_every_activation(sizes, name):
         {"l2": 0.01, "l1": 0.001, "weight_decay": 0.1},
         {"l2": 0.01, "clip_value": 0.01},
         {"clip_value": 0.02, "clip_norm": 0.05, "l1": 0.001, "weight_decay": 0.1},
+        {"factors": True, "l2": 0.01, "weight_decay": 0.1},
+        {"scaling_layer": True, "factors": True, "l1": 0.001, "weight_decay": 0.1, "dropout": 0.2},
+        {"scaling_layer": True, "clip_value": 0.01, "in_bytes": True},
+        {"scaling_layer": True, "factors": True, "clip_value": 0.02, "clip_norm": 0.05, "dropout": 0.2},
     ],
-    ids=["penalties", "clip_value", "clip_norm"],
-)
+    ids=[
+        "penalties", "clip_value", "clip_norm", "factors of the rate", "scaling and factors", "scaling and clip_value",
+        "scaling, factors and clip_norm",
+    ],
+)  # fmt: skip
 def test_every_rule(sizes, rule, options):
     case = make(sizes, rule=rule, **options)
+    if options.get("scaling_layer") or options.get("factors"):
+        assert trainer_of(case).execution(case.plan).reason == ""
     assert_same(case.train(), case.train(NUMPY.train_epoch), 1e-12)
 
 
@@ -202,9 +231,31 @@ def test_float32(sizes):
     assert_same(found, exact, 1e-4)
 
 
-def test_softmax_regression():
-    case = make([60, 7], n=50, batch_size=16)
+@pytest.mark.parametrize("scaling_layer", [False, True], ids=["", "scaling layer"])
+def test_softmax_regression(scaling_layer):
+    case = make([60, 7], n=50, batch_size=16, scaling_layer=scaling_layer)
     assert_same(case.train(), case.train(NUMPY.train_epoch), 1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("width", [2, 4, 6, 8, 32])
+def test_the_gradient_of_a_scaling_layer_for_panels_of_any_processor(dtype, width):
+    """The widths of panels follow from the processor's vectors; some have two numbers."""
+    real = {"float32": ctypes.c_float, "float64": ctypes.c_double}[dtype]
+    kinds = ctypes.POINTER(ctypes.c_int64), *[ctypes.POINTER(real)] * 3, *[ctypes.c_int64] * 4
+    part = ctypes.CFUNCTYPE(None, *kinds)(step_part(scale_gradient, np.dtype(dtype)))
+    rng, n_in, k0, k1, panel = np.random.default_rng(0), 7, 2, 6, 1
+    W, G = rng.normal(size=(2, k1 - k0, width)).astype(dtype)
+    layer, space = np.zeros(len(panels.FIELDS), np.int64), rng.normal(size=40).astype(dtype)
+    layer[[panels.N_IN, panels.FACTORS, panels.FACTOR_SUMS]] = n_in, 3, 20
+    before, gradient = space.copy(), G.copy()
+    pointers = (array.ctypes.data_as(kind) for array, kind in zip((layer, space, W, gradient), kinds, strict=False))
+    part(*pointers, panel, k0, k1, width)
+    factors, sums = before[3 + k0 : 3 + k1], slice(20 + panel * n_in + k0, 20 + panel * n_in + k1)
+    assert_array_equal(gradient, G * factors[:, None])
+    assert_allclose(space[sums], (W * G).sum(axis=1), rtol=1e-4 if dtype == "float32" else 1e-13)
+    space[sums] = before[sums]
+    assert_array_equal(space, before)
 
 
 # -- threads ---------------------------------------------------------------------------------------------
@@ -220,8 +271,10 @@ def any_work_is_shared(monkeypatch):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("sizes", [[12, 10, 3], [100, 30, 10], [100, 130, 140, 10]])
 @pytest.mark.parametrize("batch_size", [5, 16, 100])
-def test_bits_do_not_depend_on_threads(any_work_is_shared, sizes, batch_size, dtype):
+@pytest.mark.parametrize("scaled", [False, True], ids=["", "scaling layer"])
+def test_bits_do_not_depend_on_threads(any_work_is_shared, sizes, batch_size, dtype, scaled):
     options = {"clip_norm": 0.1} if batch_size == 16 else {}
+    options |= {"scaling_layer": True, "factors": True} if scaled else {}
     case = make(sizes, "gelu", rule=RULES[1], n=210, batch_size=batch_size, dropout=0.2, l2=0.01, **options)
     results = []
     for number in (1, 2, 3):
@@ -234,8 +287,9 @@ def test_bits_do_not_depend_on_threads(any_work_is_shared, sizes, batch_size, dt
 
 @pytest.mark.parametrize("batch_size", [16, 100])
 @pytest.mark.parametrize("sizes", [[100, 30, 10], [100, 130, 140, 10]])
-def test_bits_do_not_depend_on_the_division(any_work_is_shared, monkeypatch, sizes, batch_size):
-    case = make(sizes, rule=RULES[1], n=210, batch_size=batch_size, dropout=0.2)
+@pytest.mark.parametrize("scaling_layer", [False, True], ids=["", "scaling layer"])
+def test_bits_do_not_depend_on_the_division(any_work_is_shared, monkeypatch, sizes, batch_size, scaling_layer):
+    case = make(sizes, rule=RULES[1], n=210, batch_size=batch_size, dropout=0.2, scaling_layer=scaling_layer)
     results = []
     for least in (1, SHARED_WEIGHTS, 10**9):
         monkeypatch.setattr("backends.numba_backend.panels.SHARED_WEIGHTS", least)
@@ -325,8 +379,9 @@ def test_no_rows():
     assert_array_equal(params, case.params)
 
 
-def test_a_batch_without_weight_changes_nothing():
-    case = make([30, 20, 5], rule=RULES[7], weighted=True, n=32, l2=0.01, weight_decay=0.1)
+@pytest.mark.parametrize("scaling_layer", [False, True], ids=["", "scaling layer"])
+def test_a_batch_without_weight_changes_nothing(scaling_layer):
+    case = make([30, 20, 5], rule=RULES[7], weighted=True, n=32, l2=0.01, weight_decay=0.1, scaling_layer=scaling_layer)
     both, one = case.train(), case.train(n_batches=1)
     assert_array_equal(both[2], one[2])
     assert_array_equal(both[3], one[3])
@@ -519,8 +574,9 @@ def copy_back(panels, params, state):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_panels_keep_everything(dtype):
-    for sizes, slots in itertools.product([[3, 2], [33, 17, 40, 9], [5, 64, 65, 1]], [0, 2]):
-        case = make(sizes)
+    shapes = [[3, 2], [33, 17, 40, 9], [5, 64, 65, 1]]
+    for sizes, slots, scaling_layer in itertools.product(shapes, [0, 2], [False, True]):
+        case = make(sizes, scaling_layer=scaling_layer)
         params = case.params.astype(dtype)
         state = np.random.default_rng(1).random((slots, params.size)).astype(dtype)
         panels = Panels(case.plan.network, np.dtype(dtype), 16, 2, slots, False)
@@ -537,7 +593,9 @@ def test_panels_keep_everything(dtype):
 def test_padding_stays_zero(monkeypatch, rule):
     kept = []
     monkeypatch.setattr(trainer, "Panels", lambda *arguments: kept.append(Panels(*arguments)) or kept[-1])
-    case = make([20, 35, 5], rule=rule, l2=0.01, l1=0.01, weight_decay=0.1, clip_value=1.0)
+    case = make(
+        [20, 35, 5], rule=rule, l2=0.01, l1=0.01, weight_decay=0.1, clip_value=1.0, scaling_layer=True, factors=True
+    )
     case.train()
     panels = kept[0]
     total = np.abs(panels.space[: (1 + len(case.state)) * panels.packed]).sum()

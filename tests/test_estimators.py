@@ -84,6 +84,22 @@ def test_grid_search_gives_scikit_learns_scores_in_two_processes(backend):
     assert found[1].best_params_ == found[0].best_params_
 
 
+@pytest.mark.parametrize("model", [MLPClassifier(**SMALL), mlp.TabularClassifier(epochs=5, random_state=0)])
+def test_a_grid_search_on_dask_workers_has_the_scores_of_one_process(model):
+    distributed = pytest.importorskip("distributed")
+    search = GridSearchCV(model, {"batch_size": [32, 64], "hidden_layer_sizes": [(8,), (16,)]}, cv=2)
+    here = search.fit(X, y).cv_results_["mean_test_score"]
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+        joblib.parallel_config("dask"),
+    ):
+        there = search.fit(X, y).cv_results_["mean_test_score"]
+        assert all(client.run(lambda: "mlp" in sys.modules).values())
+    np.testing.assert_array_equal(there, here)
+    assert len(set(here)) > 1
+
+
 def worker_thread_count(_):
     from backends.numba_backend import threads
 

@@ -34,11 +34,11 @@ import numpy as np
 import mlp
 from backends.numba_backend.kernel_cache import cache_dir
 
-def train(**options):
+def train(optimizer=mlp.SGD(0.1), **options):
     net = mlp.MLP([70, 33, 4], activation="relu", backend="numba", dtype="float32", seed=1, **options)
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(100, 70)).astype(np.float32), rng.integers(0, 4, 100)
-    net.fit(X, y, epochs=2, batch_size=16, optimizer=mlp.SGD(0.1))
+    net.fit(X, y, epochs=2, batch_size=16, optimizer=optimizer)
     print(hashlib.sha256(b"".join(w.tobytes() for w in net.weights)).hexdigest())
 
 def compiled():
@@ -67,6 +67,22 @@ def test_a_plan_compiles_what_it_needs_and_trains_to_the_same_bits_from_the_cach
     (warm, same, third), message = run("train(dropout=0.5); train(); compiled()", tmp_path)
     assert (warm, same, third, message) == (cold, bits, second, "")
     assert warm != same
+
+
+def test_a_scaling_layer_and_its_rates_compile_what_they_need_once_for_all_values(tmp_path):
+    one = "train(mlp.SGD(0.1, scaling_rate_factor=6.0, weight_rate_factor=0.5), scaling_layer=True); compiled()"
+    other = "train(mlp.SGD(0.1, scaling_rate_factor=2.0, bias_rate_factor=0.1), scaling_layer=True); compiled()"
+    (cold, first), message = run(one, tmp_path)
+    assert message.count("compiling Numba kernels") == 1
+    assert first.split() == [
+        "_activation.loop", "_derivative.loop", "_losses.losses", "_rule.no_state", "epoch_kernel.epoch",
+        "scale_gradient.scale", "scale_inputs.scale", "update_factors.update",
+    ]  # fmt: skip
+    (warm, same), message = run(one, tmp_path)
+    assert (warm, same, message) == (cold, first, "")
+    (changed, still_same), message = run(other, tmp_path)
+    assert (still_same, message) == (first, "")
+    assert changed != cold
 
 
 def test_a_trainer_gets_the_parts_that_each_of_its_epochs_needs():

@@ -27,14 +27,15 @@ WEIGHT = np.array([1, 0, 2, 0.5, 1, 3])
 
 
 def targets(rng, loss, shape):
-    """Targets that are valid for the loss, and far from the kinks of `mae` and `huber`."""
+    """Targets that are valid for the loss, and far from the kinks of `mae`, `quantile` and `huber`."""
     if loss == "cross_entropy":
         return rng.dirichlet(np.ones(shape[1]), shape[0])
     if loss == "binary_cross_entropy":
         return rng.uniform(0, 1, shape)
     if loss == "poisson":
         return rng.poisson(2, shape).astype(float)
-    return rng.choice([-1, 1], shape) * rng.uniform(8, 9, shape) if loss == "mae" else rng.normal(size=shape)
+    far = loss in ("mae", "quantile")
+    return rng.choice([-1, 1], shape) * rng.uniform(8, 9, shape) if far else rng.normal(size=shape)
 
 
 def problem(sizes, hidden, output, loss, backend, seed=0, **options):
@@ -186,6 +187,8 @@ def torch_loss(torch, name, z, t, output):
             return functional.l1_loss(y, t)
         case "huber":
             return functional.huber_loss(y, t)
+        case "quantile":
+            return functional.l1_loss(y, t) / 2
         case "poisson":  # PyTorch omits the part of the deviance that depends only on the targets
             return functional.poisson_nll_loss(y, t, log_input=False, eps=0)
 

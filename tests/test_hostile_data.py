@@ -172,7 +172,10 @@ for path in sorted(folder.iterdir()):
     assert _python(program, str(corpus)) == []
 
 
-@pytest.mark.parametrize(("name", "content", "options"), list(hostile_data.tables()), ids=lambda value: str(value)[:40])
+TABLES = [*hostile_data.tables(), *hostile_data.tables_written_elsewhere()]
+
+
+@pytest.mark.parametrize(("name", "content", "options"), TABLES, ids=lambda value: str(value)[:40])
 def test_a_hostile_table_is_trained_on_or_refused_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes, options: tuple[str, ...]
 ) -> None:

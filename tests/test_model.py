@@ -331,6 +331,7 @@ LOSSES = [
     ("quadratic", 2, NUMBERS, metrics.mean_squared_error),  # half of the sum over two outputs is their mean
     ("mae", 2, NUMBERS, metrics.mean_absolute_error),
     ("huber", 2, NUMBERS, huber),
+    ("quantile", 2, NUMBERS, metrics.mean_pinball_loss),
     ("poisson", 2, COUNTS, mean_over_counts),
 ]
 

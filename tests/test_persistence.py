@@ -105,7 +105,7 @@ def test_a_file_is_read_on_another_backend_than_it_was_written_on(path: Path, ba
 )
 def test_arrays_that_do_not_lie_in_order_are_written_in_order(disorder: Any) -> None:
     array = np.arange(12.0).reshape(3, 4)
-    described = files._describe(small_net())
+    described = files.describe(small_net())
     data = b"".join(files._to_chunks(described, {"layers.0.weight": disorder(array)}))
     np.testing.assert_array_equal(safetensors.numpy.load(data)["layers.0.weight"], array)
 

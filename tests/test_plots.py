@@ -21,6 +21,7 @@ import mlp
 from mlp import classic, plots, runs
 from mlp.cli import cli
 from mlp.inspection.class_predictions import ClassPredictions
+from mlp.inspection.plots import style
 
 pytest.importorskip("matplotlib", reason="pictures need the extra plot")
 
@@ -77,8 +78,11 @@ def test_the_confusion_matrix_and_its_figures_are_scikit_learns(digits: Any, dig
         np.testing.assert_allclose(table[name], figure)
     axes = plots.confusion(digits_net, digits.X_test, truth).axes[0]
     np.testing.assert_allclose(axes.images[0].get_array(), 100 * expected / expected.sum(axis=1, keepdims=True))
-    cells = {text.get_position(): int(text.get_text()) for text in axes.texts}
-    assert cells == {(j, i): count for (i, j), count in np.ndenumerate(expected) if count}
+    cells = {text.get_position(): text.get_text() for text in axes.texts}
+    share = 100 * expected / expected.sum(axis=1, keepdims=True)
+    assert cells == {(j, i): f"{share[i, j]:.0f}" for (i, j), count in np.ndenumerate(expected) if count}
+    rows = [label.get_text() for label in axes.get_yticklabels()]
+    assert rows == [f"{k} ({np.count_nonzero(truth == k)})" for k in range(10)]
     assert axes.get_title() == f"{(truth == said).sum()} of 359 rows are classified correctly"
 
 
@@ -386,9 +390,43 @@ def drawn_texts(figure: Any) -> list[Any]:
     return [text for text in texts if text not in unseen and text.get_rotation() in (0.0, 90.0)]
 
 
+def test_the_colours_can_be_seen_on_light_and_dark_pages() -> None:
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+    assert len(set(style.COLOURS)) == len(style.COLOURS)
+    for colour in set(style.COLOURS) - {style.BLACK}:  # black is drawn in the colour of the text
+        for page in ("#ffffff", "#0d1117"):
+            low, high = sorted((luminance(colour), luminance(page)))
+            assert (high + 0.05) / (low + 0.05) >= 3, (colour, page)
+
+
+@pytest.mark.parametrize("n", range(1, 8))
+def test_panels_leave_no_hole(n: int) -> None:
+    figure, panels = style.new_panels(n, 3, 2.0, shared=True)
+    style.label_outer(panels, 3, "x", "y")
+    figure.draw_without_rendering()
+    boxes = [axes.get_position() for axes in panels]
+    assert len(figure.axes) == n
+    for bottom in {round(box.y0, 3) for box in boxes}:
+        row = [box for box in boxes if round(box.y0, 3) == bottom]
+        centre = (min(box.x0 for box in row) + max(box.x1 for box in row)) / 2
+        everything = (min(box.x0 for box in boxes) + max(box.x1 for box in boxes)) / 2
+        assert centre == pytest.approx(everything, abs=0.06)  # labels beside a panel move it
+
+
+def test_predicted_and_actual_values_have_equal_axes() -> None:
+    sine = mlp.data.load("sine")
+    over = plots.predictions(mlp.MLP([1, 4, 1], loss="mse", backend="numpy"), sine.X, 3 * sine.y).axes[0]
+    assert over.get_xlim() == over.get_ylim()
+    assert over.get_aspect() == 1
+
+
 def test_names_are_drawn_as_they_stand() -> None:
     net, X, y = hostile_net()
-    labels = [text.get_text() for text in plots.confusion(net, X, y).axes[0].get_yticklabels()]
+    labels = [text.get_text() for text in plots.confusion(net, X, y).axes[0].get_xticklabels()]
     assert labels == ["<script>alert…", r"5 \$ and 6 \$", "a name that d…", "a_b^c", "\\frac"]
 
 

@@ -118,12 +118,35 @@ def test_a_row_has_the_same_outputs_alone_and_in_any_company():
         assert_same(predictor(x[first:last]), expected[first:last])
 
 
-def test_a_scaling_layer_comes_first(xp, dtype):
+@pytest.mark.parametrize("rows", [1, 9, 700])
+@pytest.mark.parametrize("in_bytes", [False, True], ids=["numbers", "bytes"])
+def test_a_scaling_layer_comes_first(xp, dtype, rows, in_bytes):
     rng = np.random.default_rng(3)
-    layers, factors = on(xp, network([5, 4, 3], ["relu", "identity"], dtype)), rng.normal(size=5).astype(dtype)
-    x = rng.normal(size=(9, 5)).astype(dtype)
-    found = xp.predictor(layers, xp.asarray(factors))(xp.asarray(x))
-    assert_same(xp.to_numpy(found), by_dense(xp, layers, xp.asarray(x * factors))[0])
+    layers, factors = on(xp, network([70, 4, 3], ["relu", "softmax"], dtype)), rng.normal(size=70).astype(dtype)
+    x = rng.normal(size=(rows, 70)).astype(dtype)
+    predictor = xp.predictor(layers, xp.asarray(factors), 1 / 255)
+    if in_bytes:
+        given = rng.integers(0, 256, (rows, 70), np.uint8)
+        x = given * np.dtype(dtype).type(1 / 255)
+    else:
+        given = with_zeros(rng, (rows, 70), dtype)
+        x = given
+    x, given = xp.asarray(x * factors), xp.asarray(given)
+    outputs, logits = by_dense(xp, layers, x)
+    assert_same(xp.to_numpy(predictor(given)), outputs)
+    assert_same(xp.to_numpy(predictor(given, logits=True)), logits)
+    assert_same(xp.to_numpy(predictor.checked(given)[0]), outputs)
+    assert predictor.checked(given)[1]
+    assert not predictor.in_blocks  # it makes a copy of all rows
+
+
+def test_a_scaling_layer_hides_nothing_that_is_not_finite(xp, dtype):
+    layers, factors = on(xp, network([5, 4, 3], ["relu", "identity"], dtype)), np.zeros(5, dtype)
+    for planted in (np.nan, np.inf):
+        x = np.ones((9, 5), dtype)
+        x[3, 2] = planted
+        assert not xp.predictor(layers, xp.asarray(factors)).checked(xp.asarray(x))[1]
+    assert xp.predictor(layers, xp.asarray(factors)).checked(xp.asarray(np.ones((9, 5), dtype)))[1]
 
 
 def test_a_users_activation(xp, dtype):

@@ -145,6 +145,14 @@ def test_the_page_is_well_made_and_needs_nothing_but_itself(kind: str, pages: di
     assert anchors == {attributes["id"] for attributes in page.all("h2")}
 
 
+def test_a_phone_folds_all_but_the_first_two_sections(pages: dict[str, str]) -> None:
+    page = Page(pages["digits"])
+    folded = ["open" not in attributes for attributes in page.all("details")]
+    assert folded == [False, False, *[True] * (len(page.all("section")) - 2)]
+    assert len(page.all("summary")) == len(page.all("h2")) == len(folded) > 5
+    assert "details::details-content" in pages["digits"]  # wide screens show all of them
+
+
 def test_a_classifier_is_shown_with_its_figures(trained: Path, pages: dict[str, str]) -> None:
     page = Page(pages["digits"])
     results = json.loads((trained / "digits" / "results.json").read_text())
@@ -181,8 +189,12 @@ def test_a_regression_is_shown_with_its_errors(trained: Path, pages: dict[str, s
     residual = net.predict(dataset.X_test) - dataset.y_test
     worst = int(abs(residual).argmax())
     header, first, *_ = page.table("row")
-    assert header == ["row", "actual", "predicted", "residual"]
-    assert first[0] == str(worst)
+    assert header == ["row", "actual", "predicted", "residual", "size", "city"]
+    assert first[0] == str(dataset.rows_test[worst])
+    with (trained / "houses.csv").open(encoding="utf-8") as handle:
+        row = list(csv.DictReader(handle))[int(first[0])]
+    assert float(first[1]) == pytest.approx(float(row["price"]), rel=1e-3)
+    assert first[4:] == [row["size"], row["city"]]
     assert float(first[3]) == pytest.approx(residual[worst], rel=1e-3)
     errors = dict(page.table("Median absolute error"))
     assert float(errors["Median absolute error"]) == pytest.approx(np.median(np.abs(residual)), rel=1e-3)
@@ -414,7 +426,10 @@ def test_a_browser_shows_the_page(
         const box = element => element.getBoundingClientRect();
         const scrolls = element => element.closest(".scroll, pre") !== null;
         const all = selector => [...document.querySelectorAll(selector)];
+        const hidden = all("figure, table").filter(e => !e.checkVisibility()).length;
+        for (const details of all("details")) details.open = true;
         return {
+            hidden: hidden,
             width: document.documentElement.scrollWidth,
             outside: all("body *").filter(e => !scrolls(e) && box(e).right > innerWidth + 1).map(e => e.outerHTML),
             wide: all(".scroll").filter(e => e.scrollWidth > e.clientWidth && !e.querySelector(".figures"))
@@ -426,6 +441,7 @@ def test_a_browser_shows_the_page(
             paper: getComputedStyle(document.body).backgroundColor,
         };
     """)
+    assert (page["hidden"] > 0) == (width < 600), "only a phone folds sections"
     assert page["width"] == width
     assert page["outside"] == page["wide"] == []
     assert page["small"] == []

@@ -9,7 +9,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 import mlp
-from mlp import optimizers
+from mlp import optimizers, training
 from mlp.persistence import load_training_state, save_training_state
 
 SIZES = (3, 5, 4, 2)
@@ -354,3 +354,28 @@ def test_fit_many_is_fit_with_weights_and_smoothing(backend):
         mlp.fit_many([network(backend)], X, Y, sample_weight=weight[:3])
     with pytest.raises(mlp.ConfigurationError, match="scaling layer"):
         mlp.fit_many([network(backend), network(backend, scaling_layer=False)], X, Y)
+
+
+def test_the_numba_backend_trains_such_networks_in_its_kernel_and_folds_at_once(caplog):
+    threads = pytest.importorskip("backends.numba_backend.threads")
+    data = np.random.default_rng(0).normal(size=(90, 3))
+    labels, folds = (data[:, 0] * data[:, 1] > 0).astype(int), np.arange(90) % 3
+    rows, validation = [folds != i for i in range(3)], [(data[folds == i], labels[folds == i]) for i in range(3)]
+    assert training.execution(network("numba"), optimizer(), 60, 16).method == "epoch kernel, 1 thread"
+    outputs = []
+    try:
+        for count in (1, 2):
+            threads.set_num_threads(count)
+            nets = [network("numba", dtype="float32") for _ in range(3)]
+            with caplog.at_level("INFO", "mlp"):
+                mlp.fit_many(
+                    nets, data, labels, rows=rows, validation_data=validation, early_stopping=True, epochs=5,
+                    batch_size=16, optimizer=optimizer(epochs=5), label_smoothing=0.1,
+                )  # fmt: skip
+            outputs.append([net.feedforward(data) for net in nets])
+    finally:
+        threads.set_num_threads(None)
+    assert "up to 2 networks at the same time" in caplog.text
+    assert "step by step" not in caplog.text
+    assert_array_equal(*outputs)
+    assert (outputs[0][0] != outputs[0][1]).any()

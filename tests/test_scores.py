@@ -130,8 +130,8 @@ def test_two_classes(epochs: int) -> None:
     assert_same(json.loads(run("evaluate", "run", path, "--json").stdout), expected)
     texts = class_texts(expected, ["No", "Yes"])
     assert_table(trained.stdout, texts)
-    assert_table(evaluated.stdout, texts)
-    assert_report("run", texts)
+    assert_table(evaluated.stdout, texts + by_class(answers, targets, ["No", "Yes"]))
+    assert_report("run", texts + by_class(answers, targets, ["No", "Yes"]))
     warning = "Yes is never answered, although it is the class of 14 rows"
     shown = [warning in " ".join(text.split()) for text in (trained.stdout, Path("run/report.html").read_text())]
     assert shown == [bool(expected["never_answered"])] * 2 == [epochs == 2] * 2
@@ -150,7 +150,25 @@ def test_three_classes() -> None:
     assert_same(json.loads(Path("run/results.json").read_text())["test"], expected)
     texts = class_texts(expected, labels)
     assert_table(trained.stdout, texts)
-    assert_report("run", texts)
+    assert_report("run", texts + by_class(answers, targets, labels))
+    evaluated = json.loads(run("evaluate", "run", "three.csv", "--json").stdout)
+    assert_same(evaluated, expected)
+    predicted = [answer["prediction"] for answer in answers]
+    assert (
+        evaluated["confusion"] == metrics.confusion_matrix([t for (t,) in targets], predicted, labels=labels).tolist()
+    )
+    evaluated = run("evaluate", "run", "three.csv").stdout
+    assert_table(evaluated, texts)
+    assert_table(evaluated, by_class(answers, targets, labels))
+    assert f"accuracy {100 * expected['accuracy']:.2f}%, loss {expected['log_loss']:.4f}, 80 rows" in trained.stdout
+
+
+def by_class(answers: list[dict[str, str]], targets: list[tuple[str, ...]], labels: list[str]) -> list[list[str]]:
+    """The cells of the table of the classes."""
+    predicted, truth = [answer["prediction"] for answer in answers], [target for (target,) in targets]
+    *figures, support = metrics.precision_recall_fscore_support(truth, predicted, labels=labels, zero_division=0)
+    columns = [[f"{value:.4f}" for value in values] for values in figures]
+    return [list(row) for row in zip(labels, map(str, support), *columns, strict=True)]
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])
@@ -218,15 +236,33 @@ def test_each_of_several_targets_is_scored() -> None:
     answers, targets = answered("run", Path("boxes.csv"), "width", "height", proba=False)
     actual = np.array(targets, float)
     predicted = np.array([[float(a["prediction_width"]), float(a["prediction_height"])] for a in answers])
-    found = json.loads(Path("run/results.json").read_text())["test"]
-    assert found["mae"] == pytest.approx(np.abs(actual - predicted).mean(axis=0), rel=1e-5)
-    assert found["rmse"] == pytest.approx(np.sqrt(np.square(actual - predicted).mean(axis=0)), rel=1e-5)
+    error, mean = np.abs(actual - predicted), actual.mean(axis=0)
+    expected = {
+        "r2": metrics.r2_score(actual, predicted, multioutput="raw_values"),
+        "rmse": np.sqrt(np.square(error).mean(axis=0)),
+        "mae": error.mean(axis=0),
+    }
+    baseline = {"r2": np.zeros(2), "rmse": actual.std(axis=0), "mae": np.abs(actual - mean).mean(axis=0)}
+    for found in (
+        json.loads(Path("run/results.json").read_text())["test"],
+        json.loads(run("evaluate", "run", "boxes.csv", "--json").stdout),
+    ):
+        for name in expected:
+            assert found[name] == pytest.approx(expected[name], rel=1e-5), name
+            assert found["baseline"][name] == pytest.approx(baseline[name], rel=1e-5, abs=1e-12), name
+        assert found["baseline"]["answer"] == pytest.approx(mean, rel=1e-5)
+        assert found["score"] == pytest.approx(metrics.r2_score(actual, predicted), rel=1e-5)
     texts = [
-        [f"MAE of {name}", plainly(found["mae"][k]), plainly(found["baseline"]["mae"][k])]
-        for k, name in enumerate(("width", "height"))
+        [f"{shown} of {target}", text(expected[name][k]), text(baseline[name][k])]
+        for k, target in enumerate(("width", "height"))
+        for name, shown, text in (("r2", "R^2", "{:.4f}".format), ("rmse", "RMSE", plainly), ("mae", "MAE", plainly))
     ]
     assert_table(trained.stdout, texts)
+    assert_table(run("evaluate", "run", "boxes.csv").stdout, texts)
     assert_report("run", texts)
+    median = np.median(error, axis=0)
+    page = Path("run/report.html").read_text(encoding="utf-8")
+    assert "".join(f"<td>{plainly(value)}</td>" for value in median) in page
 
 
 def test_scores_that_do_not_exist_are_none() -> None:

@@ -185,17 +185,19 @@ def test_the_best_epoch_of_the_validation_rows_is_kept():
     assert net.seed == rng.randint(np.iinfo(np.int32).max)
 
 
-def test_the_networks_are_those_of_mlp(backend):
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_the_networks_are_those_of_mlp(backend, dropout):
     """The definition of the estimator, by the public interface of `MLP`."""
     X, y = make_friedman1(150, random_state=0)
-    model = mlp.TabularRegressor(**SMALL | {"backend": backend, "epochs": 5, "dtype": "float64"}).fit(X, y)
+    settings = SMALL | {"backend": backend, "epochs": 5, "dtype": "float64", "dropout": dropout}
+    model = mlp.TabularRegressor(**settings).fit(X, y)
     rng = np.random.RandomState(0)
     folds = fold_of_each_row(150, None, rng)
     quartiles = np.percentile(X, [25, 50, 75], axis=0)
     z = (X - quartiles[1]) / (quartiles[2] - quartiles[0])
     z = z / np.sqrt(1 + (z / 3) ** 2)
     net = mlp.MLP(
-        [10, 16, 16, 1], "mish", loss="mse", scaling_layer=True, dtype="float64", backend=backend,
+        [10, 16, 16, 1], "mish", loss="mse", scaling_layer=True, dtype="float64", backend=backend, dropout=dropout,
         init=["neural_tangent", "neural_tangent", "zeros"], target_scaling=([y.mean()], [y.std()]),
         seed=int(rng.randint(np.iinfo(np.int32).max)),
     )  # fmt: skip

@@ -20,12 +20,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 import mlp
 from backends import formulas
 from mlp.cli import cli
+from mlp.inspection.trace.explanations import explanations
 from mlp.trace import exercise, mazur
 
 HIDDEN = [name for name, row in formulas.ACTIVATIONS.items() if row.role == "any" and row.backward is not None]
 OUTPUTS = [("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy"), ("exp", "poisson")]
 OUTPUTS += [("softplus", "poisson"), ("identity", "mse"), ("sigmoid", "quadratic"), ("softmax", "mse")]
-OUTPUTS += [("tanh", "huber"), ("silu", "mae")]
+OUTPUTS += [("tanh", "huber"), ("silu", "mae"), ("softplus", "quantile")]
 OPTIMIZERS = [
     mlp.SGD(0.01),
     mlp.SGD(0.01, momentum=0.9),
@@ -249,6 +250,7 @@ def test_every_slope_is_that_of_autograd(found):
         "quadratic": lambda z, a, t: 0.5 * ((a - t) ** 2).sum(1).mean(),
         "mae": lambda z, a, t: functional.l1_loss(a, t),
         "huber": lambda z, a, t: functional.huber_loss(a, t),
+        "quantile": lambda z, a, t: functional.l1_loss(a, t) / 2,
         "poisson": lambda z, a, t: (torch.xlogy(t, t) - t * torch.log(a) - t + a).mean(),
     }
     (net, X, y), _ = found
@@ -283,7 +285,7 @@ def test_the_formulas_as_written_are_those_computed(name):
         if quantity.name in ("a1", "slope1"):
             text = quantity.formula
             for written, meant in {
-                "¹": "",
+                "⁽¹⁾": "",
                 "−": "-",
                 "⊙": "*",
                 "·": "*",
@@ -353,11 +355,14 @@ def test_a_table_in_markdown():
     net, X, y = mazur()
     trace = net.trace(X, y, optimizer=mlp.SGD(0.5))
     lines = trace.to_markdown().splitlines()
-    assert "| a¹ | 1 / (1 + e^(−z¹)) | 1 × 2 | 0.593269992, 0.596884378 |" in lines
-    assert "| W² ← | W² − η·∂L/∂W² | 2 × 2 | 0.35891648, 0.51130127<br>0.408666186, 0.561370121 |" in lines
+    assert "| $a^{(1)}$ | $1 / (1 + e^{-z^{(1)}})$ | 1 × 2 | 0.593269992, 0.596884378 |" in lines
+    assert (
+        r"| $W^{(2)} \leftarrow$ | $W^{(2)} - \eta \cdot \partial L/\partial W^{(2)}$ | 2 × 2 "
+        "| 0.35891648, 0.51130127<br>0.408666186, 0.561370121 |" in lines
+    )
     blank = trace.to_markdown(blank=True).splitlines()
-    assert "| a¹ | 1 / (1 + e^(−z¹)) | 1 × 2 |  |" in blank
-    assert "| b¹ |  | 2 | 0.35, 0.35 |" in blank
+    assert "| $a^{(1)}$ | $1 / (1 + e^{-z^{(1)}})$ | 1 × 2 |  |" in blank
+    assert "| $b^{(1)}$ |  | 2 | 0.35, 0.35 |" in blank
     rows = [re.split(r"(?<!\\)\|", line) for line in lines if line.startswith("|")]
     assert {len(cells) for cells in rows} == {6}
 
@@ -371,8 +376,8 @@ def test_a_bar_in_a_formula_does_not_end_a_cell_of_markdown():
 def test_text():
     net, X, y = mazur()
     text = str(net.trace(X, y, optimizer=mlp.SGD(0.5)))
-    assert "  L = 1/m · Σ [½(a² − t)²] = 0.298371109\n" in text
-    assert "  W² ← W² − η·∂L/∂W²\n       0.35891648   0.51130127\n      0.408666186  0.561370121\n" in text
+    assert "  L = 1/m · Σ [½(a⁽²⁾ − t)²] = 0.298371109\n" in text
+    assert "  W⁽²⁾ ← W⁽²⁾ − η·∂L/∂W⁽²⁾\n       0.35891648   0.51130127\n      0.408666186  0.561370121\n" in text
 
 
 def test_json_holds_every_digit():
@@ -400,7 +405,7 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
-        if tag not in ("meta", "br"):
+        if tag not in ("meta", "br", "link"):
             self.open.append(tag)
         self.fetched += [value for name, value in attributes if name in ("src", "href")]
         if tag == "td":
@@ -410,7 +415,7 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data):
-        if self.open and self.open[-1] == "td":
+        if "td" in self.open:
             self.cells[-1] += data
 
 
@@ -419,9 +424,9 @@ def test_html():
     trace = net.trace(X, y)
     page = Page(trace.to_html())
     assert not page.open
-    assert not page.fetched
+    assert page.fetched == ["data:,"]
     assert len(page.cells) == 4 * len(trace.steps[0].quantities)
-    assert "1 where z¹ > 0, else 0" in page.cells
+    assert any(cell.startswith("1 where z(1) > 0, else 0") for cell in page.cells)
 
 
 @pytest.mark.parametrize("form", ["to_text", "to_markdown", "to_html", "to_json"])
@@ -464,6 +469,79 @@ def test_a_trace_is_frozen():
         step.loss = 0.0
 
 
+# -- explanations ---------------------------------------------------------------------------------------------------
+
+
+def value_of(text):
+    """What a line with numbers put in computes, read as a program."""
+    text = re.sub(
+        r"(?<=\d)([⁰¹²³⁴⁵⁶⁷⁸⁹]+)", lambda m: "**" + m[1].translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")), text
+    )
+    for written, meant in {
+        "10⁻⁶": "1e-6", "⁻": "-", "−": "-", "·": "*", "e^": "exp", "½": "0.5*", ")²": ")**2", "[": "(", "]": ")",
+    }.items():  # fmt: skip
+        text = text.replace(written, meant)
+    text = re.sub(r"ln ([\d.e-]+)", r"log(\1)", text.replace("ln(", "log("))
+    text = re.sub(r"√([\d.e-]+)", r"sqrt(\1)", text.replace("√(", "sqrt("))
+    text = re.sub(r"\|([^|]*)\|", r"abs(\1)", text)
+    text = re.sub(r"0\.5\* ?where", "where", text)
+    text = re.sub(r"^(.*) where (.*), else (.*)$", r"(\1) if (\2) else (\3)", text)
+    return eval(
+        text, {"max": max, "min": min} | {name: getattr(np, name) for name in ("exp", "log", "sign", "sqrt", "tanh")}
+    )
+
+
+@pytest.mark.parametrize("number", range(len(HIDDEN)))
+def test_the_lines_with_numbers_compute_their_results(number):
+    (output, loss), optimizer = OUTPUTS[number % len(OUTPUTS)], OPTIMIZERS[number % len(OPTIMIZERS)]
+    settings = [{}, FULL][number % 2]
+    net, X, y = problem((3, 4, 3), HIDDEN[number], output, loss, **settings)
+    for step in net.trace(X, y, optimizer=optimizer, steps=2, batch_size=2).steps:
+        explained = explanations(step)
+        assert {"z", "dW", "new_W"} <= {re.sub(r"\d+$", "", name) for name in explained}
+        for _, sentence, worked in explained.values():
+            assert sentence.endswith(".")
+            if not worked or re.search("…|[Φσ]", worked):
+                continue
+            _, right = re.split(" [=←] ", worked, maxsplit=1)
+            right, _, result = right.rpartition(" = ")
+            # the numbers are rounded to five digits, and their differences may be much smaller than they are
+            assert value_of(right) == pytest.approx(float(result.replace("−", "-")), rel=0.02, abs=2e-4), worked
+
+
+def test_each_number_of_a_layer_is_in_parentheses():
+    net, X, y = problem(**FULL)
+    trace = net.trace(X, y, optimizer=mlp.Adam(), steps=2, sample_weight=WEIGHT)
+    for text in (trace.to_text(), *(q.equation for step in trace.steps for q in step.quantities)):
+        assert not re.search(r"[abzMã][⁰¹²³]", text)
+        assert "W¹" not in text
+    assert "a⁽¹⁾ = tanh(z⁽¹⁾)" in trace.to_text()
+    assert "<i>a</i><sup>(1)</sup>" in trace.to_html()
+    assert "$a^{(1)}$" in trace.to_markdown()
+
+
+@pytest.mark.parametrize("number", range(len(HIDDEN)))
+def test_matplotlib_and_browsers_read_the_formulas(number):
+    mathtext = pytest.importorskip("matplotlib.mathtext", reason="formulas are checked by the extra plot")
+    (output, loss), optimizer = OUTPUTS[number % len(OUTPUTS)], OPTIMIZERS[number % len(OPTIMIZERS)]
+    net, X, y = problem((3, 4, 3), HIDDEN[number], output, loss, **FULL)
+    trace = net.trace(X, y, optimizer=optimizer, steps=2, sample_weight=WEIGHT)
+    formulas_shown = set(re.findall(r"\$([^$]+)\$", trace.to_markdown()))
+    assert len(formulas_shown) > 40
+    for formula in formulas_shown:
+        mathtext.MathTextParser("path").parse(f"${formula}$")
+        assert not re.search(r"[^\x00-\x7f]", formula), formula
+    Page(trace.to_html())
+
+
+def test_a_blank_exercise_has_no_answers():
+    net, X, y = mazur()
+    blank = net.trace(X, y, optimizer=mlp.SGD(0.5)).to_markdown(blank=True)
+    computed_part = blank.split("### forward")[1]
+    assert "Each neuron adds its weighted inputs and its bias." in computed_part
+    assert not re.search(r"\d\.\d", computed_part)
+
+
 # -- invalid input ------------------------------------------------------------------------------------------------
 
 
@@ -493,7 +571,7 @@ def test_a_program_that_nobody_could_read_is_refused():
     cube = mlp.custom_activation("cube", lambda xp, z: z * z * z, lambda xp, z: 3 * z * z)
     net, X, y = problem(activation=cube)
     trace = net.trace(X, y)
-    assert "a¹ = cube(z¹)" in trace.to_text()
+    assert "a⁽¹⁾ = cube(z⁽¹⁾)" in trace.to_text()
     with pytest.raises(mlp.ConfigurationError, match="'cube' is a user-defined function"):
         trace.to_numpy_program()
 
@@ -526,7 +604,7 @@ def test_a_fresh_exercise_has_round_numbers_and_follows_its_seed(run):
     numbers = re.findall(r"-?\d+\.\d+", blank.split("### forward")[0].split("### given")[1])
     assert len(numbers) == 12
     assert all(len(number.partition(".")[2]) <= 2 for number in numbers)
-    assert re.search(r"\| ∂L/∂W¹ \|.*\|  \|", blank)
+    assert re.search(r"\| \$\\partial L/\\partial W\^\{\(1\)\}\$ \|.*\|  \|", blank)
 
 
 @pytest.mark.parametrize("loss", formulas.LOSSES)
@@ -555,6 +633,17 @@ def test_a_saved_model_on_its_data(run, tmp_path):
     shapes = {entry["name"]: entry["shape"] for entry in document["steps"][0]["quantities"]}
     assert (shapes["a0"], shapes["dW1"], shapes["t"]) == ([3, 64], [64, 5], [3, 10])
     assert document["steps"][0]["constants"]["η"] == 0.001
+
+
+def test_the_optimizer_is_that_of_the_run(run):
+    trained = ["train", "moons", "--epochs", "2", "--optimizer", "rmsprop", "--lr", "0.03", "--quiet"]
+    assert CliRunner().invoke(cli, [*trained, "--output-dir", "moons"]).exit_code == 0
+    traced = json.loads(run("moons", "moons", "--format", "json").stdout)
+    assert (traced["optimizer"]["name"], traced["steps"][0]["constants"]["η"]) == ("rmsprop", 0.03)
+    other_rate = json.loads(run("moons", "moons", "--format", "json", "--lr", 0.5).stdout)
+    assert (other_rate["optimizer"]["name"], other_rate["steps"][0]["constants"]["η"]) == ("rmsprop", 0.5)
+    other = json.loads(run("moons", "moons", "--format", "json", "--optimizer", "sgd").stdout)
+    assert (other["optimizer"]["name"], other["steps"][0]["constants"]["η"]) == ("sgd", 0.5)
 
 
 @pytest.mark.parametrize(

@@ -69,8 +69,11 @@ def some_threads(monkeypatch):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("batch_size", [1, 5, 16, 100, 230])
 @pytest.mark.parametrize("sizes", [[70, 3], [70, 30, 10], [100, 130, 140, 10]])
-def test_bits(some_threads, monkeypatch, sizes, batch_size, dtype):
-    case = with_zeros(make(sizes, "relu", n=250, batch_size=batch_size))
+@pytest.mark.parametrize("scaling_layer", [False, True], ids=["", "scaling layer"])
+def test_bits(some_threads, monkeypatch, sizes, batch_size, dtype, scaling_layer):
+    case = with_zeros(make(sizes, "relu", n=250, batch_size=batch_size, scaling_layer=scaling_layer))
+    if scaling_layer:
+        case.params[-sizes[0] :: 3] = 0  # the layer makes more zeros, whose factors must learn
     expected = trained(case, monkeypatch, False, dtype=dtype)
     for number in (1, 2, 3):
         threads.set_num_threads(number)
@@ -96,6 +99,7 @@ def cases(draw):
             in_bytes=draw(st.booleans()),
             clip_value=draw(bounds),
             clip_norm=draw(bounds),
+            scaling_layer=draw(st.booleans()),
         ),
         draw(st.sampled_from([0.0, 0.5, 0.9, 1.0])),
     )
@@ -169,14 +173,24 @@ def state_overflows(case):
     case.plan.learning_rates[1] = 1e5
 
 
+def factor_is_infinite(case):
+    if (factors := case.plan.network.layout.scaling(case.params)) is not None:
+        factors[3] = np.inf
+
+
 PLANTED = [
     weight_is_infinite, weight_is_nan, input_is_infinite, gradient_is_infinite, weights_overflow, state_overflows,
+    factor_is_infinite,
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("halt", [True, False])
 @pytest.mark.parametrize("sizes", [[70, 3], [70, 20, 3], [100, 80, 66, 3]])
-@pytest.mark.parametrize("options", [{}, {"rule": RULES[7]}, {"clip_norm": 1.0}, {"l1": 0.01}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"rule": RULES[7]}, {"clip_norm": 1.0}, {"l1": 0.01}, {"scaling_layer": True}],
+    ids=lambda options: str({name: getattr(value, "name", value) for name, value in options.items()}),
+)
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
 def test_numbers_that_are_not_finite(monkeypatch, plant, options, sizes, halt):
     case = in_blocks(make(sizes, "identity", "identity+mse", n=80, **options))

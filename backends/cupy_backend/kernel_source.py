@@ -144,6 +144,7 @@ def _loss(translator: CudaTranslator, kind: OutputLoss) -> str:
     output, formula = kind.output, kind.fused or kind.loss.formula
     assert formula is not None
     loss = translator.add(formula, rowwise=kind.fused is not None and kind.rowwise)
+    level = ", level<T>(k)" if kind.loss.levels else ""
     value_and_slope = "T value, slope;"
     if kind.fused is not None and kind.rowwise:
         before = f"const auto result = formula::{loss}<T>(row, z, t);"
@@ -156,26 +157,41 @@ def _loss(translator: CudaTranslator, kind: OutputLoss) -> str:
         before = (
             f"const auto y = formula::{forward}<T>(row, z);\n"
             f"        const auto dy = [=](int k) -> T {{ {value_and_slope} "
-            f"formula::{loss}<T>(y(k), t(k), value, slope); return slope; }};\n"
+            f"formula::{loss}<T>(y(k), t(k){level}, value, slope); return slope; }};\n"
             f"        const auto dz = formula::{backward}<T>(row, dy, y);"
         )
-        body = f"{value_and_slope} formula::{loss}<T>(y(k), t(k), value, slope); write(k, value, dz(k));"
+        body = f"{value_and_slope} formula::{loss}<T>(y(k), t(k){level}, value, slope); write(k, value, dz(k));"
     else:
         assert output.backward is not None
         forward, backward = translator.add(output.forward), translator.add(output.backward)
         saved = "z(k)" if output.saves == "z" else "y"
         before = ""
         body = (
-            f"const T y = formula::{forward}<T>(z(k)); {value_and_slope} formula::{loss}<T>(y, t(k), value, slope); "
+            f"const T y = formula::{forward}<T>(z(k)); {value_and_slope} "
+            f"formula::{loss}<T>(y, t(k){level}, value, slope); "
             f"write(k, value, formula::{backward}<T>(slope, {saved}));"
         )
     return (
         f"struct Loss {{  // {kind.name}\n"
+        f"{_levels(kind.loss.levels)}"
         "    template <class T, class Lanes, class Z, class Y, class Write>\n"
         "    static DEVICE void rows(Lanes row, Z z, Y t, Write write) {\n"
         f"        {before}\n"
         f"        for (int k = row.lane; k < row.n; k += row.lanes()) {{ {body} }}\n"
         "    }\n};\n"
+    )
+
+
+def _levels(levels: tuple[float, ...]) -> str:
+    """`level`: the level of the quantile that output k estimates."""
+    if not levels:
+        return ""
+    if len(levels) == 1:
+        return f"    template <class T> static DEVICE T level(int k) {{ return T({levels[0]!r}); }}\n"
+    values = ", ".join(map(repr, levels))
+    return (
+        "    template <class T> static DEVICE T level(int k) {\n"
+        f"        static constexpr double levels[] = {{{values}}};\n        return T(levels[k]);\n    }}\n"
     )
 
 

@@ -42,6 +42,16 @@ def huber(y: Any, t: Any) -> Any:
     return derivative * (r - 0.5 * derivative), derivative
 
 
+def pinball(y: Any, t: Any, level: Any) -> Any:
+    """Koenker & Bassett 1978: ``level * (t - y)`` where y is too low, ``(1 - level) * (y - t)`` where it is too high.
+
+    Its mean is lowest if y is the quantile of that level.
+    """
+    r = y - t
+    derivative = where(r > 0, 1 - level, where(r < 0, -level, r))  # at the kink 0, and NaN stays NaN
+    return derivative * r, derivative
+
+
 def poisson(y: Any, t: Any) -> Any:
     """Half the Poisson deviance, t log(t / y) - t + y; zero where y = t."""
     log_t = log(where(t > 0, t, 1))
@@ -82,7 +92,8 @@ class Loss:
     ----------
     name : str
     formula : callable or None
-        ``formula(y, t) -> (value, derivative)``, elementwise; None if there are only fused formulas.
+        ``formula(y, t) -> (value, derivative)``, elementwise; None if there are only fused formulas.  If the loss has
+        levels, ``formula(y, t, level)``.
     mean_over_outputs : bool
         Whether the loss of a row is the mean over its outputs; otherwise it is their sum.
     reports_mean : bool
@@ -97,6 +108,8 @@ class Loss:
         Why it cannot be combined with others.
     custom : bool
         Whether it is user-defined; its formula then takes the backend as its first argument.
+    levels : tuple of float
+        The level of the quantile that each output estimates, or one for all outputs; empty for other losses.
     """
 
     name: str
@@ -107,6 +120,32 @@ class Loss:
     custom: bool = False
     reports_mean: bool = False
     bounded: bool = False
+    levels: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for level in self.levels:
+            if not 0 < level < 1:
+                raise ConfigurationError(f"the level of a quantile must lie between 0 and 1, not {level!r}.")
+
+    def level_of_each(self, n_out: int) -> tuple[float, ...]:
+        """The levels of `n_out` outputs.
+
+        Raises
+        ------
+        ConfigurationError
+            If there are several levels, but not as many as outputs.
+
+        Examples
+        --------
+        >>> LOSSES["quantile"].level_of_each(2)
+        (0.5, 0.5)
+        """
+        if len(self.levels) not in (1, n_out):
+            raise ConfigurationError(
+                f"there are {len(self.levels)} quantiles and {n_out} outputs: give one quantile, or one for each "
+                "output."
+            )
+        return self.levels if len(self.levels) == n_out else self.levels * n_out
 
 
 LOSSES: Mapping[str, Loss] = MappingProxyType(
@@ -131,6 +170,7 @@ LOSSES: Mapping[str, Loss] = MappingProxyType(
             Loss("quadratic", quadratic, mean_over_outputs=False),
             Loss("mae", mae),
             Loss("huber", huber),
+            Loss("quantile", pinball, levels=(0.5,)),
             Loss(
                 "poisson",
                 poisson,

@@ -3,8 +3,8 @@
 - `backend` implements the operations, and `operation_kernels` their loops.
 - `gemm` and `tiles` multiply matrices.  `vector_math` computes exp and similar functions.  `formula_compiler` and
   `specialize` compile the formulas, and `formula_loops` applies them to arrays.
-- `trainer`, `epoch_kernel`, `batch_tables`, `step_kernels`, `step_parts`, `panels` and `nonzero_lists` run whole epochs
-  as one kernel, in which `subnormals` sets the mode of the processor.
+- `trainer`, `epoch_kernel`, `batch_tables`, `step_kernels`, `step_parts`, `scaling_parts`, `panels` and `nonzero_lists`
+  run whole epochs as one kernel, in which `subnormals` sets the mode of the processor.
 - `predictor` and `prediction_kernel` compute the outputs of a network in one call.
 - `threads` is the thread pool, `kernel_cache` stores compiled kernels, and `subroutine` compiles the functions that
   kernels call.

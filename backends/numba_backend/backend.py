@@ -192,15 +192,12 @@ class NumbaBackend(Backend):
             return compiled.cross_entropy_rows(z, np.ascontiguousarray(target), row_shares, ceiling, delta), delta
         self._check_target_rows(kind, z, target)
         target, scratch = np.ascontiguousarray(target), np.empty(z.shape[1], z.dtype)
+        loop = loss_loop(kind, z.shape[1], z.dtype)
         if kind.fused is not None:
-            return compiled.loss_rows(
-                z, target, row_shares, delta_factor, ceiling, scratch, delta, loss_loop(kind.fused, z.dtype)
-            ) * loss_factor, delta
+            loss = compiled.loss_rows(z, target, row_shares, delta_factor, ceiling, scratch, delta, loop)
+            return loss * loss_factor, delta
         y = self.activate(z, kind.output)
-        assert kind.loss.formula is not None
-        loss = compiled.loss_rows(
-            y, target, row_shares, delta_factor, ceiling, scratch, delta, loss_loop(kind.loss.formula, z.dtype)
-        )
+        loss = compiled.loss_rows(y, target, row_shares, delta_factor, ceiling, scratch, delta, loop)
         delta = self.activate_backward(delta, z if kind.output.saves == "z" else y, kind.output, out=delta)
         if weight is not None:
             delta[row_shares == 0] = 0  # a row with weight zero may contain infinities, and must not contribute them

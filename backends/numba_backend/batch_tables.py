@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,61 @@ def _common(plan: EpochPlan) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Rates:
+    """The factors of the learning rate that a plan has, and the number of its factor for each part of the parameters.
+
+    Attributes
+    ----------
+    factors : tuple of float
+        Different factors; ``(1.0,)`` without any.
+    weights, biases : tuple of int
+        One number for each layer.
+    scaling : int
+        Of the factors of the scaling layer; 0 without one.
+    """
+
+    factors: tuple[float, ...]
+    weights: tuple[int, ...]
+    biases: tuple[int, ...]
+    scaling: int
+
+    @classmethod
+    def of_plan(cls, plan: EpochPlan) -> Rates | None:
+        """The rates of a plan; None if a part of a layer's weights, or of its biases, has another rate than the rest.
+
+        Examples
+        --------
+        >>> from backends import formulas
+        >>> from backends.plan import Layout, NetworkPlan
+        >>> kind = formulas.pair("identity", "mse")
+        >>> network = NetworkPlan(Layout((2, 3, 1), True), (formulas.activation("tanh"), kind.output), kind, (0.0, 0.0))
+        >>> rates = [(0, 6, 0.5), (9, 13, 0.1), (13, 15, 6.0)]
+        >>> order, zero = np.arange(4), np.zeros(1)
+        >>> def plan(*rates):
+        ...     return EpochPlan(network, formulas.Rule("sgd", {}), 4, order, zero, zero, rate_factors=rates)
+        >>> Rates.of_plan(plan(*rates))
+        Rates(factors=(0.5, 1.0, 0.1, 6.0), weights=(0, 1), biases=(2, 2), scaling=3)
+        >>> Rates.of_plan(plan()), Rates.of_plan(plan((0, 5, 0.5)))
+        (Rates(factors=(1.0,), weights=(0, 0), biases=(0, 0), scaling=0), None)
+        """
+        layout = plan.network.layout
+        n_layers, n_in = layout.n_layers, layout.sizes[0]
+        if not plan.rate_factors:
+            return cls((1.0,), (0,) * n_layers, (0,) * n_layers, 0)
+        segments, numbers, position, parts = plan.segments(), dict[float, int](), 0, list[int]()
+        sizes = [rows * columns for rows, columns in pairwise(layout.sizes)]
+        for size in (*sizes, *layout.sizes[1:], *[n_in] * layout.scaling_layer):
+            stop = position + size
+            own = {factor for start, end, factor in segments if start < stop and position < end}
+            if len(own) > 1:
+                return None
+            parts.append(numbers.setdefault(own.pop(), len(numbers)))
+            position = stop
+        scaling = parts.pop() if layout.scaling_layer else 0
+        return cls(tuple(numbers), tuple(parts[:n_layers]), tuple(parts[n_layers:]), scaling)
+
+
 class BatchTables:
     """The tables of plans that are `alike`.
 
@@ -45,6 +102,8 @@ class BatchTables:
         The weight of each of these rows.
     dtype : dtype
         Of the network.
+    rates : Rates
+        Of the first plan.
 
     Attributes
     ----------
@@ -54,10 +113,12 @@ class BatchTables:
         See `START`.
     weights : list of ndarray of float64
         The `EpochPlan.batch_weights` of each plan.
-    scalars : ndarray, shape (batches, n_scalars)
-        The update rule's scalars.
-    factors : ndarray of float64, shape (batches, 4)
-        See `step_kernels.SHRINK`.
+    scalars : ndarray, shape (batches, len(rates.factors) * n_scalars)
+        The update rule's scalars for each factor of the learning rate.
+    factors : ndarray of float64, shape (batches, len(rates.factors) * 4)
+        See `step_kernels.SHRINK`; four for each factor of the learning rate.
+    n_scalars : int
+        Number of the update rule's scalars.
     row_shares : ndarray, shape (rows that run,) or (0,)
         Factor of each row in the mean over its batch; empty if all are equal.
     """
@@ -68,6 +129,7 @@ class BatchTables:
         rows: Sequence[NDArray[np.int64]],
         row_weights: Sequence[NDArray[np.float64]] | None,
         dtype: np.dtype[Any],
+        rates: Rates,
     ) -> None:
         first, count = plans[0], len(plans)
         batches, size = first.batches, first.batch_size
@@ -79,11 +141,15 @@ class BatchTables:
         else:
             self.weights = [plan.batch_weights(weight) for plan, weight in zip(plans, row_weights, strict=True)]
         totals = _joined([plan.normalizers(w) for plan, w in zip(plans, self.weights, strict=True)], np.float64)
-        rates = _joined([plan.learning_rates[own] for plan in plans], np.float64)
+        learning_rates = _joined([plan.learning_rates[own] for plan in plans], np.float64)
+        l2 = _joined([plan.l2[own] for plan in plans], np.float64)
         positions = np.arange(batches.start, batches.stop)
         self.batches = _table(plans, positions, running)
-        self.scalars = _rule_scalars(plans, positions, rates, dtype)
-        self.factors = _batch_factors(plans, rates, _joined([plan.l2[own] for plan in plans], np.float64), totals)
+        each_rate = learning_rates[:, None] * np.array(rates.factors)
+        scalars = _rule_scalars(plans, positions, each_rate, dtype)
+        self.n_scalars = scalars.shape[2]
+        self.scalars = scalars.reshape(len(scalars), -1)
+        self.factors = _batch_factors(plans, each_rate, l2, totals).reshape(len(scalars), -1)
         self.row_shares = np.empty(0, dtype)
         if row_weights is not None or first.batch_weight is not None:
             self.row_shares = np.concatenate(
@@ -123,23 +189,25 @@ def _table(plans: Sequence[EpochPlan], positions: NDArray[np.int64], running: sl
 
 
 def _rule_scalars(plans: Sequence[EpochPlan], positions: NDArray[np.int64], rates: Array, dtype: Any) -> Array:
+    """The update rule's scalars, shape (batches, factors, n_scalars), for rates (batches, factors)."""
     rule = plans[0].rule
-    steps = (_column([plan.first_step for plan in plans]) + (1 + positions)).reshape(-1)
+    steps = (_column([plan.first_step for plan in plans]) + (1 + positions)).reshape(-1, 1)
     values = rule.row.scalars(steps, rates, **rule.hyper)
-    scalars = np.empty((len(steps), len(values)), dtype)
-    for column, value in enumerate(values):
-        scalars[:, column] = value
+    scalars = np.empty((*rates.shape, len(values)), dtype)
+    for number, value in enumerate(values):
+        scalars[..., number] = value
     return scalars
 
 
 def _batch_factors(plans: Sequence[EpochPlan], rates: Array, l2: Array, totals: Array) -> NDArray[np.float64]:
+    """The factors of each batch, shape (batches, factors, 4), for rates (batches, factors)."""
     decays = np.repeat([plan.weight_decay for plan in plans], len(plans[0].batches))
-    decay = rates * decays
-    factors = np.empty((len(rates), 4))
-    factors[:, SHRINK] = 1 - decay - rates * l2
-    factors[:, DECAY] = 1 - decay
-    factors[:, L2] = l2
-    factors[:, UPDATES] = totals > 0
+    decay = rates * decays[:, None]
+    factors = np.empty((*rates.shape, 4))
+    factors[..., SHRINK] = 1 - decay - rates * l2[:, None]
+    factors[..., DECAY] = 1 - decay
+    factors[..., L2] = l2[:, None]
+    factors[..., UPDATES] = totals[:, None] > 0
     return factors
 
 

@@ -36,8 +36,10 @@ from backends.numba_backend.batch_tables import EPOCH, NUMBER, PLAN, POSITION, R
 from backends.numba_backend.integers import larger, smaller
 from backends.numba_backend.kernel_cache import function_of_c
 from backends.numba_backend.nonzero_lists import largest
-from backends.numba_backend.panels import BLOCK, CHUNK, CHUNKS, FIELDS, FIRST_CHUNK, N_IN, PANELS, SUMS
 
+from backends.numba_backend.panels import (  # isort: skip
+    BLOCK, CHUNK, CHUNKS, FACTOR_SQUARES, FIELDS, FIRST_CHUNK, N_IN, PANELS, SCALE_INPUTS, SUMS, UPDATE_FACTORS,
+)  # fmt: skip
 from backends.numba_backend.step_kernels import (  # isort: skip
     GRADIENT_ONLY, IN_PLACE, L2, SHRINK, UPDATES, WHOLE_GRADIENT, divide, step_functions,
 )  # fmt: skip
@@ -87,6 +89,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> _EpochKernel:
         all_lists = list_buffer, list_places[0], list_places[1], list_places[2 + t]
         no_lists = list_buffer, 0, 0, 0
         listed = list_places[0] > 0
+        scaled = first_layer[SCALE_INPUTS] != 0
         # of the weights of the first layer, and of each tile of its input, in two buffers if there are two of these
         input_bounds = offset(weight_bound, 1)
         next_bounds = offset(input_bounds, tiles)
@@ -102,7 +105,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> _EpochKernel:
                     first, last = chunks_of(layer, share, threads)
                     for chunk in range(first, last):
                         sum_weights(layer, space, chunk, sums_scratch, chunk_sums)
-            if shared:
+            if shared and not scaled:
                 first, last = divide(all_batches[ROWS_OF_BATCH], ROWS, share, threads)
                 gather(first_layer, space, source, order, all_batches[START], first, last, 0, counter)
                 list_inputs(first_layer, space, first, last, 0, all_lists, input_bounds)
@@ -118,6 +121,16 @@ def epoch_kernel(dtype: np.dtype[Any]) -> _EpochKernel:
             batch_factors, rule_scalars = offset(all_factors, batch * n_factors), offset(all_scalars, batch * n_scalars)
             updates = batch_factors[UPDATES] != 0
             forward_lists = all_lists if weight_bound[0] < largest_sum else no_lists
+
+            # A scaling layer needs the factors after the last update.
+            if shared and scaled:
+                phase += 1
+                share = take_share(phase_counters, phase, t, threads)
+                while share >= 0:
+                    first, last = divide(rows, ROWS, share, threads)
+                    gather(first_layer, space, source, order, start, first, last, parity, counter)
+                    list_inputs(first_layer, space, first, last, parity, all_lists, input_bounds)
+                    share = next_share(phase_counters, phase, t, threads)
 
             # Forward through the shared layers.
             for l in range(shared):
@@ -226,7 +239,10 @@ def epoch_kernel(dtype: np.dtype[Any]) -> _EpochKernel:
                                 if mode == WHOLE_GRADIENT:
                                     call(layer[SUMS], (g, n, width, sums_scratch, sums_of_chunk))
                     share = next_share(phase_counters, phase, t, threads)
-                factor = clip_factor(chunk_sums, chunks, clip_norm)
+                sums_scratch[0] = 0.0
+                if scaled:
+                    call(first_layer[FACTOR_SQUARES], (first_layer, space, bound, sums_scratch))
+                factor = clip_factor(chunk_sums, chunks, sums_scratch[0], clip_norm)
             phase += 1
             share = take_share(phase_counters, phase, t, threads)
             while share >= 0:
@@ -252,13 +268,18 @@ def epoch_kernel(dtype: np.dtype[Any]) -> _EpochKernel:
                                 sum_weights(layer, space, chunk, sums_scratch, chunk_sums)
                             if l == 0 and listed and mode != IN_PLACE and not all_finite(layer, space, chunk):
                                 weight_bound[0] = math.inf  # any thread may write this, and nothing else
-                if shared and batch + 1 < n_batches:
+                if shared and not scaled and batch + 1 < n_batches:
                     following = offset(entry, n_entries)
                     counter = seed, np.uint64(following[EPOCH]), np.uint64(following[NUMBER]), row_offset
                     first, last = divide(following[ROWS_OF_BATCH], ROWS, share, threads)
                     gather(first_layer, space, source, order, following[START], first, last, 1 - parity, counter)
                     list_inputs(first_layer, space, first, last, 1 - parity, all_lists, next_bounds)
                 if is_last_share(phase_counters, phase, threads):
+                    if scaled and updates:
+                        call(
+                            first_layer[UPDATE_FACTORS],
+                            (first_layer, space, bound, factor, rule_loop, rule_scalars, segment_size, row_scratch),
+                        )
                     if listed and updates and mode == IN_PLACE:
                         total = 0.0
                         for i in range(0, rows, ROWS):

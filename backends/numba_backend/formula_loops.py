@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import numba
@@ -24,7 +24,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 from backends import formulas
-from backends.formulas import Activation
+from backends.formulas import Activation, OutputLoss
 from backends.numba_backend.kernel_cache import function_address
 from backends.numba_backend.specialize import specialize
 from backends.numba_backend.tiles import leading, offset
@@ -43,8 +43,13 @@ def derivative_loop(activation: Activation, dtype: np.dtype[Any]) -> int:
     return _address(_derivative, activation.backward, dtype)
 
 
-def loss_loop(formula: Callable[..., Any], dtype: np.dtype[Any]) -> int:
-    """Address of the loop for `apply_loss`."""
+def loss_loop(kind: OutputLoss, n_out: int, dtype: np.dtype[Any]) -> int:
+    """Address of the loop for `apply_loss`, which takes one row of `n_out` entries at a time if the loss has levels."""
+    formula = kind.fused or kind.loss.formula
+    assert formula is not None
+    if kind.loss.levels:
+        kind.loss.level_of_each(n_out)  # raises an error if there are fewer: the loop does not check its index
+        return _address(_loss_with_levels, formula, dtype, tuple(map(dtype.type, kind.loss.levels)))
     return _address(_loss, formula, dtype)
 
 
@@ -53,14 +58,14 @@ def rule_loop(rule: str, dtype: np.dtype[Any]) -> int:
     return _address(_rule, formulas.RULES[rule].formula, dtype)
 
 
-def _address(make: Callable[..., Any], formula: Callable[..., Any], dtype: np.dtype[Any]) -> int:
+def _address(make: Callable[..., Any], formula: Callable[..., Any], dtype: np.dtype[Any], *constants: Hashable) -> int:
     with _compiling:
-        return _compiled(make, formula, dtype)
+        return _compiled(make, formula, dtype, *constants)
 
 
 @functools.cache
-def _compiled(make: Callable[..., Any], formula: Callable[..., Any], dtype: np.dtype[Any]) -> int:
-    loop, *rest = make(formula, specialize(formula, dtype))
+def _compiled(make: Callable[..., Any], formula: Callable[..., Any], dtype: np.dtype[Any], *constants: Hashable) -> int:
+    loop, *rest = make(formula, specialize(formula, dtype), *constants)
     numbers = types.CPointer(numba.from_dtype(dtype))  # type: ignore[attr-defined]
     return function_address(loop, tuple(numbers if kind is float else types.intp for kind in rest))
 
@@ -87,6 +92,20 @@ def _loss(formula: Callable[..., Any], f: Any) -> Any:
             losses[i], delta[i] = f(y[i], target[i])
 
     return loop, float, float, float, float, int
+
+
+def _loss_with_levels(formula: Callable[..., Any], f: Any, values: tuple[Any, ...]) -> Any:
+    first, levels = values[0], np.array(values)
+
+    def same_level(y, target, losses, delta, n):  # type: ignore[no-untyped-def]
+        for i in range(n):
+            losses[i], delta[i] = f(y[i], target[i], first)
+
+    def level_of_each(y, target, losses, delta, n):  # type: ignore[no-untyped-def]
+        for i in range(n):
+            losses[i], delta[i] = f(y[i], target[i], levels[i])
+
+    return (same_level if len(values) == 1 else level_of_each), float, float, float, float, int
 
 
 def _rule(formula: Callable[..., Any], f: Any) -> Any:

@@ -75,7 +75,7 @@ class FusedStepParts(StepParts):
         self._factors[0, [SHRINK, DECAY, UPDATES]] = 1
         self._entry = np.zeros((1, 6), np.int64)
         target = trainer._target_for(plan)
-        kind, self._loss_loop = _kind(network.kind, target, dtype)
+        kind, self._loss_loop = _kind(network.kind, network.layout.sizes[-1], target, dtype)
         self._losses_part = step_part(LOSSES[kind], dtype)
         self._numbers = (*map(dtype.type, network.kind.shares(network.layout.sizes[-1])), network.kind.ceiling(dtype))
         empty, X = np.empty((0, 0), dtype), trainer._X_with_adjacent_entries()

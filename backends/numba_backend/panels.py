@@ -24,6 +24,9 @@ FIELDS = (
     "number", "n_in", "n_out", "padded", "width", "panels", "weights", "chunks", "first_chunk", "input", "second",
     "input_row", "saved", "delta", "row", "activation", "derivative", "saves_z",
     "threshold", "scale", "dropout", "penalties", "sums",
+    "weight_rate", "bias_rate", "weight_decay",
+    "unscaled", "factors", "factor_sums", "factor_rate",
+    "scale_inputs", "scale_gradient", "factor_squares", "update_factors",
 )  # fmt: skip
 """Columns of the table of layers; positions and strides count elements of the buffer.
 
@@ -41,12 +44,20 @@ saves_z                 whether the backward pass of its activation needs z
 threshold, scale        dropout on its input: units with an integer below threshold are dropped; position of the scale
 dropout, penalties,     addresses of the parts of a step (see `step_parts`)
 sums
-The trainer sets the addresses; they are 0 where its plan does not need them.
+weight_rate, bias_rate  positions of the update rule's scalars in those of a batch
+weight_decay            position of the factors of the weights in those of a batch (see `batch_tables`)
+unscaled                position of its input before the scaling layer; `input` if none precedes it
+factors, factor_sums    the scaling layer: position of its factors, and of sums for their gradient, ``[panel][factor]``
+factor_rate             position of the update rule's scalars for the factors
+scale_inputs, ...       addresses of the parts of a scaling layer (see `scaling_parts`)
+The trainer sets the addresses, and the positions of rates; they are 0 where its plan does not need them.
 """
 
 (
     NUMBER, N_IN, N_OUT, PADDED, WIDTH, PANELS, WEIGHTS, CHUNKS, FIRST_CHUNK, INPUT, SECOND,
     INPUT_ROW, SAVED, DELTA, ROW, ACTIVATION, DERIVATIVE, SAVES_Z, THRESHOLD, SCALE, DROPOUT, PENALTIES, SUMS,
+    WEIGHT_RATE, BIAS_RATE, WEIGHT_DECAY,
+    UNSCALED, FACTORS, FACTOR_SUMS, FACTOR_RATE, SCALE_INPUTS, SCALE_GRADIENT, FACTOR_SQUARES, UPDATE_FACTORS,
 ) = range(len(FIELDS))  # fmt: skip
 
 CHUNK = 48
@@ -105,6 +116,8 @@ class Panels:
         self.layout, self.slots, self.lanes = network.layout, slots, VECTOR_BYTES // dtype.itemsize
         self._size = self.chunks = 0
         layers = [self._layer_panels(l, network, batch_size) for l in range(self.layout.n_layers)]
+        if self.layout.scaling_layer:
+            layers[0]["factors"] = self._reserve(self.layout.sizes[0])
         self.packed = self._size
         self._size *= 1 + slots + gradients
         # division by panels transfers inputs between cores, division by rows transfers weights
@@ -132,7 +145,7 @@ class Panels:
         for layer, rate in zip(layers, network.dropout, strict=True):
             self.space[layer["scale"]] = 1 / (1 - rate)
         for layer in layers:  # the column of ones for the bias
-            for start in {layer["input"], layer["input"] + layer["second"]}:
+            for start in {layer["input"], layer["input"] + layer["second"], layer["unscaled"]}:
                 self.space[start : start + rows * layer["input_row"]][layer["n_in"] :: layer["input_row"]] = 1
 
     def views(self, params: NDArray[Any], state: NDArray[Any]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
@@ -153,6 +166,8 @@ class Panels:
                 rest = min(width, int(layer[PADDED]) - full)
                 last = segment[start + full * height :][: height * rest].reshape(height, rest)[:, : n_out - full]
                 pairs += [(W[:, full:], last[:-1]), (b[full:], last[-1])]
+            if (factors := self.layout.scaling(flat)) is not None:
+                pairs.append((factors, segment[int(self.table[0, FACTORS]) :][: len(factors)]))
         return [(flat, panel) for flat, panel in pairs if flat.size]
 
     def _layer_panels(self, l: int, network: NetworkPlan, batch_size: int) -> dict[str, int]:
@@ -163,10 +178,9 @@ class Panels:
         width = self.lanes * (1 if divided else 2)
         panels, chunks = -(-padded // width), -(-(n_in + 1) // CHUNK)
         activation, rate = network.activations[l], network.dropout[l]
-        layer = {
+        layer = dict.fromkeys(FIELDS, 0) | {
             "number": l, "n_in": n_in, "n_out": n_out, "padded": padded, "width": width, "panels": panels,
             "weights": self._reserve((n_in + 1) * padded), "chunks": chunks, "first_chunk": self.chunks,
-            "activation": 0, "derivative": 0, "dropout": 0, "penalties": 0, "sums": 0,
             "saves_z": activation.saves == "z", "threshold": random.dropout_threshold(rate) if rate else 0,
         }  # fmt: skip
         self.chunks += panels * chunks
@@ -178,10 +192,14 @@ class Panels:
             layer["input_row"], layer["row"] = strides[l : l + 2]
             layer["scale"] = self._reserve(1)
             # two buffers: the first input is gathered while the input of the previous batch is still in use
-            doubled = l == 0 and self.shared > 0
-            layer["input"] = self._reserve(count * strides[l] * (1 + doubled))
+            scaled = l == 0 and self.layout.scaling_layer  # it waits for the update of the factors
+            doubled = l == 0 and self.shared > 0 and not scaled
+            layer["input"] = layer["unscaled"] = self._reserve(count * strides[l] * (1 + doubled))
             layer["second"] = count * strides[l] if doubled else 0
             layer["delta"] = self._reserve(count * strides[l + 1])
+            if scaled:
+                layer["unscaled"] = self._reserve(count * strides[l])
+                layer["factor_sums"] = self._reserve(layer["panels"] * layer["n_in"])
         for layer, next_layer in zip(layers, [*layers[1:], None], strict=True):
             # y is stored directly as the next layer's input, unless the backward pass needs z or dropout follows
             if next_layer and not next_layer["threshold"] and not layer["saves_z"]:

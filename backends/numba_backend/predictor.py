@@ -46,11 +46,11 @@ class FusedPredictor(Predictor):
     ) -> None:
         super().__init__(xp, layers, factors, input_scale)
         self._kernel: Any = None
-        self._can_fuse = factors is None and all(
+        self._can_fuse = all(
             _fits_kernel(W, b) and not activation.custom and (not activation.rowwise or l == len(self.layers) - 1)
             for l, (W, b, activation) in enumerate(self.layers)
         )
-        self.in_blocks = self._can_fuse
+        self.in_blocks = self._can_fuse and factors is None  # a scaling layer makes a copy of all rows
         if self._can_fuse:
             self._scale = self.dtype.type(input_scale)
             self._n_weights = sum(W.size for W, _, _ in self.layers)
@@ -68,6 +68,9 @@ class FusedPredictor(Predictor):
 
     def _run(self, x: Array, logits: bool) -> tuple[Array, bool]:
         self._check_rows(x)
+        if self.factors is not None:
+            with no_float_warnings():
+                x = self.xp.scale_columns(self._as_floats(x), self.factors)
         if not x.flags.aligned:
             x = np.ascontiguousarray(x)
         n, dtype = x.shape[0], self.dtype

@@ -16,8 +16,9 @@ from backends.numba_backend.integers import smaller
 from backends.numba_backend.nonzero_lists import largest, list_columns, list_length, list_rows
 
 from backends.numba_backend.panels import (  # isort: skip
-    ACTIVATION, BLOCK, CHUNK, CHUNKS, DELTA, DERIVATIVE, DROPOUT, FIELDS, FIRST_CHUNK, INPUT, INPUT_ROW, N_IN, N_OUT,
-    NUMBER, PADDED, PANELS, PENALTIES, ROW, SAVED, SAVES_Z, SECOND, SUMS, WEIGHTS, WIDTH,
+    ACTIVATION, BIAS_RATE, BLOCK, CHUNK, CHUNKS, DELTA, DERIVATIVE, DROPOUT, FIELDS, FIRST_CHUNK, INPUT, INPUT_ROW,
+    N_IN, N_OUT, NUMBER, PADDED, PANELS, PENALTIES, ROW, SAVED, SAVES_Z, SCALE_GRADIENT, SCALE_INPUTS, SECOND, SUMS,
+    UNSCALED, WEIGHT_DECAY, WEIGHT_RATE, WEIGHTS, WIDTH,
 )  # fmt: skip
 from backends.numba_backend.step_parts import call
 from backends.numba_backend.subroutine import subroutine
@@ -107,7 +108,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         noinline()
         X, X_row, X_bytes, bytes_row, are_bytes, input_scale = source
         n, row = layer[N_IN], layer[INPUT_ROW]
-        inputs = offset(space, layer[INPUT] + parity * layer[SECOND])
+        inputs = offset(space, layer[UNSCALED] + parity * layer[SECOND])
         for i in range(i0, i1):
             x = offset(inputs, i * row)
             if are_bytes:
@@ -119,6 +120,8 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
                 for k in range(n):
                     x[k] = numbers[k]
         drop(layer, space, inputs, row, i0, i1, 0, n, counter)
+        if layer[SCALE_INPUTS]:
+            call(layer[SCALE_INPUTS], (layer, space, i0, i1))
 
     @subroutine
     def list_inputs(layer, space, i0, i1, parity, lists, bounds):  # type: ignore[no-untyped-def]
@@ -142,7 +145,7 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         if not length:
             return
         _, k0, k1 = chunk_rows(layer, chunk)
-        x = offset(space, layer[INPUT] + parity * layer[SECOND] + k0)
+        x = offset(space, layer[UNSCALED] + parity * layer[SECOND] + k0)
         for i in range(0, rows, BLOCK):
             target = offset(buffer, start + i // BLOCK * block_lists)
             list_rows(
@@ -247,12 +250,12 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
 
     @subroutine
     def add_gradient(layer, space, rows, chunk, parity, factor, target, accumulate, lists):  # type: ignore[no-untyped-def]
-        """A chunk of ``factor * x.T @ dz``, summed over blocks of the batch in order."""
+        """A chunk of ``factor * x.T @ dz``, summed over blocks of the batch in order; x without a scaling layer."""
         buffer, length, _, first_list = lists
         x_row, row = layer[INPUT_ROW], layer[ROW]
         p, k0, k1 = chunk_rows(layer, chunk)
         width = columns_of(layer, p)
-        x = offset(space, layer[INPUT] + parity * layer[SECOND] + k0)
+        x = offset(space, layer[UNSCALED] + parity * layer[SECOND] + k0)
         dz = offset(space, layer[DELTA] + p * layer[WIDTH])
         for i in range(0, rows, BLOCK):
             if length and layer[NUMBER] == 0:
@@ -271,9 +274,12 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
     def gradient(layer, space, rows, chunk, parity, l2, l1, clip_value, g, lists):  # type: ignore[no-untyped-def]
         """Gradient of a chunk, with that of the penalties, clipped by value."""
         noinline()
-        start, n, n_weights, _ = chunk_extent(layer, chunk)
+        start, n, n_weights, width = chunk_extent(layer, chunk)
         W = offset(space, start)
         add_gradient(layer, space, rows, chunk, parity, one, g, False, lists)
+        if layer[SCALE_GRADIENT]:
+            p, k0, _ = chunk_rows(layer, chunk)
+            call(layer[SCALE_GRADIENT], (layer, space, W, g, p, k0, k0 + n_weights // width, width))
         if l2 != zero or l1 != zero or clip_value < infinity:
             call(layer[PENALTIES], (W, g, n_weights, n, l2, l1, clip_value))
 
@@ -299,11 +305,16 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
                 g[j] *= factor
         else:
             gradient(layer, space, rows, chunk, parity, real(factors[L2]), l1, clip_value, g, lists)
-        decay = real(factors[DECAY])
+        decay = real(factors[layer[WEIGHT_DECAY] + DECAY])
         if decay != one:
             for j in range(n_weights):
                 W[j] *= decay
-        apply_rule(rule_loop, W, g, offset(space, segment_size + start), segment_size, scalars, n)
+        state, rate, alike = offset(space, segment_size + start), offset(scalars, layer[WEIGHT_RATE]), n
+        if layer[BIAS_RATE] != layer[WEIGHT_RATE] and n_weights < n:
+            alike, bias_rate = n_weights, offset(scalars, layer[BIAS_RATE])
+            b, b_state = offset(W, n_weights), offset(state, n_weights)
+            apply_rule(rule_loop, b, offset(g, n_weights), b_state, segment_size, bias_rate, n - n_weights)
+        apply_rule(rule_loop, W, g, state, segment_size, rate, alike)
 
     @subroutine
     def sum_weights(layer, space, chunk, sums_scratch, chunk_sums):  # type: ignore[no-untyped-def]
@@ -327,9 +338,8 @@ def step_functions(dtype: np.dtype[Any]) -> StepFunctions:
         return value
 
     @subroutine
-    def clip_factor(chunk_sums, chunks, clip_norm):  # type: ignore[no-untyped-def]
-        """Factor of the gradient that keeps its norm within the bound."""
-        squares = 0.0
+    def clip_factor(chunk_sums, chunks, squares, clip_norm):  # type: ignore[no-untyped-def]
+        """Factor of the gradient that keeps its norm within the bound; `squares` is the sum for other parameters."""
         for chunk in range(chunks):
             squares += chunk_sums[4 * chunk + 2]
         factor = clip_norm / (math.sqrt(squares) + 1e-6)

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from backends.formulas import OutputLoss
 from backends.loop import Execution, Trainer, all_finite
 from backends.numba_backend import threads as thread_pool
-from backends.numba_backend.batch_tables import BatchTables, alike
+from backends.numba_backend.batch_tables import BatchTables, Rates, alike
 from backends.numba_backend.epoch_kernel import DONE, LAST, epoch_kernel
 from backends.numba_backend.formula_loops import activation_loop, derivative_loop, loss_loop, rule_loop
 from backends.numba_backend.nonzero_lists import DENSE_COLUMNS, column_share
-from backends.numba_backend.panels import ACTIVATION, DERIVATIVE, DROPOUT, PENALTIES, SUMS, Panels, is_shared
+from backends.numba_backend.scaling_parts import factor_squares, scale_gradient, scale_inputs, update_factors
 from backends.numba_backend.step_kernels import BY_CHUNK, IN_PLACE, L2, WHOLE_GRADIENT
 from backends.numba_backend.step_parts import (
     CLASS,
@@ -38,6 +38,11 @@ from backends.numba_backend.step_parts import (
 )
 from backends.numba_backend.tiles import ROWS
 from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, NetworkPlan
+
+from backends.numba_backend.panels import (  # isort: skip
+    ACTIVATION, BIAS_RATE, DERIVATIVE, DROPOUT, FACTOR_RATE, FACTOR_SQUARES, PENALTIES, SCALE_GRADIENT, SCALE_INPUTS,
+    SUMS, UPDATE_FACTORS, WEIGHT_DECAY, WEIGHT_RATE, Panels, is_shared,
+)  # fmt: skip
 
 logger = logging.getLogger("mlp")
 
@@ -60,11 +65,12 @@ class FusedTrainer(Trainer):
 
     _panels: Panels | None = None
     _panels_key: Any = None
-    _needs: tuple[int, bool, bool] | None = None  # what the addresses in the table of the panels are for
+    _needs: Any = None  # what the addresses and rates in the table of the panels are for
     _views: Sequence[tuple[Array, Array]] = ()
     _packed = False  # whether the panels contain the current parameters and state
     _outdated = False  # whether params and state are older than the panels
     _smoothed: tuple[float, Array] | None = None
+    _rates: tuple[Any, Rates | None] = (None, None)  # the factors of the last plan, and what follows from them
     _data_reason: str | None = None
     _adjacent_X: Array | None = None
     _sparse: bool | None = None
@@ -135,8 +141,8 @@ class FusedTrainer(Trainer):
         target, n_outputs = self.target, self.network.layout.sizes[-1]
         if target.ndim == 1 and len(target) and not 0 <= target.min() <= target.max() < n_outputs:
             return "a class number is outside the range of the outputs"
-        if plan.rate_factors:
-            return "parts of the parameters have different learning rates"
+        if self._rates_of(plan) is None:
+            return "parts of a layer's weights or biases have different learning rates"
         return ""
 
     def epochs_of_call(self, rows: int) -> int:
@@ -168,16 +174,19 @@ class FusedTrainer(Trainer):
         panels = self._panels_for(batch_size, plan.batch_size, threads, mode == WHOLE_GRADIENT)
         rows = [self._rows(plan) for plan in plans]
         weights = None if self._host_weight is None else [self._host_weight[numbers] for numbers in rows]
-        tables = BatchTables(plans, rows, weights, dtype)
+        rates = self._rates_of(plan)
+        assert rates is not None
+        tables = BatchTables(plans, rows, weights, dtype, rates)
         gradient_start, penalized = (1 + len(self.state)) * panels.packed, bool(plan.l1 or tables.factors[:, L2].any())
-        needs = mode, penalized, plan.clip_value is not None
+        needs = mode, penalized, plan.clip_value is not None, plan.rate_factors
         if needs != self._needs:
-            _set_addresses(panels.table, network, dtype, *needs)
+            _set_addresses(panels.table, network, dtype, *needs[:3])
+            _set_rates(panels.table, rates, tables)
             self._needs = needs
         sizes = np.array([batch_size, panels.shared, panels.packed, gradient_start, panels.chunks, penalized])
         double_scratch = np.zeros(batch_size + 4 * (panels.chunks + threads * panels.lanes))
         target = self._target_for(plan)
-        kind, loss = _kind(network.kind, target, dtype)
+        kind, loss = _kind(network.kind, network.layout.sizes[-1], target, dtype)
         losses_part = step_part(LOSSES[kind], dtype)
         loss_factor, delta_factor = map(dtype.type, network.kind.shares(network.layout.sizes[-1]))
         ceiling = dtype.type(network.kind.ceiling(dtype))
@@ -245,6 +254,11 @@ class FusedTrainer(Trainer):
             self._panels_key = key
         return self._panels
 
+    def _rates_of(self, plan: EpochPlan) -> Rates | None:
+        if self._rates[0] != plan.rate_factors:
+            self._rates = plan.rate_factors, Rates.of_plan(plan)
+        return self._rates[1]
+
     def _leaves_out_zeros(self) -> bool:
         """Whether products with zeros of X are left out; the results are the same."""
         if self._sparse is None:
@@ -282,8 +296,6 @@ def _unsupported_data(trainer: Trainer) -> str:
     sizes, n, dtype = network.layout.sizes, len(X), params.dtype
     if network.kind.loss.custom or any(row.custom for row in (network.kind.output, *network.activations)):
         return "an activation or the loss is user-defined"
-    if network.layout.scaling_layer:
-        return "the network has a scaling layer"
     if any(row.backward is None or row.rowwise for row in network.activations[:-1]):
         return "the activation of a hidden layer has no elementwise derivative"
     if network.kind.output.backward is None:
@@ -308,7 +320,8 @@ def _threads_for(network: NetworkPlan, batch_size: int) -> int:
 def _update_mode(plan: EpochPlan) -> int:
     if plan.clip_norm is not None:
         return WHOLE_GRADIENT
-    return IN_PLACE if plan.rule.name == "sgd" and not plan.l1 and plan.clip_value is None else BY_CHUNK
+    other = plan.l1 or plan.clip_value is not None or plan.rate_factors or plan.network.layout.scaling_layer
+    return IN_PLACE if plan.rule.name == "sgd" and not other else BY_CHUNK
 
 
 def _results(
@@ -331,14 +344,11 @@ def _results(
     return results
 
 
-def _kind(kind: OutputLoss, target: Array, dtype: np.dtype[Any]) -> tuple[int, int]:
+def _kind(kind: OutputLoss, n_out: int, target: Array, dtype: np.dtype[Any]) -> tuple[int, int]:
     """Kind of loss, and the address of the loop of its formula."""
     if kind.loss.name == "cross_entropy":
         return (CLASS if target.ndim == 1 else DISTRIBUTION), 0
-    if kind.fused is not None:
-        return FUSED, loss_loop(kind.fused, dtype)
-    assert kind.loss.formula is not None
-    return (SOFTMAX if kind.rowwise else ENTRIES), loss_loop(kind.loss.formula, dtype)
+    return (FUSED if kind.fused is not None else SOFTMAX if kind.rowwise else ENTRIES), loss_loop(kind, n_out, dtype)
 
 
 def _set_addresses(
@@ -353,3 +363,17 @@ def _set_addresses(
         table[l, DROPOUT] = step_part(dropout, dtype) if rate else 0
     table[:, PENALTIES] = step_part(penalties, dtype) if mode != IN_PLACE and (penalized or clips) else 0
     table[:, SUMS] = step_part(sums, dtype) if penalized or mode == WHOLE_GRADIENT else 0
+    if network.layout.scaling_layer:
+        table[0, SCALE_INPUTS], table[0, SCALE_GRADIENT] = (
+            step_part(part, dtype) for part in (scale_inputs, scale_gradient)
+        )
+        table[0, UPDATE_FACTORS] = step_part(update_factors, dtype)
+        table[0, FACTOR_SQUARES] = step_part(factor_squares, dtype) if mode == WHOLE_GRADIENT else 0
+
+
+def _set_rates(table: Array, rates: Rates, tables: BatchTables) -> None:
+    """Write where the scalars and factors of each layer are in those of a batch."""
+    weights, n_scalars = np.array(rates.weights), tables.n_scalars
+    table[:, WEIGHT_RATE], table[:, BIAS_RATE] = n_scalars * weights, n_scalars * np.array(rates.biases)
+    table[:, WEIGHT_DECAY] = tables.factors.shape[1] // len(rates.factors) * weights
+    table[0, FACTOR_RATE] = n_scalars * rates.scaling

@@ -5,7 +5,7 @@ One neuron: `Neuron`, `MPNeuron`, `Perceptron`. Layers and gradients: `layer`, `
 `confidence_on_noise`, `normalisation`. Nielsen's program: `Network`.
 """
 
-from mlp.classic.cost import average_cost, layer_shapes, parameter_count, squared_differences
+from mlp.classic.cost import CostTerms, average_cost, cost_terms, layer_shapes, parameter_count, squared_differences
 from mlp.classic.descent import CostSurface, Descent, Descents, Path, compare_descents, descend, one_dimension
 from mlp.classic.experiments import (
     NoiseAnswers,
@@ -24,6 +24,7 @@ from mlp.classic.steps import Step, twelve_steps
 
 __all__ = [
     "CostSurface",
+    "CostTerms",
     "Descent",
     "Descents",
     "Learning",
@@ -40,6 +41,7 @@ __all__ = [
     "average_cost",
     "compare_descents",
     "confidence_on_noise",
+    "cost_terms",
     "descend",
     "layer",
     "layer_shapes",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from mlp._backends import DataError, Layout, ShapeError, formulas, get_backend
 from mlp.checks import as_array
+from mlp.classic.text_table import text_table
 
 Array = NDArray[Any]
 
@@ -56,11 +58,70 @@ def squared_differences(output: Any, wanted: Any) -> float:
     >>> round(squared_differences(output, [0, 0, 0, 1, 0, 0, 0, 0, 0, 0]), 4)
     3.3585
     """
+    return cost_terms(output, wanted).cost
+
+
+@dataclass(frozen=True, eq=False)
+class CostTerms:
+    """The cost of one example, term by term; `print` writes a table.
+
+    Attributes
+    ----------
+    output, wanted, terms : ndarray, shape (n,)
+        ``terms`` are the squared differences, one for each output neuron.
+    cost : float
+        Their sum.
+    """
+
+    output: Array
+    wanted: Array
+    terms: Array
+    cost: float
+
+    def __repr__(self) -> str:
+        return f"<CostTerms: {len(self.terms)} terms, cost {self.cost:.4f}>"
+
+    def __str__(self) -> str:
+        rows = [
+            (str(k), *(f"{value:.4g}" for value in values), f"{term:.4f}")
+            for k, (*values, term) in enumerate(zip(self.output, self.wanted, self.terms, strict=True))
+        ]
+        return text_table(
+            ("neuron", "output", "wanted", "(output - wanted)^2"), [*rows, ("sum", "", "", f"{self.cost:.4f}")]
+        )
+
+
+def cost_terms(output: Any, wanted: Any) -> CostTerms:
+    """The terms of the cost of one example, whose sum is `squared_differences`.
+
+    Parameters
+    ----------
+    output, wanted : array_like
+        Of the same shape.
+
+    Returns
+    -------
+    CostTerms
+
+    Raises
+    ------
+    ShapeError
+        If the shapes differ.
+
+    Examples
+    --------
+    >>> print(cost_terms([0.5, 0.25], [1, 0]))
+    neuron  output  wanted  (output - wanted)^2
+    0          0.5       1               0.2500
+    1         0.25       0               0.0625
+    sum                                  0.3125
+    """
     host = get_backend("numpy")
     a, y = (as_array(name, x, host).astype(np.float64) for name, x in (("output", output), ("wanted", wanted)))
     if a.shape != y.shape:
         raise ShapeError(f"output {a.shape} and wanted {y.shape} must have the same shape.")
-    return float(2 * formulas.losses.quadratic(a, y)[0].sum())
+    terms = 2 * formulas.losses.quadratic(a, y)[0].ravel()
+    return CostTerms(a.ravel(), y.ravel(), terms, float(terms.sum()))
 
 
 def average_cost(feedforward: Callable[[Any], Any], examples: Iterable[tuple[Any, Any]]) -> float:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import formulas, get_backend
-from mlp.checks import check_batch_size, require_count
+from mlp.checks import check_batch_size, counted, require_count
+from mlp.classic.text_table import text_table
 from mlp.model import MLP
 from mlp.optimizers import SGD
 from mlp.training import Callback, Run
@@ -32,6 +33,13 @@ class Descent:
     learning_rate: float
     x: Array
     cost: Array
+
+    def __repr__(self) -> str:
+        steps = counted(len(self.x) - 1, "step")
+        return (
+            f"<Descent: learning rate {self.learning_rate:g}, {steps}, x {self.x[0]:.3g} -> {self.x[-1]:.3g}, "
+            f"cost {self.cost[0]:.3g} -> {self.cost[-1]:.3g}>"
+        )
 
 
 def descend(
@@ -73,8 +81,11 @@ def one_dimension(start: float = -1.0, steps: int = 20) -> dict[str, Descent]:
 
     Examples
     --------
-    >>> {name: (run.learning_rate, float(run.cost[-1].round(6))) for name, run in one_dimension().items()}
-    {'too low': (0.01, 0.4457), 'just right': (0.3, 0.0), 'too high': (1.05, 45.259256)}
+    >>> for name, run in one_dimension().items():
+    ...     print(f"{name}: {run}")
+    too low: <Descent: learning rate 0.01, 20 steps, x -1 -> -0.668, cost 1 -> 0.446>
+    just right: <Descent: learning rate 0.3, 20 steps, x -1 -> -1.1e-08, cost 1 -> 1.21e-16>
+    too high: <Descent: learning rate 1.05, 20 steps, x -1 -> -6.73, cost 1 -> 45.3>
     """
     rates = {"too low": 0.01, "just right": 0.3, "too high": 1.05}
     return {name: descend(lambda x: x * x, lambda x: 2 * x, start, rate, steps) for name, rate in rates.items()}
@@ -94,6 +105,11 @@ class CostSurface:
     w: Array
     b: Array
     cost: Array
+
+    def __repr__(self) -> str:
+        return (
+            f"<CostSurface: {len(self.w)} x {len(self.b)} points, cost {self.cost.min():.3g} to {self.cost.max():.3g}>"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +131,10 @@ class Path:
     parameters: Array
     cost: Array
 
+    def __repr__(self) -> str:
+        updates = counted(len(self.cost) - 1, "update")
+        return f"<Path: {self.name}, {updates}, cost {self.cost[0]:.3g} -> {self.cost[-1]:.3g}>"
+
 
 @dataclass(frozen=True, eq=False)
 class Descents:
@@ -133,6 +153,16 @@ class Descents:
     y: Array
     surface: CostSurface
     paths: tuple[Path, ...]
+
+    def __repr__(self) -> str:
+        return f"<Descents: {counted(len(self.X), 'row')}, {', '.join(path.name for path in self.paths)}>"
+
+    def __str__(self) -> str:
+        rows = [
+            (path.name, f"{len(path.cost) - 1:,}", *(f"{value:.3f}" for value in path.cost[[0, -1]]))
+            for path in self.paths
+        ]
+        return text_table(("batch", "updates", "cost before", "cost after"), rows)
 
 
 def compare_descents(
@@ -165,12 +195,12 @@ def compare_descents(
 
     Examples
     --------
-    >>> for path in compare_descents().paths:
-    ...     print(f"{path.name}: {len(path.cost) - 1} updates, cost {path.cost[0]:.2f} -> {path.cost[-1]:.3f}")
-    full batch: 20 updates, cost 6.10 -> 0.505
-    one row: 2560 updates, cost 6.10 -> 0.027
-    16 rows: 160 updates, cost 6.10 -> 0.023
-    32 rows: 80 updates, cost 6.10 -> 0.027
+    >>> print(compare_descents())
+    batch       updates  cost before  cost after
+    full batch       20        6.101       0.505
+    one row       2,560        6.101       0.027
+    16 rows         160        6.101       0.023
+    32 rows          80        6.101       0.027
     """
     sizes = [check_batch_size(size, require_count("n", n)) for size in (n, *batch_sizes)]
     generator = np.random.default_rng(seed)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from mlp import data
 from mlp._backends import ConfigurationError
-from mlp.checks import require_count
+from mlp.checks import counted, require_count
+from mlp.classic.text_table import text_table
 from mlp.model import MLP
 from mlp.optimizers import SGD, Adam
 from mlp.schedules import Cosine
@@ -37,6 +38,13 @@ class SineFits:
     y: Array
     fits: dict[str, Array]
     losses: dict[str, float]
+
+    def __repr__(self) -> str:
+        return f"<SineFits: {counted(len(self.x), 'point')}, {', '.join(self.fits)}>"
+
+    def __str__(self) -> str:
+        rows = [(name, f"{loss:.3f}") for name, loss in self.losses.items()]
+        return text_table(("hidden layer", "mean squared error"), rows)
 
 
 def sine_fits(
@@ -65,13 +73,13 @@ def sine_fits(
     --------
     The best line has an error of about 1/2 - 3/π² = 0.196; more neurons reduce the error:
 
-    >>> for name, loss in sine_fits().losses.items():
-    ...     print(f"{name}: {loss:.3f}")
-    linear: 0.200
-    1 neuron: 0.163
-    2 neurons: 0.035
-    8 neurons: 0.002
-    64 neurons: 0.000
+    >>> print(sine_fits())
+    hidden layer  mean squared error
+    linear                     0.200
+    1 neuron                   0.163
+    2 neurons                  0.035
+    8 neurons                  0.002
+    64 neurons                 0.000
     """
     wave = data.toy("sine", n=n, noise=0.0)
     widths = [require_count("every number of neurons", width) for width in neurons]
@@ -103,6 +111,13 @@ class NoiseAnswers:
     probabilities: Array
     test_probabilities: Array
     test_score: float
+
+    def __repr__(self) -> str:
+        return (
+            f"<NoiseAnswers: median confidence {np.median(self.confidence):.3f} for {len(self.images):,} noise images, "
+            f"{np.median(self.test_confidence):.3f} for {len(self.test_probabilities):,} test images, "
+            f"test accuracy {self.test_score:.3f}>"
+        )
 
     @property
     def confidence(self) -> Array:
@@ -177,6 +192,10 @@ class Training:
     loss: Array
     score: float
 
+    def __repr__(self) -> str:
+        epochs = counted(len(self.loss), "epoch")
+        return f"<Training: {epochs}, loss {self.loss[0]:.3g} -> {self.loss[-1]:.3g}, accuracy {self.score:.3f}>"
+
 
 @dataclass(frozen=True, eq=False)
 class Normalisation:
@@ -194,6 +213,9 @@ class Normalisation:
     y: Array
     raw: Training
     scaled: Training
+
+    def __repr__(self) -> str:
+        return f"<Normalisation: {counted(len(self.X), 'row')}, raw {self.raw}, scaled {self.scaled}>"
 
 
 def normalisation(*, n: int = 200, epochs: int = 200, seed: int = 0, backend: str = "auto") -> Normalisation:

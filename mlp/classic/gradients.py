@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError
+from mlp.classic.named_arrays import NamedArrays
 from mlp.model import MLP
 
 Array = NDArray[Any]
@@ -16,16 +17,16 @@ Array = NDArray[Any]
 def one_hidden_layer(n_inputs: int, n_hidden: int, *, seed: int | None = 0, backend: str = "auto") -> MLP:
     """A network with one tanh hidden layer, a sigmoid output and binary cross-entropy.
 
-    For all m rows, with a⁰ = X and y as a column::
+    For all m rows, with a0 = X and y as a column; the numbers are those of the layers::
 
-        z¹ = a⁰ W¹ + b¹    a¹ = tanh z¹    z² = a¹ W² + b²    a² = σ(z²)
-        J = -(1/m) Σ [y log a² + (1 - y) log(1 - a²)]
+        z1 = a0 W1 + b1    a1 = tanh z1    z2 = a1 W2 + b2    a2 = σ(z2)
+        J = -(1/m) Σ [y log a2 + (1 - y) log(1 - a2)]
 
-        ∂z² = (a² - y)/m    ∂W² = a¹ᵀ ∂z²    ∂b² = Σ ∂z²    ∂a¹ = ∂z² W²ᵀ
-        ∂z¹ = ∂a¹ ⊙ (1 - a¹²)    ∂W¹ = Xᵀ ∂z¹    ∂b¹ = Σ ∂z¹
+        ∂z2 = (a2 - y)/m    ∂W2 = a1ᵀ ∂z2    ∂b2 = Σ ∂z2    ∂a1 = ∂z2 W2ᵀ
+        ∂z1 = ∂a1 ⊙ (1 - a1 ⊙ a1)    ∂W1 = Xᵀ ∂z1    ∂b1 = Σ ∂z1
 
-    Each ∂q is the gradient of J with respect to q. The factor 1/m of the mean is in ∂z², and the later gradients
-    contain it through ∂z². `slopes` computes these quantities.
+    Each ∂q is the gradient of J with respect to q. The factor 1/m of the mean is in ∂z2, and the later gradients
+    contain it through ∂z2. `slopes` computes these quantities.
 
     Returns
     -------
@@ -55,7 +56,8 @@ def slopes(net: MLP, X: Any, y: Any) -> dict[str, Array]:
     Returns
     -------
     dict of str to ndarray
-        ``z1``, ``a1``, ..., ``J``, and ``dz2``, ``dW2``, ``db2``, ``da1``, ...; their rows are those of X.
+        ``z1``, ``a1``, ..., ``J``, and ``dz2``, ``dW2``, ``db2``, ``da1``, ...; their rows are those of X. `print`
+        writes one block for each, with four decimals.
 
     Examples
     --------
@@ -70,7 +72,8 @@ def slopes(net: MLP, X: Any, y: Any) -> dict[str, Array]:
     layers = range(1, len(net.sizes))
     forward = [f"{letter}{layer}" for layer in layers for letter in "za"]
     backward = [f"d{letter}{layer}" for layer in reversed(layers) for letter in "azWb"][1:]  # no da of the output
-    return {name: step[name] for name in forward} | {"J": np.array(step.loss)} | {name: step[name] for name in backward}
+    quantities = {name: step[name] for name in forward} | {"J": np.array(step.loss)}
+    return NamedArrays(quantities | {name: step[name] for name in backward})
 
 
 def two_two_one(*, seed: int | None = 0, backend: str = "auto") -> MLP:
@@ -118,6 +121,7 @@ def nine_gradients(net: MLP, x: Any, y: float) -> dict[str, float]:
     Returns
     -------
     dict of str to float
+        `print` writes one line for each, with four decimals.
 
     Examples
     --------
@@ -134,4 +138,4 @@ def nine_gradients(net: MLP, x: Any, y: float) -> dict[str, float]:
         )
     _, [(dW, db), (dV, dc)] = net.loss_and_gradients(np.reshape(x, (1, -1)), [y])
     names = ("w11", "w12", "w21", "w22", "b1", "b2", "v1", "v2", "c")
-    return dict(zip(names, map(float, np.concatenate([dW.ravel(), db, dV.ravel(), dc])), strict=True))
+    return NamedArrays(zip(names, map(float, np.concatenate([dW.ravel(), db, dV.ravel(), dc])), strict=True))

@@ -34,7 +34,8 @@ def layer(inputs: Any, weights: Any, biases: Any, activation: str = "identity", 
     Raises
     ------
     ShapeError
-        If the number of weights of a neuron differs from the number of inputs.
+        If the number of weights of a neuron differs from the number of inputs. The message says if a transpose
+        would fit.
 
     Examples
     --------
@@ -50,7 +51,15 @@ def layer(inputs: Any, weights: Any, biases: Any, activation: str = "identity", 
            [ 8.9  , -1.81 ,  0.2  ],
            [ 1.41 ,  1.051,  0.026]])
 
-    Both matrices have the shape (3, 4), so the product needs the transpose. Without it:
+    Weights with a column for each neuron are transposed:
+
+    >>> layer(batch, np.transpose(weights), biases)
+    Traceback (most recent call last):
+        ...
+    backends.errors.ShapeError: weights (4, 3) and biases (3,) must have the shapes (neurons, inputs) and (neurons,): \
+one row of weights and one bias for each neuron. The transpose of the weights, (3, 4), fits: np.transpose(weights).
+
+    The batch and the weights have the shape (3, 4), so their product needs a transpose, which `layer` uses. Without it:
 
     >>> import backends
     >>> xp = backends.get_backend("numpy")
@@ -65,12 +74,14 @@ The transpose of b fits: trans_b=True.
     if W.ndim != 2 or b.shape != W.shape[:1]:
         raise ShapeError(
             f"weights {W.shape} and biases {b.shape} must have the shapes (neurons, inputs) and (neurons,): one row of "
-            "weights and one bias for each neuron."
+            f"weights and one bias for each neuron.{_transpose_advice(x, W.T, b, 'weights')}"
         )
     if x.ndim not in (1, 2) or x.shape[-1] != W.shape[1]:
+        # for as many inputs as neurons both transposes fit; that of the weights is the more frequent mistake
+        advice = _transpose_advice(x, W.T, b, "weights") or _transpose_advice(x.T, W, b, "inputs")
         raise ShapeError(
             f"inputs {x.shape} do not fit weights {W.shape}: the last dimension of the inputs must equal the "
-            f"{W.shape[1]} weights of each neuron."
+            f"{W.shape[1]} weights of each neuron.{advice}"
         )
     y = xp.to_numpy(xp.dense(xp.asarray(np.atleast_2d(x)), xp.asarray(W.T), xp.asarray(b), activation))
     return y if x.ndim == 2 else y[0]
@@ -200,6 +211,14 @@ class MPNeuron:
         z = np.delete(x, self.inhibiting, axis=-1).sum(axis=-1)
         inhibited = x[..., self.inhibiting].any(axis=-1)
         return _fires(np.where(inhibited, -np.inf, z), self.threshold)
+
+
+def _transpose_advice(x: Array, W: Array, b: Array, transposed: str) -> str:
+    """A sentence that advises to transpose one argument, if these shapes, after that, fit; else nothing."""
+    if x.ndim not in (1, 2) or W.ndim != 2 or x.shape[-1] != W.shape[1] or b.shape != W.shape[:1]:
+        return ""
+    shape = W.shape if transposed == "weights" else x.shape
+    return f" The transpose of the {transposed}, {shape}, fits: np.transpose({transposed})."
 
 
 def _fires(z: Any, threshold: float) -> Any:

@@ -43,6 +43,9 @@ class Learning:
     converged: bool
     verdict: str
 
+    def __repr__(self) -> str:
+        return f"<Learning: {self.verdict.removesuffix('.')}>"
+
 
 class Perceptron:
     """Rosenblatt's perceptron: z = w0 + Σ w x, and the output is 1 if z >= 0, else 0.
@@ -76,6 +79,8 @@ class Perceptron:
     >>> X = [[0, 0], [0, 1], [1, 0], [1, 1]]
     >>> perceptron = Perceptron(2)
     >>> learning = perceptron.fit(X, [0, 0, 0, 1])
+    >>> learning
+    <Learning: converged: epoch 6 made no mistake, 11 in total; the theorem allows 51>
     >>> learning.mistakes, round(learning.bound, 1)
     ((2, 3, 3, 2, 1, 0), 51.0)
     >>> perceptron.predict(X), perceptron.weights, perceptron.bias

@@ -51,8 +51,13 @@ def descent(descents: Descents) -> Figure:
 
 
 def _draw_path(axes: Any, path: Path) -> None:
+    from matplotlib.patheffects import withStroke
+
     w, b = path.parameters.T
-    axes.plot(w, b, color=ON_DARK, linewidth=1.0, marker="o" if len(w) < 50 else None, markersize=3)
+    outline = [withStroke(linewidth=3.0, foreground=ON_LIGHT)]  # the ground is dark near the minimum and pale elsewhere
+    axes.plot(
+        w, b, color=ON_DARK, linewidth=1.2, marker="o" if len(w) < 50 else None, markersize=3, path_effects=outline
+    )
     axes.plot(w[0], b[0], "s", color=ON_DARK, markeredgecolor=ON_LIGHT, markersize=7, label="start")
     axes.plot(w[-1], b[-1], "*", color=VERMILION, markeredgecolor=ON_DARK, markersize=13, label="end")
     axes.set_title(f"{path.name}\n{len(w) - 1:,} updates, cost {path.cost[-1]:.3g}", fontsize="medium")
@@ -77,12 +82,12 @@ def sine(fits: SineFits) -> Figure:
     >>> [axes.get_title().splitlines()[0] for axes in figure.axes]
     ['linear', '1 neuron', '8 neurons']
     """
-    figure, panels = new_panels(len(fits.fits), 3, 2.5, extra=0.5, width=8.1, shared=True)
+    figure, panels = new_panels(len(fits.fits), 2, 2.3, extra=0.5, width=5.4, shared=True)
     for axes, (name, fit) in zip(panels, fits.fits.items(), strict=True):
         axes.plot(fits.x, fits.y, color=GREY, linewidth=4, alpha=0.6)
         axes.plot(fits.x, fit, color=VERMILION if name == "linear" else BLUE, linewidth=1.8)
         axes.set_title(f"{name}\nmean squared error {fits.losses[name]:.2g}", fontsize="medium")
         axes.set_xticks([-np.pi, 0, np.pi], ["−π", "0", "π"])
         remove_clutter(axes)
-    label_outer(panels, 3, "x", "sin x (grey) and its fit")
+    label_outer(panels, 2, "x", "sin x (grey), fit")
     return figure

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mlp._backends import ShapeError, get_backend
 from mlp.checks import as_array, check_inputs, require_count, require_positive
+from mlp.classic.named_arrays import NamedArrays
 
 Array = NDArray[Any]
 
@@ -40,6 +41,12 @@ class Step:
     formula: str
     values: dict[str, Array]
     note: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Step {self.number}: {self.name}>"
+
+    def __str__(self) -> str:
+        return f"{self.number:2} {self.name}: {self.formula}\n{NamedArrays(self.values)}"
 
 
 _NOTES = {
@@ -99,8 +106,12 @@ def twelve_steps(
     10 delta of the hidden layer: d_hidden = E_hidden ⊙ slope_hidden
     11 new weights: wout + η hiddenᵀ·d_out, wh + η Xᵀ·d_hidden
     12 new biases: bout + η Σ d_out, bh + η Σ d_hidden
-    >>> print(steps[4].values["output"].round(3).ravel(), steps[5].values["E"].round(3).ravel())
-    [0.82  0.838 0.836] [ 0.18   0.162 -0.836]
+    >>> print(steps[4])
+     5 output: output = σ(hidden·wout + bout)
+    output (3, 1)
+         0.8205
+         0.8376
+         0.8362
 
     The update of the notes, with η² instead of η:
 

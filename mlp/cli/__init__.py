@@ -22,12 +22,16 @@ from mlp.cli.export import export
 from mlp.cli.gradcheck import gradcheck
 from mlp.cli.info import info
 from mlp.cli.inspect import inspect
+from mlp.cli.lr_find import lr_find
+from mlp.cli.play import play
 from mlp.cli.plot import plot
 from mlp.cli.predict import predict
 from mlp.cli.printing import print_message
 from mlp.cli.report import report
+from mlp.cli.runs import runs
 from mlp.cli.trace import trace
 from mlp.cli.train import train
+from mlp.cli.tune import tune
 from mlp.cli.usage import one_line
 from mlp.io.machine_info import VARIABLES
 
@@ -91,7 +95,23 @@ def cli(debug: bool) -> None:
     logger.propagate = False
 
 
-for _command in (train, predict, evaluate, export, inspect, info, bench, plot, report, trace, gradcheck):
+for _command in (
+    train,
+    predict,
+    evaluate,
+    export,
+    runs,
+    tune,
+    lr_find,
+    inspect,
+    info,
+    bench,
+    plot,
+    play,
+    report,
+    trace,
+    gradcheck,
+):
     cli.add_command(_command)
 
 

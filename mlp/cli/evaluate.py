@@ -17,7 +17,6 @@ from mlp.cli.printing import (
     print_line,
     print_table,
     print_wrapped,
-    score_name,
 )
 from mlp.cli.score_output import print_scores
 
@@ -68,7 +67,7 @@ def evaluate(model: str, data: str, **options: Any) -> None:
     loss, score = net.evaluate(rows.X, rows.y)
     document: dict[str, Any] = {
         "model": str(path), "data": data, "part": rows.part, "rows": len(rows.X), "task": net.task, "loss": loss,
-        "score": score, "score_name": score_name(net.task), "row_numbers": rows.rows.tolist(),
+        "score": score, "score_name": net.score_name, "row_numbers": rows.rows.tolist(),
     }  # fmt: skip
     threshold = options["threshold"]
     scores = scores_of(net, rows.X, rows.y, threshold)
@@ -92,7 +91,7 @@ def evaluate(model: str, data: str, **options: Any) -> None:
     if rows.n_without_target:
         print_wrapped("left out", f"{counted(rows.n_without_target, 'row')} without a target")
     print_field("loss", f"{loss:.4f}")
-    print_field("score", click.style(format_score(net.task, score), bold=True, fg="green"))
+    print_field("score", click.style(format_score(net.score_name, score), bold=True, fg="green"))
     print_scores(net, scores, target_names_of(net, model, options["target"]))
     if "classes" in document:
         _print_classes(document)

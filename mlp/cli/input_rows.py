@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mlp import data
 from mlp._backends import ConfigurationError, DataError, ShapeError, UnknownNameError
 from mlp.checks import shortened
+from mlp.cli.options import READING_OPTIONS
 from mlp.cli.table_rows import Rows, encode_labels, from_table, warn_if_changed
 from mlp.data.arrays import column_number, map_npy, without_column
 from mlp.data.table_files import TABLE_SUFFIXES, table_suffix
@@ -39,12 +40,14 @@ def load_rows(
         Its file or its run folder; the configuration of a run has its data, target and split.
     options : dict
         ``part``: by default ``"test"`` if there is a test part, otherwise ``"all"``; ``target`` and ``data_dir``: as
-        in `mlp.data.load`, by default those of the run.
+        in `mlp.data.load`, by default those of the run; ``separator``, ``encoding`` and ``decimal``: as in
+        `mlp.data.load`, by default those of the model.
     with_targets : bool
         Whether `y` is needed.
     keep : list of str, optional
         Columns of a table to return as texts.
     """
+    reading = {name: options[name] for name in READING_OPTIONS if options.get(name) is not None}
     part, target, data_dir = options["part"], options["target"], options["data_dir"]
     if part is not None and part not in PARTS:
         raise UnknownNameError.among("part", part, PARTS)
@@ -65,7 +68,9 @@ def load_rows(
     if suffix in TABLE_SUFFIXES and not built_in:
         target = run_data.get("target") if target is None else target
         split["sha256"] = config["data_sha256"] if is_run_data else None
-        return from_table(net, source, part, target, split, with_targets, keep or [])
+        return from_table(net, source, part, target, split, with_targets, keep or [], reading)
+    if reading:
+        raise ConfigurationError(f"--{next(iter(reading))} is of CSV and TSV files and does not apply to {source!r}")
     if keep:
         raise ConfigurationError(f"--keep names columns of a table and does not apply to {source!r}; remove it")
     if not built_in and not with_targets:

@@ -93,6 +93,19 @@ def share_above_zero(text: str) -> float:
     return value
 
 
+def seconds(text: str) -> float:
+    """Parse a time such as 90s, 10min or 2h."""
+    from mlp.training import Interval
+
+    try:
+        found = Interval.parse(text).seconds
+    except MLPError:
+        found = None
+    if found is None:
+        raise click.BadParameter(f"{text!r} is not a time such as 90s, 10min or 2h.")
+    return found
+
+
 def _parse_list(text: str, convert: Callable[[str], Value], expected: str) -> list[Value]:
     try:
         return [convert(part.strip()) for part in text.split(",")]
@@ -108,6 +121,19 @@ def one_or_list(values: list[Any]) -> Any:
 def option(section: str, *names: str, **settings: Any) -> Callable[[Function], Function]:
     """Declare an option in a section of the help text."""
     return click.option(*names, cls=SectionedOption, section=section, **settings)
+
+
+def options_of(command: click.Command, *names: str) -> Callable[[Function], Function]:
+    """Add options of another command, which then mean the same in both."""
+    found = {one.name: one for one in command.params}
+
+    def decorate(function: Function) -> Function:
+        for name in reversed(names):
+            existing: Any = lambda *_, _option=found[name], **__: _option  # noqa: E731  # makes no new option
+            function = click.option(*found[name].opts, cls=existing)(function)
+        return function
+
+    return decorate
 
 
 _DEVICE = "auto, cpu, cuda or cuda:1.  A GPU that is requested and missing is an error."
@@ -137,14 +163,52 @@ def threshold_option(function: Function) -> Function:
     return option("Output", "--threshold", type=share_above_zero, metavar="P", help=text)(function)
 
 
+def no_data_option(function: Function) -> Function:
+    """Add ``--no-data``."""
+    text = "Leave out what shows rows of the data."
+    return option("Output", "--no-data", is_flag=True, help=text)(function)
+
+
 def data_dir_option(function: Function) -> Function:
     """Add ``--data-dir``."""
     text = "Folder of the MNIST files.  Default: the environment variable MLP_DATA."
     return option("Data", "--data-dir", metavar="DIR", help=text)(function)
 
 
+READING_OPTIONS = ("separator", "encoding", "decimal")
+"""The options of `reading_options`, as arguments of `mlp.data.load`."""
+
+
+def reading_options(function: Function) -> Function:
+    """Add ``--separator``, ``--encoding`` and ``--decimal``: how the text of a table is read."""
+    separator = option(
+        "Data",
+        "--separator",
+        type=_separator,
+        metavar="CHARACTER",
+        help="Between the fields of a CSV file: ';', tab, ...  Default: as in training, or recognised in the file.",
+    )
+    encoding = option(
+        "Data",
+        "--encoding",
+        metavar="NAME",
+        help="Encoding of a CSV file: latin-1, cp1252, utf-16, ...  Default: as in training, or utf-8.",
+    )
+    decimal = option(
+        "Data",
+        "--decimal",
+        metavar="MARK",
+        help="Decimal mark in a CSV file, . or ,  Default: as in training, or recognised in the file.",
+    )
+    return separator(encoding(decimal(function)))
+
+
+def _separator(text: str) -> str:
+    return "\t" if text in ("tab", "\\t") else text
+
+
 def data_options(function: Function) -> Function:
-    """Add ``--data-dir``, ``--target`` and ``--part``: the rows for a trained model."""
+    """Add the options that say which rows a trained model gets, and how they are read."""
     target = option("Data", "--target", metavar="COLUMN", help="The target column.  Default: that of the run.")
     part = option("Data", "--part", metavar="PART", help=_PART)
-    return data_dir_option(target(part(function)))
+    return data_dir_option(target(part(reading_options(function))))

@@ -9,8 +9,8 @@ import click
 
 from mlp._backends import UnknownNameError
 from mlp.cli import paths
-from mlp.cli.options import SectionedCommand, data_options, device_options, option
-from mlp.cli.printing import print_message, score_name
+from mlp.cli.options import SectionedCommand, data_options, device_options, no_data_option, option
+from mlp.cli.printing import print_message, print_shown_rows
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,6 +20,12 @@ RUN_KINDS = ("curves", "layers")
 MODEL_KINDS = ("weights", "network")
 PREDICTION_KINDS = ("confusion", "mistakes", "predictions", "boundary")
 KINDS = (*RUN_KINDS, *MODEL_KINDS, *PREDICTION_KINDS, *EXPERIMENT_KINDS)
+
+ROW_KINDS = ("mistakes", "predictions")
+"""Plots that consist of rows of the data."""
+
+MAX_MISTAKES = 12
+"""Most rows of the plot of mistakes."""
 
 RECORDED_ROWS = 500
 """Number of training rows on which the layers are recorded."""
@@ -38,6 +44,7 @@ RECORDED_ROWS = 500
     metavar="FILE",
     help="A .png, .svg or .pdf file; an existing one is replaced.  Default: KIND.png.",
 )
+@no_data_option
 @option("Output", "--shape", metavar="HxW", help="Image size in pixels, such as 24x32.  Default: square, if possible.")
 def plot(kind: str, model: str | None, data: str | None, **options: Any) -> None:
     """Plot MODEL, a run folder or a .safetensors file.
@@ -54,6 +61,9 @@ def plot(kind: str, model: str | None, data: str | None, **options: Any) -> None
     descent      gradient descent and SGD on a cost surface; without MODEL
     sine         ReLU networks of 1, 2, 8 and 64 neurons fitted to a sine; without MODEL
 
+    The plots mistakes, predictions and boundary show rows of the data, and how many is printed.  With --no-data,
+    boundary has no points, and weights no categories; mistakes and predictions are nothing but rows.
+
     DATA is as in mlp train, by default the data of the run.  For layers and boundary a run is trained again in memory;
     the same seed gives the same training.
 
@@ -68,16 +78,22 @@ def plot(kind: str, model: str | None, data: str | None, **options: Any) -> None
         raise click.UsageError(f"The plot {kind!r} takes no MODEL; remove {model!r}.")
     if data is not None and kind not in PREDICTION_KINDS:
         raise click.UsageError(f"The plot {kind!r} takes no DATA; remove {data!r}.")
+    if options["no_data"] and kind in ROW_KINDS:
+        raise click.UsageError(
+            f"The plot {kind!r} consists of rows of the data; remove --no-data, or choose another plot."
+        )
     path = f"{kind}.png" if options["output"] is None else options["output"]
     shape = _parse_shape(options["shape"])
 
     from mlp import plots
+    from mlp.inspection.report.data_rows import names_without_values
 
     plots.check_path(path)
     paths.require_output(path)
     if model is not None:
         (paths.require_run if kind in RUN_KINDS else paths.require_model)(model, "MODEL")
     paths.require_data(data, options["data_dir"])
+    n_rows = 0
     if kind in EXPERIMENT_KINDS:
         figure = _plot_experiment(kind)
     elif model is None:
@@ -86,11 +102,13 @@ def plot(kind: str, model: str | None, data: str | None, **options: Any) -> None
         figure = _plot_run(kind, model, options)
     elif kind in MODEL_KINDS:
         net = _load_net(model, options)
-        figure = plots.network(net) if kind == "network" else plots.weights(net, shape=shape)
+        names = names_without_values(net.preprocessing) if options["no_data"] else None
+        figure = plots.network(net) if kind == "network" else plots.weights(net, shape=shape, names=names)
     else:
-        figure = _plot_predictions(kind, model, data, shape, options)
+        figure, n_rows = _plot_predictions(kind, model, data, shape, options)
     plots.save(figure, path)
     print_message(f"written: {path}")
+    print_shown_rows(path, n_rows)
 
 
 def _parse_shape(text: str | None) -> tuple[int, int] | None:
@@ -114,7 +132,7 @@ def _plot_run(kind: str, model: str, options: dict[str, Any]) -> Figure:
 
     if kind == "curves":
         loss = runs.read_config(model)["model"]["loss"]
-        return plots.curves(runs.read_history(model), loss=loss, score=score_name(_load_net(model, options).task))
+        return plots.curves(runs.read_history(model), loss=loss, score=_load_net(model, options).score_name)
     dataset = runs.read_dataset(model, data_dir=options["data_dir"])
     recorder = plots.LayerRecorder(dataset.X[:RECORDED_ROWS], dataset.y[:RECORDED_ROWS])
     runs.repeat(model, data_dir=options["data_dir"], callbacks=[recorder], progress=True)
@@ -123,9 +141,12 @@ def _plot_run(kind: str, model: str, options: dict[str, Any]) -> Figure:
 
 def _plot_predictions(
     kind: str, model: str, data: str | None, shape: tuple[int, int] | None, options: dict[str, Any]
-) -> Figure:
+) -> tuple[Figure, int]:
+    """The plot, and how many rows of the data it shows."""
     from mlp import plots, runs
     from mlp.cli.input_rows import load_rows
+    from mlp.inspection.class_predictions import ClassPredictions
+    from mlp.inspection.plots.boundary import drawn_rows
 
     net, is_run = _load_net(model, options), Path(model).is_dir()
     if data is None:
@@ -135,13 +156,16 @@ def _plot_predictions(
     rows = load_rows(net, model, data, options, with_targets=True)
     match kind:
         case "confusion":
-            return plots.confusion(net, rows.X, rows.y)
+            return plots.confusion(net, rows.X, rows.y), 0
         case "mistakes":
-            return plots.mistakes(net, rows.X, rows.y, shape=shape)
+            figure = plots.mistakes(net, rows.X, rows.y, n=MAX_MISTAKES, shape=shape, numbers=rows.rows)
+            return figure, len(ClassPredictions.of(net, rows.X, rows.y).worst(MAX_MISTAKES))
         case "predictions":
-            return plots.predictions(net, rows.X, rows.y)
+            return plots.predictions(net, rows.X, rows.y), len(rows.X)
         case _:
-            return plots.boundary(_nets_by_epoch(model) if is_run else net, rows.X, rows.y)
+            nets, points = _nets_by_epoch(model) if is_run else net, not options["no_data"]
+            figure = plots.boundary(nets, rows.X, rows.y, points=points)
+            return figure, points * len(drawn_rows(net, len(rows.X)))
 
 
 def _nets_by_epoch(run: str) -> dict[int, Any]:

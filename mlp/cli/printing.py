@@ -25,6 +25,13 @@ def print_message(text: str) -> None:
     click.echo(f"mlp: {text}", err=True)
 
 
+def print_shown_rows(path: object, n_rows: int) -> None:
+    """Say how many rows of the data a file shows, if any."""
+    if n_rows:
+        rows = "1 row" if n_rows == 1 else f"{n_rows:,} rows"
+        print_message(f"{os.path.basename(str(path))} shows {rows} of the data; --no-data leaves them out")
+
+
 def print_json(document: dict[str, Any]) -> None:
     """Print a JSON document to stdout."""
     from mlp.io.json_documents import to_json
@@ -53,14 +60,9 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print_line(click.style("  ".join((row[0].ljust(widths[0]), *others)), bold=row is header))
 
 
-def score_name(task: str) -> str:
-    """Return the name of the score for a value of `MLP.task`."""
-    return "R^2" if task == "numbers" else "accuracy"
-
-
-def format_score(task: str, score: float) -> str:
+def format_score(name: str, score: float) -> str:
     """Format a score with its name."""
-    return f"R^2 {score:.4f}" if task == "numbers" else f"accuracy {score:.2%}"
+    return f"{name} {score:.2%}" if name == "accuracy" else f"{name} {score:.4f}"
 
 
 def describe_network(net: Any) -> str:

@@ -15,7 +15,7 @@ from mlp.checks import shortened
 from mlp.data.columns import as_float64
 from mlp.data.splitting import split_rows
 from mlp.data.table_targets import Target, read_labels, target_names
-from mlp.data.tables import check_column, read_columns
+from mlp.data.tables import check_column, read_raw_table
 from mlp.io import run_folders
 
 if TYPE_CHECKING:
@@ -75,13 +75,15 @@ def from_table(
     split: dict[str, Any],
     with_targets: bool,
     keep: list[str],
+    reading: dict[str, Any],
 ) -> Rows:
     """Read the rows of a table; the arguments are those of `load_rows`.
 
     `split` has ``test_fraction`` and ``seed``, and ``sha256`` of the training part if the table is that of the run.
+    `reading` has the arguments of `mlp.data.reading.Reading` that are not those of the training.
     """
     where = repr(source)
-    columns = _read(net, source, target, keep)
+    columns = _read(net, source, target, keep, reading)
     n = len(next(iter(columns.values())))
     kept = {name: _texts(columns[check_column(name, columns, where)]) for name in keep}
     y, present = None, np.arange(n)
@@ -107,20 +109,22 @@ def from_table(
     return Rows(X[selected], y[rows], part, selected, n, n - len(present), kept)
 
 
-def _read(net: MLP, source: str, target: Target, keep: list[str]) -> dict[str, NDArray[Any]]:
+def _read(net: MLP, source: str, target: Target, keep: list[str], reading: dict[str, Any]) -> dict[str, NDArray[Any]]:
     text = set(() if net.preprocessing is None else net.preprocessing.text_columns)
     if isinstance(target, str) and net.classes and all(isinstance(name, str) for name in net.classes):
         text.add(target)  # also if the class labels look like numbers
     if net.preprocessing is not None and net.preprocessing.preparation is not None:
-        return read_columns(source, text | set(keep), raw=True)
-    columns = data.read_table(source, text=text)
+        preparation = net.preprocessing.preparation
+        chosen = replace(preparation.reading, **reading)
+        return read_raw_table(source, text | set(keep), chosen, preparation.number_columns).columns
+    columns = data.read_table(source, text=text, **reading)
     return (
         columns
         if not keep
         else columns
         | {
             name: column
-            for name, column in data.read_table(source, text=text | set(keep)).items()
+            for name, column in data.read_table(source, text=text | set(keep), **reading).items()
             if name in keep and name not in _used(net)
         }
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ import click
 
 from mlp.cli import paths
 from mlp.cli.networks import RANDOM_NETWORK_OPTIONS, load_network_and_rows, network_options, reject_options
-from mlp.cli.options import SectionedCommand, option
-from mlp.cli.printing import print_line, print_message
+from mlp.cli.options import SectionedCommand, no_data_option, option
+from mlp.cli.printing import print_line, print_message, print_shown_rows
 from mlp.optimizers import OPTIMIZERS, SGD, Optimizer, optimizer
 
 FORMATS = {"text": ".txt", "markdown": ".md", "html": ".html", "json": ".json", "python": ".py"}
@@ -27,17 +28,15 @@ FORMATS = {"text": ".txt", "markdown": ".md", "html": ".html", "json": ".json", 
     "Training",
     "--optimizer",
     "name",
-    default="sgd",
-    show_default=True,
     metavar="NAME",
-    help=f"{', '.join(OPTIMIZERS)}.",
+    help=f"{', '.join(OPTIMIZERS)}.  Default: that of the run; for other networks sgd.",
 )
 @option(
     "Training",
     "--lr",
     type=float,
     metavar="RATE",
-    help="Learning rate.  Default: 0.5 for sgd, otherwise that of the optimizer.",
+    help="Learning rate.  Default: that of the run, 0.5 for sgd, otherwise that of the optimizer.",
 )
 @option(
     "Output",
@@ -48,12 +47,14 @@ FORMATS = {"text": ".txt", "markdown": ".md", "html": ".html", "json": ".json", 
 )
 @option("Output", "--blank", is_flag=True, help="Omit the computed values in the Markdown tables, for an exercise.")
 @option("Output", "--output", "-o", metavar="FILE", help="Write to this new file instead of stdout.")
+@no_data_option
 @click.pass_context
 def trace(ctx: click.Context, /, model: str | None, data: str | None, **options: Any) -> None:
     """Print every quantity of a training step: forward, backward and update, with formula, shape and values.
 
     The network is either MODEL (a run folder or a .safetensors file) on the first rows of DATA, or a random network
-    with rounded numbers.  MODEL itself is not changed.  Large arrays are summarized.
+    with rounded numbers.  The optimizer is that of the run.  MODEL itself is not changed.  Large arrays are summarized.
+    With --no-data only the parameters have values; all others would tell what is in the rows.
 
     \b
     mlp trace --example mazur
@@ -73,10 +74,12 @@ def trace(ctx: click.Context, /, model: str | None, data: str | None, **options:
     result = net.trace(
         X,
         y,
-        optimizer=_optimizer(options["name"], options["lr"]),
+        optimizer=_optimizer(model, options["name"], options["lr"]),
         steps=options["steps"],
         batch_size=options["batch_size"],
     )
+    if options["no_data"]:
+        result = result.without_data()
     match output_format:
         case "markdown":
             text = result.to_markdown(blank=options["blank"])
@@ -95,6 +98,8 @@ def trace(ctx: click.Context, /, model: str | None, data: str | None, **options:
 
     write_atomically(options["output"], text.encode())
     print_message(f"written: {options['output']}")
+    if model is not None and not options["no_data"]:
+        print_shown_rows(options["output"], len(X))
 
 
 def _format(options: dict[str, Any]) -> str:
@@ -108,10 +113,18 @@ def _format(options: dict[str, Any]) -> str:
         output_format = next(name for name, ending in FORMATS.items() if ending == suffix)
     if options["blank"] and output_format != "markdown":
         raise click.UsageError("--blank needs --format markdown.")
+    if options["no_data"] and output_format == "python":
+        raise click.UsageError("--no-data does not apply to a program, which computes with the rows; remove it.")
     return output_format or "text"
 
 
-def _optimizer(name: str, rate: float | None) -> Optimizer:
+def _optimizer(model: str | None, name: str | None, rate: float | None) -> Optimizer:
+    if name is None and model is not None and Path(model).is_dir():
+        from mlp import runs
+
+        found = runs.recorded_optimizer(runs.read_config(model)["training"]["optimizer"])
+        return found if rate is None else dataclasses.replace(found, learning_rate=rate)
+    name = name or "sgd"
     if rate is not None:
         return type(optimizer(name))(rate)
     return SGD(0.5) if name == "sgd" else optimizer(name)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from mlp._backends import UnknownNameError, resolve
 from mlp.checks import counted
 from mlp.cli import paths, ranks
+from mlp.cli.config_file import FINGERPRINT, config_option, is_set, label, leave_out, on_command_line
 from mlp.cli.options import (
     SectionedCommand,
     data_dir_option,
@@ -23,13 +22,14 @@ from mlp.cli.options import (
     names,
     one_or_list,
     option,
+    reading_options,
     share,
     widths,
 )
 from mlp.cli.printing import print_json, print_line, print_message
+from mlp.cli.training_data import DATA_OPTIONS, load_for_training
 from mlp.cli.training_options import (
     CLASS_WEIGHTS,
-    COLUMN_OPTIONS,
     activation_option,
     batch_size_option,
     class_weight_option,
@@ -44,8 +44,9 @@ from mlp.cli.training_options import (
     shard_options,
     total_epochs,
 )
+from mlp.cli.usage import CONFIG_FILE
 from mlp.initializers import INITIALIZERS
-from mlp.optimizers import Optimizer
+from mlp.optimizers import OPTIMIZERS, Optimizer
 from mlp.schedules import SCHEDULES, Schedule
 
 if TYPE_CHECKING:
@@ -64,8 +65,12 @@ _RESUME_OPTIONS = {
 }  # fmt: skip
 
 
+_NETWORK_OPTIONS = ("input_dropout", "l2", "l1", "seed", "dtype", "precision", "backend", "device")
+
+
 @click.command(cls=SectionedCommand, short_help="Train a network and write a run folder.")
 @click.argument("data", required=False)
+@config_option
 @data_dir_option
 @option(
     "Data",
@@ -75,8 +80,12 @@ _RESUME_OPTIONS = {
 )
 @option("Data", "--task", metavar="TASK", help="classification or regression.  Default: depends on the targets.")
 @column_options
+@reading_options
 @option(
-    "Data", "--scale", metavar="NAME", help="none, standard or minmax.  Default: standard for tables, otherwise none."
+    "Data",
+    "--scale",
+    metavar="NAME",
+    help="none, standard, minmax or robust.  Default: standard for tables, otherwise none.",
 )
 @option(
     "Data",
@@ -192,8 +201,10 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
     mlp train mnist --hidden 30 --activation sigmoid --output-activation sigmoid \\
         --loss quadratic --init normal --optimizer sgd --lr 3 --batch-size 10
     mlp train --resume runs/digits-1 --epochs 200
+    mlp train --config run.toml --epochs 50
     mpiexec -n 4 mlp train mnist --batch-size 1024 --shards 8
     """
+    _drop_settings_of_file(ctx, options)
     _check_usage(ctx, data, options)
     started = time.perf_counter()
 
@@ -203,16 +214,17 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
     from mlp.io.json_documents import write_json
 
     if options["output_dir"] is not None:
-        paths.require_new_folder(options["output_dir"], "--output-dir")
+        paths.require_new_folder(options["output_dir"], label(ctx, "output_dir"))
     else:
         paths.require_folder_for_runs("runs", "--output-dir")
-    paths.require_data(data, options["data_dir"])
+    paths.require_data(data, options["data_dir"], label(ctx, "data"))
     if options["resume"] is not None:
-        paths.require_run(options["resume"], "--resume")
+        paths.require_run(options["resume"], label(ctx, "resume"))
         net, dataset, config = _resume_run(ctx, options)
     else:
         assert data is not None
-        net, dataset, config = _new_run(data, options)
+        net, dataset, config = new_run(data, options)
+        _warn_of_other_data(ctx, config)
     shards = config["training"].get("shards", 1)
     comm = ranks.communicator(has_shards=shards > 1, timeout=options["timeout"])
     check_shards(shards, comm)
@@ -255,9 +267,22 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
         ctx.exit(status)
 
 
-def _explicit(ctx: click.Context, *names: str) -> bool:
-    """Whether one of these options was given."""
-    return any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in names)
+def _drop_settings_of_file(ctx: click.Context, options: dict[str, Any]) -> None:
+    """Leave out what the file of ``--config`` says but what does not apply to the options on the command line."""
+    if on_command_line(ctx, "data"):
+        leave_out(ctx, options, "data_dir", "DATA is on the command line")
+    for one, other in (("backend", "device"), ("device", "backend")):
+        if on_command_line(ctx, one):
+            leave_out(ctx, options, other, f"--{one} is on the command line")
+    if on_command_line(ctx, "optimizer") and options["optimizer"] in OPTIMIZERS:
+        known = {field.name for field in dataclasses.fields(OPTIMIZERS[options["optimizer"]])}
+        for name in ("momentum", "nesterov"):
+            if name not in known:
+                leave_out(ctx, options, name, f"it does not apply to --optimizer {options['optimizer']}")
+    if on_command_line(ctx, "schedule") and not options["schedule"].startswith("cosine"):
+        leave_out(ctx, options, "warmup", f"it does not apply to --schedule {options['schedule']}")
+    if on_command_line(ctx, "validation") and options["validation"] == 0:
+        leave_out(ctx, options, "early_stopping", "there is no validation part")
 
 
 def _has_moved(net: MLP) -> bool:
@@ -267,12 +292,22 @@ def _has_moved(net: MLP) -> bool:
     return any(conditions.get(key, value) != value for key, value in present.items())
 
 
+def _warn_of_other_data(ctx: click.Context, config: dict[str, Any]) -> None:
+    """Warn if the data are not those of the run in ``--config``, although the command line asks for no others."""
+    recorded = ctx.meta.get(FINGERPRINT)
+    if recorded and recorded != config["data_sha256"] and not on_command_line(ctx, "data", *DATA_OPTIONS):
+        print_message("warning: the data have changed since the run of --config was trained; the weights will differ")
+
+
 def _check_usage(ctx: click.Context, data: str | None, options: dict[str, Any]) -> None:
-    explicit = {name for name in options if _explicit(ctx, name)}
+    explicit = {name for name in options if is_set(ctx, name)}
     flags = {parameter.name: parameter.opts[0] for parameter in ctx.command.params}
     if options["resume"] is not None:
         for name in sorted(explicit - _RESUME_OPTIONS):
-            raise click.UsageError(f"--resume takes {flags[name]} from the run that it continues; remove it.", ctx)
+            place = "" if on_command_line(ctx, name) else f" from {ctx.meta[CONFIG_FILE]}"
+            raise click.UsageError(
+                f"--resume takes {flags[name]} from the run that it continues; remove it{place}.", ctx
+            )
         if data is not None:
             raise click.UsageError(f"--resume takes the data from the run that it continues; remove {data!r}.", ctx)
     elif options["allow_different_machine"]:
@@ -295,7 +330,7 @@ def _resume_run(ctx: click.Context, options: dict[str, Any]) -> tuple[MLP, Datas
         options["resume"],
         epochs=options["epochs"],
         data_dir=options["data_dir"],
-        backend=options["backend"] if _explicit(ctx, "backend") else None,
+        backend=options["backend"] if is_set(ctx, "backend") else None,
         device=options["device"],
     )
     if (Path(options["resume"]) / runs.RESULTS).exists():  # otherwise the results of a run that was killed are left
@@ -309,49 +344,23 @@ def _resume_run(ctx: click.Context, options: dict[str, Any]) -> tuple[MLP, Datas
     return net, dataset, config
 
 
-def _new_run(source: str, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[str, Any]]:
-    from mlp import data, runs
-    from mlp.data.table_files import STANDARD_INPUT
-    from mlp.model import MLP
+def new_run(source: str, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[str, Any]]:
+    """The network that is not yet trained, its data, and the configuration, for the options of ``mlp train``."""
+    from mlp import runs
+    from mlp.dataset_networks import network_for
 
     resolve(options["backend"], options["device"])  # fails before the data are read
-    arguments = {name: options[name] for name in ("target", "test_fraction", "seed", "task", "scale")}
-    folder = options["data_dir"]
-    if folder is None and source == "mnist":
-        folder = os.environ.get("MLP_DATA")
-    arguments |= {name: options[name] for name in COLUMN_OPTIONS if options[name]}
-    is_file = source not in (*data.SOURCE_NAMES, STANDARD_INPUT)
-    arguments |= {
-        "source": os.path.abspath(source) if is_file else source,
-        "data_dir": os.path.abspath(folder) if folder else folder,  # "" is refused when the data are read
-    }
-    dataset = data.load(**arguments | {"source": source})  # the path as typed, for error messages
+    dataset, arguments = load_for_training(source, options)
     classes = dataset.classes
-    default_loss = "mse" if classes is None else "cross_entropy"
-    loss = default_loss if options["loss"] is None else options["loss"]
-    one_output = loss == "binary_cross_entropy" and classes is not None and len(classes) == 2
-    hidden = options["hidden"]
-    if hidden is None:
-        hidden = [min(max(dataset.n_inputs, 32), 128)]
-    net = MLP(
-        [dataset.n_inputs, *hidden, 1 if one_output else dataset.n_outputs],
-        one_or_list(options["activation"]),
-        options["output_activation"],
-        loss,
+    net = network_for(
+        dataset,
+        options["hidden"],
+        loss=options["loss"],
+        output_activation=options["output_activation"],
+        activation=one_or_list(options["activation"]),
         dropout=one_or_list(options["dropout"]),
-        input_dropout=options["input_dropout"],
-        l2=options["l2"],
-        l1=options["l1"],
         init=one_or_list(options["init"]),
-        seed=options["seed"],
-        dtype=options["dtype"],
-        precision=options["precision"],
-        backend=options["backend"],
-        device=options["device"],
-        input_scale=dataset.input_scale,
-        classes=classes,
-        preprocessing=dataset.preprocessing,
-        target_scaling=_target_scaling(dataset, loss, options["output_activation"]),
+        **{name: options[name] for name in _NETWORK_OPTIONS},
     )
     class_weight = options["class_weight"]
     if class_weight is not None:
@@ -411,13 +420,3 @@ def _schedule(text: str, rate: float, warmup: float | None, epochs: int) -> floa
             raise click.UsageError(f"--warmup needs --schedule cosine; it does not apply to {name}.")
         settings["warmup"] = warmup
     return rate if name == "constant" else SCHEDULES[name](rate, **settings)
-
-
-def _target_scaling(dataset: Dataset, loss: str, output: str) -> tuple[list[float], list[float]] | None:
-    """Return mean and standard deviation of regression targets, if the output activation is unbounded (identity)."""
-    from mlp.configuration import OUTPUT_FOR
-
-    if dataset.classes is not None or (OUTPUT_FOR.get(loss, "identity") if output == "auto" else output) != "identity":
-        return None
-    y = dataset.y.reshape(len(dataset.y), -1)
-    return y.mean(axis=0).tolist(), [float(std) if std > 0 else 1.0 for std in y.std(axis=0)]

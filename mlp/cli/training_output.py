@@ -19,7 +19,6 @@ from mlp.cli.printing import (
     print_line,
     print_message,
     print_wrapped,
-    score_name,
 )
 from mlp.cli.score_output import print_scores
 from mlp.io import run_folders
@@ -113,7 +112,7 @@ class Reporter(Callback):
         print_field("ended", results["stop_reason"])
         if results["test"]:
             test = results["test"]
-            score = click.style(format_score(results["task"], test["score"]), bold=True, fg="green")
+            score = click.style(format_score(results["score"], test["score"]), bold=True, fg="green")
             print_field("test", f"{score}, loss {test['loss']:.4f}, {test['rows']} rows")
             print_scores(self.net, {key: test[key] for key in test if key not in ("rows", "loss", "score")}, self.names)
         print_field("time", f"{results['seconds']:.1f} s, {results['samples_per_second']:,.0f} samples/s in training")
@@ -154,7 +153,7 @@ class Reporter(Callback):
             "best_epoch": history.best_epoch,
             "stop_reason": history.stop_reason,
             "interrupted": history.interrupted,
-            "score": score_name(net.task),
+            "score": net.score_name,
             "test": test,
             "seconds": seconds,
             "training_seconds": training_seconds,

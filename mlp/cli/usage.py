@@ -37,6 +37,12 @@ _NAMES_IN_MESSAGES = {
 """What the messages of the library call some options."""
 
 
+_GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
+
+CONFIG_FILE = "mlp.config_file"
+"""The key of `click.Context.meta` for the name of the file from which ``--config`` reads options."""
+
+
 def usage_error(ctx: click.Context, error: Exception) -> click.UsageError:
     """The error of the library as one of usage, which begins with the name of the option or argument."""
     message = str(error)
@@ -55,16 +61,18 @@ def _parameter_of(ctx: click.Context, message: str) -> str | None:
     best_score, best = 0, None
     for parameter in ctx.command.params:
         name = str(parameter.name)
-        if ctx.get_parameter_source(name) not in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT):
+        if ctx.get_parameter_source(name) not in _GIVEN:
             continue
         names = (name, name.replace("_", " "), *_NAMES_IN_MESSAGES.get(name, ()))
         as_subject = any(re.search(rf"^{re.escape(one)}\b|(?<!\w){re.escape(one)}=", message) for one in names)
         by_name = any(re.search(rf"(?<!\w){re.escape(one)}s?(?!\w)", message) for one in names)
-        score = 2 * as_subject + 2 * by_name + _shows(message, ctx.params[name])
+        score = 2 * as_subject + 2 * by_name + _shows(message, ctx.params.get(name))
         if score > best_score:
             best_score, best = score, parameter
     if best is None:
         return None
+    if ctx.get_parameter_source(str(best.name)) is ParameterSource.DEFAULT_MAP:
+        return f"{ctx.meta[CONFIG_FILE]}: {best.opts[0].removeprefix('--')}"
     return best.opts[0] if isinstance(best, click.Option) else best.human_readable_name
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,32 @@ from numpy.typing import NDArray
 DATE_PARTS = ("year", "month", "weekday", "hour", "elapsed")
 """The numbers that `date_parts` makes of a date."""
 
+ISO = "%Y-%m-%d"
+
+DATE_FORMATS = (ISO, "%d.%m.%Y", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y")
+"""The formats of dates, in the notation of `datetime.datetime.strptime`.  A time may follow in each."""
+
+_PARTS = ("year", "month", "day", "hour", "minute", "second")
+_OTHER_DATES = {
+    text: re.compile(
+        re.escape(text)
+        .replace("%Y", r"(?P<year>\d{4})")
+        .replace("%m", r"(?P<month>\d\d?)")
+        .replace("%d", r"(?P<day>\d\d?)")
+        + r"(?:[T ](?P<hour>\d\d?):(?P<minute>\d\d)(?::(?P<second>\d\d))?)?"
+    )
+    for text in DATE_FORMATS[1:]
+}
+_EITHER_FIRST = {"%d/%m/%Y": "%m/%d/%Y", "%m/%d/%Y": "%d/%m/%Y", "%d-%m-%Y": "%m-%d-%Y", "%m-%d-%Y": "%d-%m-%Y"}
+
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?(?:Z|[+-]\d\d(?::?\d\d)?)?)?")
 _ISO_TIME = re.compile(r"\d\d?:\d\d(?::\d\d(?:\.\d{1,9})?)?")
 _NANOSECONDS = re.compile(r"(?<=[.,]\d{6})\d+")
 _SECONDS_OF_A_DAY = 86_400
 
 
-def parse_date(text: str) -> datetime.datetime | None:
-    """Read a date, or a date and a time, as ISO 8601 writes them; None for any other text.
+def parse_date(text: str, date_format: str = ISO) -> datetime.datetime | None:
+    """Read a date, or a date and a time, in a format (by default ISO 8601); None for any other text.
 
     A time with an offset is converted to UTC; the result has no time zone.
 
@@ -27,7 +46,18 @@ def parse_date(text: str) -> datetime.datetime | None:
     --------
     >>> parse_date("2024-02-29"), parse_date("2024-02-29T23:30:00-01:00"), parse_date("2023-02-29")
     (datetime.datetime(2024, 2, 29, 0, 0), datetime.datetime(2024, 3, 1, 0, 30), None)
+    >>> parse_date("29.2.2024 14:30", "%d.%m.%Y")
+    datetime.datetime(2024, 2, 29, 14, 30)
     """
+    if date_format != ISO:
+        found = _OTHER_DATES[date_format].fullmatch(text)
+        if found is None:
+            return None
+        year, month, day, hour, minute, second = (int(found[part] or 0) for part in _PARTS)
+        try:
+            return datetime.datetime(year, month, day, hour, minute, second)
+        except ValueError:  # a day or an hour that does not exist
+            return None
     if not _ISO_DATE.fullmatch(text):
         return None
     try:
@@ -35,6 +65,46 @@ def parse_date(text: str) -> datetime.datetime | None:
         return date if date.tzinfo is None else date.astimezone(datetime.UTC).replace(tzinfo=None)
     except (ValueError, OverflowError):  # a day that does not exist, or one before the year 1 in UTC
         return None
+
+
+def find_date_format(counts: Mapping[str, int], share: float) -> tuple[str | None, str | None]:
+    """Find the format of a column of dates.
+
+    Parameters
+    ----------
+    counts : mapping of str to int
+        The texts of the column, and how often each occurs.
+    share : float
+        The least share of the texts that are dates.
+
+    Returns
+    -------
+    date_format : str or None
+        One of `DATE_FORMATS`; None if the column holds no dates, or it is unknown whether the day or the month comes
+        first: no value tells it, or some values tell the one and some the other.
+    ambiguous : str or None
+        In that last case, the first such date.
+
+    Examples
+    --------
+    >>> find_date_format({"31.01.2024": 1, "02.03.2024": 1}, 0.9)
+    ('%d.%m.%Y', None)
+    >>> find_date_format({"01/31/2024": 1, "02/03/2024": 1}, 0.9), find_date_format({"02/03/2024": 2}, 0.9)
+    (('%m/%d/%Y', None), (None, '02/03/2024'))
+    """
+    n = sum(counts.values())
+    for date_format in DATE_FORMATS:
+        dates = {text for text in counts if parse_date(text, date_format) is not None}
+        if not dates or sum(counts[text] for text in dates) < share * n:
+            continue
+        if date_format not in _EITHER_FIRST:
+            return date_format, None
+        others = {text for text in counts if parse_date(text, _EITHER_FIRST[date_format]) is not None}
+        if others <= dates and dates - others:
+            return date_format, None
+        if not dates <= others or dates == others:
+            return None, next(text for text in counts if text in dates & others or text in dates)
+    return None, None
 
 
 def parse_time(text: str) -> float | None:

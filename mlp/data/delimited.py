@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +20,11 @@ from numpy.typing import NDArray
 from mlp._backends import DataError, FileFormatError
 from mlp.checks import quoted
 from mlp.data.columns import EXACT_INTEGERS, inexact_integers
+from mlp.data.decimal_commas import all_with_points
 from mlp.data.extras import require_extra
-from mlp.data.files import MAX_COLUMNS
+from mlp.data.reading import UTF_8
 from mlp.data.row_scan import MAX_LINE, Scan, may_have_words, scan_rows
+from mlp.data.table_header import Header
 
 if TYPE_CHECKING:
     import polars
@@ -44,10 +47,36 @@ _LARGE_FILE = 2**27
 """Size in bytes from which a file is read and scanned at the same time."""
 
 
+@dataclass(frozen=True)
+class Delimited:
+    """The content of a CSV or TSV file.
+
+    Attributes
+    ----------
+    columns : dict of str to ndarray of shape (n,)
+        As in `mlp.data.read_table`.
+    renamed : dict of str to str
+        See `Header`.
+    with_commas : list of str
+        The columns of numbers that have a decimal comma.
+    """
+
+    columns: dict[str, NDArray[Any]]
+    renamed: dict[str, str]
+    with_commas: list[str]
+
+
 def read_delimited(
-    handle: io.BufferedReader, separator: str, text: Collection[str], where: str, *, raw: bool = False
-) -> dict[str, NDArray[Any]]:
-    """Read all columns of an open CSV or TSV file.
+    handle: io.BufferedReader,
+    separator: str,
+    text: Collection[str],
+    where: str,
+    *,
+    raw: bool = False,
+    commas: bool = False,
+    numbers: Collection[str] = (),
+) -> Delimited:
+    """Read all columns of an open CSV or TSV file in UTF-8.
 
     Parameters
     ----------
@@ -61,11 +90,10 @@ def read_delimited(
         The file, for error messages.
     raw : bool
         As in `mlp.data.tables.read_columns`.
-
-    Returns
-    -------
-    dict of str to ndarray of shape (n,)
-        As in `mlp.data.read_table`.
+    commas : bool
+        Whether numbers may have a decimal comma.
+    numbers : collection of str
+        With `commas`: columns that hold numbers, whatever else is in them.
 
     Raises
     ------
@@ -88,27 +116,30 @@ def read_delimited(
         if not all(not_blank):
             frame = frame.filter(pl.Series(np.frombuffer(not_blank, dtype=np.bool_)))
     assert header is not None
-    frame.columns = header  # polars does not unescape doubled quotes in column names
-    for name in header:
+    frame.columns = header.names  # polars does not unescape doubled quotes in column names
+    changed = all_with_points(frame, text, numbers) if commas else []
+    frame = frame.with_columns(changed)
+    for name in header.names:
         if frame[name].dtype == pl.String and name not in text and not raw:
             _check_text_column(frame[name], f"{where}, column {quoted(name)}")
-    return {name: _to_numpy(frame[name], f"{where}, column {quoted(name)}", raw) for name in header}
+    columns = {name: _to_numpy(frame[name], f"{where}, column {quoted(name)}", raw) for name in header.names}
+    return Delimited(columns, header.renamed, [column.name for column in changed])
 
 
-def _header(handle: io.BufferedReader, separator: str, where: str, raw: bool) -> list[str] | None:
+def _header(handle: io.BufferedReader, separator: str, where: str, raw: bool) -> Header | None:
     """Return the checked header, or None if it needs a closer look."""
     lines = io.TextIOWrapper(handle, encoding="utf-8-sig", newline="")
     try:
-        header = next(csv.reader(lines, delimiter=separator, strict=True), [])
+        fields = next(csv.reader(lines, delimiter=separator, strict=True), [])
     except (csv.Error, UnicodeDecodeError):
         return None
     finally:
         lines.detach()  # otherwise the wrapper closes the file when it is deleted
-    return _checked_header(header, separator, where, raw)
+    return Header.checked(fields, separator, where, raw)
 
 
 def _read_plain(
-    handle: io.BufferedReader, separator: str, header: list[str], text: Collection[str]
+    handle: io.BufferedReader, separator: str, header: Header, text: Collection[str]
 ) -> polars.DataFrame | None:
     """Read a file and scan it; None if it needs a closer look."""
     import polars as pl
@@ -157,7 +188,7 @@ def _scan(handle: io.BufferedReader, separator: str, n_columns: int) -> Scan | N
 def _read_frame(
     handle: io.BufferedReader,
     separator: str,
-    header: list[str],
+    header: Header,
     text: Collection[str],
     missing_values: Collection[str],
     first_rows: int | None,
@@ -165,6 +196,12 @@ def _read_frame(
 ) -> polars.DataFrame:
     import polars as pl
 
+    names = header.names
+    if header.renamed:  # as polars calls the columns
+        handle.seek(0)
+        names = pl.read_csv(handle, separator=separator, n_rows=0).columns
+        if len(names) != len(header):
+            names = header.names
     handle.seek(0)
     return pl.read_csv(
         handle,
@@ -172,16 +209,16 @@ def _read_frame(
         infer_schema_length=first_rows,
         n_rows=max_rows,
         null_values=list(missing_values) or None,
-        schema_overrides={name: pl.String for name in text if name in header},
+        schema_overrides={names[i]: pl.String for i, name in enumerate(header.names) if name in text},
     ).rechunk()  # in parallel; `Series.to_numpy` would copy the chunks of one column after the other
 
 
-def _types_may_be_wrong(frame: polars.DataFrame, header: list[str], text: Collection[str], scan: Scan) -> bool:
+def _types_may_be_wrong(frame: polars.DataFrame, header: Header, text: Collection[str], scan: Scan) -> bool:
     """Whether inference from all rows could give another type than that from the first rows."""
     import polars as pl
 
     first = frame.head(_FIRST_ROWS // 2)
-    for i, (name, column) in enumerate(zip(header, frame, strict=True)):
+    for i, (name, column) in enumerate(zip(header.names, frame, strict=True)):
         if column.dtype.is_numeric() and scan.odd[i]:
             return True
         if column.dtype.is_float() and column.is_nan().any():  # as "-nan", because "NaN" and "nan" are missing values
@@ -209,7 +246,7 @@ def _to_numpy(column: polars.Series, where: str, raw: bool) -> NDArray[Any]:
     return column.to_numpy()
 
 
-def _check_rows(handle: io.BufferedReader, separator: str, where: str, raw: bool) -> tuple[list[str], bytearray]:
+def _check_rows(handle: io.BufferedReader, separator: str, where: str, raw: bool) -> tuple[Header, bytearray]:
     """Return the header and, for each row below it, whether it is not blank.
 
     The check is needed because polars silently pads short rows with missing values and renames duplicate columns.
@@ -219,7 +256,7 @@ def _check_rows(handle: io.BufferedReader, separator: str, where: str, raw: bool
     reader = csv.reader(lines, delimiter=separator, strict=True)
     not_blank = bytearray()
     try:
-        header = _checked_header(next(reader, []), separator, where, raw)
+        header = Header.checked(next(reader, []), separator, where, raw)
         for row in reader:
             not_blank.append(bool(row))
             if row and len(row) != len(header):
@@ -232,8 +269,8 @@ def _check_rows(handle: io.BufferedReader, separator: str, where: str, raw: bool
     except UnicodeDecodeError as error:
         lines.detach()
         raise FileFormatError(
-            f"{where}, line {_first_line_not_utf8(handle)}: not UTF-8 text; save it as UTF-8 "
-            "(iconv -f latin1 -t utf-8 converts from Latin-1)"
+            f"{where}, {_first_not_utf8(handle)}: not UTF-8 text; give its encoding (encoding=..., --encoding), such "
+            "as latin-1, cp1252 (of Windows) or utf-16, or save it as UTF-8"
         ) from error
     lines.detach()
     if not any(not_blank):
@@ -241,42 +278,17 @@ def _check_rows(handle: io.BufferedReader, separator: str, where: str, raw: bool
     return header, not_blank
 
 
-def _checked_header(header: list[str], separator: str, where: str, raw: bool) -> list[str]:
-    if not any(header):
-        raise FileFormatError(f"{where} has no header; its first line must contain the column names")
-    other = next((character for character in ";\t|," if len(header) == 1 and character in header[0]), None)
-    if other:
-        raise FileFormatError(
-            f"{where}: the header is one name, {quoted(header[0])}; the fields seem to be separated by {other!r}, "
-            f"expected {separator!r} (pandas.read_csv(path, sep={other!r}).to_csv(new, index=False) converts it)"
-        )
-    if len(header) > MAX_COLUMNS:
-        raise FileFormatError(f"{where} has {len(header)} columns, more than the limit of {MAX_COLUMNS}; remove some")
-    seen = set()
-    if raw:  # as pandas calls columns without a name, such as the row numbers that it writes
-        header = [name or f"Unnamed: {i}" for i, name in enumerate(header)]
-    for i, name in enumerate(header, 1):
-        if not name:
-            raise FileFormatError(
-                f"{where}: column {i} of {len(header)} has no name in the header; name it, or remove it "
-                "(if pandas wrote its row numbers there: use to_csv(path, index=False))"
-            )
-        if name in seen:
-            raise FileFormatError(
-                f"{where}: column {i} has the same name as another column, {quoted(name)}; rename one"
-            )
-        seen.add(name)
-    return header
-
-
-def _first_line_not_utf8(handle: io.BufferedReader) -> int:
+def _first_not_utf8(handle: io.BufferedReader) -> str:
+    """The place of the first byte that is not UTF-8."""
     handle.seek(0)
+    before = 0
     for number, line in enumerate(handle, 1):
         try:
-            line.decode("utf-8")
-        except UnicodeDecodeError:
-            return number
-    return number
+            line.decode(UTF_8)
+        except UnicodeDecodeError as error:
+            return f"line {number}, byte {before + error.start} (0x{line[error.start]:02x})"
+        before += len(line)
+    return f"byte {before}"
 
 
 def _check_text_column(column: polars.Series, where: str) -> None:

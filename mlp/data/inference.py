@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError, DataError, UnknownNameError
 from mlp.checks import counted, quoted, shortened
-from mlp.data.dates import DATE_PARTS, date_parts, parse_date, parse_time
+from mlp.data.dates import DATE_PARTS, ISO, date_parts, find_date_format, parse_time
 from mlp.data.encoders import FEW_CATEGORIES, frequent_categories
 from mlp.data.preparation import (
     MISSING_MARKS,
+    MOSTLY,
     Note,
     Preparation,
     RawColumn,
@@ -25,9 +26,6 @@ from mlp.data.preparation import (
     plain,
     read_values,
 )
-
-MOSTLY = 0.9
-"""A column of text is numbers, dates or times if at least this share of its values is."""
 
 NEARLY_UNIQUE = 0.5
 """A column of text is nearly unique if more than this share of its values is different, and more than 20 are."""
@@ -142,11 +140,18 @@ def prepare(
     """
     used: list[RawColumn] = []
     left_out: list[tuple[str, str]] = []
+    ambiguous: list[Note] = []
     for name, column in table.items():
         if name in counters and name not in choices.named and name not in choices.drop:
             decision: RawColumn | str = "it counts the rows"
         else:
             decision = _decide(name, column, rows, choices)
+        example = None if name in choices.named else _ambiguous_date(column[rows], decision)
+        if example is not None and isinstance(decision, RawColumn):
+            text = f"text, because {quoted(example)} may begin with the day or the month; write 2024-12-31"
+            ambiguous.append(Note("dates", f"{plain(name)}: {text}"))
+        elif example is not None:
+            decision = f"dates such as {quoted(example)}, which may begin with the day or the month; write 2024-12-31"
         if isinstance(decision, RawColumn):
             used.append(decision)
         else:
@@ -156,10 +161,21 @@ def prepare(
     notes = [Note("left out", f"{plain(name)} ({reason})") for name, reason in left_out]
     for raw in used:
         if raw.kind == "date":
-            notes.append(Note("dates", f"{plain(raw.name)}: {', '.join(raw.parts)}"))
+            written = f" (of {_spoken(raw.date_format)})" if raw.date_format != ISO else ""
+            notes.append(Note("dates", f"{plain(raw.name)}: {', '.join(raw.parts)}{written}"))
         elif raw.kind == "time":
             notes.append(Note("dates", f"{plain(raw.name)}: hour"))
-    return Preparation(MISSING_MARKS, tuple(used), tuple(left_out)), notes
+    return Preparation(MISSING_MARKS, tuple(used), tuple(left_out)), notes + ambiguous
+
+
+def _ambiguous_date(training: NDArray[Any], decision: RawColumn | str) -> str | None:
+    """A date of a column that was read as text because it is unknown whether the day or the month comes first."""
+    was_text = decision.startswith("text") if isinstance(decision, str) else decision.kind == "text"
+    return find_date_format(_text_counts(training), MOSTLY)[1] if was_text and training.dtype.kind == "O" else None
+
+
+def _spoken(date_format: str) -> str:
+    return date_format.replace("%Y", "year").replace("%m", "month").replace("%d", "day")
 
 
 def _decide(name: str, column: NDArray[Any], rows: NDArray[np.intp], choices: ColumnChoices) -> RawColumn | str:
@@ -177,9 +193,12 @@ def _decide(name: str, column: NDArray[Any], rows: NDArray[np.intp], choices: Co
         kind = kind_of(training)
     if kind is None:
         return "empty"
-    values, _ = read_values(training, kind, _MARKS)
+    date_format = ISO
+    if kind == "date" and training.dtype.kind == "O":
+        date_format = find_date_format(_text_counts(training), MOSTLY)[0] or ISO
+    values, _ = read_values(training, kind, _MARKS, date_format)
     if kind == "date":
-        return _decide_date(name, values)
+        return _decide_date(name, values, date_format)
     if kind in ("number", "time"):
         present = values[~np.isnan(values)]
         if not len(present):
@@ -194,12 +213,12 @@ def _decide(name: str, column: NDArray[Any], rows: NDArray[np.intp], choices: Co
     return _decide_text(name, kind, counts, len(values), missing, choices)
 
 
-def _decide_date(name: str, dates: NDArray[Any]) -> RawColumn | str:
+def _decide_date(name: str, dates: NDArray[Any], date_format: str) -> RawColumn | str:
     parts = date_parts(dates[~np.isnat(dates)])
     if not len(parts["elapsed"]):
         return "empty"
     changing = tuple(part for part in DATE_PARTS if (parts[part] != parts[part][0]).any())
-    return RawColumn(name, "date", changing) if changing else f"constant: {dates[~np.isnat(dates)][0]}"
+    return RawColumn(name, "date", changing, date_format) if changing else f"constant: {dates[~np.isnat(dates)][0]}"
 
 
 def _decide_text(
@@ -238,13 +257,19 @@ def kind_of(column: NDArray[Any]) -> RawKind | None:
         return None if np.isnan(column.astype(np.float64)).all() else "number"
     if column.dtype.kind in "bM":
         return "boolean" if column.dtype.kind == "b" else None if np.isnat(column).all() else "date"
-    counts = Counter(read_values(column, "text", _MARKS)[0].tolist())
-    counts.pop(None, 0)
+    counts = _text_counts(column)
     if not counts:
         return None
     if all(isinstance(value, bool) or value is None for value in column.tolist()):
         return "boolean"
     return _kind_of_texts(counts)
+
+
+def _text_counts(column: NDArray[Any]) -> Counter[str]:
+    """How often each value of a column occurs, read as text; without the missing ones."""
+    counts = Counter(read_values(column, "text", _MARKS)[0].tolist())
+    counts.pop(None, 0)
+    return counts
 
 
 def _kind_of_texts(counts: Counter[str]) -> RawKind:
@@ -258,7 +283,7 @@ def _kind_of_texts(counts: Counter[str]) -> RawKind:
         # a few numbers that are repeated beside texts, as in 0, 1, 2, 3+, are categories
         few = len(numbers) < len(counts) and len(numbers) <= FEW_CATEGORIES and n >= _REPEATED * len(counts)
         return "text" if few else "number"
-    if share([text for text in counts if parse_date(text) is not None]) >= MOSTLY:
+    if find_date_format(counts, MOSTLY)[0] is not None:
         return "date"
     if share([text for text in counts if parse_time(text) is not None]) >= MOSTLY:
         return "time"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -12,13 +13,17 @@ from numpy.typing import NDArray
 
 from mlp._backends import FileFormatError
 from mlp.checks import counted, quoted
-from mlp.data.dates import DATE_PARTS, as_dates, date_parts, parse_date, parse_time
+from mlp.data.dates import DATE_FORMATS, DATE_PARTS, ISO, as_dates, date_parts, parse_date, parse_time
+from mlp.data.reading import Reading
 from mlp.data.saved_state import require, require_keys, require_list
 
 MISSING_MARKS = (
     "", "?", "-", "--", ".", "na", "n/a", "n.a.", "#n/a", "#na", "<na>", "nan", "-nan", "nat", "null", "none", "nil",
 )  # fmt: skip
 """Texts that stand for a missing value in a raw table, in small letters and without spaces around them."""
+
+MOSTLY = 0.9
+"""A column of text is numbers, dates or times if at least this share of its values is."""
 
 RawKind = Literal["number", "text", "boolean", "date", "time"]
 
@@ -49,6 +54,8 @@ class RawColumn:
     kind : {"number", "text", "boolean", "date", "time"}
     parts : tuple of str
         Of a date: those of `mlp.data.dates.DATE_PARTS` that are used.
+    date_format : str
+        Of a date: one of `mlp.data.dates.DATE_FORMATS`.
 
     Examples
     --------
@@ -59,6 +66,7 @@ class RawColumn:
     name: str
     kind: RawKind
     parts: tuple[str, ...] = ()
+    date_format: str = ISO
 
     @property
     def prepared_names(self) -> tuple[str, ...]:
@@ -67,7 +75,7 @@ class RawColumn:
 
     def prepare(self, column: NDArray[Any], marks: frozenset[str]) -> tuple[dict[str, NDArray[Any]], list[Note]]:
         """Return the columns that are made of it, with NaN or None for missing values, and what was read as missing."""
-        values, counts = read_values(column, self.kind, marks)
+        values, counts = read_values(column, self.kind, marks, self.date_format)
         notes = list(counts.notes(self))
         if self.kind == "date":
             parts = date_parts(values)
@@ -87,6 +95,8 @@ class Preparation:
         The columns that are used.
     left_out : tuple of (str, str)
         Name and reason of each other column.
+    reading : Reading
+        How the text of the file was read.
 
     Examples
     --------
@@ -99,6 +109,7 @@ Note(heading='stray', text="age: 1 text such as 'old' among numbers, read as mis
     marks: tuple[str, ...]
     columns: tuple[RawColumn, ...]
     left_out: tuple[tuple[str, str], ...] = ()
+    reading: Reading = field(default_factory=Reading)
 
     def apply(self, table: Mapping[str, NDArray[Any]]) -> tuple[dict[str, NDArray[Any]], list[Note]]:
         """Return the columns for a `Preprocessing`, and what was read as missing.
@@ -122,6 +133,11 @@ Note(heading='stray', text="age: 1 text such as 'old' among numbers, read as mis
         """The columns to read from a file as text even if all values look like numbers."""
         return tuple(column.name for column in self.columns if column.kind in ("text", "date", "time"))
 
+    @property
+    def number_columns(self) -> tuple[str, ...]:
+        """The columns that hold numbers, whatever else is in them."""
+        return tuple(column.name for column in self.columns if column.kind == "number")
+
     def to_dict(self) -> dict[str, Any]:
         """Return the state as plain data, for JSON.
 
@@ -130,11 +146,13 @@ Note(heading='stray', text="age: 1 text such as 'old' among numbers, read as mis
         >>> Preparation(("?",), (RawColumn("age", "number"),)).to_dict()
         {'marks': ['?'], 'columns': [{'name': 'age', 'kind': 'number'}], 'left_out': []}
         """
-        columns = [
-            {"name": column.name, "kind": column.kind, **({"parts": list(column.parts)} if column.parts else {})}
-            for column in self.columns
-        ]
-        return {"marks": list(self.marks), "columns": columns, "left_out": [list(entry) for entry in self.left_out]}
+        state = {
+            "marks": list(self.marks),
+            "columns": [_column_to_dict(column) for column in self.columns],
+            "left_out": [list(entry) for entry in self.left_out],
+        }
+        reading = self.reading.to_dict()
+        return state | ({"reading": reading} if reading else {})
 
     @classmethod
     def from_dict(cls, state: object, where: str) -> Preparation:
@@ -145,7 +163,7 @@ Note(heading='stray', text="age: 1 text such as 'old' among numbers, read as mis
         FileFormatError
             If an entry is missing, unknown or of the wrong type; the message names it.
         """
-        entry = require_keys(state, {"marks", "columns", "left_out"}, where)
+        entry = require_keys(state, {"marks", "columns", "left_out"}, where, optional={"reading"})
         marks, left_out = entry["marks"], entry["left_out"]
         texts = isinstance(marks, list) and len(marks) <= _MAX_NAMES and all(isinstance(mark, str) for mark in marks)
         require(texts, f"{where} marks", marks, "a list of texts")
@@ -158,17 +176,28 @@ Note(heading='stray', text="age: 1 text such as 'old' among numbers, read as mis
             for pair in left_out
         )
         require(pairs, f"{where} left_out", left_out, "a list of names and reasons")
-        return cls(tuple(marks), columns, tuple((name, reason) for name, reason in left_out))
+        reading = Reading.from_dict(entry.get("reading", {}), f"{where} reading")
+        return cls(tuple(marks), columns, tuple((name, reason) for name, reason in left_out), reading)
+
+
+def _column_to_dict(column: RawColumn) -> dict[str, Any]:
+    state: dict[str, Any] = {"name": column.name, "kind": column.kind}
+    if column.parts:
+        state["parts"] = list(column.parts)
+    return state | ({"date_format": column.date_format} if column.date_format != ISO else {})
 
 
 def _column_from_dict(state: object, where: str) -> RawColumn:
-    entry = require_keys(state, {"name", "kind"}, where, optional={"parts"})
+    entry = require_keys(state, {"name", "kind"}, where, optional={"parts", "date_format"})
     name, kind, parts = entry["name"], entry["kind"], entry.get("parts", [])
     require(isinstance(name, str), f"{where} name", name, "a string")
     require(isinstance(kind, str) and kind in get_args(RawKind), f"{where} kind", kind, ", ".join(get_args(RawKind)))
     known = [part for part in DATE_PARTS if isinstance(parts, list) and part in parts]
     require(known == parts and bool(parts) == (kind == "date"), f"{where} parts", parts, "parts of a date, in order")
-    return RawColumn(name, kind, tuple(known))
+    date_format = entry.get("date_format", ISO)
+    dates = date_format in DATE_FORMATS and (kind == "date" or date_format == ISO)
+    require(dates, f"{where} date_format", date_format, f"of a date: {', '.join(DATE_FORMATS)}")
+    return RawColumn(name, kind, tuple(known), date_format)
 
 
 def require_same_columns(preparation: Preparation, names: list[str], where: str) -> None:
@@ -224,7 +253,9 @@ def plain(name: str) -> str:
     return name if name.isprintable() and name.strip() == name != "" and len(name) <= 40 else quoted(name)
 
 
-def read_values(column: NDArray[Any], kind: RawKind, marks: frozenset[str]) -> tuple[NDArray[Any], Counts]:
+def read_values(
+    column: NDArray[Any], kind: RawKind, marks: frozenset[str], date_format: str = ISO
+) -> tuple[NDArray[Any], Counts]:
     """Read a column as numbers (float64), text, booleans (objects and None), dates (datetime64) or hours (float64).
 
     Examples
@@ -238,7 +269,8 @@ def read_values(column: NDArray[Any], kind: RawKind, marks: frozenset[str]) -> t
     elif kind == "date" and column.dtype.kind == "M":
         return column, counts
     else:
-        listed = _parsed(_python_values(column), kind, marks, counts)
+        parse = _PARSERS[kind] if date_format == ISO else _or_stray(partial(parse_date, date_format=date_format))
+        listed = _parsed(_python_values(column), parse, marks, counts)
         if kind == "date":
             return as_dates(listed), counts
         if kind in ("text", "boolean"):
@@ -262,8 +294,7 @@ def _python_values(column: NDArray[Any]) -> list[Any]:
 _STRAY = object()
 
 
-def _parsed(values: list[Any], kind: RawKind, marks: frozenset[str], counts: Counts) -> list[Any]:
-    parse = _PARSERS[kind]
+def _parsed(values: list[Any], parse: Callable[[str], Any], marks: frozenset[str], counts: Counts) -> list[Any]:
     known: dict[str, Any] = {}
     results = []
     for value in values:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,16 @@ from mlp.data.encoders import CategoricalColumn, Scale
 from mlp.data.inference import ColumnChoices, counts_rows, prepare
 from mlp.data.preparation import Note, plain
 from mlp.data.preprocessing import Preprocessing
+from mlp.data.reading import Reading
 from mlp.data.splitting import split_rows
 from mlp.data.table_targets import Target, read_targets, target_names
-from mlp.data.tables import check_column, read_columns, read_table
+from mlp.data.tables import RawTable, check_column, read_raw_table, read_table
 from mlp.data.targets import encode_targets
 
 Table = Mapping[str, NDArray[Any]]
+
+_HUGE = 1e150
+"""The squares of larger numbers overflow in float64, or their sums do."""
 
 
 def load_table(
@@ -31,12 +36,14 @@ def load_table(
     scale: Scale,
     choices: ColumnChoices,
     preprocessing: Preprocessing | None,
+    reading: Reading,
 ) -> Dataset:
     """Load a raw table; the arguments are those of `mlp.data.load`."""
     where = repr(name)
-    text = choices.categorical if preprocessing is None else preprocessing.text_columns
-    columns = read_columns(name, text, raw=True)
+    raw = _read(name, choices, preprocessing, reading)
+    columns = raw.columns
     names = target_names(target, columns, where)
+    _refuse_second_target(raw, names, where)
     choices.require_columns(columns, names, where)
     if len(columns) == len(names):
         raise DataError(f"{where} has no column but the target {plain(names[0])}; add at least one input column")
@@ -45,12 +52,17 @@ def load_table(
     table = {key: column if every else column[targets.rows] for key, column in columns.items() if key not in names}
     labels = targets.y if targets.classes is not None else None
     train, test = split_rows(len(targets.rows), test_fraction, seed, labels)
-    notes = list(targets.notes)
+    notes = [*raw.notes, *targets.notes]
     if preprocessing is None:
         counters = {key for key, column in columns.items() if counts_rows(key, column)}
         preparation, found = prepare(table, train, choices, where, counters)
+        preparation = replace(preparation, reading=raw.reading)
         prepared, _ = preparation.apply({key: column[train] for key, column in table.items()})
-        fitted = Preprocessing.fit(prepared, scale, share_rare=True)
+        try:
+            fitted = Preprocessing.fit(prepared, scale, share_rare=True)
+        except DataError as error:
+            _name_huge(prepared, targets.rows[train], where)
+            raise error
         preprocessing = Preprocessing(scale, fitted.columns, preparation)
         notes += found
     prepared_table, found = preprocessing.prepare(table)
@@ -73,6 +85,35 @@ def load_table(
         task_reason=targets.reason,
         notes=tuple(notes),
     )
+
+
+def _read(name: str, choices: ColumnChoices, preprocessing: Preprocessing | None, reading: Reading) -> RawTable:
+    if preprocessing is None or preprocessing.preparation is None:
+        return read_raw_table(name, choices.categorical, reading, choices.numeric)
+    preparation = preprocessing.preparation
+    return read_raw_table(name, preparation.text_columns, preparation.reading, preparation.number_columns)
+
+
+def _refuse_second_target(raw: RawTable, names: tuple[str, ...], where: str) -> None:
+    """Raise an error if another column has the name of a target: it may hold the answers."""
+    for number, old in raw.renamed.items():
+        if old in names:
+            raise DataError(
+                f"{where} has several columns called {plain(old)}, the target; give them different names, since the "
+                f"network would learn the answers from {plain(number)}"
+            )
+
+
+def _name_huge(prepared: Table, rows: NDArray[np.intp], where: str) -> None:
+    """Raise an error that names the row and the column of a number that cannot be scaled, if there is one."""
+    for name, column in prepared.items():
+        if column.dtype.kind != "f" or not (np.abs(column) > _HUGE).any():
+            continue
+        row = int(np.nanargmax(np.abs(column)))
+        raise DataError(
+            f"{where}, column {plain(name)}, row {rows[row]} (counted from 0): {column[row]:g} is too large to be "
+            "scaled in float64; correct it, write it as missing, or divide the column by a constant"
+        )
 
 
 def _encoded(

@@ -20,6 +20,7 @@ from mlp.data.images import digits, mnist
 from mlp.data.inference import ColumnChoices
 from mlp.data.preprocessing import SCALES, Preprocessing, Scale
 from mlp.data.raw_tables import load_as_before, load_table
+from mlp.data.reading import Reading
 from mlp.data.row_blocks import row_blocks, take_rows
 from mlp.data.splitting import split_rows
 from mlp.data.table_files import TABLE_SUFFIXES, table_suffix
@@ -48,6 +49,9 @@ def load(
     columns: Sequence[str] | None = None,
     categorical: Sequence[str] = (),
     numeric: Sequence[str] = (),
+    separator: str | None = None,
+    encoding: str | None = None,
+    decimal: str | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> Dataset:
     """Load a data set, split off a test part, and fit the preprocessing on the training part.
@@ -88,6 +92,14 @@ def load(
         The only columns of a table that are inputs.
     categorical, numeric : sequence of str
         Columns of a table that are read as categories, and as numbers.
+    separator : str, optional
+        The character between the fields of a CSV or TSV file.  By default a comma in CSV files and a tab in TSV files,
+        or a semicolon, a tab, a comma or a bar if only that gives all rows as many fields as the header.
+    encoding : str, optional
+        The encoding of a CSV or TSV file: ``"utf-8"`` (default), ``"latin-1"``, ``"cp1252"``, ``"utf-16"``, ...
+    decimal : str, optional
+        The decimal mark in a CSV or TSV file, ``"."`` or ``","``.  By default, in files without commas between the
+        fields, columns are numbers with a decimal comma if at least 90 % of their values are.
     preprocessing : Preprocessing, optional
         Of a model that was trained on this table: its columns are read, and its numbers are used, as they were then.
 
@@ -100,8 +112,9 @@ def load(
     -----
     The columns of a table may be as they are in a raw file.  Text with blanks or one of the usual marks (``?``, ``NA``,
     ``null``, ...) is a missing value.  Left out are columns that are empty, constant, or nearly unique text, and
-    those that count the rows, such as an index.  Dates as in ISO 8601 become numbers: year, month, weekday, hour and
-    the days elapsed since 1970.  Text of which 90 % are numbers is a column of numbers, and other texts in it are
+    those that count the rows, such as an index.  Dates as in ISO 8601, and others that tell the day from the month,
+    become numbers: year, month, weekday, hour and the days elapsed since 1970.  The second column called ``a`` is
+    called ``a.1``, as by pandas.  Text of which 90 % are numbers is a column of numbers, and other texts in it are
     missing values.  Rare categories share an input.  Rows without a target are left out.  The attribute `notes` of the
     result says what was done.
 
@@ -133,12 +146,20 @@ circles, spirals, sine, or a path that ends in .csv .tsv .parquet .csv.gz .tsv.g
     choices = ColumnChoices(
         tuple(drop), None if columns is None else tuple(columns), tuple(categorical), tuple(numeric)
     )
+    arguments = {"separator": separator, "encoding": encoding, "decimal": decimal}
+    given: dict[str, Any] = {key: value for key, value in arguments.items() if value is not None}
     _check_arguments(name, kind, data_dir, target, choices)
+    if given and (kind not in TABLE_SUFFIXES or kind == ".parquet"):
+        raise ConfigurationError(
+            f"{next(iter(given))} is of CSV and TSV files and does not apply to {name!r}; remove it"
+        )
     if kind in TABLE_SUFFIXES:
         chosen_scale: Scale = "standard" if scale is None else scale
         if preprocessing is not None and preprocessing.preparation is None:
             return load_as_before(name, target, test_fraction, seed, task, preprocessing)
-        return load_table(name, target, test_fraction, seed, task, chosen_scale, choices, preprocessing)
+        return load_table(
+            name, target, test_fraction, seed, task, chosen_scale, choices, preprocessing, Reading(**given)
+        )
     match kind:
         case "digits":
             dataset = digits()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import os
@@ -15,6 +16,7 @@ from typing import IO
 from mlp._backends import FileFormatError
 from mlp.data.extras import require_extra
 from mlp.data.files import MAX_EXPANDED_BYTES, check_limit, chosen_limit, expansion_limit, open_checked
+from mlp.data.reading import UTF_8
 
 STANDARD_INPUT = "-"
 """The name that stands for the standard input, a table in CSV format."""
@@ -57,8 +59,10 @@ def table_stem(name: str | os.PathLike[str]) -> str:
 
 
 @contextmanager
-def open_table(path: str | os.PathLike[str], max_bytes: int | None = None) -> Iterator[tuple[io.BufferedReader, int]]:
-    """Open the file of a table, and yield it, not compressed, with its size in bytes.
+def open_table(
+    path: str | os.PathLike[str], max_bytes: int | None = None, encoding: str = UTF_8
+) -> Iterator[tuple[io.BufferedReader, int]]:
+    """Open the file of a table, and yield it, not compressed and in UTF-8, with its size in bytes.
 
     Parameters
     ----------
@@ -66,12 +70,25 @@ def open_table(path: str | os.PathLike[str], max_bytes: int | None = None) -> It
         A file with one of `TABLE_SUFFIXES`, or ``"-"`` for the standard input.
     max_bytes : int, optional
         Limit on the size after decompression, as in `mlp.data.read_table`.
+    encoding : str
+        The encoding of a CSV or TSV file.
 
     Raises
     ------
     FileFormatError
-        If the file is missing, empty or damaged, or would expand to more than the limit.
+        If the file is missing, empty, damaged or in another encoding, or would expand to more than the limit.
     """
+    with _opened(path, max_bytes) as (handle, size):
+        if encoding == UTF_8 or table_suffix(path) == ".parquet":
+            yield handle, size
+            return
+        with _in_utf_8(handle, encoding, repr(os.fspath(path))) as file, open(file.name, "rb") as reader:
+            yield reader, os.fstat(file.fileno()).st_size
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str], max_bytes: int | None) -> Iterator[tuple[io.BufferedReader, int]]:
+    """The file as it is, not compressed."""
     where = repr(os.fspath(path))
     if os.fspath(path) == STANDARD_INPUT:
         limit = chosen_limit(max_bytes) or MAX_EXPANDED_BYTES
@@ -92,6 +109,32 @@ def open_table(path: str | os.PathLike[str], max_bytes: int | None = None) -> It
                     raise FileFormatError(f"{where} holds an empty file; write it again")
                 with open(file.name, "rb") as reader:
                     yield reader, expanded
+
+
+@contextmanager
+def _in_utf_8(handle: io.BufferedReader, encoding: str, where: str) -> Iterator[IO[bytes]]:
+    """A temporary file with the text of a file in another encoding."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    with tempfile.NamedTemporaryFile(prefix="mlp-") as file:
+        done = line = 0
+        while True:
+            block = handle.read(_BLOCK_BYTES)
+            kept = len(decoder.getstate()[0])  # bytes of a character that the block before cut
+            try:
+                text = decoder.decode(block, final=not block)
+            except UnicodeDecodeError as error:
+                before = error.object[: error.start].decode(encoding, "replace").count("\n")
+                raise FileFormatError(
+                    f"{where}, line {line + before + 1}, byte {done - kept + error.start} "
+                    f"(0x{error.object[error.start]:02x}): not {encoding} text; give the encoding in which the file "
+                    "was written (encoding=..., --encoding)"
+                ) from error
+            done, line = done + len(block), line + text.count("\n")
+            file.write(text.encode(UTF_8, "surrogatepass"))
+            if not block:
+                break
+        file.flush()
+        yield file
 
 
 @contextmanager

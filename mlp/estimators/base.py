@@ -8,7 +8,7 @@ import warnings
 from abc import ABC, abstractmethod
 from itertools import pairwise
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, validate_data
 
 from mlp import training
 from mlp._backends import (
@@ -24,46 +24,39 @@ from mlp._backends import (
     ConfigurationError,
     DataError,
     Layout,
-    Predictor,
     ShapeError,
-    Work,
     formulas,
-    get_backend,
-    no_float_warnings,
     resolve,
 )
 from mlp.checks import check_dtype, require_no_negative_weight
 from mlp.estimators.batches import Batches, BatchTraining
 from mlp.estimators.callbacks import CallbackList, CallbackSupportMixin, with_callbacks
+from mlp.estimators.exporting import ExportMixin
+from mlp.estimators.forward_pass import FLOATS, ForwardPassMixin, mlp_name
+from mlp.estimators.hidden_features import HiddenFeaturesMixin
 from mlp.estimators.inputs import Data, dense, to_host
 from mlp.estimators.lbfgs import minimize
+from mlp.estimators.scoring import Scorer, check_scorer
 from mlp.estimators.solvers import STOCHASTIC, make_solver
-from mlp.finite_outputs import first_layer_not_finite, require_finite_outputs
 from mlp.model import MLP
 from mlp.network import FeedForward
 from mlp.optimizers import GradientDescent, Optimizer
 from mlp.schedules import Schedule
 from mlp.training import Examples, History, Run, TrainingState
 
-if TYPE_CHECKING:
-    from os import PathLike
-
 logger = logging.getLogger("mlp")
 
-FLOATS = (np.float64, np.float32)
 WARNING_STACKLEVEL = 4
 """Attributes warnings of a fit to scikit-learn's wrapper around it: users filter warnings by the module ``sklearn``."""
 ASSUMED_FITS = 40
 """Number of fits for which ``backend="auto"`` estimates the time: searches and cross-validations fit many times."""
 
-CHUNK = 1024
-"""Rows per forward pass: with more, allocating memory takes longer than the matrix products."""
 HIDDEN_ACTIVATIONS = tuple(
     row.name for row in formulas.ACTIVATIONS.values() if row.role == "any" and row.backward is not None
 )
 
 
-class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has no types
+class BaseMLP(ForwardPassMixin, ExportMixin, HiddenFeaturesMixin, CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has no types
     """Base of the two estimators; see them for the parameters."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -92,6 +85,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
         "max_fun": [Interval(Integral, 1, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="left"), list, tuple],
         "restore_best": ["boolean", None],
+        "scoring": [str, callable, None],
         "progress": ["boolean"],
         # backend, device, dtype and callbacks are checked where they are used, with errors that list the valid choices
     }
@@ -111,8 +105,8 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
         """Check the validation data; they must be compatible with the training data."""
 
     @abstractmethod
-    def _output_activation(self) -> str:
-        """scikit-learn's name of the output activation."""
+    def _output_activation(self) -> str | Activation:
+        """scikit-learn's name of the output activation, or ours of one that it does not have."""
 
     @abstractmethod
     def _loss_function(self) -> formulas.Loss:
@@ -125,6 +119,10 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
     def _stratify(self, y: NDArray[Any]) -> NDArray[Any] | None:
         """The labels for a stratified validation split, or None."""
         return None
+
+    @abstractmethod
+    def _labels(self, y: NDArray[Any]) -> NDArray[Any]:
+        """The targets as a user gives them, for scorers, from those of `Data`."""
 
     def _loss_breaks_ties(self) -> bool:
         """Whether the lowest loss selects the best of the epochs whose scores differ by less than `tol`."""
@@ -233,12 +231,30 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
                 "restore_best=True restores the weights of the best validation score, but there is no validation set. "
                 "Set early_stopping=True, or pass X_val and y_val to fit."
             )
+        if self.scoring is not None:
+            if not (has_validation_data or self.early_stopping):
+                raise ConfigurationError(
+                    f"scoring={self.scoring!r:.80} scores a validation set after each epoch, but there is none. Set "
+                    "early_stopping=True, or pass X_val and y_val to fit."
+                )
+            if self.solver == "lbfgs":
+                raise ConfigurationError(
+                    "solver='lbfgs' has no validation set that scoring could score. Use solver='adam' or another "
+                    "mini-batch solver."
+                )
+            check_scorer(self, self.scoring)
         if self.solver == "lbfgs" and (has_validation_data or np.any(self.dropout)):
             raise ConfigurationError(
                 "solver='lbfgs' minimizes one fixed function of all rows, without "
                 + ("a validation set" if has_validation_data else "dropout")
                 + ". Use solver='adam' or another mini-batch solver."
             )
+
+    def _hidden_features(self, X: Any) -> NDArray[Any]:
+        return self._forward(X, -1)
+
+    def _hidden_widths(self) -> list[int]:
+        return [len(b) for b in self.intercepts_[-2:-1]]
 
     def _initialize(self, rng: np.random.RandomState, sizes: tuple[int, ...], dtype: Any) -> None:
         """Draw weights as scikit-learn does (Glorot & Bengio 2010, equation 16), and reset all fitted attributes."""
@@ -271,7 +287,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
     def _hidden_activations(self, count: int) -> list[str | Activation]:
         """The activations of `count` hidden layers, by their names in `mlp`."""
         names = self.activation if isinstance(self.activation, (list, tuple)) else [self.activation] * count
-        return [_mlp_name(name) for name in names]
+        return [mlp_name(name) for name in names]
 
     def _dtype(self, X: NDArray[Any], reset: bool) -> np.dtype[Any]:
         """The data type of a fit: the parameter `dtype`, or by default scikit-learn's rule."""
@@ -282,12 +298,12 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
         dtype = X.dtype if reset else np.asarray(self.coefs_[0]).dtype
         return dtype if dtype in FLOATS else np.dtype(np.float64)
 
-    def _make_network(self, sizes: tuple[int, ...], dtype: np.dtype[Any], output: str) -> MLP:
+    def _make_network(self, sizes: tuple[int, ...], dtype: np.dtype[Any], output: str | Activation) -> MLP:
         """Create the network that the parameters describe, with all weights zero."""
         return MLP(
             sizes,
             self._hidden_activations(len(sizes) - 2),
-            _mlp_name(output),
+            mlp_name(output),
             self._loss_function(),
             dropout=self.dropout,
             init="zeros",
@@ -371,7 +387,12 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
             # used if no epoch has a score; as in scikit-learn, not after a warm start
             best_weights = net.parameters.copy() if reset else None
             validation = self._on_device(net, validation_data)
-            trainer.validate_on(validation, self._task(), best_weights, loss_breaks_ties=self._loss_breaks_ties())
+            scorer = None
+            if self.scoring is not None:
+                scorer = Scorer(self, self.scoring, validation_data, lambda: self._host_layers(net))
+            trainer.validate_on(
+                validation, self._task(), best_weights, loss_breaks_ties=self._loss_breaks_ties(), scorer=scorer
+            )
         callbacks.on_train_begin()
         try:
             with training.stop_on_ctrl_c(run.stop):  # after the current batch, so that no kernel is interrupted
@@ -469,150 +490,7 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
         self.coefs_, self.intercepts_ = self._host_layers(net)
         callbacks.on_train_end()
 
-    # -- export -------------------------------------------------------------------------------------
-
-    def export(self, path: str | PathLike[str]) -> None:
-        """Write the fitted network as a program that needs neither mlp nor other libraries, as `MLP.export` does.
-
-        Parameters
-        ----------
-        path : path-like
-            The suffix is the language: ``.c``, ``.js`` or ``.py``.  An existing file is replaced.
-
-        Raises
-        ------
-        ConfigurationError
-            As `MLP.export`, or if the estimator was fitted to a single class.
-        StorageError
-            If the file cannot be written; then an existing file is not changed.
-
-        Examples
-        --------
-        >>> import pathlib, tempfile
-        >>> from mlp import MLPClassifier
-        >>> folder = tempfile.TemporaryDirectory()
-        >>> X = np.array([[0.0], [1.0], [2.0], [3.0]])
-        >>> estimator = MLPClassifier(8, solver="lbfgs", random_state=0).fit(X, ["low", "low", "high", "high"])
-        >>> estimator.export(pathlib.Path(folder.name) / "small.py")
-        >>> folder.cleanup()
-        """
-        from mlp.io import exports
-        from mlp.io.scikit_learn import from_sklearn
-
-        check_is_fitted(self)
-        exports.export(from_sklearn(self, backend="numpy"), path)
-
-    def to_onnx(self, path: str | PathLike[str]) -> None:
-        """Write the fitted network as an ONNX file, which ONNX Runtime and other programs run.
-
-        Parameters
-        ----------
-        path : path-like
-            The usual suffix is ``.onnx``.  An existing file is replaced.
-
-        Raises
-        ------
-        ConfigurationError
-            As `MLP.to_onnx`, or if the estimator was fitted to a single class.
-        StorageError
-            If the file cannot be written; then an existing file is not changed.
-
-        Notes
-        -----
-        One input ``X`` of shape (batch, n_features), with the dtype of ``coefs_``: usually float64.  For float32 inputs
-        fit with ``dtype="float32"``.  The outputs are ``label``, of the type of ``classes_``, and ``probabilities``;
-        for a regressor ``variable``, of shape (batch, n_outputs).
-
-        Examples
-        --------
-        >>> import pathlib, tempfile
-        >>> import onnxruntime
-        >>> from mlp import MLPClassifier
-        >>> folder = tempfile.TemporaryDirectory()
-        >>> path = pathlib.Path(folder.name) / "small.onnx"
-        >>> X = np.array([[0.0], [1.0], [2.0], [3.0]])
-        >>> MLPClassifier(8, solver="lbfgs", random_state=0).fit(X, ["low", "low", "high", "high"]).to_onnx(path)
-        >>> onnxruntime.InferenceSession(path).run(["label"], {"X": X})[0].tolist()
-        ['low', 'low', 'high', 'high']
-        >>> folder.cleanup()
-        """
-        from mlp.io.onnx_files.export import to_onnx
-        from mlp.io.scikit_learn import from_sklearn
-
-        check_is_fitted(self)
-        to_onnx(from_sklearn(self, backend="numpy"), path)
-
-    # -- prediction and input checks ----------------------------------------------------------------
-
-    def _forward(self, X: Any) -> NDArray[Any]:
-        """The network's outputs, shape (n, n_outputs)."""
-        y = self._usual_outputs(X)
-        return self._checked_outputs(X) if y is None else y
-
-    def _usual_outputs(self, X: Any) -> NDArray[Any] | None:
-        """The outputs for rows in which scikit-learn's checks would find nothing to report or to convert, else None.
-
-        For a single row, its checks take several times as long as the arithmetic.
-        """
-        fitted = vars(self)
-        if (
-            type(X) is not np.ndarray
-            or X.ndim != 2
-            or X.dtype not in FLOATS
-            or not len(X)
-            or fitted.get("n_features_in_") != X.shape[1]
-            or "coefs_" not in fitted
-            or "feature_names_in_" in fitted  # then it gives a warning
-        ):
-            return None
-        predictor = self._predictor(X)
-        if predictor.xp.namespace is not np:
-            return None
-        outputs = []
-        for rows in self._parts(X, predictor):
-            with np.errstate(over="ignore"):
-                rows = rows.astype(predictor.dtype, copy=False)
-            y, finite = predictor.checked(rows)
-            if not finite:
-                return None
-            outputs.append(y)
-        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
-
-    def _checked_outputs(self, X: Any) -> NDArray[Any]:
-        check_is_fitted(self)
-        X = dense(validate_data(self, to_host("X", X), accept_sparse=["csr", "csc"], reset=False))
-        predictor = self._predictor(X)
-        xp, dtype = predictor.xp, predictor.dtype
-        with no_float_warnings():
-            out = np.concatenate(
-                [xp.to_numpy(predictor(xp.asarray(rows, dtype=dtype))) for rows in self._parts(X, predictor)]
-            )
-            require_finite_outputs(
-                out, lambda row: first_layer_not_finite(xp, xp.asarray(X[row : row + 1], dtype=dtype), predictor.layers)
-            )
-        return out
-
-    def _predictor(self, X: NDArray[Any]) -> Predictor:
-        """Computes the outputs for rows such as those of X, on the backend that is best for so many."""
-        dtype = np.dtype(self.dtype or np.result_type(X, self.coefs_[0]))
-        dtype = dtype if dtype in FLOATS else np.dtype(np.float64)
-        n, sizes = len(X), (X.shape[1], *(len(b) for b in self.intercepts_))
-        work = Work(sizes, rows=n, batch_size=min(n, CHUNK), itemsize=dtype.itemsize, prediction=True)
-        name, device, _ = resolve(self.backend, "auto" if self.device is None else self.device, work=work)
-        xp = get_backend(name, device)
-        names = (*self._hidden_activations(len(self.coefs_) - 1), _mlp_name(self.out_activation_))
-        # the arrays can be assigned or changed at any time, so no predictor is kept
-        return xp.predictor(
-            [
-                (xp.asarray(W, dtype=dtype), xp.asarray(b, dtype=dtype), name)
-                for W, b, name in zip(self.coefs_, self.intercepts_, names, strict=True)
-            ]
-        )
-
-    def _parts(self, X: NDArray[Any], predictor: Predictor) -> list[NDArray[Any]]:
-        """Parts of X that the predictor takes one after the other."""
-        step = len(X) if predictor.in_blocks and X.dtype == predictor.dtype else CHUNK
-        return [X[first : first + step] for first in range(0, len(X), step)]
+    # -- input checks -------------------------------------------------------------------------------
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -639,8 +517,3 @@ class BaseMLP(CallbackSupportMixin, BaseEstimator, ABC):  # type: ignore[misc]  
         weight: NDArray[Any] = _check_sample_weight(to_host("sample_weight", sample_weight), X)
         require_no_negative_weight("sample_weight", weight)
         return weight
-
-
-def _mlp_name(activation: str | Activation) -> str | Activation:
-    """The name in `mlp` of an activation; scikit-learn's ``"logistic"`` is ``"sigmoid"``."""
-    return "sigmoid" if activation == "logistic" else activation

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -120,7 +121,15 @@ class BatchTraining:
         self.best_weights: Any = None
         self._order = np.arange(batches.n)
 
-    def validate_on(self, validation: Examples, task: str, best_weights: Any, *, loss_breaks_ties: bool) -> None:
+    def validate_on(
+        self,
+        validation: Examples,
+        task: str,
+        best_weights: Any,
+        *,
+        loss_breaks_ties: bool,
+        scorer: Callable[[float], float] | None = None,
+    ) -> None:
         """Evaluate these examples after each epoch.
 
         Parameters
@@ -132,7 +141,10 @@ class BatchTraining:
             The weights to restore if no epoch has a score.
         loss_breaks_ties : bool
             Whether the lowest loss selects the best of the epochs whose scores differ by less than `tol`.
+        scorer : callable, optional
+            Returns the score of the current weights, from their validation loss.  Default: that of the task.
         """
+        self.scorer = scorer
         self.validation, self.task = validation, task
         self.best_weights, self.loss_breaks_ties = best_weights, loss_breaks_ties
         if self.estimator.validation_scores_ is None:
@@ -267,6 +279,9 @@ class BatchTraining:
         """Evaluate the validation set, store the weights if they are the best so far, and return the loss."""
         estimator, history = self.estimator, self.run.history
         loss, score = training.evaluate(self.run.net, validation, self.task)
+        if self.scorer is not None and math.isfinite(score):  # otherwise outputs are not finite
+            with callers_float_warnings():
+                score = self.scorer(loss)
         score = score if math.isfinite(score) else math.nan
         assert estimator.validation_loss_curve_ is not None
         assert estimator.validation_scores_ is not None

@@ -95,6 +95,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]  # scikit-l
         Called during training, as in `mlp.MLP.fit`.  Pass callbacks of `sklearn.callback` to ``set_callbacks``.
     progress : bool
         Whether to show a progress bar, if stderr is a terminal.
+    scoring : str or callable, optional
+        What early stopping maximizes on the validation set: the name of a scorer of scikit-learn such as
+        ``"roc_auc"``, a function ``scoring(estimator, X, y)``, or ``"loss"``.  A function gets ``sample_weight``, too,
+        if the validation set has weights.  Default: accuracy, or R^2 for numbers.
 
     Attributes
     ----------
@@ -104,7 +108,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]  # scikit-l
     loss_, best_loss_, loss_curve_
         Loss of the last epoch, the lowest (None with `early_stopping`), and that of each epoch, including the penalty.
     validation_scores_, best_validation_score_
-        Accuracy on the validation set after each epoch, and the highest; None without a validation set.
+        Accuracy, or `scoring`, on the validation set after each epoch, and the highest; None without a validation set.
     validation_loss_curve_ : list of float, or None
         Loss on the validation set after each epoch, without the penalty.
     n_iter_, t_ : int
@@ -173,6 +177,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]  # scikit-l
         restore_best: bool | None = None,
         callbacks: Iterable[Callback | Callable[[Run], object]] | None = None,
         progress: bool = False,
+        scoring: str | Callable[..., float] | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
@@ -205,6 +210,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]  # scikit-l
         self.restore_best = restore_best
         self.callbacks = callbacks
         self.progress = progress
+        self.scoring = scoring
 
     # -- methods required by `BaseMLP` --------------------------------------------------------------
 
@@ -267,6 +273,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):  # type: ignore[misc]  # scikit-l
 
     def _stratify(self, y: NDArray[Any]) -> NDArray[Any] | None:
         return y if self.n_outputs_ == 1 else None
+
+    def _labels(self, y: NDArray[Any]) -> NDArray[Any]:
+        y = y.astype(np.int64)
+        return self._label_binarizer.inverse_transform(y.ravel() if y.shape[1] == 1 else y)  # type: ignore[no-any-return]
 
     def _loss_breaks_ties(self) -> bool:
         # if a single row has nearly all the weight, the score is close to 0 or 1, and many epochs are tied

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -22,7 +23,9 @@ from sklearn.utils.validation import _check_sample_weight, check_consistent_leng
 from mlp._backends import DataError
 from mlp.checks import require_no_negative_weight
 from mlp.estimators.base import HIDDEN_ACTIVATIONS
+from mlp.estimators.hidden_features import HiddenFeaturesMixin
 from mlp.estimators.inputs import to_host
+from mlp.estimators.quantiles import QuantilesMixin, check_levels, repeat_target
 from mlp.estimators.table_inputs import as_table, chosen_columns, fit_preprocessing
 from mlp.many_networks import fit_many
 from mlp.model import MLP
@@ -40,7 +43,7 @@ BIAS_RATE_FACTOR, SCALING_RATE_FACTOR, BETA2 = 0.1, 6.0, 0.95
 FEW_ROWS = 500
 
 
-class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has no types
+class BaseTabular(HiddenFeaturesMixin, BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has no types
     """Base of the two estimators; see them for the parameters."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -51,6 +54,7 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither"), None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
         "categorical_features": ["array-like", None],
         "random_state": ["random_state"],
         "dtype": [Options(str, {"float32", "float64"})],
@@ -143,6 +147,7 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has
                 device="auto" if self.device is None else self.device,
                 preprocessing=self.preprocessing_,
                 scaling_layer=True,
+                dropout=float(self.dropout),
                 **settings,
             )
             for _ in range(self.n_models)
@@ -184,11 +189,23 @@ class BaseTabular(BaseEstimator, ABC):  # type: ignore[misc]  # scikit-learn has
     def _outputs(self, X: Any) -> NDArray[np.float64]:
         """The mean of the networks' outputs, shape (n, n_outputs)."""
         check_is_fitted(self)
+        inputs, networks = self._inputs(X), self._wide_networks()
+        return np.asarray(np.mean([net.feedforward(inputs) for net in networks], axis=0))
+
+    def _inputs(self, X: Any) -> NDArray[Any]:
         table, _ = as_table(self, X, reset=False)
-        inputs = self.preprocessing_.transform(table)
-        # in float64, so that the last digits for a row that are shown do not depend on the other rows
-        each = [net.copy("float64").feedforward(inputs) for net in self.networks_]
-        return np.asarray(np.mean(each, axis=0))
+        return np.asarray(self.preprocessing_.transform(table))
+
+    def _wide_networks(self) -> list[MLP]:
+        """In float64, so that the last digits for a row that are shown do not depend on the other rows."""
+        return [net.copy("float64") for net in self.networks_]
+
+    def _hidden_features(self, X: Any) -> NDArray[Any]:
+        inputs = self._inputs(X)
+        return np.hstack([net.transform(inputs) for net in self._wide_networks()])
+
+    def _hidden_widths(self) -> list[int]:
+        return [width for net in self.networks_ for width in net.sizes[1:-1][-1:]]
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "networks_")
@@ -292,6 +309,8 @@ class TabularClassifier(ClassifierMixin, BaseTabular):  # type: ignore[misc]
         The largest rate of the schedule `mlp.schedules.CosLog4`.  Default: 0.04.
     label_smoothing : float
         Weight of the uniform distribution in the targets of the training.
+    dropout : float
+        Probability with which a hidden unit is left out of a step of the training.
     categorical_features : list of str or int, optional
         Columns of numbers that are categories, by name or position.  Text, booleans and the category types of data
         frames are categories anyway.
@@ -340,6 +359,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):  # type: ignore[misc]
         batch_size: int = 256,
         learning_rate: float | None = None,
         label_smoothing: float = 0.1,
+        dropout: float = 0.0,
         categorical_features: Any = None,
         random_state: Any = None,
         dtype: str = "float32",
@@ -353,6 +373,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):  # type: ignore[misc]
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.label_smoothing = label_smoothing
+        self.dropout = dropout
         self.categorical_features = categorical_features
         self.random_state = random_state
         self.dtype = dtype
@@ -406,10 +427,11 @@ class TabularClassifier(ClassifierMixin, BaseTabular):  # type: ignore[misc]
         return predicted
 
 
-class TabularRegressor(RegressorMixin, BaseTabular):  # type: ignore[misc]
+class TabularRegressor(RegressorMixin, QuantilesMixin, BaseTabular):  # type: ignore[misc]
     """A regressor for tables as they are, with defaults that need no tuning.
 
-    As `TabularClassifier`, with the mean squared error of standardized targets in place of the log-loss.
+    As `TabularClassifier`, with the mean squared error of standardized targets, or their quantile loss, in place of the
+    log-loss.
 
     Parameters
     ----------
@@ -423,12 +445,17 @@ class TabularRegressor(RegressorMixin, BaseTabular):  # type: ignore[misc]
         Or all training rows, if they are fewer.
     learning_rate : float, optional
         The largest rate of the schedule `mlp.schedules.CosLog4`.  Default: 0.07, and 0.014 below 500 rows.
+    dropout : float
+        Probability with which a hidden unit is left out of a step of the training.
     categorical_features : list of str or int, optional
         Columns of numbers that are categories, by name or position.
     random_state : int, RandomState or None
     dtype : {"float32", "float64"}
     backend, device : str
         As in `mlp.MLP`.
+    quantile : float or sequence of float, optional
+        Estimate quantiles of these levels instead of the mean, as `MLPRegressor` does: of several levels in increasing
+        order, `predict` gives that of 0.5, and `predict_interval` and `predict_quantiles` the others.
 
     Attributes
     ----------
@@ -448,7 +475,7 @@ class TabularRegressor(RegressorMixin, BaseTabular):  # type: ignore[misc]
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         name: kinds for name, kinds in BaseTabular._parameter_constraints.items() if name != "label_smoothing"
-    }
+    } | {"quantile": [Real, "array-like", None]}
 
     def __init__(
         self,
@@ -459,18 +486,22 @@ class TabularRegressor(RegressorMixin, BaseTabular):  # type: ignore[misc]
         epochs: int = 256,
         batch_size: int = 256,
         learning_rate: float | None = None,
+        dropout: float = 0.0,
         categorical_features: Any = None,
         random_state: Any = None,
         dtype: str = "float32",
         backend: str = "auto",
         device: str | None = None,
+        quantile: float | Sequence[float] | None = None,
     ) -> None:
+        self.quantile = quantile
         self.n_models = n_models
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.epochs = epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.dropout = dropout
         self.categorical_features = categorical_features
         self.random_state = random_state
         self.dtype = dtype
@@ -481,6 +512,7 @@ class TabularRegressor(RegressorMixin, BaseTabular):  # type: ignore[misc]
         target: NDArray[Any] = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
         if target.ndim == 2 and target.shape[1] == 1:
             target = column_or_1d(target, warn=True)
+        repeat_target(target.reshape(len(target), -1), self._levels())  # raises the error for several targets
         return target, None
 
     def _network_settings(self, y: NDArray[Any], weight: NDArray[Any] | None) -> dict[str, Any]:
@@ -489,8 +521,19 @@ class TabularRegressor(RegressorMixin, BaseTabular):  # type: ignore[misc]
         scale = np.sqrt(np.average((columns - shift) ** 2, axis=0, weights=weight))
         scale[scale <= 1e-12 * np.abs(shift)] = 1.0  # constant up to rounding
         scale[scale == 0] = 1.0
-        scaling = (shift.tolist(), scale.tolist())
-        return {"n_outputs": columns.shape[1], "loss": "mse", "target_scaling": scaling}
+        levels, outputs = self._levels(), max(columns.shape[1], len(self._levels()))
+        scaling = ((shift + np.zeros(outputs)).tolist(), (scale + np.zeros(outputs)).tolist())
+        loss = {"loss": "quantile", "quantile": levels} if levels else {"loss": "mse"}
+        return {"n_outputs": outputs, "target_scaling": scaling, **loss}
+
+    def _estimates_quantiles(self) -> bool:
+        return self.quantile is not None
+
+    def _levels(self) -> tuple[float, ...]:
+        return () if self.quantile is None else check_levels(self.quantile)
+
+    def _all_outputs(self, X: Any) -> NDArray[Any]:
+        return self._outputs(X)
 
     def _learning_rate(self, n: int) -> float:
         return 0.014 if n < FEW_ROWS else 0.07
@@ -505,9 +548,9 @@ class TabularRegressor(RegressorMixin, BaseTabular):  # type: ignore[misc]
         Returns
         -------
         ndarray, shape (n,), or (n, n_outputs) if y had two dimensions
+            Of several quantiles the median, shape (n,).
         """
-        y = self._outputs(X)
-        return y[:, 0] if y.shape[1] == 1 else y
+        return self._predict(X)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

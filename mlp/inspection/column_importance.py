@@ -15,8 +15,23 @@ if TYPE_CHECKING:
 
 N_REPEATS = 5
 MAX_ROWS = 2000
-MAX_COLUMNS = 50
+LEAST_ROWS = 200
+MAX_PREDICTIONS = 500_000
+"""Fewer rows are permuted than `MAX_ROWS` if more rows than these would have to be predicted."""
+
+MAX_COLUMNS = 2000
 """With more columns none is permuted, for the time that it takes."""
+
+
+def rows_permuted(n_columns: int) -> int:
+    """The most rows that are permuted in a table of so many columns.
+
+    Examples
+    --------
+    >>> rows_permuted(50), rows_permuted(100), rows_permuted(2000)
+    (2000, 1000, 200)
+    """
+    return min(MAX_ROWS, max(LEAST_ROWS, MAX_PREDICTIONS // (n_columns * N_REPEATS)))
 
 
 def column_importance(
@@ -34,7 +49,7 @@ def column_importance(
         It made X.
     X : ndarray, shape (n, n_in)
     y : ndarray, shape (n,) or (n, n_out)
-        The first 2000 rows are used.
+        The first 2000 rows are used, and fewer in tables of more than 50 columns; see `rows_permuted`.
 
     Returns
     -------
@@ -55,7 +70,8 @@ def column_importance(
     """
     from sklearn.inspection import permutation_importance
 
-    X, y = np.asarray(X)[:MAX_ROWS], np.asarray(y)[:MAX_ROWS]
+    n_rows = rows_permuted(len(preprocessing.columns))
+    X, y = np.asarray(X)[:n_rows], np.asarray(y)[:n_rows]
     names, inputs = _inputs_by_column(preprocessing)
 
     def score(_: object, rows: NDArray[np.intp], targets: NDArray[Any]) -> float:

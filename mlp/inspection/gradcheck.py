@@ -364,7 +364,7 @@ def _explain(loss_of: _Loss, index: int, epsilon: float) -> str:
             row, unit = position
             return f"row {row} crosses the kink of {activation.name} in layer {layer}, unit {unit}: z = 0"
     loss = net.kind.loss.name
-    if loss in ("mae", "huber"):
+    if loss in ("mae", "huber", "quantile"):
         low, high = (loss_of.at(index, shift, loss_of.residuals) for shift in shifts)
         if loss == "huber":
             low, high = np.abs(low) - 1, np.abs(high) - 1

@@ -76,6 +76,7 @@ def summarize(net: FeedForward, trained: str) -> Summary:
         )
     ]  # fmt: skip
     penalties = "".join(f", {name} {value:g}" for name, value in (("l2", net.l2), ("l1", net.l1)) if value)
+    levels = "".join(f" {level:g}" for level in net.kind.loss.levels)
     names = "" if net.classes is None else f": {', '.join(map(str, net.classes[:10]))}"
     more = ", ..." if net.classes is not None and len(net.classes) > 10 else ""
     scaling = f", {layout.sizes[0]:,} of them in a scaling layer of the inputs" if layout.scaling_layer else ""
@@ -85,7 +86,7 @@ def summarize(net: FeedForward, trained: str) -> Summary:
         tuple(layers),
         (
             f"{layout.n_parameters:,} parameters of {net.dtype}, {_bytes(size)}{scaling}",
-            f"loss {net.kind.loss.name}{penalties}, predicts {net.task}{names}{more}",
+            f"loss {net.kind.loss.name}{levels}{penalties}, predicts {net.task}{names}{more}",
             trained,
             f"backend {net.backend} on {net.xp.device} ({net.backend_reason})",
         ),

@@ -91,6 +91,7 @@ NETWORK = Record(
         "activation": ListOf(_NAME),
         "output_activation": _NAME,
         "loss": _NAME,
+        "quantile": ListOf(Number(0, 1, open=True)),
         "dropout": ListOf(_FRACTION),
         "input_dropout": _FRACTION,
         "l2": Number(0),
@@ -104,8 +105,8 @@ NETWORK = Record(
         "target_scaling": Nullable(ListOf(ListOf(Number()), 2, 2)),
         "scaling_layer": BOOLEAN,
     },
-    # files have them if they are not float32 and False, because version 0.2.0 does not know them
-    optional={"precision", "scaling_layer"},
+    # files have them if they are not float32 and False, and for quantiles, because version 0.2.0 does not know them
+    optional={"precision", "scaling_layer", "quantile"},
 )
 
 _STOPPING_RULE = Nullable(_fields_of(EarlyStopping, {"str": Text(), "int": _POSITIVE_COUNT, "float": Number(0)}))
@@ -219,6 +220,9 @@ CONFIG = Record(
                 "columns": _NAMES,
                 "categorical": _NAMES,
                 "numeric": _NAMES,
+                "separator": Text(1),
+                "encoding": Text(50),
+                "decimal": Text(1),
                 "test_fraction": _FRACTION,
                 "seed": Number(0, 2**64 - 1, whole=True),
                 "task": Nullable(Choice(get_args(Task))),
@@ -235,6 +239,9 @@ CONFIG = Record(
                 "columns",
                 "categorical",
                 "numeric",
+                "separator",
+                "encoding",
+                "decimal",
             },
         ),
         "data_sha256": Text(64),

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import logging
 import os
@@ -67,6 +68,11 @@ TABLE_FORMAT_VERSION = 3
 """Version of files, with or without a training state, that version 0.2.0 cannot read; see `_is_new`."""
 
 _KEY = "mlp"
+_ESTIMATOR_BYTES = 1024
+# the first entry of the archive that `mlp.estimators.tabular_files` writes; it is not compressed
+_ESTIMATOR = re.compile(
+    rb'PK\x03\x04.{26}estimator\.json[^\n]{0,200}?"estimator": "(Tabular[A-Za-z]{1,20})"', re.DOTALL
+)
 _CHECKSUM = re.compile(r', "sha256": "([0-9a-f]{64})"\}\Z')
 _TYPES = {"F32": "float32", "F64": "float64"}
 _TYPE_NAMES = {name: short for short, name in _TYPES.items()}
@@ -104,7 +110,7 @@ def save(net: FeedForward, path: str | os.PathLike[str]) -> None:
     (2, 3, 1)
     >>> folder.cleanup()
     """
-    write_atomically(path, *_to_chunks(_describe(net), _layer_tensors(net.plan.layout, _host(net, net.parameters))))
+    write_atomically(path, *_to_chunks(describe(net), _layer_tensors(net.plan.layout, _host(net, net.parameters))))
 
 
 def read(
@@ -144,7 +150,7 @@ class Snapshot:
     @classmethod
     def made_of(cls, net: FeedForward, state: TrainingState, parameters: NDArray[Any]) -> Snapshot:
         """A snapshot of copies that were made already."""
-        return cls(_describe(net), net.plan.layout, parameters, state)
+        return cls(describe(net), net.plan.layout, parameters, state)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network and its training state atomically to a safetensors file."""
@@ -237,7 +243,8 @@ def _layer_tensors(layout: Layout, flat: NDArray[Any]) -> Tensors:
     } | ({} if factors is None else {_SCALING: factors})
 
 
-def _describe(net: FeedForward) -> dict[str, Any]:
+def describe(net: FeedForward) -> dict[str, Any]:
+    """The metadata of the file of a network, without the checksum."""
     config = net.get_config()
     if net.precision == "float32":
         del config["precision"]  # so that older versions, which do not know it, read the file
@@ -253,9 +260,9 @@ def _describe(net: FeedForward) -> dict[str, Any]:
 
 
 def _is_new(net: FeedForward) -> bool:
-    """Whether version 0.2.0 would ignore a part of the network or fail: a scaling layer, or how it reads tables."""
+    """Whether version 0.2.0 would ignore a part of the network or fail: quantiles, a scaling layer, or raw tables."""
     preprocessing = net.preprocessing
-    return net.plan.layout.scaling_layer or (
+    return bool(net.kind.loss.levels or net.plan.layout.scaling_layer) or (
         preprocessing is not None
         and (
             preprocessing.preparation is not None
@@ -412,6 +419,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[ModelFile]:
 
     where = repr(os.fspath(path))
     with open_checked(path, "safetensors") as (raw, size):
+        _refuse_estimator(raw, where)
         length = int.from_bytes(raw.read(8), "little")
         if not 2 <= length <= min(size - 8, _MAX_HEADER):
             raise _damaged(where, f"it begins with a header of {length} bytes, but has {size} bytes in all")
@@ -429,6 +437,14 @@ def opened(path: str | os.PathLike[str]) -> Iterator[ModelFile]:
             file = ModelFile(where, size, description, text, checksum, handle)
             _check_tensors(file)
             yield file
+
+
+def _refuse_estimator(raw: io.BufferedReader, where: str) -> None:
+    """Raise an error if a file was written by a tabular estimator: it holds several networks and more."""
+    found = _ESTIMATOR.match(raw.peek(_ESTIMATOR_BYTES))
+    if found:
+        name = found[1].decode()
+        raise FileFormatError(f"{where} holds a {name}, not a network: mlp.{name}.load({where}) reads it")
 
 
 def _split_checksum(description: Any, text: str, where: str) -> tuple[str | None, str]:

@@ -13,18 +13,21 @@ from mlp.optimizers import GradientDescent
 logger = logging.getLogger("mlp")
 
 _OUR_NAMES = {"logistic": "sigmoid"}
+_OUR_LOSSES = {"squared_error": "quadratic", "poisson": "poisson", "quantile": "quantile"}
 
 
 def from_sklearn(estimator: Any, *, backend: str = "auto", device: str = "auto") -> FeedForward:
     """Convert a fitted estimator; see `mlp.from_sklearn`."""
     _check_estimator(estimator)
     output = _our_name(estimator.out_activation_)
-    hidden = estimator.activation
+    hidden, kind, loss = estimator.activation, getattr(estimator, "loss", None), LOSS_FOR.get(output, "quadratic")
+    levels = estimator._loss_function().levels if kind == "quantile" else None
     configuration = configure(
         [len(estimator.coefs_[0]), *(len(b) for b in estimator.intercepts_)],
         [_our_name(name) for name in hidden] if isinstance(hidden, (list, tuple)) else _our_name(hidden),
         output,
-        LOSS_FOR.get(output, "quadratic"),
+        _OUR_LOSSES.get(kind, loss) if isinstance(kind, str) else loss,
+        quantile=levels,
         dropout=getattr(estimator, "dropout", 0.0),
         l2=_penalty(estimator),
         dtype=estimator.coefs_[0].dtype,

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp._backends import no_float_warnings
+from mlp._backends import formulas, no_float_warnings
 from mlp.network import CHUNK, Examples, FeedForward
 
 
 def evaluate(
     net: FeedForward, examples: Examples, task: str | None = None, *, require_finite: bool = False
 ) -> tuple[float, float]:
-    """Mean loss (without penalties) and score: accuracy for classes, R^2 for numbers.
+    """Mean loss (without penalties) and score: accuracy for classes, R^2 for numbers, D^2 for quantiles.
 
     Parameters
     ----------
@@ -43,7 +43,10 @@ def evaluate(
         elif not np.isfinite(y).all():
             return total_loss / total_weight, math.nan  # the largest of some NaN would count as a prediction
         weight = None if examples.weight is None else xp.to_numpy(examples.weight)
-        return total_loss / total_weight, score(task or net.task, y, xp.to_numpy(examples.target), weight)
+        target, levels = xp.to_numpy(examples.target), net.kind.loss.levels
+        if levels:
+            return total_loss / total_weight, quantile_score(levels, y, target, weight)
+        return total_loss / total_weight, score(task or net.task, y, target, weight)
 
 
 def evaluate_rows(net: FeedForward, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, float]:
@@ -86,3 +89,48 @@ def score(task: str, y: NDArray[Any], target: NDArray[Any], weight: NDArray[Any]
     varies = np.ptp(target if weight is None else target[weight > 0], axis=0) > 0
     r2 = np.where(varies, 1 - residual / np.where(varies, variance, 1), np.where(residual > 0, 0.0, 1.0))
     return float(r2.mean())
+
+
+def quantile_score(
+    levels: tuple[float, ...], y: NDArray[Any], target: NDArray[Any], weight: NDArray[Any] | None = None
+) -> float:
+    """D^2, the share of the quantile loss of the best constants that the outputs avoid (Koenker & Machado 1999).
+
+    It is for quantiles what R^2 is for means: 1 for exact predictions, and 0 for those constants.
+
+    Parameters
+    ----------
+    levels : tuple of float
+        The level of each output, or one for all.
+    y, target : ndarray, shape (n, n_out)
+    weight : ndarray, shape (n,), optional
+        Sample weights.
+
+    Returns
+    -------
+    float
+        The mean over the outputs.
+
+    Examples
+    --------
+    >>> quantile_score((0.5,), np.array([[1.0], [2.0], [3.0]]), np.array([[1.0], [2.0], [5.0]]))
+    0.5
+    """
+    y, target = y.astype(np.float64), target.astype(np.float64)
+    weight = np.ones(len(y)) if weight is None else weight.astype(np.float64)
+    order = np.argsort(target, axis=0)
+    below = np.cumsum(weight[order], axis=0)
+    # the lowest target below which there is at least a share `levels` of the weight
+    place = (below >= np.multiply(levels, below[-1])).argmax(axis=0)
+    constant = np.take_along_axis(target, np.take_along_axis(order, place[np.newaxis], axis=0), axis=0)
+
+    formula = formulas.LOSSES["quantile"].formula
+    assert formula is not None
+
+    def loss(prediction: NDArray[Any]) -> Any:
+        return np.average(formula(prediction, target, np.array(levels))[0], axis=0, weights=weight)
+
+    avoidable, remaining = loss(constant), loss(y)
+    varies = avoidable > 0
+    d2 = np.where(varies, 1 - remaining / np.where(varies, avoidable, 1), np.where(remaining > 0, 0.0, 1.0))
+    return float(d2.mean())

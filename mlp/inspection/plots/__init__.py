@@ -6,6 +6,7 @@ from mlp.inspection.plots.classification import confusion, mistakes
 from mlp.inspection.plots.curves import curves
 from mlp.inspection.plots.images import image_shape
 from mlp.inspection.plots.layers import layers
+from mlp.inspection.plots.learning_rates import learning_rates
 from mlp.inspection.plots.regression import predictions
 from mlp.inspection.plots.style import check_path, save
 from mlp.inspection.plots.weights import network, weights
@@ -21,6 +22,7 @@ __all__ = [
     "image_shape",
     "layer_outputs",
     "layers",
+    "learning_rates",
     "mistakes",
     "network",
     "predictions",

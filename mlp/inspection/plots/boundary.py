@@ -26,7 +26,7 @@ MAX_POINTS = 600
 """Maximum number of rows that are drawn."""
 
 
-def boundary(nets: FeedForward | Mapping[int, FeedForward], X: Any, y: Any) -> Figure:
+def boundary(nets: FeedForward | Mapping[int, FeedForward], X: Any, y: Any, *, points: bool = True) -> Figure:
     """Predictions of a network over the plane of its two inputs, with the data as points.
 
     Each class has a colour, which is stronger where the network is more certain. Black lines are the decision
@@ -38,6 +38,8 @@ def boundary(nets: FeedForward | Mapping[int, FeedForward], X: Any, y: Any) -> F
         One panel for each network; `Snapshots` collects them during training.
     X : array_like, shape (n, 2)
     y : array_like, shape (n,) or (n, n_out)
+    points : bool
+        Whether to draw the rows.
 
     Returns
     -------
@@ -70,18 +72,29 @@ def boundary(nets: FeedForward | Mapping[int, FeedForward], X: Any, y: Any) -> F
     height = width / across + 0.15 * (across > 1)  # the epoch is a second line of the title
     figure, panels = new_panels(len(by_epoch), across, height, extra=extra, width=width, shared=True)
     for axes, (epoch, network) in zip(panels, by_epoch.items(), strict=True):
-        (_draw_regression if regression else _draw_classes)(axes, network, X, y)
+        (_draw_regression if regression else _draw_classes)(axes, network, X, y, points)
         axes.set_title(_title(epoch, network, evaluate_rows(network, X, y)[1]), fontsize="medium")
         axes.set_box_aspect(1)
     scaled = " (scaled)" if net.preprocessing is not None else ""
     x_name, y_name = (plain_text(name, 18) + scaled for name in feature_names(net))
     label_outer(panels, across, x_name, y_name)
     if regression:
-        figure.colorbar(panels[0].images[0], ax=panels, label="output (area) and target (points)", shrink=0.8)
+        figure.colorbar(
+            panels[0].images[0],
+            ax=panels,
+            label="output (area) and target (points)" if points else "output",
+            shrink=0.8,
+        )
     else:
         markers = panels[0].get_legend_handles_labels()[0]
         figure.legend(markers, classes, title="class", loc="outside lower center", ncols=columns, frameon=False)
     return figure
+
+
+def drawn_rows(net: FeedForward, n: int) -> NDArray[np.intp]:
+    """Which of n rows are drawn as points."""
+    n_drawn = n if net.task == "numbers" else min(n, MAX_POINTS)
+    return np.linspace(0, n - 1, n_drawn).round().astype(np.intp)
 
 
 def _first(nets: list[FeedForward]) -> FeedForward:
@@ -100,7 +113,8 @@ def _first(nets: list[FeedForward]) -> FeedForward:
 
 def _title(epoch: int | None, net: FeedForward, score: float) -> str:
     prefix = "" if epoch is None else f"epoch {epoch}\n" if epoch else "before training\n"
-    return prefix + (f"R² {score:.3f}" if net.task == "numbers" else f"accuracy {100 * score:.1f} %")
+    name = net.score_name.replace("^2", "²")
+    return prefix + (f"{name} {100 * score:.1f} %" if name == "accuracy" else f"{name} {score:.3f}")
 
 
 def _columns(names: list[str], width: float) -> int:
@@ -118,10 +132,10 @@ def _grid(X: NDArray[Any]) -> tuple[NDArray[Any], list[float]]:
     return np.column_stack([xs.ravel(), ys.ravel()]), [x0, x1, y0, y1]
 
 
-def _draw_classes(axes: Any, net: FeedForward, X: NDArray[Any], y: Any) -> None:
+def _draw_classes(axes: Any, net: FeedForward, X: NDArray[Any], y: Any, points: bool) -> None:
     target = ClassPredictions.of(net, X, y).target
-    points, extent = _grid(X)
-    outputs = net.feedforward(points).astype(np.float64)
+    grid, extent = _grid(X)
+    outputs = net.feedforward(grid).astype(np.float64)
     if outputs.shape[1] == 1:
         outputs = np.hstack([1 - outputs, outputs])
     image = _colours_of(outputs).reshape(GRID, GRID, 3)
@@ -131,11 +145,12 @@ def _draw_classes(axes: Any, net: FeedForward, X: NDArray[Any], y: Any) -> None:
         margin = outputs[:, code] - np.delete(outputs, code, axis=1).max(axis=1)
         if margin.min() < 0 < margin.max():
             axes.contour(margin.reshape(GRID, GRID), [0.0], extent=extent, colors=ON_LIGHT, linewidths=1)
-    shown = np.linspace(0, len(X) - 1, min(len(X), MAX_POINTS)).round().astype(int)
+    shown = drawn_rows(net, len(X))
+    size = float(np.clip(4000 / len(shown), 20, 70))  # a few points are larger
     for code in range(k):
-        rows = shown[target[shown] == code]
+        rows = shown[target[shown] == code] if points else shown[:0]
         axes.scatter(
-            *X[rows].T, s=13, color=COLOURS[code], marker=MARKERS[code], edgecolor=ON_DARK, linewidth=0.4,
+            *X[rows].T, s=size, color=COLOURS[code], marker=MARKERS[code], edgecolor=ON_DARK, linewidth=0.6,
             label=str(code),
         )  # fmt: skip
     axes.set(xlim=extent[:2], ylim=extent[2:])
@@ -153,12 +168,13 @@ def _colours_of(outputs: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(1 - 0.6 * certainty * (1 - mixed))
 
 
-def _draw_regression(axes: Any, net: FeedForward, X: NDArray[Any], y: Any) -> None:
-    points, extent = _grid(X)
+def _draw_regression(axes: Any, net: FeedForward, X: NDArray[Any], y: Any, points: bool) -> None:
+    grid, extent = _grid(X)
     target = np.asarray(y, np.float64).reshape(len(X), -1)[:, 0]
-    output = net.feedforward(points)[:, 0].reshape(GRID, GRID)
+    output = net.feedforward(grid)[:, 0].reshape(GRID, GRID)
     limits = {"vmin": float(target.min()), "vmax": float(target.max()), "cmap": "viridis"}
     axes.imshow(output, origin="lower", extent=extent, aspect="auto", **limits)
     axes.contour(output, 8, origin="lower", extent=extent, colors=ON_DARK, linewidths=0.6, linestyles="solid")
-    axes.scatter(*X.T, c=target, s=14, edgecolor=ON_DARK, linewidth=0.5, **limits)
+    if points:
+        axes.scatter(*X.T, c=target, s=14, edgecolor=ON_DARK, linewidth=0.5, **limits)
     axes.set(xlim=extent[:2], ylim=extent[2:])

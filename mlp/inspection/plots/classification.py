@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mlp.inspection.class_predictions import ClassPredictions
 from mlp.inspection.plots.images import image_shape
@@ -28,11 +28,17 @@ if TYPE_CHECKING:
     from mlp.network import FeedForward
 
 MAX_NUMBERED = 20
-"""With more classes than this, the cells of a confusion matrix do not show their counts."""
+"""With more classes than this, the cells of a confusion matrix contain no numbers."""
+
+MAX_COUNTED = 3
+"""Up to this number of classes, they contain the number of rows too."""
 
 
 def confusion(net: FeedForward, X: Any, y: Any) -> Figure:
-    """The confusion matrix: how many rows of each class were predicted as each class.
+    """The confusion matrix in per cent of each true class: which classes are predicted as which.
+
+    Each row adds up to 100 %; the number of rows of a class is beside its name. Up to three classes, the cells also
+    contain the number of rows.
 
     Parameters
     ----------
@@ -53,7 +59,7 @@ def confusion(net: FeedForward, X: Any, y: Any) -> Figure:
     >>> net = mlp.MLP([64, 32, 10], input_scale=digits.input_scale)
     >>> _ = net.fit(digits.X, digits.y, epochs=3)
     >>> confusion(net, digits.X_test, digits.y_test).axes[0].get_ylabel()
-    'true class'
+    'true class (rows)'
     """
     predictions = ClassPredictions.of(net, X, y)
     counts = predictions.confusion
@@ -67,16 +73,30 @@ def confusion(net: FeedForward, X: Any, y: Any) -> Figure:
         for (row, column), count in np.ndenumerate(counts):
             if count:
                 colour = ON_DARK if share[row, column] > 0.55 else ON_LIGHT
-                axes.text(column, row, f"{count}", ha="center", va="center", fontsize=size, color=colour)
-    _name_ticks(axes, predictions.classes)
-    axes.set(xlabel="predicted class", ylabel="true class")
+                text = _percent(share[row, column])
+                if n <= MAX_COUNTED:
+                    text += f" %\n{count:,} rows" if count > 1 else " %\n1 row"
+                axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
+    _name_ticks(axes, predictions.classes, counts.sum(axis=1))
+    axes.set(xlabel="predicted class", ylabel="true class (rows)")
     correct = int(counts.trace())
     axes.set_title(f"{correct} of {counts.sum()} rows are classified correctly", fontsize="medium")
     figure.colorbar(image, ax=axes, shrink=0.8, label="% of the true class")
     return figure
 
 
-def _name_ticks(axes: Any, classes: list[Any]) -> None:
+def _percent(share: float) -> str:
+    """A share in whole per cent, but never 0 for a mistake nor 100 where there is one.
+
+    Examples
+    --------
+    >>> _percent(0.25), _percent(0.001), _percent(0.999), _percent(1.0)
+    ('25', '<1', '>99', '100')
+    """
+    return "<1" if 0 < share < 0.005 else ">99" if 0.995 <= share < 1 else f"{100 * share:.0f}"
+
+
+def _name_ticks(axes: Any, classes: list[Any], rows: NDArray[Any]) -> None:
     every = 1 if len(classes) <= MAX_NUMBERED else -(-len(classes) // 12)
     positions = range(0, len(classes), every)
     names = [plain_text(classes[i], 14) for i in positions]
@@ -84,12 +104,20 @@ def _name_ticks(axes: Any, classes: list[Any]) -> None:
     axes.set_xticks(
         positions, names, rotation=45 if long else 0, ha="right" if long else "center", rotation_mode="anchor"
     )
-    axes.set_yticks(positions, names)
+    axes.set_yticks(positions, [f"{name} ({rows[i]:,})" for i, name in zip(positions, names, strict=True)])
     size = "small" if len(classes) > 12 or long else "medium"
     axes.tick_params(length=0, labelsize=size)
 
 
-def mistakes(net: FeedForward, X: Any, y: Any, *, n: int = 12, shape: tuple[int, int] | None = None) -> Figure:
+def mistakes(
+    net: FeedForward,
+    X: Any,
+    y: Any,
+    *,
+    n: int = 12,
+    shape: tuple[int, int] | None = None,
+    numbers: ArrayLike | None = None,
+) -> Figure:
     """The wrong predictions with the highest confidence.
 
     For images the rows are drawn; for other inputs, the outputs for the predicted class and for the true class.
@@ -104,6 +132,8 @@ def mistakes(net: FeedForward, X: Any, y: Any, *, n: int = 12, shape: tuple[int,
         Maximum number of rows.
     shape : tuple (height, width), optional
         Of the images; by default `image_shape` detects square images.
+    numbers : array_like of int, shape (n,), optional
+        What to call the rows of X, such as their numbers in a file; by default 0, 1, ...
 
     Returns
     -------
@@ -129,21 +159,24 @@ def mistakes(net: FeedForward, X: Any, y: Any, *, n: int = 12, shape: tuple[int,
     wrong = int((predictions.target != predictions.predicted).sum())
     title = f"The worst of {wrong} mistakes in {len(predictions.target)} rows" if wrong > 1 else "The only mistake"
     shape = image_shape(net, shape)
+    called = rows if numbers is None else np.asarray(numbers)[rows]
     if shape is None:
-        return _bars(predictions, rows, title)
-    return _pictures(predictions, rows, np.asarray(X)[rows].reshape(-1, *shape), title)
+        return _bars(predictions, rows, called, title)
+    return _pictures(predictions, rows, called, np.asarray(X)[rows].reshape(-1, *shape), title)
 
 
-def _pictures(predictions: ClassPredictions, rows: NDArray[Any], images: NDArray[Any], title: str) -> Figure:
+def _pictures(
+    predictions: ClassPredictions, rows: NDArray[Any], called: NDArray[Any], images: NDArray[Any], title: str
+) -> Figure:
     figure, panels = new_panels(len(rows), 3, 2.05, extra=0.4)
-    for axes, row, image in zip(panels, rows, images, strict=True):
+    for axes, row, name, image in zip(panels, rows, called, images, strict=True):
         axes.imshow(image, cmap="gray", interpolation="nearest")
         hide_axes(axes)
         predicted, true = (
             _class_output(predictions, row, codes[row]) for codes in (predictions.predicted, predictions.target)
         )
         axes.set_title(f"pred. {predicted}\ntrue {true}", fontsize="small")
-        axes.set_xlabel(f"row {row}", fontsize="small", labelpad=2)
+        axes.set_xlabel(f"row {name}", fontsize="small", labelpad=2)
     figure.suptitle(title, fontsize="medium")
     return figure
 
@@ -154,12 +187,12 @@ def _class_output(predictions: ClassPredictions, row: int, code: int) -> str:
     return f"{plain_text(predictions.classes[code], 10)} ({text.replace('%', ' %')})"
 
 
-def _row_label(row: int, predicted: str, true: str) -> str:
+def _row_label(name: int, predicted: str, true: str) -> str:
     separator = ", " if len(predicted) + len(true) < 9 else "\n"
-    return f"row {row}: predicted {predicted}{separator}true {true}"
+    return f"row {name}: predicted {predicted}{separator}true {true}"
 
 
-def _bars(predictions: ClassPredictions, rows: NDArray[Any], title: str) -> Figure:
+def _bars(predictions: ClassPredictions, rows: NDArray[Any], called: NDArray[Any], title: str) -> Figure:
     figure = new_figure(0.42 * len(rows) + 1.5)
     axes = figure.subplots()
     scale = 100 if predictions.are_probabilities else 1
@@ -171,7 +204,10 @@ def _bars(predictions: ClassPredictions, rows: NDArray[Any], title: str) -> Figu
     axes.plot(predicted, heights, "s", color=VERMILION, label="predicted class")
     axes.plot(true, heights, "o", color=BLUE, label="true class")
     classes = [plain_text(name, 14) for name in predictions.classes]
-    labels = [_row_label(row, classes[predictions.predicted[row]], classes[predictions.target[row]]) for row in rows]
+    labels = [
+        _row_label(name, classes[predictions.predicted[row]], classes[predictions.target[row]])
+        for name, row in zip(called, rows, strict=True)
+    ]
     axes.set_yticks(heights, labels, fontsize="small")
     axes.set_ylim(len(rows) - 0.5, -0.5)
     if predictions.are_probabilities:

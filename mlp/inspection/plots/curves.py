@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlp._backends import ConfigurationError, DataError
-from mlp.inspection.plots.style import BLUE, DARK_GREY, VERMILION, new_figure, remove_clutter, set_epoch_axis
+from mlp.inspection.plots.style import (
+    BLUE,
+    DARK_GREY,
+    VERMILION,
+    new_figure,
+    plain_log_axis,
+    remove_clutter,
+    set_epoch_axis,
+)
 from mlp.training import History
 
 if TYPE_CHECKING:
@@ -73,6 +81,7 @@ def _draw_loss(axes: Any, history: History, name: str) -> None:
     losses = [value for value in losses if math.isfinite(value)]
     if min(losses) > 0 and max(losses) > 30 * min(losses):
         axes.set_yscale("log")
+        plain_log_axis(axes.yaxis)
     first, last = history.loss[0], history.loss[-1]
     epochs = f"{len(history)} epochs" if len(history) > 1 else "1 epoch"
     verb = "falls" if last < first else "changes"

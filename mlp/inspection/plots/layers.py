@@ -8,7 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import DataError
-from mlp.inspection.plots.style import COLOURS, MARKERS, new_figure, plain_text, remove_clutter, set_epoch_axis
+from mlp.inspection.plots.style import (
+    COLOURS,
+    MARKERS,
+    new_figure,
+    plain_log_axis,
+    plain_text,
+    remove_clutter,
+    set_epoch_axis,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,9 +27,9 @@ if TYPE_CHECKING:
 def layers(recorder: LayerRecorder) -> Figure:
     """Three panels over the epochs, with a line for each layer.
 
-    They show the standard deviation of the layer's outputs; the share of constant units, which have the same output
-    for every row, as dead ReLUs and saturated sigmoids do; and the size of the gradients. Gradients vanish if they
-    are orders of magnitude smaller in the first layer than in the last.
+    They show the standard deviation of the layer's outputs; the share of dead units, which have the same output for
+    every row, such as ReLUs that are always zero and saturated sigmoids; and the size of the gradients. Gradients
+    vanish if they are orders of magnitude smaller in the first layer than in the last.
 
     Parameters
     ----------
@@ -64,11 +72,12 @@ def layers(recorder: LayerRecorder) -> Figure:
         remove_clutter(axes)
     panels[0].set_ylabel("standard deviation")
     panels[0].set_title("Activations: spread of each layer's outputs", fontsize="medium")
-    panels[1].set(ylabel="% of the units", ylim=(-4, 104))
+    panels[1].set(ylabel="% of the layer's units", ylim=(-4, 104))
     panels[1].set_title(_constant_title(constant[-1]), fontsize="medium")
     panels[2].set_ylabel("root mean square")
     if (gradient > 0).any():
         panels[2].set_yscale("log")
+        plain_log_axis(panels[2].yaxis)
     panels[2].set_title(_gradient_title(gradient), fontsize="medium")
     set_epoch_axis(panels[2])
     figure.legend(
@@ -81,8 +90,8 @@ def layers(recorder: LayerRecorder) -> Figure:
 def _constant_title(last: NDArray[Any]) -> str:
     worst = int(last.argmax())
     if not last[worst]:
-        return "No unit has a constant output"
-    return f"{100 * last[worst]:.0f} % of the units of layer {worst + 1} are constant"
+        return "Dead units: none"
+    return f"Dead units: {100 * last[worst]:.0f} % of layer {worst + 1} never change"
 
 
 def _gradient_title(gradient: NDArray[Any]) -> str:

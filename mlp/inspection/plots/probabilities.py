@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlp.inspection.class_predictions import ClassPredictions
-from mlp.inspection.plots.style import COLOURS, DARK_GREY, new_figure, plain_text, remove_clutter
+from mlp.inspection.plots.style import COLOURS, DARK_GREY, LINES, new_figure, plain_text, remove_clutter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,9 +52,14 @@ def probability_curves(predictions: ClassPredictions) -> Figure:
     panels = figure.subplots(n_panels, 1)
     two = len(predictions.classes) == 2
     classes = [k for k in ([1] if two else range(len(predictions.classes))) if 0 < (predictions.target == k).mean() < 1]
-    for colour, k in zip(COLOURS, classes, strict=False):
+    for colour, line, k in zip(COLOURS, LINES * 2, classes, strict=False):
         is_class, output = predictions.target == k, predictions.outputs[:, k]
-        style: dict[str, Any] = {"color": colour, "linewidth": 1.6, "label": plain_text(predictions.classes[k], 14)}
+        style: dict[str, Any] = {
+            "color": colour,
+            "linestyle": line,
+            "linewidth": 1.6,
+            "label": plain_text(predictions.classes[k], 14),
+        }
         false, true, _ = metrics.roc_curve(is_class, output)
         panels[0].plot(false, true, **style)
         precision, recall, _ = metrics.precision_recall_curve(is_class, output)

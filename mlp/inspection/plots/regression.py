@@ -80,7 +80,10 @@ def _scatter(axes: Any, actual: NDArray[Any], predicted: NDArray[Any], name: str
     axes.plot(actual, predicted, "o", color=BLUE, markersize=3.5, alpha=alpha, markeredgewidth=0, rasterized=rasterized)
     total = np.square(actual - actual.mean()).sum()
     r2 = 1 - np.square(actual - predicted).sum() / total if total else float("nan")
-    axes.set(xlabel="actual", ylabel="predicted")
+    margin = 0.05 * (ends[1] - ends[0]) or 1.0
+    limits = ends[0] - margin, ends[1] + margin
+    axes.set(xlabel="actual", ylabel="predicted", xlim=limits, ylim=limits)
+    axes.set_aspect("equal", adjustable="box")  # so that the diagonal is one
     axes.set_title(f"{name} R² {r2:.4f}", fontsize="medium")
     _few_ticks(axes.xaxis)
     _few_ticks(axes.yaxis)

@@ -25,8 +25,17 @@ GREY, DARK_GREY = "#888888", "#444444"
 ON_LIGHT, ON_DARK = "#1A1A1A", "#FFFFFF"
 """Colours for text on a fixed light or dark area. On the page itself, which may be dark in a report, use `BLACK`."""
 
-COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK, YELLOW)
-"""The colour cycle."""
+VIOLET, MAUVE, BROWN, LAVENDER = "#9900EE", "#AA88AA", "#885533", "#9977FF"
+
+COLOURS = (BLUE, VERMILION, GREEN, VIOLET, BLACK, MAUVE, BROWN, LAVENDER)
+"""The colour cycle.
+
+The contrast of each with a white and with a dark page is 3:1 or more (WCAG 2.2, 1.4.11; black is white on a dark
+page), and each two differ for readers with protanopia, deuteranopia and tritanopia too.
+"""
+
+LINES = ("-", "--", "-.", ":")
+"""The cycle of line styles, for lines without markers."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 """The marker cycle, used together with `COLOURS`, so that colour is never the only difference."""
@@ -61,20 +70,28 @@ def new_panels(
     """A figure of n panels, `across` in each row, with `extra` inches of height for titles and legends."""
     n_rows = -(-n // across)
     figure = new_figure(row_height * n_rows + extra, width=width)
-    grid = list(figure.subplots(n_rows, across, squeeze=False, sharex=shared, sharey=shared).flat)
-    for axes in grid[n:]:
-        axes.remove()
-    return figure, grid[:n]
+    grid = figure.add_gridspec(n_rows, 2 * across)
+    panels: list[Any] = []
+    for number in range(n):
+        row, column = divmod(number, across)
+        left = 2 * column + (n_rows * across - n if row == n_rows - 1 else 0)  # a shorter last row is in the middle
+        first = panels[0] if panels and shared else None
+        panels.append(figure.add_subplot(grid[row, left : left + 2], sharex=first, sharey=first))
+        if shared and column:
+            panels[-1].tick_params(labelleft=False)
+        if shared and n % across == 0 and number + across < n:
+            panels[-1].tick_params(labelbottom=False)
+    return figure, panels
 
 
 def label_outer(panels: list[Any], across: int, x: str, y: str) -> None:
-    """Label shared axes: y in the first column, x where no panel follows below."""
+    """Label shared axes: y in the first column, x below the last row."""
+    first_of_last_row = (len(panels) - 1) // across * across
     for number, axes in enumerate(panels):
         if number % across == 0:
             axes.set_ylabel(y)
-        if number + across >= len(panels):
+        if number >= first_of_last_row:
             axes.set_xlabel(x)
-            axes.tick_params(labelbottom=True)
 
 
 def check_path(path: str | PathLike[str]) -> None:
@@ -141,6 +158,17 @@ def hide_axes(axes: Any) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
+
+
+def plain_log_axis(axis: Any) -> None:
+    """A logarithmic axis with plain numbers at 1, 2 and 5, so that at least two ticks have labels."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    low, high = sorted(axis.get_view_interval())
+    decades = high / low if low > 0 else 1e9
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 1e3 else (1.0,), numticks=8))
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def set_epoch_axis(axes: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,7 +39,7 @@ MAX_NUMBERED = 9
 """In a layer with more weights than this, the lines are not labelled with their weights."""
 
 
-def weights(net: FeedForward, *, shape: tuple[int, int] | None = None) -> Figure:
+def weights(net: FeedForward, *, shape: tuple[int, int] | None = None, names: Sequence[str] | None = None) -> Figure:
     """The weights of the first layer.
 
     For image inputs, the weights of each neuron are drawn as an image: red for positive and blue for negative weights.
@@ -49,6 +50,8 @@ def weights(net: FeedForward, *, shape: tuple[int, int] | None = None) -> Figure
     net : MLP
     shape : tuple (height, width), optional
         Of the images; by default `image_shape` detects square images.
+    names : sequence of str, optional
+        Of the inputs; by default those of the table that the network was trained on, with its categories.
 
     Returns
     -------
@@ -69,7 +72,7 @@ def weights(net: FeedForward, *, shape: tuple[int, int] | None = None) -> Figure
         f"the {len(units)} strongest of {W.shape[1]} {kind}" if len(units) < W.shape[1] else f"all {len(units)} {kind}"
     )
     if shape is None:
-        return _matrix(net, W, units, selection)
+        return _matrix(feature_names(net) if names is None else names, W, units, selection)
     return _images(W[:, units], units, shape, selection)
 
 
@@ -95,9 +98,8 @@ def _images(W: NDArray[Any], units: NDArray[np.int64], shape: tuple[int, int], s
     return figure
 
 
-def _matrix(net: FeedForward, W: NDArray[Any], units: NDArray[np.int64], selection: str) -> Figure:
+def _matrix(names: Sequence[str], W: NDArray[Any], units: NDArray[np.int64], selection: str) -> Figure:
     rows = _strongest(np.abs(W).max(axis=1), MAX_INPUTS)
-    names = feature_names(net)
     shown = W[np.ix_(rows, units)]
     limit = float(np.abs(shown).max()) or 1.0
     figure = new_figure(max(2.2, 0.2 * len(rows) + 1.4))
@@ -192,7 +194,8 @@ def _draw_lines(axes: Any, W: NDArray[Any], left: NDArray[Any], right: NDArray[A
         )
     if W.size <= MAX_NUMBERED:
         for (i, j), weight in np.ndenumerate(W):
-            fraction = 0.3 if (i + j) % 2 else 0.68  # so that the numbers of two crossing lines do not overlap
+            # near the side with more units, where the lines are apart; and each line of a unit at another distance
+            fraction = (0.74, 0.5, 0.28)[i % 3] if W.shape[1] >= W.shape[0] else (0.26, 0.5, 0.72)[j % 3]
             x, y = left[i] + fraction * (right[j] - left[i])
             axes.text(
                 x, y, _two_decimals(weight), ha="center", va="center", fontsize="small", zorder=2,

@@ -8,10 +8,13 @@ from __future__ import annotations
 import os
 
 from mlp._backends import ConfigurationError
+from mlp.inspection.report.data_rows import shown_rows
 from mlp.inspection.report.sections import content
 
 
-def report(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None) -> str:
+def report(
+    folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None, show_data: bool = True
+) -> str:
     """Return the HTML page about a run.
 
     If something cannot be read (the data, the model, the results of a failed run), the page names it and the reason.
@@ -22,11 +25,14 @@ def report(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] |
         The run's folder; it is not changed.
     data_dir : path-like, optional
         The folder of the MNIST files, if it has changed since the run.
+    show_data : bool
+        Whether the page may show rows of the data: mistakes with their values, points in plots.  Without them it has
+        no value of the data but the names of classes.
 
     Returns
     -------
     str
-        HTML without scripts and without references to other files.
+        HTML without scripts and without references to other files, which a policy in it forbids.
 
     Raises
     ------
@@ -35,6 +41,13 @@ def report(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] |
     ConfigurationError
         If matplotlib or jinja2 is not installed.
     """
+    return page(folder, data_dir=data_dir, show_data=show_data)[0]
+
+
+def page(
+    folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None, show_data: bool = True
+) -> tuple[str, int]:
+    """Return the page of `report`, and how many rows of the data it shows."""
     try:
         import jinja2
         import matplotlib  # noqa: F401
@@ -47,5 +60,6 @@ def report(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] |
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    page: str = environment.get_template("page.html").render(content(folder, data_dir=data_dir))
-    return page
+    variables = content(folder, data_dir=data_dir, show_data=show_data)
+    text: str = environment.get_template("page.html").render(variables)
+    return text, len(shown_rows(variables["sections"]))

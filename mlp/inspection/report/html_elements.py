@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +20,15 @@ _BLACK = re.compile("(stroke|fill): (?:#000000|#444444)")
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells; the first cell of each row is its heading.
+    """Lines of cells; the first cell of each row is its heading.
 
-    With a `header` it is a table of numbers; without one, each row is a name and a value.
+    With a `header` it is a table of numbers; without one, each line is a name and a value.
     """
 
     caption: str
-    rows: list[list[str]]
+    cells: list[list[str]]
     header: list[str] = field(default_factory=list)
+    rows: frozenset[int] = frozenset()
     kind = "table"
 
 
@@ -36,6 +38,7 @@ class Picture:
 
     source: str
     alt: str
+    rows: frozenset[int] = frozenset()
     kind = "picture"
 
 
@@ -45,6 +48,7 @@ class Note:
 
     text: str
     warning: bool = False
+    rows = frozenset[int]()
     kind = "note"
 
 
@@ -55,6 +59,7 @@ class Command:
     pieces: list[str]
     caption: str
     continuation: str = " \\"
+    rows = frozenset[int]()
     kind = "command"
 
     @property
@@ -69,6 +74,7 @@ class Command:
         return f"{self.continuation}\n".join(filter(None, lines))
 
 
+# the attribute `rows` of each has the rows of the data that it shows, by their numbers in the source
 Part = Table | Picture | Note | Command
 
 
@@ -86,12 +92,16 @@ class Section:
         return re.sub(r"\W+", "-", self.title.lower()).strip("-")
 
 
-def picture(figure: Figure, alt: str) -> Picture:
-    """Embed a figure as SVG; its black becomes white in a dark colour scheme."""
+def picture(figure: Figure, alt: str, rows: Iterable[int] = ()) -> Picture:
+    """Embed a figure as SVG; its black becomes white in a dark colour scheme.  It shows some `rows` of the data."""
     text = render(figure, "svg", transparent=True, metadata={"Date": None}).decode()
     text = _BLACK.sub(r"\1: currentColor", text)
     text = text.replace("<defs>", _TEXT_COLOUR + "<defs>", 1)
-    return Picture("data:image/svg+xml;base64," + base64.b64encode(text.encode()).decode(), " ".join(alt.split()))
+    return Picture(
+        "data:image/svg+xml;base64," + base64.b64encode(text.encode()).decode(),
+        " ".join(alt.split()),
+        frozenset(map(int, rows)),
+    )
 
 
 def name_value_table(caption: str, entries: dict[str, Any]) -> Table:

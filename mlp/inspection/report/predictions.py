@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp.checks import counted
+from mlp.checks import counted, shortened
 from mlp.inspection import plots
 from mlp.inspection.class_predictions import ClassPredictions, class_names
-from mlp.inspection.column_importance import MAX_COLUMNS, N_REPEATS, column_importance
+from mlp.inspection.column_importance import MAX_COLUMNS, N_REPEATS, column_importance, rows_permuted
 from mlp.inspection.network_scores import scores_of
+from mlp.inspection.plots.boundary import drawn_rows
 from mlp.inspection.plots.probabilities import MAX_CURVES, probability_curves
 from mlp.inspection.plots.regression import predictions_and_targets
 from mlp.inspection.plots.style import COLOURS
+from mlp.inspection.report.data_rows import MAX_CHARACTERS, row_numbers, row_values
 from mlp.inspection.report.html_elements import Note, Section, Table, picture
 from mlp.inspection.report.run_data import RunData
 from mlp.inspection.scores import class_lines, constant_answer, number_lines, plainly, warnings_of
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
 
 MAX_MISTAKES = 12
 """Maximum number of mistakes that are shown."""
+
+MAX_SHOWN = 30
+"""Most columns in the table of importance."""
 
 MAX_CLASSES = 50
 """With more classes than this there is no table of them."""
@@ -45,16 +51,17 @@ def predictions(run: RunData) -> Section:
         section.parts.append(Note("There is no test set: the network was trained on these rows."))
     _add_scores(section, net, X, y, list(run.dataset.target_names))
     if net.task == "numbers":
-        section.sections.extend(_regression(net, X, y))
+        section.sections.extend(_regression(run, net, X, y))
     elif net.task == "labels" and net.sizes[-1] > 1:
         section.parts.append(Note("The network predicts several labels for each row, so there is no confusion matrix."))
         return section
     else:
-        section.sections.extend(_classification(net, X, y))
+        section.sections.extend(_classification(run, net, X, y))
     _add_importance(section, run)
     if net.sizes[0] == 2 and net.sizes[-1] <= len(COLOURS):
         alt = "The plane of the two inputs, coloured by the network's prediction, with the rows as points."
-        section.sections.append(Section("Predictions over the input plane", [picture(plots.boundary(net, X, y), alt)]))
+        plane = picture(plots.boundary(net, X, y), alt, row_numbers(run)[drawn_rows(net, len(X))])
+        section.sections.append(Section("Predictions over the input plane", [plane]))
     return section
 
 
@@ -76,19 +83,29 @@ def _add_importance(section: Section, run: RunData) -> None:
     assert net is not None
     assert dataset is not None
     fitted = dataset.preprocessing
-    if fitted is None or not dataset.target_names or not 2 <= len(fitted.columns) <= MAX_COLUMNS:
+    if fitted is None or not dataset.target_names or len(fitted.columns) < 2:
+        return
+    n_columns = len(fitted.columns)
+    if n_columns > MAX_COLUMNS:
+        text = f"It was not computed, because the table has more than {MAX_COLUMNS:,} columns ({n_columns:,})."
+        section.sections.append(Section("Importance of the columns", [Note(text)]))
         return
     found = column_importance(net, fitted, X, y)
     if len(found) < 2:
         return
+    n_rows = min(rows_permuted(n_columns), len(X))
     digits = ".1%" if run.score_name == "accuracy" else ".4f"
-    rows = [[name, *(f"{value:{digits}}".replace("%", " %") for value in values)] for name, *values in found]
+    rows = [
+        [name, *(f"{value:{digits}}".replace("%", " %") for value in values)] for name, *values in found[:MAX_SHOWN]
+    ]
     text = (
         f"By how much the {run.score_name} falls if the values of a column are permuted among the rows, so that the "
-        f"network cannot use them: mean and standard deviation of {N_REPEATS} permutations. Of columns that say the "
+        f"network cannot use them: mean and standard deviation of {N_REPEATS} permutations of "
+        f"{'the' if n_rows == len(X) else 'the first'} {counted(n_rows, 'row')}. Of columns that say the "
         "same, each looks unimportant."
     )
-    table = Table("Permutation importance", rows, ["column", f"fall of the {run.score_name}", "deviation"])
+    caption = "Permutation importance" + (f" of {MAX_SHOWN} of {len(found)} columns" if len(found) > MAX_SHOWN else "")
+    table = Table(caption, rows, ["column", f"fall of the {run.score_name}", "deviation"])
     section.sections.append(Section("Importance of the columns", [Note(text), table]))
 
 
@@ -107,7 +124,7 @@ def _probabilities(results: ClassPredictions) -> list[Section]:
     return [Section("Probabilities", [picture(probability_curves(results), alt)])]
 
 
-def _classification(net: MLP, X: Any, y: Any) -> list[Section]:
+def _classification(run: RunData, net: MLP, X: Any, y: Any) -> list[Section]:
     results = ClassPredictions.of(net, X, y)
     names = [str(name) for name in results.classes]
     confusion = Section("Confusion matrix", [picture(plots.confusion(net, X, y), _confusion_alt(results, names))])
@@ -115,14 +132,33 @@ def _classification(net: MLP, X: Any, y: Any) -> list[Section]:
         confusion.parts.append(_class_table(results, names))
     mistakes, worst = Section("Worst mistakes"), results.worst(MAX_MISTAKES)
     if len(worst):
+        numbers = row_numbers(run)
         rows = (
-            f"row {row}: predicted {names[results.predicted[row]]}, true {names[results.target[row]]}" for row in worst
+            f"row {numbers[row]}: predicted {names[results.predicted[row]]}, true {names[results.target[row]]}"
+            for row in worst
         )
         alt = f"The wrong predictions with the highest confidence: {'; '.join(rows)}."
-        mistakes.parts.append(picture(plots.mistakes(net, X, y, n=MAX_MISTAKES), alt))
+        figure = plots.mistakes(net, X, y, n=MAX_MISTAKES, numbers=numbers)
+        mistakes.parts.append(picture(figure, alt, numbers[worst]))
+        names_of = [[names[codes[row]] for codes in (results.predicted, results.target)] for row in worst]
+        table = _values(run, numbers[worst], ["predicted", "true"], names_of)
+        if len(table.header) > 3:  # otherwise the picture says it all
+            mistakes.parts.append(table)
     else:
         mistakes.parts.append(Note(f"There are none: all {len(results.target)} rows are classified correctly."))
     return [confusion, *_probabilities(results), mistakes]
+
+
+def _values(run: RunData, rows: NDArray[Any], header: list[str], cells: list[list[str]]) -> Table:
+    """A table of some rows of the data, by their numbers in the source: the cells and, of a file, the values."""
+    names, values, n_columns = row_values(run, rows)
+    caption = f"These rows of {os.path.basename(str(run.config['data']['source']))}, counted from 0"
+    caption += f"; {len(names)} of {n_columns} columns" if len(names) < n_columns else ""
+    lines = [
+        [str(row), *(shortened(cell, MAX_CHARACTERS) for cell in line), *given]
+        for row, line, given in zip(rows, cells, values, strict=True)
+    ]
+    return Table(caption, lines, ["row", *header, *names], frozenset(rows.tolist()))
 
 
 def _confusion_alt(results: ClassPredictions, names: list[str]) -> str:
@@ -143,16 +179,17 @@ def _class_table(results: ClassPredictions, names: list[str]) -> Table:
     return Table("Metrics of each class", rows, ["class", "rows", "precision", "recall", "F1"])
 
 
-def _regression(net: MLP, X: Any, y: Any) -> list[Section]:
+def _regression(run: RunData, net: MLP, X: Any, y: Any) -> list[Section]:
     predicted, actual = predictions_and_targets(net, X, y)
     residual = (predicted - actual).astype(np.float64)
     alt = (
         f"Top: predicted over actual values of {len(residual)} rows, with the diagonal of perfect predictions. "
         "Bottom: a histogram of the residuals."
     )
+    points = picture(plots.predictions(net, X, y), alt, row_numbers(run))
     return [
-        Section("Predicted and actual values", [picture(plots.predictions(net, X, y), alt), _errors(residual, actual)]),
-        Section("Worst mistakes", [_largest_residuals(actual, predicted, residual)]),
+        Section("Predicted and actual values", [points, _errors(residual, actual)]),
+        Section("Worst mistakes", [_largest_residuals(run, actual, predicted, residual)]),
     ]
 
 
@@ -167,14 +204,15 @@ def _errors(residual: NDArray[Any], actual: NDArray[Any]) -> Table:
     return Table("Errors", rows, header)
 
 
-def _largest_residuals(actual: NDArray[Any], predicted: NDArray[Any], residual: NDArray[Any]) -> Table:
+def _largest_residuals(run: RunData, actual: NDArray[Any], predicted: NDArray[Any], residual: NDArray[Any]) -> Table:
     """The rows with the largest residuals, each output relative to its standard deviation."""
     relative = np.abs(residual) / np.maximum(actual.std(axis=0), np.finfo(np.float64).tiny)
     several = residual.shape[1] > 1
-    rows = []
-    for row in np.argsort(-relative.max(axis=1), kind="stable")[:MAX_MISTAKES].tolist():
+    worst = np.argsort(-relative.max(axis=1), kind="stable")[:MAX_MISTAKES]
+    cells = []
+    for row in worst.tolist():
         k = int(relative[row].argmax())
-        indices = [str(row), str(k)] if several else [str(row)]
-        rows.append(indices + [plainly(float(values[row, k])) for values in (actual, predicted, residual)])
-    header = ["row", *(["output"] if several else []), "actual", "predicted", "residual"]
-    return Table("The rows with the largest residuals", rows, header)
+        numbers = [plainly(float(values[row, k])) for values in (actual, predicted, residual)]
+        cells.append([str(k), *numbers] if several else numbers)
+    header = [*(["output"] if several else []), "actual", "predicted", "residual"]
+    return _values(run, row_numbers(run)[worst], header, cells)

@@ -26,6 +26,9 @@ def train_command(config: dict[str, Any]) -> tuple[list[str], list[str]]:
         "--columns": _columns(data.get("columns")),
         "--categorical": _columns(data.get("categorical")),
         "--numeric": _columns(data.get("numeric")),
+        "--separator": data.get("separator"),
+        "--encoding": data.get("encoding"),
+        "--decimal": data.get("decimal"),
         "--scale": data.get("scale"),
         "--test-fraction": data.get("test_fraction"),
         "--validation": training.get("validation_fraction") or 0,
@@ -52,6 +55,8 @@ def train_command(config: dict[str, Any]) -> tuple[list[str], list[str]]:
     without_option += [f"early_stopping.{name}" for name in stopping if name != "patience"]
     if data.get("seed") != model["seed"]:
         without_option.append(f"the seed {data.get('seed')} of the split")
+    if model.get("quantile", [0.5]) != [0.5]:  # the default of the loss
+        without_option.append(f"quantile = {model['quantile']}")
     backend = config["backend"]
     options |= {"--backend": backend.get("name"), "--device": backend.get("device")}
     arguments = [["mlp", "train", str(data["source"])]]

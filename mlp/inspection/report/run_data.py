@@ -55,10 +55,10 @@ class RunData:
 
     @property
     def score_name(self) -> str:
-        """``"accuracy"`` or ``"R²"``; ``"score"`` if it is unknown."""
+        """``"accuracy"``, ``"R²"`` or ``"D²"``; ``"score"`` if it is unknown."""
         if self.net is not None:
-            return "R²" if self.net.task == "numbers" else "accuracy"
-        return str((self.results or {}).get("score", "score")).replace("R^2", "R²")
+            return self.net.score_name.replace("^2", "²")
+        return str((self.results or {}).get("score", "score")).replace("^2", "²")
 
     def score_text(self, score: float) -> str:
         """A score as text: an accuracy in per cent, another score with four decimals."""

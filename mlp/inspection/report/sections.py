@@ -12,6 +12,7 @@ from mlp._version import __version__
 from mlp.checks import counted
 from mlp.inspection import plots
 from mlp.inspection.plots.weights import feature_names
+from mlp.inspection.report.data_rows import names_without_values, without_rows
 from mlp.inspection.report.formatting import duration, finite
 from mlp.inspection.report.header import key_figures, lead, status
 from mlp.inspection.report.html_elements import Note, Section, Table, name_value_table, picture
@@ -24,23 +25,28 @@ MAX_EPOCHS = 12
 """Maximum number of epochs in the table."""
 
 
-def content(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None) -> dict[str, Any]:
+def content(
+    folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None, show_data: bool = True
+) -> dict[str, Any]:
     """The variables of the template ``page.html``."""
     run = read_run(folder, data_dir=data_dir)
+    if not show_data and "data" in run.problems:
+        run.problems["data"] = "the reason is left out, since it may quote values (--no-data)"
+    sections = [
+        _training(run),
+        predictions(run),
+        _weights(run, show_data),
+        _speed(run),
+        configuration(run),
+        environment(run),
+        reproduction(run),
+    ]
     return {
         "title": f"Run {run.folder.resolve().name}",
         "lead": lead(run),
         "status": status(run),
         "key_figures": key_figures(run),
-        "sections": [
-            _training(run),
-            predictions(run),
-            _weights(run),
-            _speed(run),
-            configuration(run),
-            environment(run),
-            reproduction(run),
-        ],
+        "sections": sections if show_data else [without_rows(section) for section in sections],
         "signature": f"Written by mlp {__version__} from {run.folder.resolve()}.",
     }
 
@@ -89,7 +95,7 @@ def _epochs(run: RunData) -> Table:
     return Table(caption, rows, ["epoch", *columns, *([score] if validated else [])])
 
 
-def _weights(run: RunData) -> Section:
+def _weights(run: RunData, show_data: bool) -> Section:
     section = Section("Weights of the first layer")
     net = run.net
     if net is None:
@@ -97,20 +103,18 @@ def _weights(run: RunData) -> Section:
         section.parts.append(Note(f"The model of this run could not be read: {reason}.", warning=True))
         return section
     shape = plots.image_shape(net)
+    names = feature_names(net) if show_data else names_without_values(net.preprocessing) or feature_names(net)
     if shape is None:
         W = np.abs(net.weights[0])
         row, unit = np.unravel_index(W.argmax(), W.shape)
-        alt = (
-            "The weights of layer 1 as a matrix. "
-            f"The largest weight is from {feature_names(net)[row]} to neuron {unit}."
-        )
+        alt = f"The weights of layer 1 as a matrix. The largest weight is from {names[row]} to neuron {unit}."
         text = "Each row is an input, each column is a neuron of the first layer."
     else:
         alt = f"The weights of neurons of layer 1 as images of {shape[0]} by {shape[1]} pixels."
         text = (
             "Each neuron of the first layer has one weight for each pixel. The images show which pixels it reacts to."
         )
-    section.parts.extend([Note(text), picture(plots.weights(net), alt)])
+    section.parts.extend([Note(text), picture(plots.weights(net, names=names), alt)])
     return section
 
 

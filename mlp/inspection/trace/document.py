@@ -32,14 +32,16 @@ def _step(step: Step) -> dict[str, Any]:
         "number": step.number,
         "epoch": step.epoch,
         "batch": step.batch,
-        "loss": step.loss,
+        "loss": None if any(quantity.hidden for quantity in step.quantities) else step.loss,
         "constants": step.constants,
         "quantities": [_quantity(quantity) for quantity in step.quantities],
     }
 
 
 def _quantity(quantity: Quantity) -> dict[str, Any]:
-    content = {"summary": quantity.summary()} if quantity.summarised else {"values": quantity.values.tolist()}
+    content: dict[str, Any] = {}
+    if not quantity.hidden:
+        content = {"summary": quantity.summary()} if quantity.summarised else {"values": quantity.values.tolist()}
     return {
         "name": quantity.name,
         "symbol": quantity.symbol,

@@ -61,6 +61,8 @@ def to_numpy_program(trace: Recording) -> str:
 
 
 def _require_readable(trace: Recording) -> None:
+    if any(quantity.hidden for step in trace.steps for quantity in step.quantities):
+        raise ConfigurationError("a program computes with the values of the rows; use another format without them.")
     network = trace.network
     custom = [row.name for row in network.activations if row.custom]
     custom += [network.kind.loss.name] * network.kind.loss.custom

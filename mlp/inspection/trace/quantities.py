@@ -29,7 +29,7 @@ class Quantity:
     name : str
         A Python identifier, unique within the step: ``"dW1"``.
     symbol, formula : str
-        ``"∂L/∂W¹"`` and ``"(a⁰)ᵀ · ∂L/∂z¹"``; the formula of a given quantity may be empty.
+        ``"∂L/∂W⁽¹⁾"`` and ``"(a⁽⁰⁾)ᵀ · ∂L/∂z⁽¹⁾"``; the formula of a given quantity may be empty.
     phase : {"given", "forward", "backward", "update"}
     layer : int or None
         Counted from 1; None for a quantity of the complete network, such as the loss.
@@ -39,6 +39,8 @@ class Quantity:
         NumPy statements that compute it from earlier quantities; None for an input of the step.
     replaces : bool
         Whether it is a new value of an existing symbol, as in an update.
+    hidden : bool
+        Whether the formats leave out its values.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Quantity:
     values: NDArray[Any]
     code: str | None
     replaces: bool = False
+    hidden: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -56,7 +59,7 @@ class Quantity:
 
     @property
     def left(self) -> str:
-        """The left-hand side of its equation: ``"z¹ ="``, or ``"W¹ ←"`` for an update."""
+        """The left-hand side of its equation: ``"z⁽¹⁾ ="``, or ``"W⁽¹⁾ ←"`` for an update."""
         return f"{self.symbol} {'←' if self.replaces else '='}"
 
     @property

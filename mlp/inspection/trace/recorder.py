@@ -21,12 +21,12 @@ class Label(NamedTuple):
 
     @classmethod
     def of_layer(cls, letter: str, layer: int) -> Label:
-        """``W1`` and W¹."""
+        """``W1`` and W⁽¹⁾."""
         return cls(f"{letter}{layer}", letter + symbols.superscript(layer))
 
     @property
     def gradient(self) -> Label:
-        """``dW1`` and ∂L/∂W¹."""
+        """``dW1`` and ∂L/∂W⁽¹⁾."""
         return Label(f"d{self.name}", f"∂L/∂{self.symbol}")
 
 
@@ -322,7 +322,8 @@ def _entry_code(kind: formulas.OutputLoss, z: str, a: str) -> tuple[str, str]:
         return f"value, gradient = {_function_name(kind.fused)}({z}, t)", "gradient"
     saved = z if kind.output.saves == "z" else a
     gradient = f"{_function_name(kind.output.backward)}(gradient, {saved})"
-    return f"value, gradient = {_function_name(kind.loss.formula)}({a}, t)", gradient
+    levels = f", np.array({list(kind.loss.levels)}, dtype)" if kind.loss.levels else ""
+    return f"value, gradient = {_function_name(kind.loss.formula)}({a}, t{levels})", gradient
 
 
 def _backward_code(row: Activation, dy: str, l: int) -> str:

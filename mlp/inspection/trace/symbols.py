@@ -24,8 +24,8 @@ _ACTIVATIONS = {  # name: (function of z, derivative from z and a)
     ),
     "gelu": ("{z} ⊙ Φ({z}), Φ = CDF of the normal distribution", "Φ({z}) + {z} ⊙ Φ′({z})"),
     "gelu_tanh": (
-        "½ {z} ⊙ (1 + tanh(u)), u = √(2/π) ({z} + 0.044715 {z}³)",
-        "½ (1 + tanh(u)) + ½ {z} ⊙ (1 − tanh²(u)) ⊙ u′",
+        "½ {z} ⊙ (1 + tanh(u)), u = √(2/π) ({z} + 0.044715·({z})³)",
+        "½ (1 + tanh(u)) + ½ {z} ⊙ (1 − (tanh(u))²) ⊙ u′",
     ),
     "silu": ("{z} ⊙ σ({z})", "σ({z}) ⊙ (1 + {z} ⊙ (1 − σ({z})))"),
     "mish": (
@@ -40,10 +40,14 @@ _ACTIVATIONS = {  # name: (function of z, derivative from z and a)
 _LOSSES = {  # name: (value of an entry, its derivative with respect to a)
     "cross_entropy": ("−t ⊙ ln {a}", "−t / {a}"),
     "binary_cross_entropy": ("−t ⊙ ln {a} − (1 − t) ⊙ ln(1 − {a})", "(1 − t) / (1 − {a}) − t / {a}"),
-    "mse": ("({a} − t)²", "2({a} − t)"),
+    "mse": ("({a} − t)²", "2·({a} − t)"),
     "quadratic": ("½({a} − t)²", "({a} − t)"),
     "mae": ("|{a} − t|", "sign({a} − t)"),
     "huber": ("½r² where |r| ≤ 1, else |r| − ½, r = {a} − t", "min(max({a} − t, −1), 1)"),
+    "quantile": (
+        "τ(t − {a}) where {a} < t, else (1 − τ)({a} − t), τ = {levels}",
+        "(−τ where {a} < t, 1 − τ where {a} > t, τ = {levels})",
+    ),
     "poisson": ("t ⊙ ln(t / {a}) − t + {a}", "(1 − t / {a})"),
 }
 
@@ -68,14 +72,14 @@ CONSTANTS = {"momentum": "μ", "rho": "ρ", "epsilon": "ε", "beta1": "β₁", "
 
 
 def superscript(number: int) -> str:
-    """The number of a layer as a superscript.
+    """The number of a layer as a superscript in parentheses, which cannot be read as a power.
 
     Examples
     --------
     >>> superscript(12)
-    '¹²'
+    '⁽¹²⁾'
     """
-    return str(number).translate(_SUPERSCRIPT)
+    return f"⁽{str(number).translate(_SUPERSCRIPT)}⁾"
 
 
 def state(slot: str, parameter: str) -> str:
@@ -83,8 +87,8 @@ def state(slot: str, parameter: str) -> str:
 
     Examples
     --------
-    >>> state("velocity", "W¹")
-    'v(W¹)'
+    >>> state("velocity", "W⁽¹⁾")
+    'v(W⁽¹⁾)'
     """
     return f"{_STATES.get(slot, slot)}({parameter})"
 
@@ -101,11 +105,17 @@ def derivative_of(row: Activation, z: str, a: str) -> str:
 
 def loss_of(kind: formulas.OutputLoss, a: str, n_out: int, weighted: bool) -> str:
     """Formula of the loss of a batch, from the network's outputs a and the targets t."""
-    entry = _LOSSES.get(kind.loss.name, (f"{kind.loss.name}({{a}}, t)",))[0].format(a=a)
+    entry = _LOSSES.get(kind.loss.name, (f"{kind.loss.name}({{a}}, t)",))[0].format(a=a, levels=_levels(kind))
     divisor = 1 if kind.shares(n_out)[0] == 1 else n_out
     if weighted:
         return f"Σ r ⊙ [{entry}]" + (f" / {divisor}" if divisor > 1 else "")
     return f"1/m · Σ [{entry}]" if divisor == 1 else f"1/({divisor}m) · Σ [{entry}]"
+
+
+def _levels(kind: formulas.OutputLoss) -> str:
+    """The levels of quantiles, if the loss has them."""
+    first, *others = kind.loss.levels or (0.0,)
+    return f"({', '.join(map(str, kind.loss.levels))})" if others else str(first)
 
 
 def delta_of(kind: formulas.OutputLoss, z: str, a: str, n_out: int, weighted: bool) -> str:
@@ -114,7 +124,8 @@ def delta_of(kind: formulas.OutputLoss, z: str, a: str, n_out: int, weighted: bo
     if kind.fused is not None:
         gradient = f"({a} − t)"
     else:
-        gradient = _LOSSES.get(kind.loss.name, ("", f"{kind.loss.name}′({{a}}, t)"))[1].format(a=a)
+        gradient = _LOSSES.get(kind.loss.name, ("", f"{kind.loss.name}′({{a}}, t)"))[1]
+        gradient = gradient.format(a=a, levels=_levels(kind))
         if kind.output.rowwise:
             gradient = f"{a} ⊙ (g − Σⱼ g ⊙ {a}), g = {gradient}"
         elif kind.output.name != "identity":

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlp.inspection.trace import document, html, markdown, program, text
-from mlp.inspection.trace.quantities import Recording
+from mlp.inspection.trace.quantities import Quantity, Recording
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -33,7 +33,7 @@ class Trace(Recording):
     array([[-6.],
            [-8.]])
     >>> [quantity.equation for quantity in trace.steps[0].quantities if quantity.phase == "update"]
-    ['W¹ ← W¹ − η·∂L/∂W¹', 'b¹ ← b¹ − η·∂L/∂b¹']
+    ['W⁽¹⁾ ← W⁽¹⁾ − η·∂L/∂W⁽¹⁾', 'b⁽¹⁾ ← b⁽¹⁾ − η·∂L/∂b⁽¹⁾']
     """
 
     def __repr__(self) -> str:
@@ -41,6 +41,25 @@ class Trace(Recording):
 
     def __str__(self) -> str:
         return self.to_text()
+
+    def without_data(self) -> Trace:
+        """The same trace, of which the formats have no value that depends on the rows.
+
+        Only the parameters before the first step do not: the gradient of a row tells the row.
+
+        Examples
+        --------
+        >>> import mlp
+        >>> net = mlp.MLP([2, 1], loss="quadratic", init="zeros", dtype="float64")
+        >>> trace = net.trace([[3.0, 4.0]], [2.0], optimizer=mlp.SGD(0.1)).without_data()
+        >>> {quantity.name for quantity in trace.steps[0].quantities if not quantity.hidden} == {"W1", "b1"}
+        True
+        """
+        steps = [
+            replace(step, quantities=tuple(_hidden(quantity, step.number == 1) for quantity in step.quantities))
+            for step in self.steps
+        ]
+        return replace(self, steps=tuple(steps))
 
     def to_text(self) -> str:
         """Plain text, for a terminal."""
@@ -73,3 +92,8 @@ class Trace(Recording):
             If there are too many numbers for a readable program, or the network has user-defined functions.
         """
         return program.to_numpy_program(self)
+
+
+def _hidden(quantity: Quantity, first_step: bool) -> Quantity:
+    is_parameter = quantity.phase == "given" and quantity.symbol[0] in "Wb"
+    return quantity if is_parameter and first_step else replace(quantity, hidden=True)

@@ -147,6 +147,9 @@ function oneHot(value, name, categories, rare) {
   return x;
 }"""
 
+COLUMN_FUNCTIONS = "\n\n".join((_NUMBER, _CLIPPED, _ONE_HOT))
+"""``number``, ``clipped`` and ``oneHot``: the inputs of the network for a value of a column."""
+
 
 def _number_functions(model: Model) -> list[str]:
     used = {column.clipped for column in model.columns or () if isinstance(column, NumericColumn)}

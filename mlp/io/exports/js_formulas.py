@@ -9,7 +9,7 @@ from mlp.io.exports.model import Model
 
 _MATH = {name: f"Math.{name}" for name in formulas.NAMES} | {"maximum": "Math.max", "minimum": "Math.min"}
 
-_ERFC = """\
+ERFC = """\
 /** The complementary error function: by the series of erf near 0, else by a continued fraction. */
 function erfc(x) {
   if (x < 0) return 2 - erfc(-x);
@@ -40,15 +40,17 @@ def js_formulas(model: Model) -> str:
       return z > 0 ? z : Math.expm1(Math.min(z, 0));
     }
     """
-    translator = formulas.Translator(_JavaScript())
+    translator = formulas.Translator(JavaScript())
     for name, activation in model.activations.items():
         if name != "identity":
             translator.add(activation.forward, activation.rowwise)
     text = translator.text()
-    return "\n".join([_ERFC] * bool(re.search(r"\berfc\(", text)) + [text]).strip()
+    return "\n".join([ERFC] * bool(re.search(r"\berfc\(", text)) + [text]).strip()
 
 
-class _JavaScript(formulas.Language):
+class JavaScript(formulas.Language):
+    """Formulas as functions: of numbers, or of rows, which are arrays; a tuple becomes an array."""
+
     def argument(self, name: str, rowwise: bool) -> tuple[str, str]:
         return name, f"{name}[k]" if rowwise else name
 
@@ -75,9 +77,12 @@ class _JavaScript(formulas.Language):
         return [f"let {name} = {start};", f"for (let k = 0; k < n; k++) {step};"]
 
     def function(self, formula: formulas.Translation) -> str:
-        (result,), (argument,) = formula.results, formula.arguments
-        lines = [*formula.lines, f"return {result};"]
+        arguments, lines, results = ", ".join(formula.arguments), formula.lines, formula.results
         if formula.rowwise:
-            lines = [f"const n = {argument}.length;", *formula.lines, f"return {argument}.map((_, k) => {result});"]
+            first = formula.arguments[0]
+            lines = [f"const n = {first}.length;", *lines]
+            results = [f"{first}.map((_, k) => {result})" for result in results]
+        result = f"[{', '.join(results)}]" if formula.is_tuple else results[0]
+        lines = [*lines, f"return {result};"]
         body = "".join(f"  {line}\n" for line in lines)
-        return f"function {formula.name}({argument}) {{\n{body}}}\n"
+        return f"function {formula.name}({arguments}) {{\n{body}}}\n"

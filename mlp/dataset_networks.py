@@ -1,0 +1,78 @@
+"""A network for a data set: its widths, output, loss and the scaling of its targets follow from the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mlp.configuration import OUTPUT_FOR
+from mlp.data import Dataset
+from mlp.model import MLP
+
+
+def default_width(n_inputs: int) -> int:
+    """The width of the hidden layer if nobody says it: that of the input, but at least 32 and at most 128."""
+    return min(max(n_inputs, 32), 128)
+
+
+def network_for(
+    dataset: Dataset,
+    hidden: Sequence[int] | None = None,
+    *,
+    loss: str | None = None,
+    output_activation: str = "auto",
+    **settings: Any,
+) -> MLP:
+    """A network for `dataset`, with its classes and preprocessing, that is not trained.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    hidden : sequence of int, optional
+        Widths of the hidden layers.  Default: one layer, see `default_width`.
+    loss : str, optional
+        Default: cross-entropy for classes, mean squared error for numbers.
+    output_activation : str
+    **settings
+        Further arguments of `MLP`.
+
+    Returns
+    -------
+    MLP
+        Targets that are numbers are standardised for the training if the output is unbounded (identity).
+
+    Raises
+    ------
+    ConfigurationError
+        If an argument is invalid.
+
+    Examples
+    --------
+    >>> from mlp import data
+    >>> network_for(data.load("moons")).sizes
+    (2, 32, 2)
+    """
+    classes = dataset.classes
+    if loss is None:
+        loss = "mse" if classes is None else "cross_entropy"
+    if hidden is None:
+        hidden = [default_width(dataset.n_inputs)]
+    one_output = loss == "binary_cross_entropy" and classes is not None and len(classes) == 2
+    return MLP(
+        [dataset.n_inputs, *hidden, 1 if one_output else dataset.n_outputs],
+        loss=loss,
+        output_activation=output_activation,
+        input_scale=dataset.input_scale,
+        classes=classes,
+        preprocessing=dataset.preprocessing,
+        target_scaling=_target_scaling(dataset, loss, output_activation),
+        **settings,
+    )
+
+
+def _target_scaling(dataset: Dataset, loss: str, output: str) -> tuple[list[float], list[float]] | None:
+    """Mean and standard deviation of regression targets, if the output activation is unbounded (identity)."""
+    if dataset.classes is not None or (OUTPUT_FOR.get(loss, "identity") if output == "auto" else output) != "identity":
+        return None
+    y = dataset.y.reshape(len(dataset.y), -1)
+    return y.mean(axis=0).tolist(), [float(std) if std > 0 else 1.0 for std in y.std(axis=0)]
