@@ -229,6 +229,16 @@ def test_an_error_of_all_ranks_is_printed_once(tmp_path, arguments, status, mess
     assert message in result.stderr
 
 
+@pytest.mark.parametrize("option", [["--timeout", "0"], ["--timeout", "nan"], ["--shards", "3"], ["--shards", "0"]])
+def test_wrong_options_are_named(tmp_path, monkeypatch, option):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(cli, ["train", "moons", *option])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("mlp: error: ")
+    assert option[0] in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
 @long_test
 def test_an_error_of_one_rank_names_it(tmp_path):
     """Rank 1 finds no file, because it has another working directory."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from mlp._backends import MLPError
+from mlp._backends import ConfigurationError, MLPError
 from mlp.cli.printing import print_message
 from mlp.cli.usage import one_line
 
@@ -69,10 +69,12 @@ def communicator(*, has_shards: bool, timeout: float | None) -> Communicator:
     Raises
     ------
     ConfigurationError
-        If the ranks do not see each other.
+        If the ranks do not see each other, or the timeout is not positive.
     """
     from mlp.distributed import SERIAL, launched_ranks, mpi
 
+    if timeout is not None and not timeout > 0:
+        raise ConfigurationError(f"timeout={timeout:g} must be a positive number of seconds.")
     if launched_ranks(tasks=has_shards)[0] == 1:
         return SERIAL
     return mpi() if timeout is None else mpi(timeout)

@@ -84,7 +84,7 @@ _SHARDS = (
     option(
         "Several processes",
         "--timeout",
-        type=click.FloatRange(0, min_open=True),
+        type=float,
         metavar="SECONDS",
         help="End the job if a rank has waited so long for another.  Default: 600.",
     ),
