@@ -11,8 +11,9 @@ from typing import Any
 
 from backends.errors import ConfigurationError
 
-THREAD_VARIABLES = ("MLP_NUM_THREADS", "NUMBA_NUM_THREADS")
-"""Each sets the number of threads of the compiled kernels; the first that is set counts."""
+THREAD_VARIABLES = ("MLP_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS")
+"""Each sets the number of threads of the compiled kernels; the first that is set counts.  Programs that start several
+processes on a machine, such as dask, set the last; it may be a list with a number for each level of nesting."""
 
 
 _limit: int | None = None
@@ -61,6 +62,8 @@ def threads_of_environment() -> int | None:
     """
     for name in THREAD_VARIABLES:
         text = os.environ.get(name, "").strip()
+        if name == "OMP_NUM_THREADS":
+            text = text.partition(",")[0].strip()
         if text:
             if not text.isdecimal() or int(text) < 1:
                 raise ConfigurationError(

@@ -410,6 +410,20 @@ class Trainer:
         with no_float_warnings():
             return self._gradient(plan, batch, self.xp.asarray(rows[first:last]), first, batch_weight)
 
+    def step_parts(self, plan: EpochPlan, largest: int, gradients: int) -> StepParts:
+        """The parts of a plan's steps, for gradients that are summed before the update.
+
+        Parameters
+        ----------
+        plan : EpochPlan
+        largest : int
+            The largest number of rows whose gradient is asked for at once.
+        gradients : int
+            How many gradients the caller must be able to keep.
+        """
+        self._check_plan(plan)
+        return StepParts(self, plan, gradients)
+
     def _gradient(
         self, plan: EpochPlan, batch: int, rows: Array, first: int = 0, batch_weight: float | None = None
     ) -> tuple[float, Array]:
@@ -544,6 +558,50 @@ class Trainer:
             wrong = rows.min() if rows.min() < 0 else rows.max()
             raise ShapeError(f"the order has row {wrong}, and X has {n} rows.")
         return rows
+
+
+class StepParts:
+    """The parts of the steps of a plan, for gradients that are summed before the update; made by `Trainer.step_parts`.
+
+    The layout of the gradients is the trainer's own.  They may be added; nothing else should be done with them.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    plan : EpochPlan
+    count : int
+        Number of `gradients`.
+
+    Attributes
+    ----------
+    gradients : list of array, shape (n,)
+        Arrays for gradients.
+    """
+
+    def __init__(self, trainer: Trainer, plan: EpochPlan, count: int) -> None:
+        self._trainer, self._plan = trainer, plan
+        n, dtype = trainer.network.layout.n_parameters, trainer.params.dtype
+        self.gradients = [trainer.xp.zeros((n,), dtype) for _ in range(count)]
+
+    def gradient(self, batch: int, first: int, last: int, out: Array) -> float:
+        """Write the gradient of some rows of a batch to `out`, and return their loss, as in `Trainer.gradient`."""
+        loss, out[...] = self._trainer.gradient(self._plan, batch, first, last)
+        return loss
+
+    def add_penalty(self, batch: int, gradient: Array) -> float:
+        """As `Trainer.add_penalty`."""
+        return self._trainer.add_penalty(self._plan, batch, gradient)
+
+    def update(self, batch: int, gradient: Array) -> None:
+        """As `Trainer.update`."""
+        self._trainer.update(self._plan, batch, gradient)
+
+    def write_back(self) -> None:
+        """Bring the trainer's `params` and `state` up to date; unlike `Trainer.read_back`, `roll_back` still works."""
+
+    def is_finite(self) -> bool:
+        """Whether all parameters are finite."""
+        return all_finite(self._trainer.xp, self._trainer.params)
 
 
 def all_finite(xp: Operations, array: Array) -> bool:

@@ -46,7 +46,18 @@ _NAMES_BY_MODULE = {
     ),
 }
 _MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
-_MODULES = ("classic", "data", "initializers", "optimizers", "persistence", "plots", "schedules", "trace", "training")
+_MODULES = (
+    "classic",
+    "data",
+    "distributed",
+    "initializers",
+    "optimizers",
+    "persistence",
+    "plots",
+    "schedules",
+    "trace",
+    "training",
+)
 
 __all__ = [*sorted(_MODULE_OF), *_MODULES]
 
@@ -67,7 +78,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from mlp import classic, data, initializers, optimizers, persistence, plots, schedules, trace, training
+    from mlp import classic, data, distributed, initializers, optimizers, persistence, plots, schedules, trace, training
     from mlp._backends import (
         BackendUnavailableError,
         ConfigurationError,

@@ -28,7 +28,7 @@ from backends import (
     status,
 )
 from backends.checks import require_precision
-from backends.environment import threads_of_environment
+from backends.environment import THREAD_VARIABLES, threads_of_environment, usable_processors
 from backends.errors import (
     BackendUnavailableError,
     ConfigurationError,
@@ -47,17 +47,29 @@ from backends.errors import (
 )
 from backends.float_warnings import callers_float_warnings, no_float_warnings
 from backends.formulas import Activation
-from backends.loop import Execution, Trainer
+from backends.loop import Execution, StepParts, Trainer
 from backends.operations import Operations
-from backends.plan import PRECISIONS, SMOOTHED_LOSSES, Control, EpochPlan, EpochResult, Layout, NetworkPlan, Shuffle
+from backends.plan import (
+    PRECISIONS,
+    SMOOTHED_LOSSES,
+    BatchHook,
+    Control,
+    EpochPlan,
+    EpochResult,
+    Layout,
+    NetworkPlan,
+    Shuffle,
+)
 from backends.predictor import Predictor
 
 __all__ = [
     "PRECISIONS",
     "SMOOTHED_LOSSES",
+    "THREAD_VARIABLES",
     "Activation",
     "Backend",
     "BackendUnavailableError",
+    "BatchHook",
     "ConfigurationError",
     "Control",
     "DataError",
@@ -78,6 +90,7 @@ __all__ = [
     "ShapeError",
     "Shuffle",
     "Status",
+    "StepParts",
     "StorageError",
     "Trainer",
     "UnknownNameError",
@@ -97,4 +110,5 @@ __all__ = [
     "resolve",
     "status",
     "threads_of_environment",
+    "usable_processors",
 ]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
-from mlp import optimizers, training
+from mlp import optimizers, ranks, training
 from mlp._backends import Activation, ConfigurationError, formulas
 from mlp.checks import check_batch_size, require_count
 from mlp.configuration import configure
+from mlp.distributed import SERIAL, Communicator, check_shards
 from mlp.network import FeedForward, on_its_device
 from mlp.optimizers import Optimizer
 from mlp.training import Callback, CheckpointWriter, EarlyStopping, History, Run, TrainingState
@@ -229,6 +230,8 @@ class MLP(FeedForward):
         progress: bool = False,
         resume: bool = False,
         checkpoint: CheckpointWriter | None = None,
+        shards: int | None = None,
+        comm: Communicator | None = None,
     ) -> History:
         """Train on X and y, starting from the current weights.
 
@@ -274,6 +277,14 @@ class MLP(FeedForward):
             stopped within an epoch continues with its next batch.
         checkpoint : Checkpoint, optional
             Write the state of the training to a file, from time to time and at the end; see `mlp.Checkpoint`.
+        shards : int, optional
+            Cut each batch in so many shards, a power of two, and sum their gradients in a binary tree.  The results
+            depend on it in the last digits, and not on the number of ranks that share the work.  Default: 1; with
+            `resume` that of the last training.
+        comm : Communicator, optional
+            `mlp.distributed.mpi` gives that of the ranks that ``mpiexec`` has started.  All of them call `fit` with the
+            same arguments, and have the same network afterwards.  Only rank 0 writes checkpoints and shows progress.
+            Default: this process trains alone.
 
         Returns
         -------
@@ -300,6 +311,7 @@ class MLP(FeedForward):
         """
         self.require_trainable()
         training.check_checkpoint(checkpoint)
+        comm = SERIAL if comm is None else comm
         if epochs is not None:
             require_count("epochs", epochs)
         if resume and optimizer is not None:
@@ -315,6 +327,7 @@ class MLP(FeedForward):
         n = examples.rows
         resumed = self.training_state if resume else None
         previous = resumed.conditions if resumed else {}
+        shards = check_shards(previous.get("shards", 1) if shards is None else shards, comm)
         batch_size = training.batch_size_for(optimizer, batch_size, n, previous.get("batch_size"))
         has_validation = validation is not None
         smoothing = training.check_label_smoothing(label_smoothing, self.kind, previous.get("label_smoothing", 0.0))
@@ -322,10 +335,17 @@ class MLP(FeedForward):
         stopping_rule = training.check_early_stopping(early_stopping, chosen_metrics, has_validation=has_validation)
         callbacks = training.check_callbacks(callbacks)
         epochs, epochs_reason = training.choose_epochs(epochs, n, batch_size, resumed.history if resumed else None)
-        training.advise_on_inputs(self, examples)
+        if comm.rank == 0:
+            training.advise_on_inputs(self, examples)
         states = len(optimizer.rule.row.state)
         self.choose_backend(n, epochs, batch_size, states=states, previous=previous.get("backend", ""))
         state = resumed or TrainingState.begin(self, optimizer)
+        with ranks.threads_for_same_bits(self, shards):
+            ranks.require_same_training(
+                comm, self, state, examples, validation, checkpoint, stopping_rule, shards=shards, epochs=epochs,
+                batch_size=batch_size, shuffle=bool(shuffle), label_smoothing=smoothing, metrics=list(chosen_metrics),
+            )  # fmt: skip
+        checkpoint = ranks.writer_of_rank(comm, checkpoint)
         if checkpoint:
             checkpoint.begin(self, state)
         self.class_numbers |= class_numbers
@@ -333,20 +353,23 @@ class MLP(FeedForward):
         history = state.history
         history.backend, history.backend_reason = self.backend, self.backend_reason
         history.planned_epochs, history.planned_reason = epochs, epochs_reason
-        training.train(
-            Run(self, state, epochs),
-            self.on_device(examples),
-            batch_size=batch_size,
-            shuffle=shuffle,
-            label_smoothing=smoothing,
-            validation=None if validation is None else self.on_device(validation),
-            early_stopping=stopping_rule,
-            metrics=chosen_metrics,
-            callbacks=callbacks,
-            progress=progress,
-            checkpoint=checkpoint,
-        )
-        training.advise_on_length(history)
+        with ranks.threads_for_same_bits(self, shards):
+            training.train(
+                Run(self, state, epochs, comm=comm),
+                self.on_device(examples),
+                batch_size=batch_size,
+                shuffle=shuffle,
+                label_smoothing=smoothing,
+                shards=shards,
+                validation=None if validation is None else self.on_device(validation),
+                early_stopping=stopping_rule,
+                metrics=chosen_metrics,
+                callbacks=callbacks,
+                progress=progress and comm.rank == 0,
+                checkpoint=checkpoint,
+            )
+        if comm.rank == 0:
+            training.advise_on_length(history)
         return history
 
     @on_its_device

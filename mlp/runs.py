@@ -12,6 +12,7 @@ from typing import Any
 
 from mlp import optimizers
 from mlp.data import Dataset
+from mlp.distributed import SERIAL, Communicator
 from mlp.io.atomic_write import remove_leftovers
 from mlp.io.run_folders import (
     COLUMNS,
@@ -70,16 +71,21 @@ def train(
     callbacks: Sequence[Callback] = (),
     progress: bool = False,
     resume: bool = False,
+    comm: Communicator = SERIAL,
 ) -> History:
-    """Train `net` on the training part of `dataset`, with the settings in the configuration of `recorder`."""
+    """Train `net` on the training part of `dataset`, with the settings in the configuration of `recorder`.
+
+    Of several ranks, only rank 0 writes to the folder of the run and has callbacks.
+    """
     return _fit(
         net,
         dataset,
         recorder.config["training"],
-        (recorder, *callbacks),
+        () if comm.rank else (recorder, *callbacks),
         progress=progress,
         resume=resume,
         checkpoint=recorder,
+        comm=comm,
     )
 
 
@@ -181,6 +187,7 @@ def _fit(
     progress: bool = False,
     resume: bool = False,
     checkpoint: Recorder | None = None,
+    comm: Communicator = SERIAL,
 ) -> History:
     early_stopping = training["early_stopping"]
     return net.fit(
@@ -196,6 +203,8 @@ def _fit(
         progress=progress,
         resume=resume,
         checkpoint=checkpoint,
+        shards=training.get("shards", 1),
+        comm=comm,
     )
 
 

@@ -140,6 +140,7 @@ def test_the_number_of_threads_is_limited_within_the_block(monkeypatch, environm
     threads = pytest.importorskip("backends.numba_backend.threads")
     monkeypatch.delenv("MLP_NUM_THREADS", raising=False)
     monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if environment:
         monkeypatch.setenv("MLP_NUM_THREADS", environment)
     monkeypatch.setattr("backends.environment.usable_processors", lambda: 4)

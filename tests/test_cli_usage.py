@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def in_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    for variable in ("MLP_DATA", "MLP_DEBUG", "MLP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    for variable in ("MLP_DATA", "MLP_DEBUG", "MLP_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
         monkeypatch.delenv(variable, raising=False)
 
 
@@ -394,7 +394,13 @@ def test_every_command_is_in_the_table() -> None:
 )
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("MLP_NUM_THREADS", "abc"), ("MLP_NUM_THREADS", "0"), ("NUMBA_NUM_THREADS", "-1"), ("MLP_DEBUG", "perhaps")],
+    [
+        ("MLP_NUM_THREADS", "abc"),
+        ("MLP_NUM_THREADS", "0"),
+        ("NUMBA_NUM_THREADS", "-1"),
+        ("OMP_NUM_THREADS", "x"),
+        ("MLP_DEBUG", "perhaps"),
+    ],
 )
 def test_wrong_environment_variables(folder, monkeypatch, command, variable, value) -> None:
     monkeypatch.setenv(variable, value)

@@ -75,6 +75,7 @@ EVERY_OPTION = {
     "schedule": "cosine:floor=0.001", "warmup": 1, "early-stopping": 3, "seed": 7, "weight-decay": 0.01, "l2": 0.1,
     "l1": 0.2, "dropout": [0.1, 0.2], "input-dropout": 0.3, "clip-norm": 5, "clip-value": 2.5,
     "class-weight": "balanced", "device": "cpu", "backend": "numpy", "checkpoint-every": "100steps",
+    "shards": 8, "timeout": 60.0,
 }  # fmt: skip
 
 

@@ -468,10 +468,17 @@ def test_the_caller_only_waits_where_it_listens_for_an_interrupt(pool):
 
 
 @pytest.mark.parametrize(
-    ("variables", "number"), [({"MLP_NUM_THREADS": "3", "NUMBA_NUM_THREADS": "5"}, 3), ({"NUMBA_NUM_THREADS": "5"}, 5)]
+    ("variables", "number"),
+    [
+        ({"MLP_NUM_THREADS": "3", "NUMBA_NUM_THREADS": "5", "OMP_NUM_THREADS": "7"}, 3),
+        ({"NUMBA_NUM_THREADS": "5", "OMP_NUM_THREADS": "7"}, 5),
+        ({"OMP_NUM_THREADS": "7"}, 7),
+        ({"OMP_NUM_THREADS": "7,2"}, 7),
+    ],
 )
 def test_number_of_threads_from_the_environment(monkeypatch, variables, number):
-    monkeypatch.delenv("MLP_NUM_THREADS", raising=False)
+    for name in ("MLP_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert threads.get_num_threads() == number

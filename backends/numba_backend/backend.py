@@ -14,9 +14,9 @@ from backends.formulas import Activation, OutputLoss, Rule
 from backends.loop import Trainer
 from backends.numba_backend import threads
 from backends.numba_backend.formula_loops import activation_loop, derivative_loop, loss_loop, rule_loop
+from backends.numba_backend.gradient_parts import DivisibleTrainer
 from backends.numba_backend.operation_kernels import kernels
 from backends.numba_backend.predictor import FusedPredictor
-from backends.numba_backend.trainer import FusedTrainer
 from backends.plan import Array, NetworkPlan
 
 BLOCK = 8
@@ -270,7 +270,7 @@ class NumbaBackend(Backend):
         state: Array,
         batch_size: int,
     ) -> Trainer:
-        return FusedTrainer(self, network, rule, X, target, weight, params, state, batch_size)
+        return DivisibleTrainer(self, network, rule, X, target, weight, params, state, batch_size)
 
     # -- helpers ------------------------------------------------------------------------------------
 

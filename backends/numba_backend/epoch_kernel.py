@@ -40,7 +40,9 @@ from backends.numba_backend.nonzero_lists import largest
 from backends.numba_backend.panels import (  # isort: skip
     BLOCK, CHUNK, CHUNKS, FACTOR_SQUARES, FIELDS, FIRST_CHUNK, N_IN, PANELS, SCALE_INPUTS, SUMS, UPDATE_FACTORS,
 )  # fmt: skip
-from backends.numba_backend.step_kernels import IN_PLACE, L2, SHRINK, UPDATES, WHOLE_GRADIENT, divide, step_functions
+from backends.numba_backend.step_kernels import (  # isort: skip
+    GRADIENT_ONLY, IN_PLACE, L2, SHRINK, UPDATES, WHOLE_GRADIENT, divide, step_functions,
+)  # fmt: skip
 from backends.numba_backend.step_parts import call
 from backends.numba_backend.subnormals import flush_subnormals, restore_mode
 from backends.numba_backend.threads import atomic_load, atomic_store, end_phase, is_last_share, next_share, take_share
@@ -196,7 +198,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> _EpochKernel:
                         k0, k1 = c * CHUNK, smaller((c + 1) * CHUNK, layer[N_IN])
                         if k0 < k1:
                             input_delta(layer, space, 0, rows, k0, k1, transposed, chunk_scratch)
-                        if updates and mode != WHOLE_GRADIENT:
+                        if updates and mode < WHOLE_GRADIENT:
                             for chunk in range(c, layer[PANELS] * layer[CHUNKS], layer[CHUNKS]):
                                 update(
                                     layer, space, rows, chunk, parity, mode, rule_loop, rule_scalars, batch_factors,
@@ -211,7 +213,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> _EpochKernel:
 
             # The other layers' update, or that of all layers if the gradient is clipped by its norm.
             factor, delta_bound = one, -1.0
-            if updates and mode == WHOLE_GRADIENT:
+            if updates and mode >= WHOLE_GRADIENT:
                 phase += 1
                 share = take_share(phase_counters, phase, t, threads)
                 while share >= 0:
@@ -234,7 +236,8 @@ def epoch_kernel(dtype: np.dtype[Any]) -> _EpochKernel:
                                     lists,
                                 )  # fmt: skip
                                 sums_of_chunk = offset(chunk_sums, 4 * (layer[FIRST_CHUNK] + chunk) + 2)
-                                call(layer[SUMS], (g, n, width, sums_scratch, sums_of_chunk))
+                                if mode == WHOLE_GRADIENT:
+                                    call(layer[SUMS], (g, n, width, sums_scratch, sums_of_chunk))
                     share = next_share(phase_counters, phase, t, threads)
                 sums_scratch[0] = 0.0
                 if scaled:
@@ -247,7 +250,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> _EpochKernel:
                     delta_bound = largest_delta(first_layer, space, rows)
                 lists = all_lists if delta_bound < math.inf and mode != WHOLE_GRADIENT else no_lists
                 for l in range(n_layers):
-                    if not updates or (0 < l < shared and mode != WHOLE_GRADIENT):
+                    if not updates or mode == GRADIENT_ONLY or (0 < l < shared and mode != WHOLE_GRADIENT):
                         continue
                     layer = offset(first_layer, l * n_fields)
                     first, last = chunks_of(layer, share, threads)
@@ -289,7 +292,7 @@ def epoch_kernel(dtype: np.dtype[Any]) -> _EpochKernel:
                     if atomic_load(control_words, 0) != 0:
                         ends = True
                         atomic_store(result_pointer, LAST, batch)
-                    if ends:
+                    if ends and mode != GRADIENT_ONLY:
                         finite[entry[PLAN]] = largest(space, segment_size) < math.inf
                     end_phase(phase_counters, phase)
                 share = take_share(phase_counters, phase, t, threads)

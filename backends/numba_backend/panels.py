@@ -83,7 +83,7 @@ class Panels:
     table : ndarray of int64, shape (n_layers, len(FIELDS))
     space : ndarray, shape (elements,)
         The buffer.  It starts with segments of equal size: the panels of the parameters, those of each row of the
-        rule's state, and those of the gradient if it is stored whole.  All other arrays follow.
+        rule's state, and those of as many gradients as are stored whole.  All other arrays follow.
     packed : int
         Size of a segment.
     chunks : int
@@ -107,7 +107,7 @@ class Panels:
         rows: int,
         threads: int,
         slots: int,
-        keep_gradient: bool,
+        gradients: int,
         batch_size: int | None = None,
         lists_zeros: bool = False,
     ) -> None:
@@ -119,7 +119,7 @@ class Panels:
         if self.layout.scaling_layer:
             layers[0]["factors"] = self._reserve(self.layout.sizes[0])
         self.packed = self._size
-        self._size *= 1 + slots + keep_gradient
+        self._size *= 1 + slots + gradients
         # division by panels transfers inputs between cores, division by rows transfers weights
         wide = [l["n_in"] * l["padded"] >= SHARED_WEIGHTS and l["padded"] >= batch_size for l in layers]
         self.shared = max((l + 1 for l, is_wide in enumerate(wide) if is_wide), default=0)

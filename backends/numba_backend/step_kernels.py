@@ -32,8 +32,9 @@ from backends.numba_backend.tiles import (
     transpose,
 )
 
-IN_PLACE, BY_CHUNK, WHOLE_GRADIENT = range(3)
-"""Update modes: the gradient is added to the weights directly; it is stored chunk by chunk; it is stored whole."""
+IN_PLACE, BY_CHUNK, WHOLE_GRADIENT, GRADIENT_ONLY = range(4)
+"""Update modes: the gradient is added to the weights directly; it is stored chunk by chunk; it is stored whole; it is
+stored whole, and there is no update."""
 
 SHRINK, DECAY, L2, UPDATES = range(4)
 """Columns of the batch factors: factor of the weights with and without the l2 penalty; l2; whether to update."""

@@ -54,7 +54,8 @@ def get_num_threads() -> int:
     """Number of threads that kernels may use.
 
     It is the value given to `set_num_threads`, else the environment variable MLP_NUM_THREADS, else
-    NUMBA_NUM_THREADS, else the number of processors.  In a task of `run_divided` it is the task's share of them.
+    NUMBA_NUM_THREADS, else OMP_NUM_THREADS, else the number of processors.  In a task of `run_divided` it is the task's
+    share of them.
 
     Raises
     ------

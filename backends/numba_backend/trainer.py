@@ -171,7 +171,7 @@ class FusedTrainer(Trainer):
         network, rule, dtype, plan = self.network, self.rule, self.params.dtype, plans[0]
         batch_size, mode = min(plan.batch_size, len(plan.order)), _update_mode(plan)
         threads = _threads_for(network, plan.batch_size)
-        panels = self._panels_for(plan, batch_size, threads, mode)
+        panels = self._panels_for(batch_size, plan.batch_size, threads, mode == WHOLE_GRADIENT)
         rows = [self._rows(plan) for plan in plans]
         weights = None if self._host_weight is None else [self._host_weight[numbers] for numbers in rows]
         rates = self._rates_of(plan)
@@ -214,11 +214,7 @@ class FusedTrainer(Trainer):
                 tables.batches, plan.seed, plan.row_offset, plan.halt,
             )  # fmt: skip
 
-        if not self._packed:
-            for flat, panel in self._views:
-                panel[...] = flat
-            self._packed = True
-        self._outdated = True
+        self._pack()
         if self._leaves_out_zeros():
             bounds[0] = np.abs(panels.space[: panels.packed]).max()
         n_rows, seconds = len(tables.order), self._seconds_of_row
@@ -234,17 +230,25 @@ class FusedTrainer(Trainer):
         current = self._panels.space[: self._panels.packed] if self._outdated and self._panels else self.params
         return all_finite(self.xp, current)
 
-    def _panels_for(self, plan: EpochPlan, batch_size: int, threads: int, mode: int) -> Panels:
-        """The panels of the previous epoch, or new ones if this epoch needs another layout."""
-        key = batch_size, plan.batch_size, threads, mode == WHOLE_GRADIENT, self._leaves_out_zeros()
+    def _pack(self) -> None:
+        """Bring the panels up to date, to train in them."""
+        if not self._packed:
+            for flat, panel in self._views:
+                panel[...] = flat
+            self._packed = True
+        self._outdated = True
+
+    def _panels_for(self, rows: int, batch_size: int, threads: int, gradients: int) -> Panels:
+        """The panels of the previous epoch, or new ones if this epoch needs another layout; see `Panels`."""
+        key = rows, batch_size, threads, gradients, self._leaves_out_zeros()
         if self._panels is None or key != self._panels_key:
             if self._outdated:
                 self._use_arrays()
             self._packed = False
             self._panels_key = self._needs = None  # until views and panels belong together
             self._panels = Panels(
-                self.network, self.params.dtype, batch_size, threads, len(self.state), mode == WHOLE_GRADIENT,
-                plan.batch_size, self._leaves_out_zeros(),
+                self.network, self.params.dtype, rows, threads, len(self.state), gradients, batch_size,
+                self._leaves_out_zeros(),
             )  # fmt: skip
             self._views = self._panels.views(self.params, self.state)
             self._panels_key = key

@@ -15,6 +15,7 @@ import click
 
 from mlp._backends import MLPError
 from mlp._version import __version__
+from mlp.cli import ranks
 from mlp.cli.bench import bench
 from mlp.cli.evaluate import evaluate
 from mlp.cli.export import export
@@ -119,6 +120,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # escape characters that the terminal cannot display
             stream.reconfigure(errors="backslashreplace")
+    if ranks.is_started_by_launcher(sys.argv[1:]):
+        ranks.run(cli)
     cli(prog_name="mlp")
 
 

@@ -12,7 +12,7 @@ import click
 
 from mlp._backends import UnknownNameError, resolve
 from mlp.checks import counted
-from mlp.cli import paths
+from mlp.cli import paths, ranks
 from mlp.cli.config_file import FINGERPRINT, config_option, is_set, label, leave_out, on_command_line
 from mlp.cli.options import (
     SectionedCommand,
@@ -41,6 +41,7 @@ from mlp.cli.training_options import (
     optimizer_settings,
     precision_option,
     regularization_options,
+    shard_options,
     total_epochs,
 )
 from mlp.cli.usage import CONFIG_FILE
@@ -60,7 +61,7 @@ VALIDATION, VALIDATED_ROWS = 0.15, 100
 
 _RESUME_OPTIONS = {
     "resume", "epochs", "output_dir", "data_dir", "backend", "device", "checkpoint_every", "allow_different_machine",
-    "as_json", "quiet",
+    "as_json", "quiet", "timeout",
 }  # fmt: skip
 
 
@@ -158,6 +159,7 @@ _NETWORK_OPTIONS = ("input_dropout", "l2", "l1", "seed", "dtype", "precision", "
 )
 @regularization_options
 @device_options
+@shard_options
 @option("Output", "--output-dir", metavar="DIR", help="The run folder, new or empty.  Default: runs/NAME-1, -2, ...")
 @option(
     "Output",
@@ -200,6 +202,7 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
         --loss quadratic --init normal --optimizer sgd --lr 3 --batch-size 10
     mlp train --resume runs/digits-1 --epochs 200
     mlp train --config run.toml --epochs 50
+    mpiexec -n 4 mlp train mnist --batch-size 1024 --shards 8
     """
     _drop_settings_of_file(ctx, options)
     _check_usage(ctx, data, options)
@@ -207,6 +210,7 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
 
     from mlp import runs
     from mlp.cli.training_output import Reporter
+    from mlp.distributed import check_shards
     from mlp.io.json_documents import write_json
 
     if options["output_dir"] is not None:
@@ -221,6 +225,13 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
         assert data is not None
         net, dataset, config = new_run(data, options)
         _warn_of_other_data(ctx, config)
+    shards = config["training"].get("shards", 1)
+    comm = ranks.communicator(has_shards=shards > 1, timeout=options["timeout"])
+    check_shards(shards, comm)
+    if comm.size > 1 and data == "-":
+        raise click.UsageError(
+            "only rank 0 has a standard input: save the table to a file, which all ranks can read.", ctx
+        )
     reporter = Reporter(dataset, config, live=not sys.stderr.isatty(), silent=options["quiet"] or options["as_json"])
     recorder = runs.Recorder(
         config,
@@ -235,7 +246,14 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
         callbacks=[reporter],
         progress=not options["quiet"],
         resume=options["resume"] is not None,
+        comm=comm,
     )
+    history = net.history
+    assert history is not None
+    status = (TERMINATED if history.terminated else INTERRUPTED) if history.interrupted else 0
+    if comm.rank > 0:
+        ranks.wait_for_rank_0(comm)
+        ctx.exit(status)
     results = reporter.results(net, recorder.folder, time.perf_counter() - started)
     write_json(recorder.folder / runs.RESULTS, results)
     if options["as_json"]:
@@ -246,8 +264,7 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
         reporter.finish(results)
     if results["interrupted"]:
         print_message(f"interrupted; continue with: mlp train --resume {recorder.folder}")
-        assert net.history is not None
-        ctx.exit(TERMINATED if net.history.terminated else INTERRUPTED)
+        ctx.exit(status)
 
 
 def _drop_settings_of_file(ctx: click.Context, options: dict[str, Any]) -> None:
@@ -369,6 +386,8 @@ def new_run(source: str, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[st
         "validation_fraction": fraction or None,
         "early_stopping": {"patience": patience} if patience else None,
     } | ({"class_weight": class_weight} if class_weight else {})
+    if options["shards"] not in (None, 1):
+        training["shards"] = options["shards"]
     training["optimizer"] = _optimizer(options, training["epochs"]).to_dict()
     return net, dataset, runs.configuration(dataset, arguments, training)
 

@@ -72,6 +72,24 @@ _REGULARIZATION = (
 )
 
 
+_SHARDS = (
+    option(
+        "Several processes",
+        "--shards",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Cut each batch in N shards, a power of two, which the ranks that mpiexec has started share: mpiexec -n 4 "
+        "mlp train ... --shards 8.  The results depend on N in the last digits, but not on the number of ranks.",
+    ),
+    option(
+        "Several processes",
+        "--timeout",
+        type=float,
+        metavar="SECONDS",
+        help="End the job if a rank has waited so long for another.  Default: 600.",
+    ),
+)
+
 CLASS_WEIGHTS = ("balanced",)
 
 class_weight_option = option(
@@ -95,6 +113,13 @@ COLUMN_OPTIONS = ("drop", "columns", "categorical", "numeric")
 def column_options(function: Function) -> Function:
     """Add the options that choose columns of a table."""
     for decorator in reversed(_COLUMNS):
+        function = decorator(function)
+    return function
+
+
+def shard_options(function: Function) -> Function:
+    """Add the options of trainings by several processes."""
+    for decorator in reversed(_SHARDS):
         function = decorator(function)
     return function
 

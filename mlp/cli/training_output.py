@@ -78,6 +78,8 @@ class Reporter(Callback):
         batch = "full batch" if optimizer["name"] == "gd" else f"batches of {training['batch_size'] or 32}"
         name = optimizer["name"]
         print_field("training", f"{name} {rate}, {batch}, {counted(run.epochs, 'epoch')}, seed {net.seed}")
+        if training.get("shards"):
+            print_field("shards", f"{training['shards']} of each batch, on {counted(run.comm.size, 'rank')}")
         if training["early_stopping"]:
             print_wrapped("kept", "the weights of the epoch with the lowest validation loss; see --validation")
         if self.config["parent"]:

@@ -8,6 +8,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from mlp._backends import THREAD_VARIABLES
 from mlp._version import __version__
 
 LIBRARIES = (
@@ -17,7 +18,7 @@ _CUPY_WHEELS = ("cupy-cuda12x", "cupy-cuda13x", "cupy")
 
 VARIABLES = {
     "MLP_DATA": "folder of the MNIST files",
-    "MLP_NUM_THREADS": "threads of the compiled kernels (else NUMBA_NUM_THREADS, else every processor)",
+    "MLP_NUM_THREADS": "threads of the compiled kernels (else NUMBA_NUM_THREADS, OMP_NUM_THREADS, or every processor)",
     "MLP_CACHE_DIR": "folder of the compiled kernels",
     "MLP_MAX_EXPANDED_BYTES": "bytes that a compressed data file may expand to",
     "MLP_DEBUG": "1 shows the traceback of an error",
@@ -71,8 +72,8 @@ def threads() -> dict[str, Any]:
     """Number of threads of the compiled kernels and of each loaded BLAS library."""
     import threadpoolctl
 
-    variable = next((name for name in ("MLP_NUM_THREADS", "NUMBA_NUM_THREADS") if os.environ.get(name)), None)
-    text = os.environ[variable] if variable else str(usable_processors())
+    variable = next((name for name in THREAD_VARIABLES if os.environ.get(name)), None)
+    text = os.environ[variable].partition(",")[0] if variable else str(usable_processors())
     return {
         "kernels": int(text) if text.isdecimal() and int(text) else f"{text!r} is not a number of threads",
         "kernels_set_by": variable or "the number of processors",

@@ -69,6 +69,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
         "batch_size": training["batch_size"],
         "validation": training["validation_fraction"] or 0.0,
         "class_weight": training.get("class_weight"),
+        "shards": training.get("shards"),
     }
     rule = training["early_stopping"]
     if rule is not None:
@@ -96,7 +97,7 @@ def _others(config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
         if rule is not None and field.name != "patience":
             value = rule.get(field.name, field.default)
             pairs[f"training.early_stopping.{field.name}"] = (value, field.default)
-    known = ("epochs", "batch_size", "optimizer", "validation_fraction", "early_stopping", "class_weight")
+    known = ("epochs", "batch_size", "optimizer", "validation_fraction", "early_stopping", "class_weight", "shards")
     pairs |= {f"training.{key}": (value, None) for key, value in training.items() if key not in known}
     if rule is None and training["validation_fraction"] and _keeps_best(config):
         pairs["training.early_stopping"] = (None, {"patience": training["epochs"]})

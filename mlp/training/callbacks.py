@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from mlp._backends import ConfigurationError, Control
+from mlp.distributed import SERIAL, Communicator
 from mlp.network import FeedForward
-from mlp.training.history import TERMINATED, History
+from mlp.training.history import INTERRUPTED, TERMINATED, History
 from mlp.training.state import TrainingState
 
 
@@ -26,6 +27,8 @@ class Run:
         Whether all batches of the last epoch were processed; False if training was stopped within the epoch.
     stopping : bool
         Whether a stop was requested.
+    comm : Communicator
+        Connects the ranks of the training.
     """
 
     net: FeedForward
@@ -34,6 +37,7 @@ class Run:
     whole_epoch: bool = True
     stopping: bool = False
     control: Control = field(default_factory=Control)
+    comm: Communicator = SERIAL
 
     @property
     def history(self) -> History:
@@ -50,6 +54,17 @@ class Run:
             self.history.stop_reason = reason
         self.stopping = True
         self.control.request_stop()
+
+    def agree_to_stop(self) -> bool:
+        """Whether this or another rank is stopping; all ranks get the same answer, and stop then."""
+        if self.comm.size == 1:
+            return self.stopping
+        reasons = ("another rank asked for it", INTERRUPTED, TERMINATED)
+        own = 1 + max(i for i, text in enumerate(("", *reasons[1:])) if self.history.stop_reason.startswith(text))
+        agreed = self.comm.agree(own if self.stopping else 0)
+        if agreed > 1 or (agreed and not self.stopping):  # a signal may have reached only some of them
+            self.stop(reasons[agreed - 1])
+        return bool(agreed)
 
 
 class Callback:

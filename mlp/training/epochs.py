@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError, EpochPlan, Execution, Shuffle, Trainer
 from mlp.checks import check_batch_size
+from mlp.distributed import ShardedTrainer, of_first
 from mlp.network import Examples, FeedForward
 from mlp.optimizers import GradientDescent, Optimizer
 from mlp.training.callbacks import Callback, Run
@@ -49,6 +50,7 @@ def in_parts(
     rows: NDArray[np.int64] | None = None,
     shuffle: bool = True,
     label_smoothing: float = 0.0,
+    shards: int = 1,
     validation: Examples | None = None,
     early_stopping: EarlyStopping | None = None,
     metrics: Mapping[str, str | Metric] | None = None,
@@ -67,7 +69,7 @@ def in_parts(
     examples : Examples
     rows : ndarray of int64, optional
         The rows of the examples to train on.  Default: all of them.
-    batch_size, shuffle, label_smoothing, early_stopping, callbacks, progress, checkpoint
+    batch_size, shuffle, label_smoothing, shards, early_stopping, callbacks, progress, checkpoint
         As in `MLP.fit`, checked.
     validation : Examples, optional
     metrics : mapping, optional
@@ -91,6 +93,8 @@ def in_parts(
         present = {"rows": n, "batch_size": batch_size, "shuffle": bool(shuffle), "backend": net.backend}
         if label_smoothing:  # version 0.2.0 does not know it
             present["label_smoothing"] = float(label_smoothing)
+        if shards > 1:
+            present["shards"] = shards
         if checkpoint:
             held_out = None if validation is None else net.on_device(validation)
             present |= checkpoint.conditions(net, net.on_device(examples), held_out)
@@ -126,16 +130,16 @@ def in_parts(
     if early_stopping:
         stop_if_waited(run, early_stopping)
     call_back("on_train_begin")
-    trainer = _make_trainer(run, net.on_device(examples), batch_size)
+    trainer = _make_trainer(run, net.on_device(examples), batch_size, shards)
     with stop_on_sigterm(run.stop) if checkpoint else contextlib.nullcontext():
         with (
             stop_on_ctrl_c(run.stop) if catch_interrupt else contextlib.nullcontext(),
             progress_bar(run, n, batch_size, shown=progress),
             Checkpoints(checkpoint, run) as checkpoints,
         ):
-            while state.epoch < epochs and not run.stopping:
+            while state.epoch < epochs and not run.agree_to_stop():
                 if callbacks:  # one of them may have moved the network, changed its optimizer, or assigned weights
-                    trainer = _follow(trainer, run, examples, batch_size)
+                    trainer = _follow(trainer, run, examples, batch_size, shards)
                 count = 1 if watched else _epochs_of_call(run, trainer, n)
                 plans = _plan_epochs(net, state, n if rows is None else rows, batch_size, shuffle, count)
                 if not (
@@ -147,14 +151,17 @@ def in_parts(
                 _validate(run, validation)
                 if validation is not None and metrics:
                     record_metrics(run, metrics, validation)
+                    of_rank_0 = of_first(run.comm, [run.history.metrics[name][-1] for name in metrics])
+                    for name, value in zip(metrics, of_rank_0, strict=True):
+                        run.history.metrics[name][-1] = value
                 if run.whole_epoch:
                     history = state.history
                     state.optimizer.schedule.observe((history.loss if validation is None else history.val_loss)[-1])
                     if early_stopping:
                         update_early_stopping(run, early_stopping)
                 call_back("on_epoch_end")
-                if checkpoints.due(state.step) and not run.stopping:
-                    trainer = _follow(trainer, run, examples, batch_size)
+                if run.comm.agree(checkpoints.due(state.step)) and not run.agree_to_stop():
+                    trainer = _follow(trainer, run, examples, batch_size, shards)
                     checkpoints.write(net, state, trainer)
         state.history.stop_reason = state.history.stop_reason or (
             "1 epoch done" if epochs == 1 else f"all {epochs} epochs done"
@@ -215,19 +222,20 @@ def trainer_for(net: FeedForward, optimizer: Optimizer, examples: Examples, batc
     return _make_trainer(Run(net, TrainingState.begin(net, optimizer), 1), examples, batch_size)
 
 
-def _make_trainer(run: Run, examples: Examples, batch_size: int) -> Trainer:
+def _make_trainer(run: Run, examples: Examples, batch_size: int, shards: int = 1) -> Trainer:
     net, state = run.net, run.state
-    return net.xp.trainer(net.plan, state.optimizer.rule, *examples, net.parameters, state.slots, batch_size)
+    trainer = net.xp.trainer(net.plan, state.optimizer.rule, *examples, net.parameters, state.slots, batch_size)
+    return trainer if shards == 1 else ShardedTrainer(trainer, shards, run.comm)
 
 
-def _follow(trainer: Trainer, run: Run, examples: Examples, batch_size: int) -> Trainer:
+def _follow(trainer: Trainer, run: Run, examples: Examples, batch_size: int, shards: int) -> Trainer:
     """The trainer for the network as it is now: the same one with the arrays' present values, or a new one."""
     net, state = run.net, run.state
     same_arrays = trainer.params is net.parameters and trainer.state is state.slots
     if trainer.xp is net.xp and same_arrays and trainer.network == net.plan and trainer.rule == state.optimizer.rule:
         trainer.refresh()
         return trainer
-    return _make_trainer(run, net.on_device(examples), batch_size)
+    return _make_trainer(run, net.on_device(examples), batch_size, shards)
 
 
 def _epochs_of_call(run: Run, trainer: Trainer, n: int) -> int:
@@ -287,7 +295,7 @@ def _plan_epochs(
 def _validate(run: Run, validation: Examples | None) -> None:
     history = run.history
     if validation is not None:
-        history.append_validation(*evaluate(run.net, validation))
+        history.append_validation(*of_first(run.comm, evaluate(run.net, validation)))
         if not math.isfinite(history.val_loss[-1]) and all(map(math.isfinite, history.val_loss[-2:-1])):
             warn_of_infinite_validation(run)
     elif history.val_loss:
@@ -305,13 +313,15 @@ def _require_same_conditions(
 ) -> None:
     """Raise an error if a training would be resumed within an epoch with other batches, or checkpoints forbid it."""
     recorded, done = state.conditions, state.batches_done
-    for key in ("rows", "batch_size", "shuffle", "label_smoothing"):
+    for key in ("rows", "batch_size", "shuffle", "label_smoothing", "shards"):
         before, now = recorded.get(key), present.get(key)
         if done and before != now:
             raise ConfigurationError(
                 f"the training to resume stopped after batch {done} of epoch {state.epoch + 1}, with "
                 f"{key}={before}; it cannot continue there with {key}={now}. Give fit the same "
-                "data, batch_size, shuffle and label_smoothing."
+                "data, batch_size, shuffle, label_smoothing and shards."
             )
     if checkpoint:
+        if recorded:
+            recorded, present = ({"shards": 1} | conditions for conditions in (recorded, present))
         checkpoint.require_same(recorded, present)

@@ -83,7 +83,7 @@ def train_epoch(
             if result.failed is not None or not result.finite:
                 trainer.roll_back()
                 raise divergence_error(net, plan, trainer, state, done - 1)
-            if done == last or run.stopping or not checkpoints.due(plan.first_step + done):
+            if done == last or run.agree_to_stop() or not run.comm.agree(checkpoints.due(plan.first_step + done)):
                 break
             now = replace(
                 state,

@@ -44,6 +44,7 @@ def train_command(config: dict[str, Any]) -> tuple[list[str], list[str]]:
         "--dtype": model["dtype"],
         "--precision": model.get("precision"),
         "--class-weight": training.get("class_weight"),
+        "--shards": training.get("shards"),
         "--epochs": training["epochs"],
         "--batch-size": training.get("batch_size"),
         "--seed": model["seed"],
