@@ -17,7 +17,6 @@ import argparse
 import json
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,17 +58,16 @@ def measure(one: TabularSet) -> dict[str, dict[str, float]]:
     }
 
 
-def tables(results: Scores) -> Iterator[str]:
-    """The Markdown tables, each after a heading."""
-    real = {one.name: one.real for one in SETS}
-    for title, part in (
-        ("Real sets", {name: table for name, table in results.items() if real[name]}),
-        ("Generated sets", {name: table for name, table in results.items() if not real[name]}),
-    ):
-        if part:
-            yield from ("", f"{title}:", "", *rank_table(part))
-    yield from ("", "`mlp train`:", "", *command_table(results))
-    yield from ("", "Each set:", "", *set_table(results))
+def tables(results: Scores) -> dict[str, list[str]]:
+    """The Markdown tables by their titles."""
+    sets = {one.name: one for one in SETS}
+    parts = {
+        "Real sets": {name: table for name, table in results.items() if sets[name].real},
+        "Generated sets": {name: table for name, table in results.items() if not sets[name].real},
+        "Sets of the final half": {name: table for name, table in results.items() if sets[name].final},
+    }
+    ranks = {title: list(rank_table(part)) for title, part in parts.items() if part}
+    return ranks | {"mlp train": list(command_table(results)), "Each set": list(set_table(results))}
 
 
 def main() -> None:
@@ -98,7 +96,8 @@ def main() -> None:
             print(one.name, json.dumps(results[one.name]), file=sys.stderr, flush=True)
             if options.output:
                 options.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(*tables(results), sep="\n")
+    for title, lines in tables(results).items():
+        print("", title, "", *lines, sep="\n")
 
 
 if __name__ == "__main__":
