@@ -13,8 +13,8 @@ _LOWERED = {"₁": "1", "₂": "2", "ⱼ": "j"}
 _RAISED_LETTERS = {"ᵀ": "T", "ᵏ": "k"}
 _FUNCTIONS = {"tanh", "max", "min", "ln"}
 _LATEX = {
-    "⊙": r"\odot ", "·": r"\cdot ", "Σ": r"\sum ", "∂": r"\partial ", "σ": r"\sigma ", "Φ": r"\Phi ", "η": r"\eta ", "τ": r"\tau ",
-    "μ": r"\mu ", "ρ": r"\rho ", "ε": r"\epsilon ", "β": r"\beta ", "π": r"\pi ", "½": r"\frac{1}{2}", "−": "-",
+    "⊙": r"\odot ", "·": r"\cdot ", "Σ": r"\sum ", "∂": r"\partial ", "σ": r"\sigma ", "Φ": r"\Phi ", "η": r"\eta ",
+    "τ": r"\tau ", "μ": r"\mu ", "ρ": r"\rho ", "ε": r"\epsilon ", "β": r"\beta ", "π": r"\pi ", "½": r"\frac{1}{2}", "−": "-",
     "←": r"\leftarrow ", "≤": r"\leq ", "…": r"\ldots ", "′": "'", "‖": r"\Vert ", "|": r"\vert ", "ã": r"\tilde{a}",
 }  # fmt: skip
 
