@@ -16,9 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,33 +45,29 @@ def scores(task: str, model: Any, X: Any, y: NDArray[Any]) -> dict[str, float]:
 
 
 def measure(one: TabularSet) -> dict[str, dict[str, float]]:
-    """The mean of each metric over the splits, and the seconds of a fit, for each estimator."""
+    """The mean of each metric over the splits, for each estimator."""
     X, y = one.load()
     results: dict[str, list[dict[str, float]]] = {}
     for seed, (train, test) in enumerate(one.splits(y)):
         for name, make in (CLASSIFIERS if one.task == "classes" else REGRESSORS).items():
-            start = time.perf_counter()
             model = make(seed).fit(X.iloc[train], y[train])
-            seconds = time.perf_counter() - start
-            found = scores(one.task, model, X.iloc[test], y[test]) | {"seconds": seconds}
-            results.setdefault(name, []).append(found)
+            results.setdefault(name, []).append(scores(one.task, model, X.iloc[test], y[test]))
     return {
         name: {metric: float(np.mean([row[metric] for row in rows])) for metric in rows[0]}
         for name, rows in results.items()
     }
 
 
-def tables(results: Scores) -> Iterator[str]:
-    """The Markdown tables, each after a heading."""
-    real = {one.name: one.real for one in SETS}
-    for title, part in (
-        ("Real sets", {name: table for name, table in results.items() if real[name]}),
-        ("Generated sets", {name: table for name, table in results.items() if not real[name]}),
-    ):
-        if part:
-            yield from ("", f"{title}:", "", *rank_table(part))
-    yield from ("", "`mlp train`:", "", *command_table(results))
-    yield from ("", "Each set:", "", *set_table(results))
+def tables(results: Scores) -> dict[str, list[str]]:
+    """The Markdown tables by their titles."""
+    sets = {one.name: one for one in SETS}
+    parts = {
+        "Real sets": {name: table for name, table in results.items() if sets[name].real},
+        "Generated sets": {name: table for name, table in results.items() if not sets[name].real},
+        "Sets of the final half": {name: table for name, table in results.items() if sets[name].final},
+    }
+    ranks = {title: list(rank_table(part)) for title, part in parts.items() if part}
+    return ranks | {"mlp train": list(command_table(results)), "Each set": list(set_table(results))}
 
 
 def main() -> None:
@@ -102,7 +96,8 @@ def main() -> None:
             print(one.name, json.dumps(results[one.name]), file=sys.stderr, flush=True)
             if options.output:
                 options.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(*tables(results), sep="\n")
+    for title, lines in tables(results).items():
+        print("", title, "", *lines, sep="\n")
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ from typing import Any
 
 from mlp.configuration import OUTPUT_FOR
 from mlp.data import Dataset
+from mlp.initializers import TABLE_INIT
 from mlp.model import MLP
 
 
-def default_width(n_inputs: int) -> int:
-    """The width of the hidden layer if nobody says it: that of the input, but at least 32 and at most 128."""
-    return min(max(n_inputs, 32), 128)
+def default_width(n_inputs: int, *, table: bool) -> int:
+    """The width of the hidden layer: that of the input, but at least 32, for tables 100, and at most 128."""
+    return min(max(n_inputs, 100 if table else 32), 128)
 
 
 def network_for(
@@ -21,6 +22,7 @@ def network_for(
     *,
     loss: str | None = None,
     output_activation: str = "auto",
+    init: str | Sequence[str] = "auto",
     **settings: Any,
 ) -> MLP:
     """A network for `dataset`, with its classes and preprocessing, that is not trained.
@@ -33,6 +35,8 @@ def network_for(
     loss : str, optional
         Default: cross-entropy for classes, mean squared error for numbers.
     output_activation : str
+    init : str or sequence of str
+        ``"auto"`` is `TABLE_INIT` for tables, and elsewhere as in `MLP`.
     **settings
         Further arguments of `MLP`.
 
@@ -55,13 +59,15 @@ def network_for(
     classes = dataset.classes
     if loss is None:
         loss = "mse" if classes is None else "cross_entropy"
+    table = dataset.preprocessing is not None
     if hidden is None:
-        hidden = [default_width(dataset.n_inputs)]
+        hidden = [default_width(dataset.n_inputs, table=table)]
     one_output = loss == "binary_cross_entropy" and classes is not None and len(classes) == 2
     return MLP(
         [dataset.n_inputs, *hidden, 1 if one_output else dataset.n_outputs],
         loss=loss,
         output_activation=output_activation,
+        init=TABLE_INIT if table and init == "auto" else init,
         input_scale=dataset.input_scale,
         classes=classes,
         preprocessing=dataset.preprocessing,

@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, settings
 
 import backends
 
+collect_ignore = ["rank_failures.py"]  # a program with arguments, which doctest would import
+
 settings.register_profile(
     "repeatable",
     derandomize=True,

@@ -646,7 +646,7 @@ def with_scaling_layer(case):
 
 
 @st.composite
-def extended_cases(draw, **settings):
+def extended_cases(draw, *, scaling_layers=True, **settings):
     """Cases of `test_same_results` with any of the additional fields."""
     case = draw(cases(**settings))
     plan, network = case.plan, case.plan.network
@@ -665,7 +665,7 @@ def extended_cases(draw, **settings):
     if draw(st.booleans()):
         start, stop = sorted(draw(st.tuples(*[st.integers(0, network.layout.n_parameters)] * 2)))
         changes["rate_factors"] = ((start, stop, draw(st.floats(0, 2))),)
-    if draw(st.booleans()):
+    if scaling_layers and draw(st.booleans()):
         case = with_scaling_layer(case)
         network = case.plan.network
         if draw(st.booleans()):

@@ -268,7 +268,10 @@ def test_settings_that_follow_from_others_follow_the_command_line() -> None:
     training = config("runs/houses-2")["training"]
     assert training["early_stopping"]["patience"] == 5  # all epochs, then the weights of the best one
     assert training["optimizer"]["learning_rate"]["epochs"] == 5
-    assert config("runs/houses-2")["model"]["init"] == ["he_normal", "glorot_uniform"]
+    assert config("runs/houses-2")["model"]["init"] == ["glorot_uniform"] * 2
+    run("digits", "--epochs", 1, "--hidden", "8,8", *QUICK)
+    run("--config", "runs/digits-1", "--hidden", 4, "--activation", "selu", "--quiet")
+    assert config("runs/digits-2")["model"]["init"] == ["lecun_normal", "glorot_uniform"]
 
 
 def test_what_does_not_fit_the_command_line_is_left_out_and_said() -> None:

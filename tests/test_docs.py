@@ -113,6 +113,17 @@ def test_the_full_table_of_speeds_is_the_recorded_one():
     assert examples.table(page, "bench-adam") == recorded("cpu-adam.json")
 
 
+def test_the_comparison_of_tables_is_the_recorded_one(monkeypatch):
+    pytest.importorskip("pandas")
+    monkeypatch.syspath_prepend(examples.ROOT)
+    from benchmarks import tabular
+
+    page = (examples.DOCS / "guide" / "tabular.md").read_text(encoding="utf-8")
+    found = tabular.tables(json.loads((RESULTS / "tabular.json").read_text(encoding="utf-8")))
+    for mark, lines in zip(("real", "generated", "final", "command", "sets"), found.values(), strict=True):
+        assert examples.table(page, mark) == lines
+
+
 def test_the_table_of_predictions_is_the_recorded_one():
     page = (examples.DOCS / "guide" / "performance.md").read_text(encoding="utf-8")
     report = PredictionReport.load(RESULTS / "predict.json")

@@ -192,7 +192,7 @@ def test_the_space_has_only_valid_settings(n_rows: int, seed: int) -> None:
     assert all(width in (16, 32, 64, 128, 256, 512) for width in settings["hidden"])
     assert 0 <= settings["dropout"] <= 0.5
     assert 1e-4 <= settings["lr"] <= 1
-    usual = space.usual(64, n_rows)
+    usual = space.usual(64, n_rows, table=False)
     fixed = optuna.trial.FixedTrial(usual)
     assert space.suggest(fixed, n_rows)["batch_size"] <= n_rows
     assert fixed.params.keys() == usual.keys()

@@ -26,7 +26,15 @@ _SHARED = (
     "class_weight", "optimizer", "momentum", "nesterov", "weight_decay", "l2", "l1", "dropout", "input_dropout",
     "clip_norm", "clip_value", "device", "backend",
 )  # fmt: skip
-_FIXED = {"lr": None, "schedule": "constant", "warmup": None, "epochs": None, "validation": 0.0, "early_stopping": None}
+_FIXED = {
+    "lr": None,
+    "schedule": "constant",
+    "warmup": None,
+    "epochs": None,
+    "validation": 0.0,
+    "early_stopping": None,
+    "shards": None,
+}
 """The options of ``mlp train`` that do not matter here."""
 
 

@@ -45,7 +45,7 @@ from mlp.cli.training_options import (
     total_epochs,
 )
 from mlp.cli.usage import CONFIG_FILE
-from mlp.initializers import INITIALIZERS
+from mlp.initializers import INITIALIZERS, TABLE_INIT
 from mlp.optimizers import OPTIMIZERS, Optimizer
 from mlp.schedules import SCHEDULES, Schedule
 
@@ -110,7 +110,7 @@ _NETWORK_OPTIONS = ("input_dropout", "l2", "l1", "seed", "dtype", "precision", "
     type=widths,
     metavar="WIDTHS",
     help="Widths of the hidden layers, such as 128,64, or none.  Default: one layer, as wide as the input, but at "
-    "least 32 and at most 128.",
+    "least 32, for tables 100, and at most 128.",
 )
 @activation_option
 @option("Network", "--output-activation", default="auto", metavar="NAME", help="Default: depends on the loss.")
@@ -121,7 +121,8 @@ _NETWORK_OPTIONS = ("input_dropout", "l2", "l1", "seed", "dtype", "precision", "
     type=names,
     default="auto",
     metavar="NAME",
-    help=f"Initial weights: {', '.join(INITIALIZERS)}.  Default: depends on the activation.",
+    help=f"Initial weights: {', '.join(INITIALIZERS)}.  Default: {TABLE_INIT} for tables, elsewhere it depends on "
+    "the activation.",
 )
 @dtype_option
 @precision_option

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlp._backends import ConfigurationError, formulas
 from mlp.data.table_files import STANDARD_INPUT, table_suffix
-from mlp.initializers import initializer_for
+from mlp.initializers import TABLE_INIT, initializer_for
 from mlp.optimizers import OPTIMIZERS
 from mlp.schedules import SCHEDULES
 from mlp.training import EarlyStopping
@@ -59,7 +59,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
         "activation": _one_for_all(model["activation"]),
         "output_activation": model["output_activation"],
         "loss": model["loss"],
-        "init": _init(model),
+        "init": _init(model, _is_table(config)),
         "dropout": _one_for_all(model["dropout"]),
         **{name: model[name] for name in ("input_dropout", "l2", "l1", "dtype", "seed")},
         "precision": model.get("precision", "float32"),
@@ -74,7 +74,7 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     rule = training["early_stopping"]
     if rule is not None:
         patience = rule.get("patience", EarlyStopping.patience)
-        length["early_stopping"] = None if _keeps_best(config) and patience == training["epochs"] else patience
+        length["early_stopping"] = None if _is_table(config) and patience == training["epochs"] else patience
     backend = {name: config["backend"].get(key) for name, key in (("backend", "name"), ("device", "device"))}
     settings = {"data": data.pop("source")} | data | network | length | _optimizer(training) | backend
     return {name: value for name, value in settings.items() if value is not None}
@@ -99,13 +99,13 @@ def _others(config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
             pairs[f"training.early_stopping.{field.name}"] = (value, field.default)
     known = ("epochs", "batch_size", "optimizer", "validation_fraction", "early_stopping", "class_weight", "shards")
     pairs |= {f"training.{key}": (value, None) for key, value in training.items() if key not in known}
-    if rule is None and training["validation_fraction"] and _keeps_best(config):
+    if rule is None and training["validation_fraction"] and _is_table(config):
         pairs["training.early_stopping"] = (None, {"patience": training["epochs"]})
     return {field: (value, expected) for field, (value, expected) in pairs.items() if value != expected}
 
 
-def _keeps_best(config: Mapping[str, Any]) -> bool:
-    """Whether ``mlp train`` keeps the weights of the best epoch of these data, if there is a validation part."""
+def _is_table(config: Mapping[str, Any]) -> bool:
+    """Whether the data are a table, for which ``mlp train`` has other defaults."""
     source, scale = config["data"]["source"], config["data"].get("scale")
     return bool(table_suffix(source)) or source == STANDARD_INPUT or scale not in (None, "none")
 
@@ -115,11 +115,11 @@ def _one_for_all(values: Sequence[Any]) -> Any:
     return values[0] if len(set(values)) == 1 else list(values) or None
 
 
-def _init(model: Mapping[str, Any]) -> Any:
+def _init(model: Mapping[str, Any], table: bool) -> Any:
     names = [*model["activation"], model["output_activation"]]
     if not set(names) <= formulas.ACTIVATIONS.keys():  # custom functions, which mlp train will refuse by their name
         return None
-    automatic = [initializer_for("auto", formulas.activation(name)) for name in names]
+    automatic = [TABLE_INIT if table else initializer_for("auto", formulas.activation(name)) for name in names]
     return None if model["init"] == automatic else _one_for_all(model["init"])
 
 

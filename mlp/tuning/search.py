@@ -145,7 +145,7 @@ def _run_trial(
     """Train one network; return False if Ctrl-C was pressed.  `done` trials were finished before."""
     states = optuna.trial.TrialState
     if not done and not study.get_trials(deepcopy=False, states=[states.WAITING]):
-        study.enqueue_trial(space.usual(dataset.n_inputs, rows))
+        study.enqueue_trial(space.usual(dataset.n_inputs, rows, table=dataset.preprocessing is not None))
     # a seed for each trial, so that a search that was interrupted goes on as if it had not been
     number = int(np.random.SeedSequence([fixed["seed"], done]).generate_state(1)[0])
     study.sampler = optuna.samplers.TPESampler(seed=number, multivariate=False, constant_liar=False)

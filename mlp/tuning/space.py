@@ -65,7 +65,7 @@ def suggest(trial: Suggestions, n_rows: int) -> dict[str, Any]:
     return settings | ({"momentum": MOMENTUM, "nesterov": True} if optimizer == "sgd" else {})
 
 
-def usual(n_inputs: int, n_rows: int) -> dict[str, Any]:
+def usual(n_inputs: int, n_rows: int, *, table: bool) -> dict[str, Any]:
     """The first trial: what ``mlp train`` does by default, as far as the space has it."""
     low, high = _batch_sizes(n_rows)
     return {
@@ -73,7 +73,7 @@ def usual(n_inputs: int, n_rows: int) -> dict[str, Any]:
         "lr_adamw": 1e-3,
         "weight_decay_adamw": 1e-2,
         "depth": 1,
-        "log2_width_1": round(np.log2(default_width(n_inputs))),
+        "log2_width_1": int(np.clip(round(np.log2(default_width(n_inputs, table=table))), *WIDTHS)),
         "dropout": 0.0,
         "activation": "relu",
         "schedule": "constant",

@@ -56,6 +56,7 @@ _LEGEND = (  # pattern of the symbols that need the line, and the line
     (r"(?<!\w)s / Σ s", "s are the weights of the rows, and r their shares."),
     ("J", "R is the penalty, and J the loss with it."),
     ("η", "η is the learning rate."),
+    ("τ", "τ is the level of the quantiles."),
     (r"[vsm]\([Wb]", "v(W), s(W) and m(W) are what the optimizer remembers for W."),
 )
 

@@ -14,8 +14,9 @@ _RAISED_LETTERS = {"ᵀ": "T", "ᵏ": "k"}
 _FUNCTIONS = {"tanh", "max", "min", "ln"}
 _LATEX = {
     "⊙": r"\odot ", "·": r"\cdot ", "Σ": r"\sum ", "∂": r"\partial ", "σ": r"\sigma ", "Φ": r"\Phi ", "η": r"\eta ",
-    "μ": r"\mu ", "ρ": r"\rho ", "ε": r"\epsilon ", "β": r"\beta ", "π": r"\pi ", "½": r"\frac{1}{2}", "−": "-",
-    "←": r"\leftarrow ", "≤": r"\leq ", "…": r"\ldots ", "′": "'", "‖": r"\Vert ", "|": r"\vert ", "ã": r"\tilde{a}",
+    "τ": r"\tau ", "μ": r"\mu ", "ρ": r"\rho ", "ε": r"\epsilon ", "β": r"\beta ", "π": r"\pi ", "½": r"\frac{1}{2}",
+    "−": "-", "←": r"\leftarrow ", "≤": r"\leq ", "…": r"\ldots ", "′": "'", "‖": r"\Vert ",
+    "|": r"\vert ", "ã": r"\tilde{a}",
 }  # fmt: skip
 
 
