@@ -163,7 +163,7 @@ def test_two_classes_with_binary_cross_entropy_are_one_output(spam: str) -> None
     results = json.loads(
         run("train", spam, "--target", "kind", "--loss", "binary_cross_entropy", "--backend", "numpy", "--json").stdout
     )
-    assert results["sizes"] == [1, 32, 1]
+    assert results["sizes"] == [1, 100, 1]
     assert results["test"]["score"] > 0.9
     document = json.loads(run("evaluate", results["run"], spam, "--json").stdout)
     assert document["score"] == results["test"]["score"]

@@ -311,7 +311,7 @@ def test_balanced_classes_weigh_the_same() -> None:
     trained = mlp.load("run/model.safetensors", backend="numpy")
     data = mlp.data.load(path, target="Churn")
     weight = len(data.y) / (2 * np.bincount(data.y)[data.y])
-    net = mlp.MLP(list(trained.sizes), seed=0, backend="numpy")
+    net = mlp.MLP(list(trained.sizes), init="glorot_uniform", seed=0, backend="numpy")
     net.fit(data.X, data.y, epochs=3, optimizer=mlp.Adam(0.001), sample_weight=weight)
     for ours, theirs in zip(trained.weights, net.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)

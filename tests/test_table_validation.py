@@ -36,7 +36,7 @@ def test_the_weights_of_the_best_epoch_are_kept():
     path = raw_tables.churn(Path("churn.csv"))
     shown = train(path, "--target", "Churn", *QUICK).stdout
     trained, data = mlp.load("run/model.safetensors", backend="numpy"), mlp.data.load(path, target="Churn")
-    net = mlp.MLP(trained.sizes, backend="numpy")
+    net = mlp.MLP(trained.sizes, init="glorot_uniform", backend="numpy")
     history = net.fit(
         data.X, data.y, epochs=30, validation_fraction=0.15, optimizer=mlp.Adam(0.05),
         early_stopping=mlp.EarlyStopping(patience=30),

@@ -18,7 +18,7 @@ import numpy as np
 from backends.numba_backend.integers import larger, smaller
 from backends.numba_backend.kernel_cache import kernel
 from backends.numba_backend.subroutine import subroutine
-from backends.numba_backend.tiles import lanes, multiply, noinline, offset, pointer, transpose
+from backends.numba_backend.tiles import keep_alive, lanes, multiply, noinline, offset, pointer, transpose
 
 DEPTH = 512
 """Longest chain of sums: the part of B that a strip of tiles reads repeatedly stays in the cache."""
@@ -110,3 +110,4 @@ def gemm(
         offset(pointer(out), row_start * c_row), c_row, pointer(scratch), packs, rows, columns, depth,
         alpha, accumulate,
     )  # fmt: skip
+    keep_alive(scratch)

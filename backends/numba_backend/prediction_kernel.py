@@ -33,6 +33,7 @@ from backends.numba_backend.subroutine import subroutine
 from backends.numba_backend.threads import atomic_add, atomic_store
 from backends.numba_backend.tiles import (
     ROWS,
+    keep_alive,
     lanes,
     multiply,
     multiply_panel,
@@ -253,6 +254,8 @@ def prediction_kernel(dtype: np.dtype[Any]) -> Any:
             if not finite:
                 atomic_store(counts, FAILED, 1)  # any thread may write this, and nothing else
             first = following
+        keep_alive(space)
+        keep_alive(list_buffer)
 
     f, size, flag = numba.from_dtype(dtype), types.intp, types.boolean
 

@@ -58,6 +58,19 @@ def pointer(typingctx: Any, array: Any) -> Any:
 
 
 @intrinsic
+def keep_alive(typingctx: Any, array: Any) -> Any:
+    """Nothing; but a local array that is read or written through its `pointer` is not freed before this call.
+
+    Numba frees an array after the last statement that names it, and knows nothing of pointers.
+    """
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return context.get_dummy_value()
+
+    return types.void(array), codegen
+
+
+@intrinsic
 def offset(typingctx: Any, start: Any, elements: Any) -> Any:
     """Pointer to the element `elements` after `start`."""
 
