@@ -1,8 +1,8 @@
 """Compiled code does not use memory that it has freed.
 
 With this setting the C library of Linux returns every block of more than 1 KiB to the system as soon as it is freed, so
-that a later access ends the process.  Otherwise such an access is seldom noticed, and can give wrong results in programs
-with several threads.
+that a later access ends the process.  Otherwise such an access is seldom noticed, and can give wrong results if there
+are several threads.
 """
 
 from __future__ import annotations
