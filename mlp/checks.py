@@ -48,6 +48,22 @@ def quoted(value: object) -> str:
     return shortened(text, 80)
 
 
+def difference(one: Any, other: Any) -> str:
+    """``ONE, not OTHER``; of mappings and lists only what differs.
+
+    Examples
+    --------
+    >>> difference({"numpy": "2.0", "numba": "0.60"}, {"numpy": "2.1", "numba": "0.60"})
+    "{'numpy': '2.0'}, not {'numpy': '2.1'}"
+    """
+    if isinstance(one, dict) and isinstance(other, dict):
+        names = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
+        one, other = ({name: values.get(name) for name in names} for values in (one, other))
+    elif isinstance(one, list) and isinstance(other, list):
+        one, other = [x for x in one if x not in other], [x for x in other if x not in one]
+    return f"{quoted(one)}, not {quoted(other)}"
+
+
 def shortened(text: object, length: int = 200) -> str:
     """A text in one line of at most `length` characters, without those that control a terminal.
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError
-from mlp.checks import quoted
+from mlp.checks import difference
 
 
 @runtime_checkable
@@ -128,17 +128,7 @@ def require_same(comm: Communicator, facts: Mapping[str, Any]) -> None:
             ours, its = found[0].get(name), other.get(name)
             if ours != its:
                 raise ConfigurationError(
-                    f"rank {rank} differs from rank 0 in its {name}: {_difference(its, ours)}. Ranks that train "
+                    f"rank {rank} differs from rank 0 in its {name}: {difference(its, ours)}. Ranks that train "
                     "together must have the same data, settings, libraries and type of processor, so that their "
                     "results are the same bits."
                 )
-
-
-def _difference(one: Any, other: Any) -> str:
-    """``ONE, not OTHER``; of mappings and lists only what differs."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        names = sorted(name for name in {*one, *other} if one.get(name) != other.get(name))
-        one, other = ({name: values.get(name) for name in names} for values in (one, other))
-    elif isinstance(one, list) and isinstance(other, list):
-        one, other = [x for x in one if x not in other], [x for x in other if x not in one]
-    return f"{quoted(one)}, not {quoted(other)}"

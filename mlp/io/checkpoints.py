@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError, DataError
-from mlp.checks import quoted
+from mlp.checks import difference, quoted
 from mlp.io import machine_info
 from mlp.io.atomic_write import make_folder
 from mlp.io.model_files import Snapshot, opened, read_training_state
@@ -213,20 +213,10 @@ def require_same_conditions(
             if allow_different_machine:
                 continue
             raise ConfigurationError(
-                f"the training to resume ran with {key.replace('_', ' ')} {_difference(before, now)}. Here the results "
+                f"the training to resume ran with {key.replace('_', ' ')} {difference(before, now)}. Here the results "
                 "could differ in the last digits; allow_different_machine=True (--allow-different-machine) permits it."
             )
         raise ConfigurationError(
             f"the training to resume had {key}={quoted(before)}, and this one has {key}={quoted(now)}: give the same, "
             "or start a new training."
         )
-
-
-def _difference(before: Any, now: Any) -> str:
-    """What differs, as ``BEFORE, not NOW``; of versions and features only those that differ."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-        before, now = ({name: versions.get(name) for name in names} for versions in (before, now))
-    elif isinstance(before, list) and isinstance(now, list):
-        before, now = [name for name in before if name not in now], [name for name in now if name not in before]
-    return f"{quoted(before)}, not {quoted(now)}"
