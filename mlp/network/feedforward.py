@@ -87,7 +87,9 @@ class FeedForward(PlacedNetwork):
         self._made = None  # it holds arrays of the device
 
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"_made": None}
+        state = super().__getstate__()
+        state.pop("_made", None)
+        return state
 
     @on_its_device
     def logits(self, X: Any) -> Any:
