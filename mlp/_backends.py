@@ -17,11 +17,11 @@ from backends import (
     Status,
     Work,
     available,
+    backpropagation,
     estimates,
     formulas,
     get_backend,
     limit_threads,
-    loop,
     peak_kernels,
     random,
     resolve,
@@ -47,7 +47,7 @@ from backends.errors import (
 )
 from backends.float_warnings import callers_float_warnings, no_float_warnings
 from backends.formulas import Activation
-from backends.loop import Execution, StepParts, Trainer
+from backends.loop import Execution, StepParts, Trainer, all_finite
 from backends.operations import Operations
 from backends.plan import (
     PRECISIONS,
@@ -96,13 +96,14 @@ __all__ = [
     "UnknownNameError",
     "Work",
     "WrongDeviceError",
+    "all_finite",
     "available",
+    "backpropagation",
     "callers_float_warnings",
     "estimates",
     "formulas",
     "get_backend",
     "limit_threads",
-    "loop",
     "no_float_warnings",
     "peak_kernels",
     "random",

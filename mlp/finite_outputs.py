@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp._backends import DataError, Operations, Predictor, loop, no_float_warnings
+from mlp._backends import DataError, Operations, Predictor, all_finite, no_float_warnings
 
 
 def outputs_if_finite(predictor: Predictor, X: NDArray[Any], chunk: int) -> NDArray[Any] | None:
@@ -85,8 +85,8 @@ def first_layer_not_finite(
     for number, (W, b, activation) in enumerate(layers, start=1):
         with no_float_warnings():
             x = xp.dense(x, W, b, "identity" if custom_output and number == len(layers) else activation)
-        if not (loop.all_finite(xp, W) and loop.all_finite(xp, b)):
+        if not (all_finite(xp, W) and all_finite(xp, b)):
             return number, "its weights are not finite"
-        if not loop.all_finite(xp, x):
+        if not all_finite(xp, x):
             return number, "its outputs are not finite"
     return None

@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from test_same_results import RULES, Case, assert_close, cases
 
 import backends
-from backends import formulas, loop, random
+from backends import backpropagation, formulas, loop, random
 from backends.errors import ConfigurationError, DtypeError, ShapeError
 from backends.plan import Control, EpochPlan, Layout, NetworkPlan, Shuffle
 
@@ -598,10 +598,12 @@ def test_gradients_of_a_scaling_layer_are_those_of_differences(xp, dropout):
     case = make(sizes=(5, 7, 3), scaling_layer=True, dropout=dropout, l2=np.zeros(7))
     network, params = case.plan.network, xp.asarray(case.params.copy())
     x, target = xp.asarray(case.X[:8]), xp.asarray(case.target[:8])
-    workspace = loop.Workspace(xp, network, 8, np.dtype("float64"))
+    workspace = backpropagation.Workspace(xp, network, 8, np.dtype("float64"))
 
     def loss():
-        value, gradient = loop.loss_and_gradient(xp, network, params, workspace, x, target, counter=(1, 2, 3))
+        value, gradient = backpropagation.loss_and_gradient(
+            xp, network, params, workspace, x, target, counter=(1, 2, 3)
+        )
         return value, xp.to_numpy(gradient).copy()
 
     _, gradient = loss()
@@ -625,10 +627,10 @@ def test_a_scaling_layer_of_ones_changes_no_loss_and_then_learns(xp):
     losses, params, _ = scaled.run(xp)
     assert_allclose(losses[0], plain.run(xp)[0][0], rtol=1e-13)
     assert np.abs(scaled.plan.network.layout.scaling(params) - 1).min() > 1e-3
-    logits = loop.logits(xp, scaled.plan.network, xp.asarray(scaled.params), xp.asarray(scaled.X))
+    logits = backpropagation.logits(xp, scaled.plan.network, xp.asarray(scaled.params), xp.asarray(scaled.X))
     assert_array_equal(
         xp.to_numpy(logits),
-        xp.to_numpy(loop.logits(xp, plain.plan.network, xp.asarray(plain.params), xp.asarray(plain.X))),
+        xp.to_numpy(backpropagation.logits(xp, plain.plan.network, xp.asarray(plain.params), xp.asarray(plain.X))),
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
 
-from mlp._backends import callers_float_warnings, loop, no_float_warnings
+from mlp._backends import backpropagation, callers_float_warnings, no_float_warnings
 from mlp.estimators.callbacks import CallbackList
 from mlp.training import Examples, Run, progress_bar
 
@@ -35,7 +35,7 @@ def minimize(
     scipy.optimize.OptimizeResult
     """
     net, xp, n = run.net, run.net.xp, examples.rows
-    workspace = loop.Workspace(xp, net.plan, n, net.dtype)
+    workspace = backpropagation.Workspace(xp, net.plan, n, net.dtype)
     total = float(n if examples.weight is None else xp.sum(examples.weight))
     l2 = alpha / total if total else 0.0
 
@@ -43,7 +43,9 @@ def minimize(
         callbacks.on_epoch_begin()
         net.set_parameters(packed)
         with no_float_warnings():
-            loss, gradient = loop.loss_and_gradient(xp, net.plan, net.parameters, workspace, *examples, l2=l2)
+            loss, gradient = backpropagation.loss_and_gradient(
+                xp, net.plan, net.parameters, workspace, *examples, l2=l2
+            )
         return loss, np.array(xp.to_numpy(gradient), np.float64)
 
     def on_iteration(intermediate_result: Any) -> None:  # scipy requires this parameter name

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp._backends import ConfigurationError, loop, random
+from mlp._backends import ConfigurationError, backpropagation, random
 from mlp.checks import require_count, require_positive
 from mlp.network import Examples, FeedForward
 
@@ -238,7 +238,7 @@ class _Loss:
 
     def __call__(self) -> float:
         net, (X, target, weight) = self.net, self.examples
-        z = loop.logits(net.xp, net.plan, self.parameters, X)
+        z = backpropagation.logits(net.xp, net.plan, self.parameters, X)
         loss = self._scale * float(net.xp.loss_and_delta(net.kind, z, target, weight)[0])
         if net.l2 or net.l1:
             weights = self.parameters[: len(self._unused_gradient)]
@@ -266,7 +266,7 @@ class _Loss:
     def residuals(self) -> NDArray[Any]:
         """Output minus target, on the host."""
         net = self.net
-        z = loop.logits(net.xp, net.plan, self.parameters, self.examples.X)
+        z = backpropagation.logits(net.xp, net.plan, self.parameters, self.examples.X)
         return np.asarray(net.xp.to_numpy(net.xp.activate(z, net.kind.output) - self.examples.target))
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp._backends import ConfigurationError, formulas, loop, no_float_warnings
+from mlp._backends import ConfigurationError, backpropagation, formulas, no_float_warnings
 from mlp.checks import as_array, check_inputs, check_targets, check_weight
 from mlp.network.outputs import Outputs, as_floats
 from mlp.network.placed_network import PlacedNetwork, on_its_device
@@ -268,10 +268,10 @@ class FeedForward(PlacedNetwork):
         """
         self.require_trainable()
         (X, target, weight), _ = self.check_examples(X, y, sample_weight)
-        workspace = loop.Workspace(self.xp, self.plan, X.shape[0], self.dtype)
+        workspace = backpropagation.Workspace(self.xp, self.plan, X.shape[0], self.dtype)
         x = self.as_floats(X)
         with no_float_warnings():
-            loss, gradient = loop.loss_and_gradient(
+            loss, gradient = backpropagation.loss_and_gradient(
                 self.xp, self.plan, self.parameters, workspace, x, target, weight, l2=self.l2, l1=self.l1
             )
         return loss, self.plan.layout.layers(self.xp.to_numpy(gradient))
