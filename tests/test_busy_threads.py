@@ -21,7 +21,7 @@ import mlp
 
 pytest.importorskip("numba")
 
-from backends.numba_backend import threads
+from backends.numba_backend import synchronization, threads
 
 WAIT = 60  # seconds; only a test that fails waits so long
 
@@ -40,7 +40,7 @@ def all_threads_in_use():
 
     def work(part: int) -> None:
         started.wait(WAIT)
-        threads.wait_for(stop, 0, 1)
+        synchronization.wait_for(stop, 0, 1)
 
     def train() -> None:
         with threads.reserve(2, training=True) as team:
@@ -199,7 +199,7 @@ def test_ctrl_c_is_seen_if_another_thread_receives_the_signal():
     sender = threading.Thread(target=interrupt_itself)
     sender.start()
     with pytest.raises(KeyboardInterrupt):
-        threads.run(lambda part: threads.wait_for(stop, 0, 1), 2, on_interrupt=on_interrupt)
+        threads.run(lambda part: synchronization.wait_for(stop, 0, 1), 2, on_interrupt=on_interrupt)
     assert seen == [0]
     sender.join()
 

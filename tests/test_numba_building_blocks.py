@@ -21,7 +21,7 @@ special = pytest.importorskip("scipy.special")
 
 from backends import formulas  # noqa: E402
 from backends.errors import ConfigurationError  # noqa: E402
-from backends.numba_backend import gemm, threads, tiles, vector_math  # noqa: E402
+from backends.numba_backend import gemm, pointers, synchronization, threads, transposition, vector_math  # noqa: E402
 from backends.numba_backend.kernel_cache import kernel, target_cpu  # noqa: E402
 from backends.numba_backend.specialize import specialize  # noqa: E402
 
@@ -302,7 +302,9 @@ def test_read_only_inputs_are_fine_and_stay_as_they_are():
 def test_transpose(shape, dtype):
     @numba.njit
     def transpose(x, out):
-        tiles.transpose(tiles.pointer(x), x.shape[1], tiles.pointer(out), out.shape[1], x.shape[0], x.shape[1])
+        transposition.transpose(
+            pointers.pointer(x), x.shape[1], pointers.pointer(out), out.shape[1], x.shape[0], x.shape[1]
+        )
 
     x = np.random.default_rng(0).standard_normal(shape).astype(dtype)
     frame = np.full((shape[1] + 1, shape[0] + 3), 7, dtype)
@@ -324,8 +326,8 @@ def test_narrower_processors(cpu, features, width, tmp_path):
     program = """
         import numpy as np
         import numba
-        from backends.numba_backend import gemm, tiles, vector_math
-        assert tiles.VECTOR_BYTES == {width}, tiles.VECTOR_BYTES
+        from backends.numba_backend import gemm, vector_math, vectors
+        assert vectors.VECTOR_BYTES == {width}, vectors.VECTOR_BYTES
         rng = np.random.default_rng(0)
         for dtype in (np.float32, np.float64):
             for m, k, n in ((16, 40, 30), (13, 600, 47), (1, 9, 3), (5, 7, 66)):
@@ -363,11 +365,11 @@ def count_steps(part, counter, steps, x, torn):
     """Each thread counts its steps; between two barriers all counts must be equal."""
     for _ in range(steps):
         x[part] += 1
-        threads.barrier(counter, 0, x.size)
+        synchronization.barrier(counter, 0, x.size)
         for other in range(x.size):
             if x[other] != x[part]:
-                threads.atomic_add(torn, 0, 1)
-        threads.barrier(counter, 0, x.size)
+                synchronization.atomic_add(torn, 0, 1)
+        synchronization.barrier(counter, 0, x.size)
 
 
 def count_together(workers, steps):
@@ -670,15 +672,15 @@ def test_ctrl_c_stops_running_kernels_and_leaves_the_pool_usable():
     program = """
         import os, signal, threading
         import numpy as np
-        from backends.numba_backend import threads
+        from backends.numba_backend import synchronization, threads
         threads.set_num_threads(2)
         stop = np.zeros(1, np.int64)
-        threads.run(lambda part: threads.wait_for(stop, 0, 0), 2)
+        threads.run(lambda part: synchronization.wait_for(stop, 0, 0), 2)
         def interrupt():
             stop[0] = 1
         threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
         try:
-            threads.run(lambda part: threads.wait_for(stop, 0, 1), 2, on_interrupt=interrupt)
+            threads.run(lambda part: synchronization.wait_for(stop, 0, 1), 2, on_interrupt=interrupt)
         except KeyboardInterrupt:
             print("interrupted")
         done = []

@@ -43,10 +43,19 @@ from backends.numba_backend.panels import (  # isort: skip
 from backends.numba_backend.step_kernels import (  # isort: skip
     GRADIENT_ONLY, IN_PLACE, L2, SHRINK, UPDATES, WHOLE_GRADIENT, divide, step_functions,
 )  # fmt: skip
+from backends.numba_backend.pointers import offset
+from backends.numba_backend.register_tiles import ROWS
 from backends.numba_backend.step_parts import call
 from backends.numba_backend.subnormals import flush_subnormals, restore_mode
-from backends.numba_backend.threads import atomic_load, atomic_store, end_phase, is_last_share, next_share, take_share
-from backends.numba_backend.tiles import ROWS, lanes, offset
+from backends.numba_backend.synchronization import (
+    atomic_load,
+    atomic_store,
+    end_phase,
+    is_last_share,
+    next_share,
+    take_share,
+)
+from backends.numba_backend.vectors import lanes
 
 Array = NDArray[Any]
 

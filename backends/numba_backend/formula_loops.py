@@ -26,8 +26,8 @@ from numba.extending import intrinsic
 from backends import formulas
 from backends.formulas import Activation, OutputLoss
 from backends.numba_backend.kernel_cache import function_address
+from backends.numba_backend.pointers import leading, offset
 from backends.numba_backend.specialize import specialize
-from backends.numba_backend.tiles import leading, offset
 
 _compiling = threading.Lock()  # two threads may need the same loop at the same time
 

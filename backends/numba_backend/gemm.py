@@ -17,8 +17,11 @@ import numpy as np
 
 from backends.numba_backend.integers import larger, smaller
 from backends.numba_backend.kernel_cache import kernel
-from backends.numba_backend.subroutine import subroutine
-from backends.numba_backend.tiles import keep_alive, lanes, multiply, noinline, offset, pointer, transpose
+from backends.numba_backend.pointers import keep_alive, offset, pointer
+from backends.numba_backend.subroutine import noinline, subroutine
+from backends.numba_backend.tiles import multiply
+from backends.numba_backend.transposition import transpose
+from backends.numba_backend.vectors import lanes
 
 DEPTH = 512
 """Longest chain of sums: the part of B that a strip of tiles reads repeatedly stays in the cache."""

@@ -16,9 +16,10 @@ from backends.numba_backend import threads as thread_pool
 from backends.numba_backend.batch_tables import EPOCH, NUMBER, PLAN, POSITION, ROWS_OF_BATCH, START, _row_shares
 from backends.numba_backend.epoch_kernel import LAST, epoch_kernel
 from backends.numba_backend.panels import N_IN, PADDED, PANELS, WEIGHTS, WIDTH
+from backends.numba_backend.register_tiles import ROWS
 from backends.numba_backend.step_kernels import DECAY, GRADIENT_ONLY, SHRINK, UPDATES
 from backends.numba_backend.step_parts import CLASS, LOSSES, step_part
-from backends.numba_backend.tiles import ROWS
+from backends.numba_backend.synchronization import phase_counters
 from backends.numba_backend.trainer import FusedTrainer, _kind, _loading, _set_addresses, _threads_for
 from backends.plan import Array, Control, EpochPlan
 
@@ -101,7 +102,7 @@ class FusedStepParts(StepParts):
         self._result[:] = 0
         self._result[LAST] = 1
         loss_factor, delta_factor, ceiling = self._numbers
-        phases = thread_pool.phase_counters(self._threads)
+        phases = phase_counters(self._threads)
 
         def work(t: int) -> None:
             self._kernel(

@@ -18,8 +18,9 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from backends.numba_backend.integers import larger, smaller
-from backends.numba_backend.subroutine import subroutine
-from backends.numba_backend.tiles import ROWS, noinline, offset
+from backends.numba_backend.pointers import offset
+from backends.numba_backend.register_tiles import ROWS
+from backends.numba_backend.subroutine import noinline, subroutine
 
 GROUP = 8
 """Entries that are compared with zero at once."""

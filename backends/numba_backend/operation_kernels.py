@@ -26,8 +26,8 @@ from backends.numba_backend.formula_loops import apply_activation, apply_derivat
 from backends.numba_backend.gemm import gemm
 from backends.numba_backend.integers import larger, smaller
 from backends.numba_backend.kernel_cache import compile_or_load, kernel
+from backends.numba_backend.pointers import offset, pointer
 from backends.numba_backend.subroutine import subroutine
-from backends.numba_backend.tiles import offset, pointer
 from backends.numba_backend.vector_math import exp, log, minimum
 from backends.random import DROPOUT
 

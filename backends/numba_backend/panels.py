@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from backends import random
 from backends.numba_backend.nonzero_lists import list_length
-from backends.numba_backend.tiles import ROWS, VECTOR_BYTES
+from backends.numba_backend.register_tiles import ROWS
+from backends.numba_backend.vectors import VECTOR_BYTES
 from backends.plan import NetworkPlan
 
 FIELDS = (

@@ -15,9 +15,10 @@ from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from backends.numba_backend.kernel_cache import kernel
+from backends.numba_backend.pointers import pointer
 from backends.numba_backend.threads import get_num_threads, run
-from backends.numba_backend.tiles import VECTOR_BYTES, pointer
 from backends.numba_backend.vector_math import emit_fma
+from backends.numba_backend.vectors import VECTOR_BYTES
 
 VECTOR_BITS = 8 * VECTOR_BYTES
 LANES = VECTOR_BYTES // 4

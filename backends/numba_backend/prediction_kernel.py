@@ -29,20 +29,13 @@ from backends.numba_backend.formula_loops import apply_activation
 from backends.numba_backend.gemm import DEPTH
 from backends.numba_backend.kernel_cache import kernel
 from backends.numba_backend.nonzero_lists import DENSE_COLUMNS, GROUP, largest, list_columns, list_length
-from backends.numba_backend.subroutine import subroutine
-from backends.numba_backend.threads import atomic_add, atomic_store
-from backends.numba_backend.tiles import (
-    ROWS,
-    keep_alive,
-    lanes,
-    multiply,
-    multiply_panel,
-    multiply_panel_ahead,
-    noinline,
-    offset,
-    pointer,
-)
+from backends.numba_backend.pointers import keep_alive, offset, pointer
+from backends.numba_backend.register_tiles import ROWS
+from backends.numba_backend.subroutine import noinline, subroutine
+from backends.numba_backend.synchronization import atomic_add, atomic_store
+from backends.numba_backend.tiles import multiply, multiply_panel, multiply_panel_ahead
 from backends.numba_backend.vector_math import exp
+from backends.numba_backend.vectors import lanes
 
 FIELDS = ("n_in", "n_out", "weights", "weights_row", "bias", "activation", "padded", "row", "panels")
 """Columns of the table of layers.

@@ -15,8 +15,9 @@ from backends.numba_backend import threads
 from backends.numba_backend.formula_loops import activation_loop
 from backends.numba_backend.gemm import DEPTH, FAR_BYTES, FAR_ROWS
 from backends.numba_backend.prediction_kernel import FAILED, IDENTITY, PADDED, ROW, SOFTMAX, prediction_kernel
-from backends.numba_backend.tiles import ROWS, VECTOR_BYTES
+from backends.numba_backend.register_tiles import ROWS
 from backends.numba_backend.trainer import SPARSE_INPUTS
+from backends.numba_backend.vectors import VECTOR_BYTES
 from backends.operations import Operations
 from backends.plan import Array
 from backends.predictor import BYTES, Predictor

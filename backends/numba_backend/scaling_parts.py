@@ -15,8 +15,8 @@ import numpy as np
 
 from backends.numba_backend.formula_loops import apply_rule
 from backends.numba_backend.panels import FACTOR_RATE, FACTOR_SUMS, FACTORS, INPUT, INPUT_ROW, N_IN, PANELS, UNSCALED
+from backends.numba_backend.pointers import offset
 from backends.numba_backend.subroutine import subroutine
-from backends.numba_backend.tiles import offset
 from backends.numba_backend.vector_math import maximum, minimum
 
 

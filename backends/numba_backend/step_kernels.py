@@ -20,17 +20,13 @@ from backends.numba_backend.panels import (  # isort: skip
     N_IN, N_OUT, NUMBER, PADDED, PANELS, PENALTIES, ROW, SAVED, SAVES_Z, SCALE_GRADIENT, SCALE_INPUTS, SECOND, SUMS,
     UNSCALED, WEIGHT_DECAY, WEIGHT_RATE, WEIGHTS, WIDTH,
 )  # fmt: skip
+from backends.numba_backend.pointers import offset
+from backends.numba_backend.register_tiles import ROWS
 from backends.numba_backend.step_parts import call
-from backends.numba_backend.subroutine import subroutine
-from backends.numba_backend.tiles import (
-    ROWS,
-    lanes,
-    multiply_panel,
-    multiply_panel_listed,
-    noinline,
-    offset,
-    transpose,
-)
+from backends.numba_backend.subroutine import noinline, subroutine
+from backends.numba_backend.tiles import multiply_panel, multiply_panel_listed
+from backends.numba_backend.transposition import transpose
+from backends.numba_backend.vectors import lanes
 
 IN_PLACE, BY_CHUNK, WHOLE_GRADIENT, GRADIENT_ONLY = range(4)
 """Update modes: the gradient is added to the weights directly; it is stored chunk by chunk; it is stored whole; it is

@@ -35,8 +35,8 @@ from backends.numba_backend.panels import (
     SCALE,
     THRESHOLD,
 )
+from backends.numba_backend.pointers import offset
 from backends.numba_backend.subroutine import subroutine
-from backends.numba_backend.tiles import offset
 from backends.numba_backend.vector_math import abs as absolute
 from backends.numba_backend.vector_math import maximum, minimum, sign
 

@@ -10,6 +10,8 @@ those that its simple code needs: it works on numbers, pointers and tuples of th
 count, nor closures, nor expressions of arrays.
 """
 
+# mypy: allow-untyped-decorators
+
 from __future__ import annotations
 
 import functools
@@ -26,6 +28,7 @@ from numba.core.compiler_machinery import PassManager, register_pass
 from numba.core.registry import CPUDispatcher
 from numba.core.typed_passes import AnnotateTypes, NativeLowering, NoPythonBackend, NopythonTypeInference
 from numba.core.untyped_passes import FixupArgs, IRProcessing, TranslateByteCode
+from numba.extending import intrinsic
 
 
 def _make_symbols_unique() -> None:
@@ -144,3 +147,14 @@ def subroutine(function: Callable[..., Any], constants: Collection[str] = ()) ->
     compiled = simple_function(function)
     compiled.constants = frozenset(constants)
     return compiled
+
+
+@intrinsic
+def noinline(typingctx: Any) -> Any:
+    """Forbid inlining of the calling function: tiles are large, and each inlined copy would be compiled again."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), codegen

@@ -22,6 +22,7 @@ from backends.numba_backend.batch_tables import BatchTables, Rates, alike
 from backends.numba_backend.epoch_kernel import DONE, LAST, epoch_kernel
 from backends.numba_backend.formula_loops import activation_loop, derivative_loop, loss_loop, rule_loop
 from backends.numba_backend.nonzero_lists import DENSE_COLUMNS, column_share
+from backends.numba_backend.register_tiles import ROWS
 from backends.numba_backend.scaling_parts import factor_squares, scale_gradient, scale_inputs, update_factors
 from backends.numba_backend.step_kernels import BY_CHUNK, IN_PLACE, L2, WHOLE_GRADIENT
 from backends.numba_backend.step_parts import (
@@ -36,7 +37,7 @@ from backends.numba_backend.step_parts import (
     step_part,
     sums,
 )
-from backends.numba_backend.tiles import ROWS
+from backends.numba_backend.synchronization import phase_counters
 from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, NetworkPlan
 
 from backends.numba_backend.panels import (  # isort: skip
@@ -195,7 +196,7 @@ class FusedTrainer(Trainer):
         classes = np.ascontiguousarray(target, np.int64) if kind == CLASS else np.empty(0, np.int64)
         targets = empty if kind == CLASS else np.ascontiguousarray(target)
         clip_value, clip_norm = (math.inf if bound is None else bound for bound in (plan.clip_value, plan.clip_norm))
-        phases, losses = thread_pool.phase_counters(threads), np.empty(len(tables.batches))
+        phases, losses = phase_counters(threads), np.empty(len(tables.batches))
         result = np.zeros(LAST + 1 + len(plans), np.int64)
         result[LAST] = len(losses)
         bounds = np.zeros(1 + 2 * -(-batch_size // ROWS))  # of the weights at the start, and of tiles of the input
