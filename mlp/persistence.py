@@ -1,6 +1,6 @@
 """Save and load networks, with or without their training state.
 
-The file format is described in `mlp.io.model_files`.
+The file format is described in `mlp.io.model_format` and `mlp.io.model_tensors`.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 import mlp
 from mlp import persistence
 from mlp.data import Preprocessing
-from mlp.io import atomic_write
+from mlp.io import atomic_write, model_format
 from mlp.io import model_files as files
 
 ROOT = Path(__file__).parent.parent
@@ -106,7 +106,7 @@ def test_a_file_is_read_on_another_backend_than_it_was_written_on(path: Path, ba
 def test_arrays_that_do_not_lie_in_order_are_written_in_order(disorder: Any) -> None:
     array = np.arange(12.0).reshape(3, 4)
     described = files.describe(small_net())
-    data = b"".join(files._to_chunks(described, {"layers.0.weight": disorder(array)}))
+    data = b"".join(model_format.to_chunks(described, {"layers.0.weight": disorder(array)}))
     np.testing.assert_array_equal(safetensors.numpy.load(data)["layers.0.weight"], array)
 
 

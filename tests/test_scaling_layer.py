@@ -231,10 +231,10 @@ def test_a_saved_network_has_its_factors(tmp_path, backend):
 
 
 def test_a_network_without_the_layer_is_saved_as_version_0_2_0_reads_it(tmp_path):
-    from mlp.io import model_files
+    from mlp.io import model_format
 
     network(scaling_layer=False).save(tmp_path / "net.safetensors")
-    with model_files.opened(tmp_path / "net.safetensors") as file:
+    with model_format.opened(tmp_path / "net.safetensors") as file:
         assert "scaling_layer" not in json.loads(file.text)["config"]
         assert file.description["format_version"] == 1
 

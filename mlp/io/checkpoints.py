@@ -16,7 +16,8 @@ from mlp._backends import ConfigurationError, DataError
 from mlp.checks import difference, quoted
 from mlp.io import machine_info
 from mlp.io.atomic_write import make_folder
-from mlp.io.model_files import Snapshot, opened, read_training_state
+from mlp.io.model_files import Snapshot, read_training_state
+from mlp.io.model_format import opened
 from mlp.network import Examples, FeedForward
 from mlp.training import Interval, Run, TrainingState
 

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from mlp._backends import formulas
-from mlp.io.model_files import ModelFile, opened
+from mlp.io.model_format import ModelFile, opened
 
 
 def summarize(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from mlp.io.atomic_write import append, make_folder, remove_leftovers, storage_e
 from mlp.io.fields import FieldError
 from mlp.io.json_documents import read_json, write_json
 from mlp.io.model_files import Snapshot
+from mlp.io.model_format import opened
 from mlp.network import Examples, FeedForward
 from mlp.training import Callback, History, Interval, Run, TrainingState
 
@@ -310,7 +311,7 @@ def require_same_network(folder: str | os.PathLike[str], config: dict[str, Any])
     path = Path(folder) / TRAINING
     if not path.is_file():
         return
-    with model_files.opened(path) as file:
+    with opened(path) as file:
         sizes, configured = file.description["config"]["sizes"], config["model"]["sizes"]
     if sizes != configured:
         raise FileFormatError(
@@ -362,7 +363,7 @@ def _saved_preprocessing(folder: str | os.PathLike[str]) -> Preprocessing | None
     """The preprocessing of the network of a run; None if it has no file yet."""
     for name in (TRAINING, MODEL):
         if (Path(folder) / name).is_file():
-            with model_files.opened(Path(folder) / name) as file:
+            with opened(Path(folder) / name) as file:
                 state = file.description["preprocessing"]
             return None if state is None else Preprocessing.from_dict(state)
     return None
