@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from mlp import optimizers, training
 from mlp._backends import Backend, ConfigurationError, DataError, DivergenceError, EpochResult, ShapeError, Trainer
-from mlp.checks import as_array, require_count
+from mlp.array_checks import as_array
+from mlp.checks import require_count
 from mlp.model import MLP
 from mlp.optimizers import Optimizer
 from mlp.training import EarlyStopping, Examples, History, Part, Parts, Run, TrainingState, stop_on_ctrl_c

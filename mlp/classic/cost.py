@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import DataError, Layout, ShapeError, formulas, get_backend
-from mlp.checks import as_array
+from mlp.array_checks import as_array
 from mlp.classic.text_table import text_table
 
 Array = NDArray[Any]

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError, DataError, EpochPlan, MLPError, ShapeError, formulas
-from mlp.checks import as_array, require_count, require_nonnegative
+from mlp.array_checks import as_array
+from mlp.checks import require_count, require_nonnegative
 from mlp.model import MLP
 
 Array = NDArray[Any]

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import DataError, ShapeError, get_backend
-from mlp.checks import as_array, require_count
+from mlp.array_checks import as_array
+from mlp.checks import require_count
 
 Array = NDArray[Any]
 

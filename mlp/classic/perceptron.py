@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import DataError, ShapeError, UnknownNameError, formulas, get_backend
-from mlp.checks import as_array, check_inputs, require_count, require_positive
+from mlp.array_checks import as_array, check_inputs
+from mlp.checks import require_count, require_positive
 from mlp.model import MLP
 from mlp.optimizers import SGD
 

@@ -28,7 +28,8 @@ from mlp._backends import (
     formulas,
     resolve,
 )
-from mlp.checks import check_dtype, require_no_negative_weight
+from mlp.array_checks import require_no_negative_weight
+from mlp.checks import check_dtype
 from mlp.estimators.batches import Batches, BatchTraining
 from mlp.estimators.callbacks import CallbackList, CallbackSupportMixin, with_callbacks
 from mlp.estimators.exporting import ExportMixin

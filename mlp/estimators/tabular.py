@@ -21,7 +21,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_consistent_length, check_is_fitted, column_or_1d
 
 from mlp._backends import DataError
-from mlp.checks import require_no_negative_weight
+from mlp.array_checks import require_no_negative_weight
 from mlp.estimators.base import HIDDEN_ACTIVATIONS
 from mlp.estimators.hidden_features import HiddenFeaturesMixin
 from mlp.estimators.inputs import to_host

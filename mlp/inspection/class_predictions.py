@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError
-from mlp.checks import check_targets
+from mlp.array_checks import check_targets
 from mlp.inspection.scores import with_class_baseline
 
 if TYPE_CHECKING:

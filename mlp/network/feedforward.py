@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError, backpropagation, formulas, no_float_warnings
-from mlp.checks import as_array, check_inputs, check_targets, check_weight
+from mlp.array_checks import as_array, check_inputs, check_targets, check_weight
 from mlp.network.outputs import Outputs, as_floats
 from mlp.network.placed_network import PlacedNetwork, on_its_device
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import Backend, DataError, NetworkPlan, no_float_warnings
-from mlp.checks import cast_inputs, check_rows
+from mlp.array_checks import cast_inputs, check_rows
 from mlp.configuration import TargetScaling
 from mlp.finite_outputs import first_layer_not_finite, outputs_if_finite, require_finite_outputs
 

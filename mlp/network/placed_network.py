@@ -24,7 +24,8 @@ from mlp._backends import (
     require_precision,
     resolve,
 )
-from mlp.checks import as_array, cast, check_classes, check_dtype, counted, require_finite
+from mlp.array_checks import as_array, cast, require_finite
+from mlp.checks import check_classes, check_dtype, counted
 from mlp.configuration import Configuration, TargetScaling, with_precision
 from mlp.initializers import draw_layer
 

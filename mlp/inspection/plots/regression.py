@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError
-from mlp.checks import check_targets
+from mlp.array_checks import check_targets
 from mlp.inspection.plots.style import BLUE, DARK_GREY, new_figure, remove_clutter
 
 if TYPE_CHECKING:
