@@ -14,7 +14,7 @@ from sklearn.metrics import log_loss
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import mlp
-from mlp.estimators.tabular import fold_of_each_row
+from mlp.estimators.tabular_base import fold_of_each_row
 
 SMALL = {"hidden_layer_sizes": (16, 16), "epochs": 30, "random_state": 0, "backend": "numpy"}
 WEIGHTS = "a row of weight 2 and a repeated row are assigned differently to folds and batches"

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 import warnings
 from abc import ABC, abstractmethod
-from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -23,8 +21,6 @@ from mlp._backends import (
     Activation,
     ConfigurationError,
     DataError,
-    Layout,
-    ShapeError,
     formulas,
     resolve,
 )
@@ -37,10 +33,11 @@ from mlp.estimators.forward_pass import FLOATS, ForwardPassMixin, mlp_name
 from mlp.estimators.hidden_features import HiddenFeaturesMixin
 from mlp.estimators.inputs import Data, dense, to_host
 from mlp.estimators.lbfgs import minimize
-from mlp.estimators.scoring import Scorer, check_scorer
+from mlp.estimators.parameter_checks import check_parameters
+from mlp.estimators.scoring import Scorer
 from mlp.estimators.solvers import STOCHASTIC, make_solver
+from mlp.estimators.weights import draw_layers, host_layers, packed
 from mlp.model import MLP
-from mlp.network import FeedForward
 from mlp.optimizers import GradientDescent, Optimizer
 from mlp.schedules import Schedule
 from mlp.training import Examples, History, Run, TrainingState
@@ -185,7 +182,7 @@ class BaseMLP(ForwardPassMixin, ExportMixin, HiddenFeaturesMixin, CallbackSuppor
         validation: tuple[Any, Any, Any] = (None, None, None),
         incremental: bool = False,
     ) -> Any:
-        self._check_parameters(has_validation_data=validation[0] is not None, incremental=incremental)
+        check_parameters(self, has_validation_data=validation[0] is not None, incremental=incremental)
         hidden = np.atleast_1d(self.hidden_layer_sizes).tolist()
         if any(size <= 0 for size in hidden):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {hidden}.")
@@ -208,7 +205,7 @@ class BaseMLP(ForwardPassMixin, ExportMixin, HiddenFeaturesMixin, CallbackSuppor
         net.require_trainable()
         if reset:
             self._initialize(rng, sizes, data.X.dtype)
-        net.set_parameters(self._pack_parameters(net.plan.layout))
+        net.set_parameters(packed(net.plan.layout, self))
         with net.xp.current_device():
             if self.solver == "lbfgs":
                 self._fit_lbfgs(net, data, callback_data)
@@ -224,33 +221,6 @@ class BaseMLP(ForwardPassMixin, ExportMixin, HiddenFeaturesMixin, CallbackSuppor
             )
         return self
 
-    def _check_parameters(self, *, has_validation_data: bool, incremental: bool) -> None:
-        if self.early_stopping and incremental:
-            raise ValueError("partial_fit does not support early_stopping=True")
-        if self.restore_best and not (has_validation_data or self.early_stopping):
-            raise ConfigurationError(
-                "restore_best=True restores the weights of the best validation score, but there is no validation set. "
-                "Set early_stopping=True, or pass X_val and y_val to fit."
-            )
-        if self.scoring is not None:
-            if not (has_validation_data or self.early_stopping):
-                raise ConfigurationError(
-                    f"scoring={self.scoring!r:.80} scores a validation set after each epoch, but there is none. Set "
-                    "early_stopping=True, or pass X_val and y_val to fit."
-                )
-            if self.solver == "lbfgs":
-                raise ConfigurationError(
-                    "solver='lbfgs' has no validation set that scoring could score. Use solver='adam' or another "
-                    "mini-batch solver."
-                )
-            check_scorer(self, self.scoring)
-        if self.solver == "lbfgs" and (has_validation_data or np.any(self.dropout)):
-            raise ConfigurationError(
-                "solver='lbfgs' minimizes one fixed function of all rows, without "
-                + ("a validation set" if has_validation_data else "dropout")
-                + ". Use solver='adam' or another mini-batch solver."
-            )
-
     def _hidden_features(self, X: Any) -> NDArray[Any]:
         return self._forward(X, -1)
 
@@ -258,15 +228,13 @@ class BaseMLP(ForwardPassMixin, ExportMixin, HiddenFeaturesMixin, CallbackSuppor
         return [len(b) for b in self.intercepts_[-2:-1]]
 
     def _initialize(self, rng: np.random.RandomState, sizes: tuple[int, ...], dtype: Any) -> None:
-        """Draw weights as scikit-learn does (Glorot & Bengio 2010, equation 16), and reset all fitted attributes."""
+        """Draw weights as scikit-learn does, and reset all fitted attributes."""
         self.n_iter_ = self.t_ = 0
         self.n_layers_ = len(sizes)
         self.out_activation_ = self._output_activation()
-        self.coefs_, self.intercepts_ = [], []
-        for factor, (n_in, n_out) in zip(self._init_factors(len(sizes) - 1), pairwise(sizes), strict=True):
-            bound = math.sqrt(factor / (n_in + n_out))
-            self.coefs_.append(rng.uniform(-bound, bound, (n_in, n_out)).astype(dtype, copy=False))
-            self.intercepts_.append(rng.uniform(-bound, bound, n_out).astype(dtype, copy=False))
+        hidden = self._hidden_activations(len(sizes) - 2)
+        last = hidden[-1:] or self._hidden_activations(1) or ["identity"]
+        self.coefs_, self.intercepts_ = draw_layers(rng, sizes, [*hidden, *last], dtype)
         self.__dict__.pop("_state", None)
         if self.solver != "lbfgs":
             self._reset_history()
@@ -278,12 +246,6 @@ class BaseMLP(ForwardPassMixin, ExportMixin, HiddenFeaturesMixin, CallbackSuppor
         self.validation_scores_: list[float] | None = None
         self.validation_loss_curve_: list[float] | None = None
         self.best_validation_score_: Any = None
-
-    def _init_factors(self, n_layers: int) -> list[float]:
-        """scikit-learn's factor for each layer's initial weights; the output layer takes the last hidden layer's."""
-        names = self._hidden_activations(n_layers - 1)
-        output = names[-1:] or self._hidden_activations(1) or ["identity"]
-        return [2.0 if name == "sigmoid" else 6.0 for name in names + output]
 
     def _hidden_activations(self, count: int) -> list[str | Activation]:
         """The activations of `count` hidden layers, by their names in `mlp`."""
@@ -323,39 +285,9 @@ class BaseMLP(ForwardPassMixin, ExportMixin, HiddenFeaturesMixin, CallbackSuppor
         net.move(name, device, reason)
         logger.info("backend %s on %s: %s", name, device, reason)
 
-    def _pack_parameters(self, layout: Layout) -> NDArray[Any]:
-        """Pack `coefs_` and `intercepts_` into one vector, in scikit-learn's order.
-
-        Raises
-        ------
-        ShapeError
-            If their shapes do not match the network; users can assign these attributes.
-        """
-        flat = np.empty(layout.n_parameters)
-        layers = layout.layers(flat)
-        if len(self.coefs_) != len(layers) or len(self.intercepts_) != len(layers):
-            raise ShapeError(
-                f"coefs_ and intercepts_ have {len(self.coefs_)} and {len(self.intercepts_)} arrays, but the network "
-                f"has {len(layers)} layers. If hidden_layer_sizes was changed, fit with warm_start=False."
-            )
-        for i, ((W, b), coef, intercept) in enumerate(zip(layers, self.coefs_, self.intercepts_, strict=True)):
-            if np.shape(coef) != W.shape or np.shape(intercept) != b.shape:
-                raise ShapeError(
-                    f"coefs_[{i}] {np.shape(coef)} and intercepts_[{i}] {np.shape(intercept)} must have shapes "
-                    f"{W.shape} and {b.shape} for hidden_layer_sizes={self.hidden_layer_sizes!r} and these data."
-                )
-            W[...], b[...] = coef, intercept
-        return flat
-
-    def _host_layers(self, net: FeedForward) -> tuple[list[NDArray[Any]], list[NDArray[Any]]]:
-        """Copy a network's weights and biases to host arrays."""
-        flat = np.array(net.xp.to_numpy(net.parameters))
-        layers = net.plan.layout.layers(flat)
-        return [W for W, _ in layers], [b for _, b in layers]
-
     def _callback_list(self, run: Run, callback_data: dict[str, Any]) -> CallbackList:
         def snapshot() -> dict[str, Any]:
-            return dict(zip(("coefs_", "intercepts_"), self._host_layers(run.net), strict=True))
+            return dict(zip(("coefs_", "intercepts_"), host_layers(run.net), strict=True))
 
         return CallbackList(self, run, training.check_callbacks(self.callbacks or ()), callback_data, snapshot)
 
@@ -390,7 +322,7 @@ class BaseMLP(ForwardPassMixin, ExportMixin, HiddenFeaturesMixin, CallbackSuppor
             validation = self._on_device(net, validation_data)
             scorer = None
             if self.scoring is not None:
-                scorer = Scorer(self, self.scoring, validation_data, lambda: self._host_layers(net))
+                scorer = Scorer(self, self.scoring, validation_data, lambda: host_layers(net))
             trainer.validate_on(
                 validation, self._task(), best_weights, loss_breaks_ties=self._loss_breaks_ties(), scorer=scorer
             )
@@ -411,7 +343,7 @@ class BaseMLP(ForwardPassMixin, ExportMixin, HiddenFeaturesMixin, CallbackSuppor
             warnings.warn("Training interrupted by user.", stacklevel=WARNING_STACKLEVEL)
         if self.early_stopping if self.restore_best is None else self.restore_best:
             trainer.restore_best()
-        self.coefs_, self.intercepts_ = self._host_layers(net)
+        self.coefs_, self.intercepts_ = host_layers(net)
         state.slots = net.xp.to_numpy(state.slots)
         state.history.stop_reason = state.history.stop_reason or (
             f"all {epochs} epochs done" if epochs != 1 else "1 epoch done"
@@ -488,7 +420,7 @@ class BaseMLP(ForwardPassMixin, ExportMixin, HiddenFeaturesMixin, CallbackSuppor
                 ConvergenceWarning,
                 stacklevel=WARNING_STACKLEVEL,
             )
-        self.coefs_, self.intercepts_ = self._host_layers(net)
+        self.coefs_, self.intercepts_ = host_layers(net)
         callbacks.on_train_end()
 
     # -- input checks -------------------------------------------------------------------------------
