@@ -32,7 +32,7 @@ import mlp
 from benchmarks import nielsen
 from mlp import classic
 from mlp.bench import Case
-from mlp.bench.measure import IDLE_CHECK
+from mlp.bench.machine import IDLE_CHECK
 
 BACKENDS = ("auto", *backends.available())
 WARM_UP = 1000

@@ -3,7 +3,7 @@
 `cases` defines what is trained.  `implementations`, `peers`, `torch_peers` and `jax_peers` define what runs it.
 `measure`, `gpu_costs` and `first_use` measure the times.  `entries`, `crossover` and `results` store them and compute
 speeds and ratios.  `report` and `plots` show them.  `inference`, `inference_peers` and `inference_report` do the same
-for predictions.
+for predictions; both use `availability`, `machine`, `report_files` and `tables`.
 
 Examples
 --------

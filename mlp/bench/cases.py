@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError, Shuffle, UnknownNameError
+from mlp.checks import counted
 from mlp.data.images import DATA_DIR_VARIABLE, digits, mnist
 
 LEARNING_RATES = {"sgd": 0.01, "adam": 0.0001}
@@ -97,9 +98,8 @@ class Case:
 
     def __str__(self) -> str:
         precision = "" if self.precision == "float32" else f", {self.precision}"
-        dense = "" if self.contents == "images" else f", {self.contents} data"
-        threads = "" if self.threads is None else f", {self.threads} thread{'s' * (self.threads > 1)}"
-        return f"{self.net}, batch {self.batch_size}, {self.optimizer}{precision}{dense}{threads}"
+        rest = conditions(self.contents, self.threads)
+        return f"{self.net}, batch {self.batch_size}, {self.optimizer}{precision}{rest}"
 
     @property
     def sizes(self) -> list[int]:
@@ -169,6 +169,12 @@ class Case:
         """The row numbers of each epoch in the order of training, which is that of `MLP.fit`."""
         for epoch in count():
             yield Shuffle(SEED, epoch, self.rows).row_numbers()
+
+
+def conditions(contents: str, threads: int | None) -> str:
+    """The end of the name of a case: its data and its number of threads, if they are not the usual ones."""
+    data = "" if contents == "images" else f", {contents} data"
+    return data if threads is None else f"{data}, {counted(threads, 'thread')}"
 
 
 def images() -> str:

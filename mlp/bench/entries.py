@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mlp.bench.cases import Case
+from mlp.checks import counted
 
 
 @dataclass(frozen=True)
@@ -185,6 +186,14 @@ class Entry:
         """``"CPU"`` or ``"GPU"``."""
         return "CPU" if self.device == "cpu" else "GPU"
 
+    @property
+    def label(self) -> str:
+        """The name with the device and the number of threads, where they are not the usual ones."""
+        details = [self.device] if self.device != "cpu" else []
+        if self.threads is not None:
+            details.append(counted(self.threads, "thread"))
+        return f"{self.name} ({', '.join(details)})" if details else self.name
+
 
 @dataclass
 class Result:
@@ -232,30 +241,41 @@ class Result:
     def best_peer(self, among: Iterable[str] | None = None, place: str | None = None) -> Entry | None:
         """Return the fastest peer: of all or of the names in `among`, on both devices or only on CPU or GPU."""
         names = None if among is None else set(among)
-        return _fastest(
+        return fastest(
             e for e in self.entries if not e.ours and (names is None or e.name in names) and place in (None, e.place)
         )
 
     def best_of_ours(self, place: str) -> Entry | None:
         """Return our fastest backend on the CPU or on the GPU."""
-        return _fastest(entry for entry in self.entries if entry.ours and entry.place == place)
+        return fastest(entry for entry in self.entries if entry.ours and entry.place == place)
 
     def ratio(self, entry: Entry, among: Iterable[str] | None = None, place: str | None = None) -> Figure | None:
         """Return the speed divided by that of the best peer; `among` and `place` as in `best_peer`."""
         return self.ratio_to(self.best_peer(among, place), entry)
 
     def ratio_to(self, other: Entry | None, entry: Entry | None) -> Figure | None:
-        """Return the speed of `entry` divided by that of `other`, per round, so that other load cancels out."""
-        if other is None or entry is None or not (other.counts and entry.counts):
-            return None
-        return Figure.of(a / b for a, b in zip(other.seconds, entry.seconds, strict=True))
+        """Return the speed of `entry` divided by that of `other`; see `speed_ratio`."""
+        return speed_ratio(other, entry)
 
     def gpu_to_cpu(self) -> Figure | None:
         """Return the speed of our fastest GPU backend divided by that of our fastest CPU backend."""
         return self.ratio_to(self.best_of_ours("CPU"), self.best_of_ours("GPU"))
 
 
-def _fastest(entries: Iterable[Entry]) -> Entry | None:
+def fastest(entries: Iterable[Entry]) -> Entry | None:
+    """The fastest of the entries that can be compared, or None."""
     return min(
         (entry for entry in entries if entry.counts), key=lambda entry: Figure.of(entry.seconds).median, default=None
     )
+
+
+def failure(error: Exception) -> str:
+    """The note of an entry whose implementation raised an error."""
+    return f"failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+def speed_ratio(other: Entry | None, entry: Entry | None) -> Figure | None:
+    """The speed of `entry` divided by that of `other`, per round, so that other load cancels out; None without one."""
+    if other is None or entry is None or not (other.counts and entry.counts):
+        return None
+    return Figure.of(a / b for a, b in zip(other.seconds, entry.seconds, strict=True))

@@ -6,16 +6,17 @@ import contextlib
 import importlib
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
 
-from mlp._backends import UnknownNameError, available, get_backend, limit_threads, status
+from mlp._backends import get_backend, limit_threads
 from mlp.bench import jax_peers, torch_peers
 from mlp.bench import peers as peer_functions
+from mlp.bench.availability import choose_backends, choose_peers, why_not_importable
 from mlp.bench.cases import SEED, Case
 from mlp.bench.peers import Epoch
 from mlp.model import MLP
@@ -104,20 +105,10 @@ def find_implementations(backends: Sequence[str] | None = None, peers: Sequence[
     >>> [implementation.name for implementation in find_implementations(["numpy"], []).implementations]
     ['mlp numpy']
     """
-    missing: dict[str, str] = {}
-    if backends is None:
-        backends = available()
-        missing |= {f"mlp {name}": backend.reason for name, backend in status().items() if not backend.usable}
-    implementations = [our_backend(name) for name in backends]
-    for name in PEERS if peers is None else peers:
-        if name not in PEERS:
-            raise UnknownNameError.among("peer", name, PEERS)
-        implementation, reason = PEERS[name], _why_missing(name)
-        if reason:
-            missing[name] = reason
-        else:
-            implementations.append(implementation)
-    return Selection(implementations, missing)
+    names, missing = choose_backends(backends)
+    ours = [our_backend(name) for name in names]
+    found, missing_peers = choose_peers(peers, PEERS, _why_missing)
+    return Selection(ours + found, missing | missing_peers)
 
 
 def our_backend(backend: str) -> Implementation:
@@ -144,24 +135,12 @@ def our_backend(backend: str) -> Implementation:
     return Implementation(f"mlp {backend}", prepare, ours=True, device=device, limit_threads=limit, takes_number=True)
 
 
-@contextlib.contextmanager
-def _torch_threads(number: int) -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 PEERS: dict[str, Implementation] = {
     implementation.name: implementation
     for implementation in (
         Implementation("NumPy by hand", peer_functions.numpy_by_hand, limit_threads=limit_threads),
-        Implementation("PyTorch", torch_peers.torch_eager, limit_threads=_torch_threads),
-        Implementation("torch.compile", torch_peers.torch_compiled, limit_threads=_torch_threads),
+        Implementation("PyTorch", torch_peers.torch_eager, limit_threads=torch_peers.torch_threads),
+        Implementation("torch.compile", torch_peers.torch_compiled, limit_threads=torch_peers.torch_threads),
         Implementation("JAX", jax_peers.jax_scan),
         Implementation("scikit-learn", peer_functions.scikit_learn, limit_threads=limit_threads),
         Implementation(
@@ -192,15 +171,10 @@ def _why_missing(name: str) -> str:
     package = _NEEDS.get(name, "numpy")
     if package == "jax":  # else it takes three quarters of the GPU's memory, which others share
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    try:
-        library = importlib.import_module(package)
-    except ModuleNotFoundError:
-        distribution = "scikit-learn" if package.startswith("sklearn") else package
-        return f"{package} is not installed: pip install {distribution}"
-    except Exception as error:
-        return f"{package} cannot be imported: {type(error).__name__}: {error}"
-    if "CUDA" not in name:
-        return ""
+    reason = why_not_importable(package)
+    if reason or "CUDA" not in name:
+        return reason
     if package == "jax":
         return jax_peers.why_no_gpu()
+    library = importlib.import_module(package)
     return "" if library.cuda.is_available() else f"this PyTorch ({library.__version__}) sees no GPU"

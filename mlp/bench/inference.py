@@ -5,25 +5,23 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import FileFormatError
-from mlp.bench.cases import SEED, Case
-from mlp.bench.entries import Entry, Figure
+from mlp.bench import report_files
+from mlp.bench.cases import SEED, Case, conditions
+from mlp.bench.entries import Entry, Figure, failure, fastest, speed_ratio
 from mlp.bench.inference_peers import PredictionPeer
-from mlp.bench.measure import _about, _wait_until_idle
+from mlp.bench.machine import about_machine, wait_until_idle
+from mlp.bench.report_files import fields_of
 from mlp.io import machine_info
-from mlp.io.atomic_write import write_atomically
-from mlp.io.json_documents import to_json
 from mlp.model import MLP
 
 FORMAT = "mlp-bench-predict-1"
@@ -72,9 +70,7 @@ class PredictionCase:
         self._training_case()
 
     def __str__(self) -> str:
-        dense = "" if self.contents == "images" else f", {self.contents} data"
-        threads = "" if self.threads is None else f", {self.threads} thread{'s' * (self.threads > 1)}"
-        return f"{self.net}, {self.rows:,} row{'s' * (self.rows > 1)}{dense}{threads}"
+        return f"{self.net}, {self.rows:,} row{'s' * (self.rows > 1)}{conditions(self.contents, self.threads)}"
 
     def _training_case(self) -> Case:
         # its data have two batches or more
@@ -96,22 +92,19 @@ class PredictionResult:
 
     def best_peer(self) -> Entry | None:
         """Return the fastest peer, or None."""
-        return _fastest([entry for entry in self.entries if not entry.ours])
+        return fastest([entry for entry in self.entries if not entry.ours])
 
     def best(self) -> Entry | None:
         """Return the fastest of all, or None."""
-        return _fastest(self.entries)
+        return fastest(self.entries)
 
     def ratio(self, entry: Entry | None) -> Figure | None:
         """Return the speed divided by that of the best peer, per round, so that other load cancels out."""
-        peer = self.best_peer()
-        if peer is None or entry is None or not entry.counts:
-            return None
-        return Figure.of(a / b for a, b in zip(peer.seconds, entry.seconds, strict=True))
+        return speed_ratio(self.best_peer(), entry)
 
     def best_ratio(self) -> Figure | None:
         """Return the ratio of our fastest implementation."""
-        return self.ratio(_fastest([entry for entry in self.entries if entry.ours]))
+        return self.ratio(fastest([entry for entry in self.entries if entry.ours]))
 
 
 @dataclass
@@ -155,7 +148,7 @@ class PredictionReport:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the report as JSON, atomically."""
-        write_atomically(path, (to_json(self.to_dict()) + "\n").encode())
+        report_files.write(path, self.to_dict())
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> PredictionReport:
@@ -166,8 +159,7 @@ class PredictionReport:
         FileFormatError
             If the file is missing or has another format.
         """
-        try:
-            document = json.loads(Path(path).read_bytes())
+        with report_files.reading(path, "mlp bench --predict --json FILE") as document:
             if document["format"] != FORMAT:
                 raise FileFormatError(
                     f"{str(path)!r} has format {document['format']!r}, but files of `mlp bench --predict` have "
@@ -176,20 +168,12 @@ class PredictionReport:
             about = {key: value for key, value in document.items() if key not in ("format", "missing", "results")}
             results = [
                 PredictionResult(
-                    PredictionCase(**{each.name: row[each.name] for each in fields(PredictionCase)}),
-                    [Entry(**{each.name: entry[each.name] for each in fields(Entry)}) for entry in row["entries"]],
+                    PredictionCase(**fields_of(PredictionCase, row)),
+                    [Entry(**fields_of(Entry, entry)) for entry in row["entries"]],
                 )
                 for row in document["results"]
             ]
             return cls(results, document["missing"], about)
-        except FileNotFoundError:
-            raise FileFormatError(
-                f"there is no file {str(path)!r}; check the spelling and the current folder"
-            ) from None
-        except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise FileFormatError(
-                f"{str(path)!r} was not written by `mlp bench --predict --json FILE` ({type(error).__name__}: {error})."
-            ) from error
 
 
 def measure_predictions(
@@ -221,7 +205,7 @@ def measure_predictions(
     -------
     PredictionReport
     """
-    report = PredictionReport([], dict(missing or {}), _about())
+    report = PredictionReport([], dict(missing or {}), about_machine())
     for case in cases:
         net, X = case.make()
         runners, expected = [], None
@@ -271,7 +255,7 @@ class _Runner:
         except Exception as error:
             if entry.ours:
                 raise
-            entry.note = f"failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            entry.note = failure(error)
             self.calls = {}
             return None
         entry.threads = min(self.calls, key=self._time) if len(numbers) > 1 else numbers[0]
@@ -294,7 +278,7 @@ class _Runner:
         """Return the seconds of a call, averaged over about `MIN_SECONDS`."""
         call = self.calls[threads]
         with self.peer.limit(threads):
-            _wait_until_idle()
+            wait_until_idle()
             start = time.perf_counter()
             call()  # start the threads and fill the caches
             number = max(1, round(MIN_SECONDS / (time.perf_counter() - start)))
@@ -302,9 +286,3 @@ class _Runner:
             for _ in range(number):
                 call()
             return (time.perf_counter() - start) / number
-
-
-def _fastest(entries: Sequence[Entry]) -> Entry | None:
-    return min(
-        (entry for entry in entries if entry.counts), key=lambda entry: Figure.of(entry.seconds).median, default=None
-    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp._backends import UnknownNameError, available, get_backend, limit_threads, status
+from mlp._backends import get_backend, limit_threads
+from mlp.bench.availability import choose_backends, choose_peers, why_not_importable
+from mlp.bench.torch_peers import torch_threads
 from mlp.model import MLP
 
 Call = Callable[[], NDArray[Any]]
@@ -78,23 +80,11 @@ def find_prediction_peers(
     >>> [peer.name for peer in found], missing
     (['mlp numpy', 'mlp.MLPClassifier', 'scikit-learn'], {})
     """
-    missing: dict[str, str] = {}
-    if backends is None:
-        backends = available()
-        missing |= {f"mlp {name}": backend.reason for name, backend in status().items() if not backend.usable}
-    found = [_our_backend(name) for name in backends]
-    found.append(
-        PredictionPeer("mlp.MLPClassifier", partial(_classifier, "mlp"), ours=True, limit_threads=limit_threads)
-    )
-    for name in PREDICTION_PEERS if peers is None else peers:
-        if name not in PREDICTION_PEERS:
-            raise UnknownNameError.among("peer", name, PREDICTION_PEERS)
-        reason = _why_missing(name)
-        if reason:
-            missing[name] = reason
-        else:
-            found.append(PREDICTION_PEERS[name])
-    return found, missing
+    names, missing = choose_backends(backends)
+    ours = [_our_backend(name) for name in names]
+    ours.append(PredictionPeer("mlp.MLPClassifier", partial(_classifier, "mlp"), ours=True, limit_threads=limit_threads))
+    found, missing_peers = choose_peers(peers, PREDICTION_PEERS, _why_missing)
+    return ours + found, missing | missing_peers
 
 
 def _our_backend(backend: str) -> PredictionPeer:
@@ -155,22 +145,11 @@ def _jax(net: MLP, X: NDArray[np.float32], threads: int | None) -> Call:
     return lambda: np.asarray(forward(layers, put(X)))
 
 
-@contextlib.contextmanager
-def _torch_threads(number: int) -> Iterator[None]:
-    torch: Any = importlib.import_module("torch")
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 PREDICTION_PEERS: dict[str, PredictionPeer] = {
     peer.name: peer
     for peer in (
         PredictionPeer("ONNX Runtime", _onnxruntime),
-        PredictionPeer("PyTorch", _pytorch, limit_threads=_torch_threads),
+        PredictionPeer("PyTorch", _pytorch, limit_threads=torch_threads),
         PredictionPeer("JAX", _jax, sets_threads=False),
         PredictionPeer("scikit-learn", partial(_classifier, "sklearn.neural_network"), limit_threads=limit_threads),
     )
@@ -182,11 +161,5 @@ _NEEDS = {"ONNX Runtime": ("onnxruntime", "onnx"), "PyTorch": ("torch",), "JAX":
 
 def _why_missing(name: str) -> str:
     """Return why a peer is not available, or "".  Its libraries are imported here, before the measurement."""
-    for package in _NEEDS.get(name, ()):
-        try:
-            importlib.import_module(package)
-        except ModuleNotFoundError:
-            return f"{package} is not installed: pip install {package}"
-        except Exception as error:
-            return f"{package} cannot be imported: {type(error).__name__}: {error}"
-    return ""
+    reasons = map(why_not_importable, _NEEDS.get(name, ()))
+    return next(filter(None, reasons), "")

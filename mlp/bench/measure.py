@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
-import importlib.metadata
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -14,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlp._backends import MLPError
-from mlp.bench.cases import Case, images
-from mlp.bench.entries import Entry, Result
+from mlp.bench.cases import Case
+from mlp.bench.entries import Entry, Result, failure
 from mlp.bench.first_use import measure_first_use
 from mlp.bench.gpu_costs import measure_products, measure_transfer
 from mlp.bench.implementations import Implementation, Selection
+from mlp.bench.machine import about_machine, wait_until_idle
 from mlp.bench.results import Report, roof_name
 from mlp.bench.roofs import backend_on, higher_roof, measure_roof
 from mlp.io import machine_info
@@ -35,9 +34,6 @@ GPU makes its buffers and graphs, which no longer matters in a training of many 
 
 ONE_THREAD_WORK = 1e9
 """Operations of a step from which on several threads are faster without doubt, and one is not tried."""
-
-IDLE_CHECK, MAX_WAIT = 0.01, 1.0
-"""Seconds for which the process must be idle before a measurement, and the longest wait for that."""
 
 LONG_EPOCH = 0.1
 """Seconds of an epoch for which no warm-up epoch is needed."""
@@ -92,7 +88,7 @@ def measure(
         for device, threads in places
         if (roof := measure_roof(device, matrix, precision, threads or None)) is not None
     }
-    report = Report([], dict(selection.missing), roofs, _about())
+    report = Report([], dict(selection.missing), roofs, about_machine())
     for case in cases:
         if time.monotonic() > deadline:
             report.skipped.append(str(case))
@@ -188,7 +184,7 @@ class _Runner:
         except Exception as error:
             if implementation.ours:
                 raise
-            entry.note = f"failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            entry.note = failure(error)
             return
         self.epoch_seconds = later
         entry.startup = max(first - later, 0.0)
@@ -252,7 +248,7 @@ class _Runner:
         """Return the seconds of an epoch, averaged over about `MIN_SECONDS`."""
         assert self.epochs is not None
         with self._limit(threads):
-            _wait_until_idle()
+            wait_until_idle()
             number = max(1, round(MIN_SECONDS[self.entry.place] / self.epoch_seconds))
             if self.entry.place == "GPU":
                 self.epochs(max(1, number // 3))  # its clock is lower after a pause
@@ -261,40 +257,3 @@ class _Runner:
             start = time.perf_counter()
             self.epochs(number)
             return (time.perf_counter() - start) / number
-
-
-def _wait_until_idle() -> None:
-    """Wait for threads of the previous measurement; those of BLAS libraries are busy for 0.1 s after the last call."""
-    deadline = time.perf_counter() + MAX_WAIT
-    while time.perf_counter() < deadline:
-        used = time.process_time()
-        time.sleep(IDLE_CHECK)
-        if time.process_time() - used < IDLE_CHECK / 10:
-            return
-
-
-# -- the machine --------------------------------------------------------------------------------------
-
-
-def _about() -> dict[str, Any]:
-    versions = machine_info.versions()
-    for name in ("torch", "jax", "jaxlib", "scikit-learn"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[name] = importlib.metadata.version(name)
-    return {
-        "recorded": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "images": images(),
-        "machine": machine_info.describe() | {"gpus": _gpus()},
-        "threads": machine_info.threads(),
-        "versions": versions,
-    }
-
-
-def _gpus() -> list[str]:
-    """Return the names of the GPUs, or an empty list."""
-    with contextlib.suppress(Exception):
-        import cupy
-
-        count = cupy.cuda.runtime.getDeviceCount()
-        return [cupy.cuda.runtime.getDeviceProperties(number)["name"].decode() for number in range(count)]
-    return []

@@ -8,6 +8,16 @@ from typing import TYPE_CHECKING
 from mlp.bench.cases import Case
 from mlp.bench.entries import Entry, Figure, Result
 from mlp.bench.results import Report
+from mlp.bench.tables import (
+    blocks,
+    bold_if,
+    entry_notes,
+    figure_cells,
+    markdown,
+    missing_notes,
+    plus_minus,
+    why_nothing,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -15,20 +25,13 @@ if TYPE_CHECKING:
 
 def as_table(report: Report) -> Table:
     """Return a table of all results, with one block per case."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("", no_wrap=True)
-    for header in _headers(report):
-        table.add_column(header, justify="right", no_wrap=True)
-    for result in report.results:
-        table.add_row(f"[bold]{result.case}[/bold]")
-        best = [result.best_peer(place=place) for place in ("CPU", "GPU")]
-        for entry in sorted(result.entries, key=lambda entry: _seconds(result, entry)):
-            table.add_row(f"  {_name(entry)}", *_cells(report, result, entry), style=_style(entry, best))
-        table.add_section()
-    return table
+    return blocks(
+        _headers(report),
+        report.results,
+        seconds=_seconds,
+        best_peers=lambda result: [result.best_peer(place=place) for place in ("CPU", "GPU")],
+        cells=lambda result, entry: _cells(report, result, entry),
+    )
 
 
 def sentences(report: Report) -> list[str]:
@@ -67,17 +70,10 @@ def notes(report: Report) -> list[str]:
     ]
     lines += _above_the_roof(report)
     lines += _transfers(report) + _first_uses(report)
-    lines += [f"{name} is missing: {reason}" for name, reason in report.missing.items()]
+    lines += missing_notes(report.missing)
     if report.skipped:
         lines.append(f"no time was left for: {'; '.join(report.skipped)}")
-    cases_by_note: dict[str, list[str]] = {}
-    for result in report.results:
-        for entry in result.entries:
-            if entry.note:
-                cases_by_note.setdefault(f"{entry.name}: {entry.note}", []).append(str(result.case))
-    for note, cases in cases_by_note.items():
-        lines.append(f"{note} ({'; '.join(cases) if len(cases) < 4 else f'{len(cases)} cases'})")
-    return lines
+    return lines + entry_notes(report.results)
 
 
 def _above_the_roof(report: Report) -> list[str]:
@@ -130,7 +126,7 @@ def as_markdown(report: Report) -> str:
     optimizers = {result.case.optimizer for result in report.results}
     ratios = ["ours ÷ best CPU peer", "ours ÷ best GPU peer", "GPU ÷ CPU"] if report.has_gpu else ["ours ÷ best peer"]
     header = ["net", "batch", *(["optimizer"] if len(optimizers) > 1 else []), *names, *ratios]
-    lines = [header, ["---", *["---:"] * (len(header) - 1)]]
+    rows = []
     for result in report.results:
         case = result.case
         best = min((e for e in result.entries if e.counts), key=lambda e: _seconds(result, e), default=None)
@@ -138,9 +134,9 @@ def as_markdown(report: Report) -> str:
         for name in names:
             entry = result.find(name)
             text = "" if entry is None else thousands(result.samples_per_second(entry).median)
-            cells.append(f"**{text}**" if entry is not None and entry is best else text)
-        lines.append([*cells, *_best_ratios(report, result)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+            cells.append(bold_if(text, entry is not None and entry is best))
+        rows.append([*cells, *_best_ratios(report, result)])
+    return markdown(header, rows)
 
 
 def thousands(speed: float) -> str:
@@ -157,11 +153,11 @@ def thousands(speed: float) -> str:
 
 def _best_ratios(report: Report, result: Result) -> list[str]:
     if not report.has_gpu:
-        return [_plus_minus(_ratio_of_best(result, None))]
+        return [plus_minus(_ratio_of_best(result, None))]
     return [
-        _plus_minus(_ratio_of_best(result, "CPU")),
-        _plus_minus(_ratio_of_best(result, "GPU")),
-        _plus_minus(result.gpu_to_cpu()),
+        plus_minus(_ratio_of_best(result, "CPU")),
+        plus_minus(_ratio_of_best(result, "GPU")),
+        plus_minus(result.gpu_to_cpu()),
     ]
 
 
@@ -170,17 +166,6 @@ def _ratio_of_best(result: Result, place: str | None) -> Figure | None:
     ours = [entry for entry in result.entries if entry.ours and place in (None, entry.place)]
     ratios = [ratio for entry in ours if (ratio := result.ratio(entry, place=place)) is not None]
     return max(ratios, key=lambda ratio: ratio.median, default=None)
-
-
-def _plus_minus(figure: Figure | None) -> str:
-    return "" if figure is None else f"{figure.median:.2f} ± {figure.spread:.2f}"
-
-
-def _name(entry: Entry) -> str:
-    details = [entry.device] if entry.device != "cpu" else []
-    if entry.threads is not None:
-        details.append(f"{entry.threads} thread{'s' if entry.threads > 1 else ''}")
-    return f"{entry.name} ({', '.join(details)})" if details else entry.name
 
 
 def _seconds(result: Result, entry: Entry) -> float:
@@ -197,7 +182,7 @@ def _headers(report: Report) -> list[str]:
 
 def _cells(report: Report, result: Result, entry: Entry) -> list[str]:
     if not entry.seconds:
-        return [entry.note.partition(":")[0]]
+        return [why_nothing(entry)]
     speed, percent = result.samples_per_second(entry), report.percent_of_roof(result, entry)
     return [
         f"{speed.median:,.0f}",
@@ -212,22 +197,11 @@ def _cells(report: Report, result: Result, entry: Entry) -> list[str]:
 
 def _ratio_cells(report: Report, result: Result, entry: Entry) -> list[str]:
     if not report.has_gpu:
-        return _figure_cells(result.ratio(entry), entry)
+        return figure_cells(result.ratio(entry), entry)
     to_products = result.step_to_products(entry)
     return [
-        *_figure_cells(result.ratio(entry, place="CPU"), entry),
-        *_figure_cells(result.ratio(entry, place="GPU"), entry),
-        _figure_cells(result.ratio_to(result.best_of_ours("GPU"), entry), entry)[0],
+        *figure_cells(result.ratio(entry, place="CPU"), entry),
+        *figure_cells(result.ratio(entry, place="GPU"), entry),
+        figure_cells(result.ratio_to(result.best_of_ours("GPU"), entry), entry)[0],
         "" if to_products is None else f"{to_products:.2f}",
     ]
-
-
-def _figure_cells(ratio: Figure | None, entry: Entry) -> list[str]:
-    """Return the median and the IQR, or the beginning of the note that says why there is no ratio."""
-    return [entry.note.partition(":")[0], ""] if ratio is None else [f"{ratio.median:.2f}", f"{ratio.spread:.2f}"]
-
-
-def _style(entry: Entry, best: list[Entry | None]) -> str:
-    if entry.ours:
-        return "green"
-    return "yellow" if any(entry is each for each in best) else ""

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 from mlp._backends import FileFormatError
+from mlp.bench import report_files
 from mlp.bench.cases import WORK, Case
 from mlp.bench.crossover import Crossover, crossovers
 from mlp.bench.entries import Entry, Figure, FirstUse, Result, Roof, Start, Transfer
-from mlp.io.atomic_write import write_atomically
-from mlp.io.json_documents import to_json
+from mlp.bench.report_files import fields_of
+from mlp.checks import counted
 
 FORMAT = "mlp-bench-1"
 
@@ -124,8 +123,8 @@ class Report:
                         row.get("precision", "float32"), row.get("work", WORK), row.get("contents", "dense"),
                         row.get("threads"),
                     ),
-                    [Entry(**_fields(Entry, entry)) for entry in row["entries"]],
-                    {device: Transfer(**_fields(Transfer, each)) for device, each in row.get("transfers", {}).items()},
+                    [Entry(**fields_of(Entry, entry)) for entry in row["entries"]],
+                    {name: Transfer(**fields_of(Transfer, each)) for name, each in row.get("transfers", {}).items()},
                     row.get("products", {}),
                     row.get("zeros", 0.0),
                 )
@@ -143,7 +142,7 @@ class Report:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the report as JSON, atomically."""
-        write_atomically(path, (to_json(self.to_dict()) + "\n").encode())
+        report_files.write(path, self.to_dict())
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Report:
@@ -154,19 +153,10 @@ class Report:
         FileFormatError
             If the file is missing or has another format.
         """
-        try:
-            document = json.loads(Path(path).read_bytes())
+        with report_files.reading(path, "mlp bench --json FILE") as document:
             if document["format"] != FORMAT:
                 raise FileFormatError(f"{str(path)!r} has format {document['format']!r}; this version reads {FORMAT}.")
             return cls.from_dict(document)
-        except FileNotFoundError:
-            raise FileFormatError(
-                f"there is no file {str(path)!r}; check the spelling and the current folder"
-            ) from None
-        except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise FileFormatError(
-                f"{str(path)!r} was not written by `mlp bench --json FILE` ({type(error).__name__}: {error})."
-            ) from error
 
 
 ABOUT = ("recorded", "images", "machine", "threads", "versions")
@@ -174,19 +164,14 @@ ABOUT = ("recorded", "images", "machine", "threads", "versions")
 
 def roof_name(device: str, threads: int | None) -> str:
     """Return the name of the roof of a device, with a number of threads if that was asked for."""
-    return f"{device}, {threads} thread{'s' * (threads > 1)}" if threads else device
+    return f"{device}, {counted(threads, 'thread')}" if threads else device
 
 
 def _read_roof(values: dict[str, Any]) -> Roof:
     if "gigabytes_per_second" in values:  # of a copy, in older files
         return Roof(values["gflops"], [(1 << 28, values["gigabytes_per_second"])])
     bandwidths = [(int(size), float(speed)) for size, speed in values["bandwidths"]]
-    return Roof(**(_fields(Roof, values) | {"bandwidths": bandwidths}))
-
-
-def _fields(kind: type, values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values that are attributes of the class, without the computed ones."""
-    return {attribute.name: values[attribute.name] for attribute in fields(kind)}
+    return Roof(**(fields_of(Roof, values) | {"bandwidths": bandwidths}))
 
 
 def _figure(figure: Figure | None) -> dict[str, float] | None:

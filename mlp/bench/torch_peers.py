@@ -183,3 +183,16 @@ def _epoch(
         return float(losses) / case.steps  # waits for the device
 
     return epoch
+
+
+@contextlib.contextmanager
+def torch_threads(number: int) -> Iterator[None]:
+    """Set the number of threads of PyTorch."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
