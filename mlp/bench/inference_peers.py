@@ -82,7 +82,8 @@ def find_prediction_peers(
     """
     names, missing = choose_backends(backends)
     ours = [_our_backend(name) for name in names]
-    ours.append(PredictionPeer("mlp.MLPClassifier", partial(_classifier, "mlp"), ours=True, limit_threads=limit_threads))
+    classifier = partial(_classifier, "mlp")
+    ours.append(PredictionPeer("mlp.MLPClassifier", classifier, ours=True, limit_threads=limit_threads))
     found, missing_peers = choose_peers(peers, PREDICTION_PEERS, _why_missing)
     return ours + found, missing | missing_peers
 

@@ -9,6 +9,7 @@ from typing import Any
 from mlp.bench.cases import Case
 from mlp.bench.entries import Entry, Figure, Result
 from mlp.bench.results import Report
+from mlp.checks import counted
 from mlp.inspection.plots.style import (
     BLACK,
     BLUE,
@@ -132,7 +133,7 @@ def roofline(report: Report, path: str | PathLike[str]) -> None:
 
 
 def _key(case: Case) -> tuple[str, ...]:
-    threads = () if case.threads is None else (f"{case.threads} thread{'s' * (case.threads > 1)}",)
+    threads = () if case.threads is None else (counted(case.threads, "thread"),)
     return case.net, case.optimizer, *threads
 
 
