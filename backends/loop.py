@@ -19,7 +19,8 @@ from backends.errors import ConfigurationError, ShapeError
 from backends.float_warnings import callers_float_warnings, no_float_warnings
 from backends.formulas import Rule
 from backends.operations import Operations
-from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, NetworkPlan, Shuffle
+from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, NetworkPlan
+from backends.row_orders import Shuffle
 
 
 class Workspace:
