@@ -89,9 +89,7 @@ def permutation(seed: int, epoch: int, count: int, *, stream: int = SHUFFLE, par
     return keys.astype(np.int64)
 
 
-def chosen_rows(
-    seed: int, fraction: float, rows: range, *, part: int = 0
-) -> NDArray[np.bool_]:
+def chosen_rows(seed: int, fraction: float, rows: range, *, part: int = 0) -> NDArray[np.bool_]:
     """Mask of the rows that are chosen at random, each with probability `fraction`, by its number alone.
 
     So a part of the rows can be split off without an array of all of them.
