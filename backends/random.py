@@ -107,7 +107,7 @@ def chosen_rows(seed: int, fraction: float, rows: range, *, part: int = 0) -> ND
     Examples
     --------
     >>> chosen_rows(0, 0.5, range(8)).astype(int)
-    array([0, 1, 0, 1, 1, 0, 0, 0])
+    array([1, 1, 1, 1, 0, 0, 1, 1])
     """
     skipped = rows.start % 4
     raw = words((seed, ROWS), (rows.start // 4, part, 0, 0), skipped + len(rows))[skipped:]

@@ -16,7 +16,7 @@ import backends
 from backends import formulas, loop, random
 from backends.errors import ConfigurationError, DtypeError, ShapeError
 from backends.plan import Control, EpochPlan, Layout, NetworkPlan
-from backends.row_orders import BlockShuffle, Shuffle
+from backends.row_orders import Shuffle
 
 SGD, MOMENTUM, ADAM = RULES[0], RULES[1], RULES[7]
 
