@@ -258,7 +258,7 @@ class EpochPlan:
             isinstance(order, np.ndarray) and order.ndim == 1 and order.dtype.kind in "iu"
         ):
             raise ConfigurationError(
-                f"order must be a 1-d NumPy array of row numbers, a Shuffle or a BlockShuffle, not {type(order).__name__}."
+                f"order must be a 1-d NumPy array of row numbers, Shuffle or BlockShuffle, not {type(order).__name__}."
             )
         expected = (self._total_batches,)
         for name in ("learning_rates", "l2", "batch_weight"):
