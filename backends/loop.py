@@ -517,6 +517,29 @@ class Trainer:
         self._check_arrays()
         self._read_weight()
 
+    def write_rows(self, first: int, X: Array, target: Array, weight: Array | None = None) -> None:
+        """Replace the values of the rows from `first` on.
+
+        Parameters
+        ----------
+        first : int
+        X, target, weight : array
+            Of the host or the device, with the dtypes of the trainer's arrays; `weight` if the trainer has weights.
+
+        Raises
+        ------
+        ShapeError
+            If the trainer does not have so many rows.
+        """
+        rows = slice(first, first + len(X))
+        if not 0 <= first <= rows.stop <= self.X.shape[0]:
+            raise ShapeError(f"rows {first} to {rows.stop} are not among the {self.X.shape[0]} rows of X.")
+        for own, values in ((self.X, X), (self.target, target), (self.weight, weight)):
+            if own is not None:
+                own[rows] = self.xp.asarray(values)
+        if self._host_weight is not None:
+            self._host_weight[rows] = self.xp.to_numpy(self.weight[rows])
+
     def _read_weight(self) -> None:
         weight = self.weight
         self._host_weight = None if weight is None else np.asarray(self.xp.to_numpy(weight), np.float64)

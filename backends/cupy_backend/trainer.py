@@ -381,6 +381,11 @@ class GraphTrainer(Trainer):
             super().refresh()
         self._data_changed = True
 
+    def write_rows(self, first: int, X: Array, target: Array, weight: Array | None = None) -> None:
+        with self._device.cuda:
+            super().write_rows(first, X, target, weight)
+        self._data_changed = True
+
     def roll_back(self) -> None:
         with self._device.cuda:
             super().roll_back()
