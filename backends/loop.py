@@ -537,7 +537,7 @@ class Trainer:
         for own, values in ((self.X, X), (self.target, target), (self.weight, weight)):
             if own is not None:
                 own[rows] = self.xp.asarray(values)
-        if self._host_weight is not None:
+        if self._host_weight is not None and self.weight is not None:
             self._host_weight[rows] = self.xp.to_numpy(self.weight[rows])
 
     def _read_weight(self) -> None:

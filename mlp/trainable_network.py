@@ -215,7 +215,7 @@ class TrainableNetwork(FeedForward):
         batch_size = training.batch_size_for(optimizer, batch_size, n, previous.get("batch_size"))
         has_validation = validation is not None
         smoothing = training.check_label_smoothing(label_smoothing, self.kind, previous.get("label_smoothing", 0.0))
-        chosen_metrics = training.check_metrics(metrics, has_validation=has_validation)
+        chosen_metrics = training.check_metrics(metrics, validation)
         stopping_rule = training.check_early_stopping(early_stopping, chosen_metrics, has_validation=has_validation)
         callbacks = training.check_callbacks(callbacks)
         epochs, epochs_reason = training.choose_epochs(epochs, n, batch_size, resumed.history if resumed else None)

@@ -162,7 +162,7 @@ def in_parts(
                 ):
                     break
                 _validate(run, validation)
-                if validation is not None and metrics:
+                if isinstance(validation, Examples) and metrics:
                     record_metrics(run, metrics, validation)
                     of_rank_0 = of_first(run.comm, [run.history.metrics[name][-1] for name in metrics])
                     for name, value in zip(metrics, of_rank_0, strict=True):
@@ -237,12 +237,14 @@ def trainer_for(net: FeedForward, optimizer: Optimizer, examples: Examples, batc
 
 def _make_trainer(run: Run, examples: AnyExamples, batch_size: int, shards: int = 1) -> Trainer:
     net, state = run.net, run.state
-    streamed = isinstance(examples, StreamedExamples)
-    arrays = examples.buffer(buffer_rows(examples, batch_size)) if streamed else net.on_device(examples)
+    if isinstance(examples, StreamedExamples):
+        arrays = examples.buffer(buffer_rows(examples, batch_size))
+    else:
+        arrays = net.on_device(examples)
     trainer = net.xp.trainer(net.plan, state.optimizer.rule, *arrays, net.parameters, state.slots, batch_size)
     if shards > 1:
         trainer = ShardedTrainer(trainer, shards, run.comm)
-    return StreamedTrainer(trainer, examples) if streamed else trainer
+    return StreamedTrainer(trainer, examples) if isinstance(examples, StreamedExamples) else trainer
 
 
 def _follow(trainer: Trainer, run: Run, examples: AnyExamples, batch_size: int, shards: int) -> Trainer:
@@ -303,8 +305,11 @@ def _plan_epochs(
 def _validate(run: Run, validation: AnyExamples | None) -> None:
     history = run.history
     if validation is not None:
-        of_all = evaluate_stream if isinstance(validation, StreamedExamples) else evaluate
-        history.append_validation(*of_first(run.comm, of_all(run.net, validation)))
+        if isinstance(validation, StreamedExamples):
+            results = evaluate_stream(run.net, validation)
+        else:
+            results = evaluate(run.net, validation)
+        history.append_validation(*of_first(run.comm, results))
         if not math.isfinite(history.val_loss[-1]) and all(map(math.isfinite, history.val_loss[-2:-1])):
             warn_of_infinite_validation(run)
     elif history.val_loss:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -73,6 +74,10 @@ class RowStream(abc.ABC):
         row_bytes = self.n_inputs * (1 if self.is_bytes else 4)
         return max(WINDOW_BYTES // row_bytes, 1)
 
+    def __iter__(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        """X and y of the blocks that have rows, one after the other."""
+        return (self.read(int(block)) for block in np.flatnonzero(self.block_rows))
+
     def split(self, fraction: float, seed: int) -> tuple[RowStream, RowStream]:
         """Two streams of these rows: those that remain, and those that are chosen with probability `fraction`.
 
@@ -110,7 +115,7 @@ class PartOfStream(RowStream):
 
     def __init__(self, stream: RowStream, fraction: float, seed: int, *, chosen: bool) -> None:
         self._stream, self._fraction, self._seed, self._chosen = stream, fraction, seed, chosen
-        self._depth = stream._depth + 1 if isinstance(stream, PartOfStream) else 0
+        self._depth: int = stream._depth + 1 if isinstance(stream, PartOfStream) else 0
         self.name, self.n_inputs, self.is_bytes = stream.name, stream.n_inputs, stream.is_bytes
         self._first_rows = stream.block_rows.cumsum() - stream.block_rows
 
