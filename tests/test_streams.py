@@ -16,12 +16,14 @@ from thread_ranks import on_ranks
 
 import mlp
 from backends import random
+from backends.plan import EpochPlan
 from backends.row_orders import BlockShuffle
 from mlp.data.streams import RowStream
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(203, 12)).astype(np.float32)
 Y = (X[:, 0] * X[:, 1] > 0).astype(np.int64) + (X[:, 2] > 0.5)
+WEIGHTS = np.linspace(0, 2, 203).astype(np.float32)
 SIZES = [40, 0, 7, 40, 40, 40, 33, 3]
 
 
@@ -141,6 +143,39 @@ def test_the_gpu_backend_has_the_same_bits(stand_in_gpu):
     fit_in_memory(nets[1], stream(), epochs=2, batch_size=32, class_weight={0: 2.0})
     assert_array_equal(*(net.xp.to_numpy(net.parameters) for net in nets))
     assert nets[0].history.loss == nets[1].history.loss
+
+
+def train_on_replaced_rows(backend):
+    """Weights after rows were replaced, and those of a trainer that had them from the beginning."""
+    weights = []
+    for replaced in (False, True):
+        net = network(backend=backend)
+        xp, plan = net.xp, net.plan
+        rule = mlp.SGD(0.1).rule
+        arrays = [xp.asarray(a) for a in ((X[::-1].copy(), Y[::-1].copy(), np.ones(203, np.float32)))]
+        if not replaced:
+            for array, values in zip(arrays, (X, Y, WEIGHTS), strict=True):
+                array[50:203] = xp.asarray(values[50:203])
+        trainer = xp.trainer(plan, rule, *arrays, net.parameters, xp.zeros((0, 259), np.float32), 32)
+        for epoch, rows in enumerate((np.arange(40), np.arange(100, 203), np.arange(40, 203), np.arange(203))):
+            if replaced and epoch == 1:
+                trainer.write_rows(50, X[50:203], Y[50:203], WEIGHTS[50:203])
+            n = -(-len(rows) // 32)
+            rates = {"learning_rates": np.full(n, 0.1), "l2": np.zeros(n)}
+            trainer.epochs([EpochPlan(plan, rule, 32, rows, **rates, epoch=epoch, label_smoothing=0.1)])
+        trainer.read_back()
+        weights.append(xp.to_numpy(net.parameters).copy())
+        with pytest.raises(mlp.ShapeError, match="rows 200 to 206 are not among the 203"):
+            trainer.write_rows(200, X[:6], Y[:6], WEIGHTS[:6])
+    return weights
+
+
+def test_rows_of_a_trainer_can_be_replaced(backend):
+    assert_array_equal(*train_on_replaced_rows(backend))
+
+
+def test_rows_of_a_trainer_on_the_gpu_can_be_replaced(stand_in_gpu):
+    assert_array_equal(*train_on_replaced_rows("cupy"))
 
 
 # -- stopping and resuming ------------------------------------------------------------------------------

@@ -316,7 +316,7 @@ class GraphTrainer(Trainer):
     def _make_arrays(self, options: KernelOptions, plan: EpochPlan, rows: int, tiling: Tiling | str) -> EpochArrays:
         assert self._own_stream is not None
         cupy = self._device.cupy
-        if self._data is None:
+        if self._data is None or self._data_changed:
             self._copy_data()
         assert self._data is not None
         X, target = self._data

@@ -102,18 +102,20 @@ class StreamedTrainer(WrappedTrainer):
         size = plan.batch_size
         while len(self._waiting) < size and not self._reader.at_end:
             self._read_window()
-        rows = self._waiting
-        last = self._reader.at_end and self._batch + -(-len(rows) // size) == len(plan.l2)
-        count = min(-(-len(rows) // size) if last else len(rows) // size, most)
-        first = 0
-        if len(rows) < size:  # for the kernels a batch is shorter only at the end of an order
-            rows, first = np.concatenate([np.zeros(size, np.int64), rows]), 1
-        elif count * size <= len(rows):  # orders of one length, for which tables and graphs are prepared once
-            rows = np.concatenate([rows, np.zeros(self.X.shape[0] - len(rows), np.int64)])
-        start, total = self._batch - first, -(-len(rows) // size)
+        rows, n = self._waiting, len(plan.order)
+        ends = self._reader.at_end and self._batch + -(-len(rows) // size) == len(plan.l2)
+        count = -(-len(rows) // size) if ends else len(rows) // size
+        ends, count = ends and count <= most, min(count, most)
+        # all parts have orders of one length, for which tables and graphs are prepared once; other batches fill them
+        length = min(self.X.shape[0] // size * size + n % size, n)
+        order = np.zeros(length, np.int64)
+        first = (length - len(rows)) // size if ends else 0
+        part = rows if ends else rows[: count * size]
+        order[first * size : first * size + len(part)] = part
+        start, total = self._batch - first, -(-length // size)
         return replace(
             plan,
-            order=rows,
+            order=order,
             learning_rates=_values(plan.learning_rates, start, total),
             l2=_values(plan.l2, start, total),
             first_step=plan.first_step + start,
