@@ -110,13 +110,13 @@ class PartOfStream(RowStream):
 
     def __init__(self, stream: RowStream, fraction: float, seed: int, *, chosen: bool) -> None:
         self._stream, self._fraction, self._seed, self._chosen = stream, fraction, seed, chosen
-        self._depth = stream._depth + 1 if isinstance(stream, PartOfStream) else 0
+        self._depth: int = stream._depth + 1 if isinstance(stream, PartOfStream) else 0
         self.name, self.n_inputs, self.is_bytes = stream.name, stream.n_inputs, stream.is_bytes
         self._first_rows = stream.block_rows.cumsum() - stream.block_rows
 
     @cached_property
     def block_rows(self) -> NDArray[np.int64]:  # type: ignore[override]
-        counts = [np.count_nonzero(self._mask(block)) for block in range(len(self._stream.block_rows))]
+        counts = [np.count_nonzero(self.mask(block)) for block in range(len(self._stream.block_rows))]
         return np.array(counts, np.int64)
 
     @property
@@ -126,10 +126,11 @@ class PartOfStream(RowStream):
 
     def read(self, block: int) -> tuple[NDArray[Any], NDArray[Any]]:
         X, y = self._stream.read(block)
-        mask = self._mask(block)
+        mask = self.mask(block)
         return X[mask], y[mask]
 
-    def _mask(self, block: int) -> NDArray[np.bool_]:
+    def mask(self, block: int) -> NDArray[np.bool_]:
+        """Which rows of a block of the whole stream belong to this part; known without reading them."""
         first, n = int(self._first_rows[block]), int(self._stream.block_rows[block])
         chosen = random.chosen_rows(self._seed, self._fraction, range(first, first + n), part=self._depth)
         return chosen if self._chosen else ~chosen
