@@ -121,7 +121,7 @@ class PartOfStream(RowStream):
 
     @cached_property
     def block_rows(self) -> NDArray[np.int64]:  # type: ignore[override]
-        counts = [np.count_nonzero(self._mask(block)) for block in range(len(self._stream.block_rows))]
+        counts = [np.count_nonzero(self.mask(block)) for block in range(len(self._stream.block_rows))]
         return np.array(counts, np.int64)
 
     @property
@@ -131,10 +131,11 @@ class PartOfStream(RowStream):
 
     def read(self, block: int) -> tuple[NDArray[Any], NDArray[Any]]:
         X, y = self._stream.read(block)
-        mask = self._mask(block)
+        mask = self.mask(block)
         return X[mask], y[mask]
 
-    def _mask(self, block: int) -> NDArray[np.bool_]:
+    def mask(self, block: int) -> NDArray[np.bool_]:
+        """Which rows of a block of the whole stream belong to this part; known without reading them."""
         first, n = int(self._first_rows[block]), int(self._stream.block_rows[block])
         chosen = random.chosen_rows(self._seed, self._fraction, range(first, first + n), part=self._depth)
         return chosen if self._chosen else ~chosen
