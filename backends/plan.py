@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from backends import random
 from backends.errors import ConfigurationError, UnknownNameError
 from backends.formulas import Activation, OutputLoss, Rule
+from backends.row_orders import RowOrder
 
 Array = Any
 """An array of the backend in use: `numpy.ndarray` or `cupy.ndarray`, which have no common base class."""
@@ -142,33 +143,6 @@ class NetworkPlan:
             self.kind.loss.level_of_each(self.layout.sizes[-1])
 
 
-@dataclass(frozen=True)
-class Shuffle:
-    """The order of an epoch's rows, given by three integers, so that a backend can compute it on its device.
-
-    Attributes
-    ----------
-    seed, epoch, n_rows : int
-        Arguments of `backends.random.permutation`, which defines the order.
-
-    Examples
-    --------
-    >>> Shuffle(seed=0, epoch=1, n_rows=5).row_numbers()
-    array([2, 4, 3, 0, 1])
-    """
-
-    seed: int
-    epoch: int
-    n_rows: int
-
-    def __len__(self) -> int:
-        return self.n_rows
-
-    def row_numbers(self) -> NDArray[np.int64]:
-        """The row numbers in this order, as a host array."""
-        return random.permutation(self.seed, self.epoch, self.n_rows)
-
-
 @dataclass(frozen=True, eq=False)  # arrays have no single truth value
 class EpochPlan:
     """One epoch of training, or a part of one.
@@ -182,7 +156,7 @@ class EpochPlan:
     rule : Rule
     batch_size : int
         Rows of a batch; the last batch has the remaining rows.
-    order : ndarray of int64, shape (n,), or Shuffle
+    order : ndarray of int64, shape (n,), Shuffle or BlockShuffle
         The row numbers in the order of the epoch.
     learning_rates : ndarray of float64, shape (number of batches,)
     l2 : ndarray of float64, shape (number of batches,)
@@ -228,7 +202,7 @@ class EpochPlan:
     network: NetworkPlan
     rule: Rule
     batch_size: int
-    order: NDArray[np.int64] | Shuffle
+    order: NDArray[np.int64] | RowOrder
     learning_rates: NDArray[np.float64]
     l2: NDArray[np.float64]
     l1: float = 0.0
@@ -280,11 +254,11 @@ class EpochPlan:
 
     def _check_arrays(self) -> None:
         order = self.order
-        if not isinstance(order, Shuffle) and not (
+        if not isinstance(order, RowOrder) and not (
             isinstance(order, np.ndarray) and order.ndim == 1 and order.dtype.kind in "iu"
         ):
             raise ConfigurationError(
-                f"order must be a 1-d NumPy array of row numbers or a Shuffle, not {type(order).__name__}."
+                f"order must be a 1-d NumPy array of row numbers, Shuffle or BlockShuffle, not {type(order).__name__}."
             )
         expected = (self._total_batches,)
         for name in ("learning_rates", "l2", "batch_weight"):
@@ -306,7 +280,7 @@ class EpochPlan:
 
     def row_numbers(self) -> NDArray[np.int64]:
         """The row numbers in the order of the epoch, as a host array."""
-        return self.order.row_numbers() if isinstance(self.order, Shuffle) else self.order
+        return self.order.row_numbers() if isinstance(self.order, RowOrder) else self.order
 
     def batch_rows(self, batch: int) -> slice:
         """Slice of the order that contains the rows of a batch."""
@@ -354,9 +328,12 @@ class Control:
     ----------
     words : ndarray of int64, shape (2,)
         Kernels without Python read and write this array directly.
+    batches_before : int
+        Batches that were done before those that the second word counts.
     """
 
     words: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2, np.int64))
+    batches_before: int = 0
 
     def __post_init__(self) -> None:
         if self.words.shape != (2,) or self.words.dtype != np.int64:
@@ -376,7 +353,8 @@ class Control:
 
     @property
     def batches_done(self) -> int:
-        return int(self.words[1])
+        """Number of batches done, `batches_before` included; assign the number without them."""
+        return self.batches_before + int(self.words[1])
 
     @batches_done.setter
     def batches_done(self, count: int) -> None:

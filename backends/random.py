@@ -11,6 +11,8 @@ weights   (seed, 1)               (block, layer, 0, 0)
 shuffle   (seed, 2)               (block, epoch, 0, 0)
 dropout   (seed, 3)               (block, layer, step, epoch), step counted within the epoch
 split     (seed, 4)               (block, 0, 0, 0)
+blocks    (seed, 5)               (block, epoch, 0, 0), and (block, epoch, 1 + window, 0)
+rows      (seed, 6)               (block, part, 0, 0)
 ========  ======================  ======================================================
 
 A block is four words.  Dropout uses each word as two 32-bit integers, the low half first, so a block is enough
@@ -26,7 +28,7 @@ from numpy.typing import NDArray
 
 from backends.errors import ConfigurationError
 
-WEIGHTS, SHUFFLE, DROPOUT, SPLIT = 1, 2, 3, 4
+WEIGHTS, SHUFFLE, DROPOUT, SPLIT, BLOCKS, ROWS = 1, 2, 3, 4, 5, 6
 UNITS_PER_BLOCK = 8
 _WORD = 2**64
 
@@ -68,8 +70,10 @@ def normal(seed: int, layer: int, count: int) -> NDArray[np.float64]:
     return np.asarray(ndtri(uniform(seed, layer, count)), dtype=np.float64)
 
 
-def permutation(seed: int, epoch: int, count: int, *, stream: int = SHUFFLE) -> NDArray[np.int64]:
+def permutation(seed: int, epoch: int, count: int, *, stream: int = SHUFFLE, part: int = 0) -> NDArray[np.int64]:
     """The order of the rows in an epoch: row numbers sorted by random integers; equal integers, by row number.
+
+    `part` is the third word of the counter, for an order that has several parts.
 
     Examples
     --------
@@ -78,11 +82,36 @@ def permutation(seed: int, epoch: int, count: int, *, stream: int = SHUFFLE) -> 
     """
     # random bits in the high part, row number in the low part: keys are distinct, so all sorts give the same order
     shift = np.uint64(max(count - 1, 1).bit_length())
-    keys = words((seed, stream), (0, epoch, 0, 0), count) >> shift << shift
+    keys = words((seed, stream), (0, epoch, part, 0), count) >> shift << shift
     keys |= np.arange(count, dtype=np.uint64)
     keys.sort()
     keys &= (np.uint64(1) << shift) - np.uint64(1)
     return keys.astype(np.int64)
+
+
+def chosen_rows(seed: int, fraction: float, rows: range, *, part: int = 0) -> NDArray[np.bool_]:
+    """Mask of the rows that are chosen at random, each with probability `fraction`, by its number alone.
+
+    So a part of the rows can be split off without an array of all of them.
+
+    Parameters
+    ----------
+    seed : int
+    fraction : float
+        0 <= fraction < 1.
+    rows : range
+        Row numbers, one after the other.
+    part : int
+        For a split of the rows that another split has left.
+
+    Examples
+    --------
+    >>> chosen_rows(0, 0.5, range(8)).astype(int)
+    array([1, 1, 1, 1, 0, 0, 1, 1])
+    """
+    skipped = rows.start % 4
+    raw = words((seed, ROWS), (rows.start // 4, part, 0, 0), skipped + len(rows))[skipped:]
+    return raw < np.uint64(int(fraction * _WORD))
 
 
 def dropout_threshold(rate: float) -> int:

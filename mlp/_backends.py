@@ -58,9 +58,9 @@ from backends.plan import (
     EpochResult,
     Layout,
     NetworkPlan,
-    Shuffle,
 )
 from backends.predictor import Predictor
+from backends.row_orders import BlockShuffle, RowOrder, Shuffle
 
 __all__ = [
     "PRECISIONS",
@@ -70,6 +70,7 @@ __all__ = [
     "Backend",
     "BackendUnavailableError",
     "BatchHook",
+    "BlockShuffle",
     "ConfigurationError",
     "Control",
     "DataError",
@@ -87,6 +88,7 @@ __all__ = [
     "NotDifferentiableError",
     "Operations",
     "Predictor",
+    "RowOrder",
     "ShapeError",
     "Shuffle",
     "Status",

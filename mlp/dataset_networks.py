@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mlp.configuration import OUTPUT_FOR
-from mlp.data import Dataset
+from mlp.data import Dataset, StreamedDataset
 from mlp.initializers import TABLE_INIT
 from mlp.model import MLP
 
@@ -17,7 +17,7 @@ def default_width(n_inputs: int, *, table: bool) -> int:
 
 
 def network_for(
-    dataset: Dataset,
+    dataset: Dataset | StreamedDataset,
     hidden: Sequence[int] | None = None,
     *,
     loss: str | None = None,
@@ -29,7 +29,7 @@ def network_for(
 
     Parameters
     ----------
-    dataset : Dataset
+    dataset : Dataset or StreamedDataset
     hidden : sequence of int, optional
         Widths of the hidden layers.  Default: one layer, see `default_width`.
     loss : str, optional
@@ -76,9 +76,16 @@ def network_for(
     )
 
 
-def _target_scaling(dataset: Dataset, loss: str, output: str) -> tuple[list[float], list[float]] | None:
+def _target_scaling(
+    dataset: Dataset | StreamedDataset, loss: str, output: str
+) -> tuple[list[float], list[float]] | None:
     """Mean and standard deviation of regression targets, if the output activation is unbounded (identity)."""
     if dataset.classes is not None or (OUTPUT_FOR.get(loss, "identity") if output == "auto" else output) != "identity":
         return None
-    y = dataset.y.reshape(len(dataset.y), -1)
-    return y.mean(axis=0).tolist(), [float(std) if std > 0 else 1.0 for std in y.std(axis=0)]
+    if isinstance(dataset, StreamedDataset):
+        assert dataset.target_statistics is not None
+        mean, deviation = dataset.target_statistics.mean, dataset.target_statistics.std
+    else:
+        y = dataset.y.reshape(len(dataset.y), -1)
+        mean, deviation = y.mean(axis=0), y.std(axis=0)
+    return mean.tolist(), [float(std) if std > 0 else 1.0 for std in deviation]

@@ -8,6 +8,7 @@ from typing import Any, Self
 from mlp import optimizers, ranks, training
 from mlp._backends import ConfigurationError
 from mlp.checks import check_batch_size, require_count
+from mlp.data.streams import RowStream
 from mlp.distributed import SERIAL, Communicator, check_shards
 from mlp.network import FeedForward, on_its_device
 from mlp.optimizers import Optimizer
@@ -94,13 +95,13 @@ class TrainableNetwork(FeedForward):
     def fit(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         *,
         epochs: int | None = None,
         batch_size: int | None = None,
         optimizer: str | Optimizer | None = None,
         shuffle: bool = True,
-        validation_data: tuple[Any, ...] | None = None,
+        validation_data: tuple[Any, ...] | RowStream | None = None,
         validation_fraction: float | None = None,
         sample_weight: Any = None,
         class_weight: Mapping[Any, float] | str | None = None,
@@ -118,7 +119,8 @@ class TrainableNetwork(FeedForward):
 
         Parameters
         ----------
-        X : array_like, shape (n, n_in)
+        X : array_like, shape (n, n_in), or RowStream
+            A stream has the targets too.  Its rows are read again in each epoch; see `mlp.data.stream`.
         y : array_like, shape (n,) or (n, n_out)
             Class numbers from 0 or one row of probabilities for each sample; numbers for regression.
         epochs : int, optional
@@ -132,7 +134,7 @@ class TrainableNetwork(FeedForward):
             Default: Adam; with `resume` always that of the last training.
         shuffle : bool
             Shuffle the rows before each epoch.
-        validation_data : tuple (X, y) or (X, y, sample_weight), optional
+        validation_data : tuple (X, y) or (X, y, sample_weight), or RowStream, optional
         validation_fraction : float, optional
             Fraction of the rows to split off at random, by the network's seed, as validation data.
         sample_weight : array_like, shape (n,), optional
@@ -202,9 +204,10 @@ class TrainableNetwork(FeedForward):
             optimizer = training.require_resumable(self.training_state, epochs, may_be_done=may_be_done).optimizer
         else:
             optimizer = optimizers.optimizer("adam" if optimizer is None else optimizer)
-        examples, class_numbers = self.check_examples(X, y, sample_weight, require_two_classes=True)
-        examples = training.with_class_weight(self, examples, class_weight)
-        examples, validation = training.split_validation(self, examples, validation_data, validation_fraction)
+        examples, validation, class_numbers = training.training_examples(
+            self, X, y, sample_weight=sample_weight, class_weight=class_weight, validation_data=validation_data,
+            validation_fraction=validation_fraction,
+        )  # fmt: skip
         n = examples.rows
         resumed = self.training_state if resume else None
         previous = resumed.conditions if resumed else {}
@@ -212,7 +215,7 @@ class TrainableNetwork(FeedForward):
         batch_size = training.batch_size_for(optimizer, batch_size, n, previous.get("batch_size"))
         has_validation = validation is not None
         smoothing = training.check_label_smoothing(label_smoothing, self.kind, previous.get("label_smoothing", 0.0))
-        chosen_metrics = training.check_metrics(metrics, has_validation=has_validation)
+        chosen_metrics = training.check_metrics(metrics, validation)
         stopping_rule = training.check_early_stopping(early_stopping, chosen_metrics, has_validation=has_validation)
         callbacks = training.check_callbacks(callbacks)
         epochs, epochs_reason = training.choose_epochs(epochs, n, batch_size, resumed.history if resumed else None)
@@ -237,12 +240,12 @@ class TrainableNetwork(FeedForward):
         with ranks.threads_for_same_bits(self, shards):
             training.train(
                 Run(self, state, epochs, comm=comm),
-                self.on_device(examples),
+                training.on_device(self, examples),
                 batch_size=batch_size,
                 shuffle=shuffle,
                 label_smoothing=smoothing,
                 shards=shards,
-                validation=None if validation is None else self.on_device(validation),
+                validation=None if validation is None else training.on_device(self, validation),
                 early_stopping=stopping_rule,
                 metrics=chosen_metrics,
                 callbacks=callbacks,
@@ -310,12 +313,12 @@ class TrainableNetwork(FeedForward):
     # -- evaluation ---------------------------------------------------------------------------------
 
     @on_its_device
-    def evaluate(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, float]:
+    def evaluate(self, X: Any, y: Any = None, sample_weight: Any = None) -> tuple[float, float]:
         """Mean loss and score on X and y.
 
         Parameters
         ----------
-        X : array_like, shape (n, n_in)
+        X : array_like, shape (n, n_in), or RowStream
         y : array_like, shape (n,) or (n, n_out)
             As in `fit`.
         sample_weight : array_like, shape (n,), optional
@@ -333,9 +336,12 @@ class TrainableNetwork(FeedForward):
         DataError
             If the rows are invalid, or the network's outputs for one of them overflow; see `feedforward`.
         """
+        if isinstance(X, RowStream):
+            training.require_stream_alone(y, sample_weight)
+            return training.evaluate_stream(self, training.StreamedExamples(self, X), require_finite=True)
         return training.evaluate_rows(self, X, y, sample_weight)
 
-    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Accuracy or R^2 of the predictions; arguments as in `evaluate`.
 
         Returns

@@ -15,7 +15,8 @@ from test_same_results import RULES, Case, assert_close, cases
 import backends
 from backends import backpropagation, formulas, loop, random
 from backends.errors import ConfigurationError, DtypeError, ShapeError
-from backends.plan import Control, EpochPlan, Layout, NetworkPlan, Shuffle
+from backends.plan import Control, EpochPlan, Layout, NetworkPlan
+from backends.row_orders import Shuffle
 
 SGD, MOMENTUM, ADAM = RULES[0], RULES[1], RULES[7]
 

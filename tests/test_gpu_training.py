@@ -20,7 +20,8 @@ from backends import formulas
 from backends.cupy_backend.device import EXECUTIONS
 from backends.cupy_backend.kernel_source import kernel_source
 from backends.loop import Execution
-from backends.plan import Control, EpochPlan, Shuffle
+from backends.plan import Control, EpochPlan
+from backends.row_orders import Shuffle
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the stand-in needs g++")
 

@@ -24,7 +24,8 @@ from backends.cupy_backend.kernel_source import KernelOptions
 from backends.cupy_backend.persistent_source import persistent_source
 from backends.cupy_backend.tilings import tiling_for
 from backends.cupy_backend.tilings import tilings as all_tilings
-from backends.plan import Control, EpochPlan, Layout, NetworkPlan, Shuffle
+from backends.plan import Control, EpochPlan, Layout, NetworkPlan
+from backends.row_orders import Shuffle
 
 SHARED_BYTES = 232448  # that a block can have on an H100 or H200
 

@@ -53,7 +53,7 @@ def test_the_losses_are_those_of_a_training_step_by_step(backend: str) -> None:
     assert not found.diverged
     np.testing.assert_allclose(found.learning_rates, np.geomspace(low, high, steps), rtol=1e-12)
     # the same by hand: fit gives the order of the rows, loss_and_gradients everything else
-    from backends.plan import Shuffle
+    from backends.row_orders import Shuffle
 
     n, copy, expected = len(DIGITS.X), net.copy(), []
     batches = [

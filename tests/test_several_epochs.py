@@ -24,7 +24,8 @@ import mlp
 from backends import loop
 from backends.numba_backend import panels, threads
 from backends.numba_backend.trainer import FusedTrainer
-from backends.plan import Control, Shuffle
+from backends.plan import Control
+from backends.row_orders import Shuffle
 from mlp import schedules
 
 RNG = np.random.default_rng(0)

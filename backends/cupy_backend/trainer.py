@@ -21,7 +21,8 @@ from backends.cupy_backend.tilings import MOST_BLOCKS, Tiling
 from backends.cupy_backend.together import train_together
 from backends.formulas.translator import TranslationError
 from backends.loop import Execution, Trainer, all_finite
-from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult, Shuffle
+from backends.plan import Array, BatchHook, Control, EpochPlan, EpochResult
+from backends.row_orders import Shuffle
 
 logger = logging.getLogger("mlp")
 
@@ -238,7 +239,7 @@ class GraphTrainer(Trainer):
             tables.keys.sort()
             self._launch("rows_of_keys", -(-n // THREADS), tables.keys, np.int64(n), shift, tables.order)
         else:
-            tables.send(tables.order, order, self.stream)
+            tables.send(tables.order, plan.row_numbers(), self.stream)
         self._order_on_device = order
 
     def _run_batches(self, plan: EpochPlan, control: Control) -> None:
@@ -315,7 +316,7 @@ class GraphTrainer(Trainer):
     def _make_arrays(self, options: KernelOptions, plan: EpochPlan, rows: int, tiling: Tiling | str) -> EpochArrays:
         assert self._own_stream is not None
         cupy = self._device.cupy
-        if self._data is None:
+        if self._data is None or self._data_changed:
             self._copy_data()
         assert self._data is not None
         X, target = self._data
@@ -378,6 +379,11 @@ class GraphTrainer(Trainer):
     def refresh(self) -> None:
         with self._device.cuda:
             super().refresh()
+        self._data_changed = True
+
+    def write_rows(self, first: int, X: Array, target: Array, weight: Array | None = None) -> None:
+        with self._device.cuda:
+            super().write_rows(first, X, target, weight)
         self._data_changed = True
 
     def roll_back(self) -> None:

@@ -10,6 +10,7 @@ from mlp.data.extras import MissingExtraError
 from mlp.data.idx import read_idx
 from mlp.data.preprocessing import CategoricalColumn, NumericColumn, Preprocessing
 from mlp.data.sources import SOURCE_NAMES, load
+from mlp.data.streams import RowStream, StreamedDataset, TargetStatistics, stream
 from mlp.data.tables import read_table
 from mlp.data.toy_sets import toy
 
@@ -20,10 +21,14 @@ __all__ = [
     "MissingExtraError",
     "NumericColumn",
     "Preprocessing",
+    "RowStream",
+    "StreamedDataset",
+    "TargetStatistics",
     "load",
     "read_idx",
     "read_npy",
     "read_npz",
     "read_table",
+    "stream",
     "toy",
 ]

@@ -61,7 +61,7 @@ def map_npy(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Read the array of an NPY file as `read_npy` does, but in the byte order of the file: nothing is copied."""
     where = repr(os.fspath(path))
     with open_checked(path, "NPY") as (handle, size):
-        dtype, shape, is_fortran, offset = _check_header(handle, size, where)
+        dtype, shape, is_fortran, offset = check_header(handle, size, where)
         order: Literal["C", "F"] = "F" if is_fortran else "C"
         if 0 in shape:  # no file can be mapped to no memory
             return np.empty(shape, dtype, order)
@@ -139,14 +139,31 @@ def _check_members(members: list[zipfile.ZipInfo], size: int, limit: int, where:
 
 
 def _read_array(stream: IO[bytes], size: int, where: str) -> NDArray[Any]:
-    _check_header(stream, size, where)
+    check_header(stream, size, where)
     stream.seek(0)
     array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _check_header(stream: IO[bytes], size: int, where: str) -> tuple[np.dtype[Any], tuple[int, ...], bool, int]:
-    """Return the dtype, the shape, whether the order is Fortran's, and the number of bytes before the values."""
+def check_header(stream: IO[bytes], size: int, where: str) -> tuple[np.dtype[Any], tuple[int, ...], bool, int]:
+    """Return the dtype, the shape, whether the order is Fortran's, and the number of bytes before the values.
+
+    Parameters
+    ----------
+    stream : file
+        Of format NPY, at its beginning.
+    size : int
+        Its number of bytes.
+    where : str
+        The file, for error messages.
+
+    Raises
+    ------
+    FileFormatError
+        If the size differs from what the header declares, or the version is not 1.0 or 2.0.
+    DtypeError
+        If the elements are not real numbers.
+    """
     dtype, shape, is_fortran, offset = _read_header(stream, where)
     if dtype.hasobject or dtype.kind not in "biuf":
         raise DtypeError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -210,5 +210,16 @@ def format_rows(mask: ArrayLike) -> str:
     'rows 1, 2 (counted from 0)'
     """
     rows = np.flatnonzero(mask)
-    more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
-    return f"row{'s' if len(rows) > 1 else ''} {', '.join(map(str, rows[:5]))}{more} (counted from 0)"
+    return format_row_numbers(rows[:5].tolist(), len(rows))
+
+
+def format_row_numbers(first: Sequence[int], count: int) -> str:
+    """Format row numbers, counted from 0: the first of them, up to five, and how many there are.
+
+    Examples
+    --------
+    >>> format_row_numbers([3, 5, 8, 9, 12], 7)
+    'rows 3, 5, 8, 9, 12 and 2 more (counted from 0)'
+    """
+    more = f" and {count - 5} more" if count > 5 else ""
+    return f"row{'s' if count > 1 else ''} {', '.join(map(str, first[:5]))}{more} (counted from 0)"

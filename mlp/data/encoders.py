@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -132,12 +132,17 @@ def fit_column(name: str, column: NDArray[Any], scale: Scale, share_rare: bool) 
         raise _no_values_error(where)
     if kind == "number":
         return fit_numbers((name,), as_float64(column, where)[np.newaxis], scale)[0]
-    counts = Counter(as_categories(column, where))
+    return fit_categories(name, Counter(as_categories(column, where)), len(column), share_rare)
+
+
+def fit_categories(name: str, counts: Counter[Any], n_rows: int, share_rare: bool) -> CategoricalColumn:
+    """Fit a column of text or booleans by the number of rows of each category and of None; see `Preprocessing.fit`."""
+    where = f"column {name!r}"
     missing = (None,) if counts.pop(None, 0) else ()
-    kept = frequent_categories(counts, len(column)) if share_rare else set(counts)
+    kept = frequent_categories(counts, n_rows) if share_rare else set(counts)
     if len(kept) + len(missing) > MAX_CATEGORIES:
         raise DataError(
-            f"{where} has {len(kept) + len(missing)} different values in {len(column)} rows; at most {MAX_CATEGORIES} "
+            f"{where} has {len(kept) + len(missing)} different values in {n_rows} rows; at most {MAX_CATEGORIES} "
             "categories are allowed. Remove the column, or convert it to numbers"
         )
     if not kept:
@@ -173,18 +178,43 @@ def frequent_categories(counts: Mapping[Any, int], n_rows: int) -> set[Any]:
     return set(sorted(often, key=lambda category: (-counts[category], category))[:MAX_OWN_INPUTS])
 
 
-def fit_numbers(names: tuple[str, ...], rows: NDArray[np.float64], scale: Scale) -> tuple[NumericColumn, ...]:
-    """Fit columns, passed as rows: sums over contiguous memory are pairwise, so they are exact to a few ULP."""
+def fit_numbers(
+    names: tuple[str, ...],
+    rows: NDArray[np.float64],
+    scale: Scale,
+    moments: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+) -> tuple[NumericColumn, ...]:
+    """Fit columns, passed as rows: sums over contiguous memory are pairwise, so they are exact to a few ULP.
+
+    `moments` are the means and the variances, if they are known more exactly.
+    """
     missing = np.isnan(rows)
-    empty = np.flatnonzero(missing.all(axis=1))
-    if len(empty):
-        raise _no_values_error(f"column {names[empty[0]]!r}")
-    with np.errstate(over="ignore", invalid="ignore"):  # overflow is reported below, with the column name
+    require_values(names, np.asarray(missing.all(axis=1)))
+    with np.errstate(over="ignore", invalid="ignore"):  # overflow is reported by `number_columns`, with the name
         fill = np.nanmedian(rows, axis=1) if missing.any() else np.median(rows, axis=1)
         if scale == "robust":
-            shift, divisor = fill, _robust_scale(rows)
+            shift, divisor = fill, robust_divisor(*np.nanquantile(rows, [0, 0.25, 0.75, 1], axis=1))
+        elif moments is not None and scale == "standard":
+            shift, divisor = moments[0], standard_divisor(*moments, rows.shape[1])
         else:
             shift, divisor = _shift_and_scale(np.where(missing, fill[:, np.newaxis], rows), scale)
+    return number_columns(names, fill, shift, divisor, scale)
+
+
+def number_columns(
+    names: Sequence[str],
+    fill: NDArray[np.float64],
+    shift: NDArray[np.float64],
+    divisor: NDArray[np.float64],
+    scale: Scale,
+) -> tuple[NumericColumn, ...]:
+    """Return the columns with these numbers, one each.
+
+    Raises
+    ------
+    DataError
+        If a number is not finite: its computation has overflowed.
+    """
     for name, *fitted in zip(names, fill, shift, divisor, strict=True):
         if not np.isfinite(fitted).all():
             raise DataError(
@@ -199,21 +229,42 @@ def _shift_and_scale(rows: NDArray[np.float64], scale: Scale) -> tuple[NDArray[n
         return np.zeros(len(rows)), np.ones(len(rows))
     if scale == "minmax":
         low = rows.min(axis=1)
-        width = rows.max(axis=1) - low
-        return low, np.where(width < 10 * _EPS, 1.0, width)
+        return low, minmax_divisor(low, rows.max(axis=1))
     mean = rows.mean(axis=1)
-    variance = rows.var(axis=1)
+    return mean, standard_divisor(mean, rows.var(axis=1), rows.shape[1])
+
+
+def standard_divisor(mean: NDArray[np.float64], variance: NDArray[np.float64], n_rows: int) -> NDArray[np.float64]:
+    """The standard deviation, or 1 for a column that is constant up to rounding."""
     # scikit-learn's bound on the rounding error of a variance; below it the column is treated as constant
-    n = rows.shape[1]
-    constant = np.isfinite(variance) & (variance <= n * _EPS * variance + (n * mean * _EPS) ** 2)
-    return mean, np.where(constant, 1.0, np.sqrt(variance))
+    constant = np.isfinite(variance) & (variance <= n_rows * _EPS * variance + (n_rows * mean * _EPS) ** 2)
+    return np.where(constant, 1.0, np.sqrt(variance))
 
 
-def _robust_scale(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Distance of the quartiles; half the range if that is 0, and 1 for a constant.  Missing values do not count."""
-    low, first, third, high = np.nanquantile(rows, [0, 0.25, 0.75, 1], axis=1)
+def minmax_divisor(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The width of the range, or 1 for a constant."""
+    width = high - low
+    return np.where(width < 10 * _EPS, 1.0, width)
+
+
+def robust_divisor(
+    low: NDArray[np.float64], first: NDArray[np.float64], third: NDArray[np.float64], high: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Distance of the quartiles; half the range if that is 0, and 1 for a constant."""
     distance = np.where(third > first, third - first, (high - low) / 2)
     return np.where(distance == 0, 1.0, distance)
+
+
+def require_values(names: Sequence[str], empty: NDArray[np.bool_]) -> None:
+    """Raise an error that names the first column without a value, by a mask of shape (n_columns,).
+
+    Raises
+    ------
+    DataError
+        If there is one.
+    """
+    if empty.any():
+        raise _no_values_error(f"column {names[int(empty.argmax())]!r}")
 
 
 def _no_values_error(where: str) -> DataError:

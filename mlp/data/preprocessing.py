@@ -31,6 +31,7 @@ from mlp.data.encoders import (
     fit_numbers,
     impute_and_scale,
 )
+from mlp.data.moments import IntegerMoments
 from mlp.data.preparation import Note, Preparation, plain, require_same_columns
 from mlp.data.row_blocks import row_blocks
 from mlp.data.saved_state import require, require_keys, require_list
@@ -123,20 +124,7 @@ class Preprocessing:
         if isinstance(columns, np.ndarray):
             _check_matrix(columns)
             _check_not_empty(*columns.shape)
-            step = max(1, _BLOCK_BYTES // (8 * len(columns)))  # several columns at once, for the speed
-            blocks = [range(i, min(i + step, columns.shape[1])) for i in range(0, columns.shape[1], step)]
-            return cls(
-                scale,
-                tuple(
-                    column
-                    for block in blocks
-                    for column in fit_numbers(
-                        tuple(f"x{i}" for i in block),
-                        np.ascontiguousarray(columns[:, block.start : block.stop].T, dtype=np.float64),
-                        scale,
-                    )
-                ),
-            )
+            return cls(scale, _fit_matrix(columns, scale))
         table = as_columns(columns)
         _check_not_empty(min((len(column) for column in table.values()), default=0), len(table))
         return cls(scale, tuple(fit_column(name, column, scale, share_rare) for name, column in table.items()))
@@ -339,6 +327,30 @@ class Preprocessing:
         preparation = Preparation.from_dict(entry["preparation"], where)
         require_same_columns(preparation, names, where)
         return cls(entry["scale"], columns, preparation)
+
+
+def _fit_matrix(matrix: NDArray[Any], scale: Scale) -> tuple[NumericColumn, ...]:
+    step = max(1, _BLOCK_BYTES // (8 * len(matrix)))  # several columns at once, for the speed
+    blocks = [range(i, min(i + step, matrix.shape[1])) for i in range(0, matrix.shape[1], step)]
+    moments = _moments(matrix) if scale == "standard" and matrix.dtype.kind in "biu" else None
+    return tuple(
+        column
+        for block in blocks
+        for column in fit_numbers(
+            tuple(f"x{i}" for i in block),
+            np.ascontiguousarray(matrix[:, block.start : block.stop].T, dtype=np.float64),
+            scale,
+            None if moments is None else (moments[0][block.start : block.stop], moments[1][block.start : block.stop]),
+        )
+    )
+
+
+def _moments(matrix: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Exact means and variances of integers; so they do not depend on how a larger file is read in blocks."""
+    moments = IntegerMoments(matrix.shape[1])
+    for rows in row_blocks(matrix):
+        moments.add(matrix[rows])
+    return moments.mean(), moments.variance()
 
 
 def _require_columns(names: list[str], table: Columns) -> None:

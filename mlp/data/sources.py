@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError, DataError, FileFormatError, ShapeError, UnknownNameError
 from mlp.checks import shortened
-from mlp.data.arrays import column_number, map_npy, read_npz, without_column
+from mlp.data.arrays import column_number, map_npy, read_npy, read_npz, without_column
 from mlp.data.columns import format_rows
 from mlp.data.dataset import Dataset, Task
 from mlp.data.images import digits, mnist
@@ -33,6 +33,9 @@ SOURCE_NAMES = ("digits", "mnist", *TOY_NAMES)
 
 FILE_SUFFIXES = (*TABLE_SUFFIXES, ".npy", ".npz")
 """Suffixes of the files that `load` reads."""
+IMAGE_SCALE = 1 / 255
+"""The `input_scale` of images of bytes."""
+
 _NPZ_NAMES = {"x_train": "X", "y_train": "y", "x_test": "X_test"}  # as in Keras' mnist.npz
 
 
@@ -40,7 +43,7 @@ def load(
     source: str | os.PathLike[str],
     *,
     data_dir: str | os.PathLike[str] | None = None,
-    target: Target = None,
+    target: Target | os.PathLike[str] = None,
     test_fraction: float = 0.2,
     seed: int = 0,
     task: Task | None = None,
@@ -67,11 +70,13 @@ def load(
         - a path that ends in ``.npz``: the arrays `X` and `y`, and optionally the test part `X_test` and `y_test` (or
           the names of Keras: `x_train`, `y_train`, `x_test`, `y_test`).  uint8 arrays of more than two dimensions are
           images: they are flattened, and `input_scale` is 1/255;
-        - a path that ends in ``.npy``: a matrix; one of its columns is the target.
+        - a path that ends in ``.npy``: a matrix, one of whose columns is the target; or, if `target` is another NPY
+          file, the inputs, which may be images as in an NPZ file.
     data_dir : str or path-like, optional
         The folder of MNIST; by default the value of the environment variable ``MLP_DATA``.
-    target : str, int or list of str, optional
-        The name of the target column of a table, or its number in an NPY file (by default the last, -1).  Several
+    target : str, int, path-like or list of str, optional
+        The name of the target column of a table, or its number in an NPY file (by default the last, -1), or the path of
+        an NPY file with the targets of another.  Several
         columns of a table can be targets if they are numbers: a list of names, or one text with commas.
     test_fraction : float
         Fraction of the rows for the test part, if the source has no test part; 0 for none.  Classes are split in
@@ -80,8 +85,8 @@ def load(
         Seed of the split, and of the noise of a toy set.
     task : {"classification", "regression"}, optional
         By default text and booleans are classes, and so are whole numbers in a table or an NPY file if at most 20 are
-        different and each occurs twice on average.  Other numbers are regression targets.  In an NPZ file integers
-        are classes, and floats are regression targets.
+        different and each occurs twice on average.  Other numbers are regression targets.  In an NPZ file, and in
+        an NPY file of targets alone, integers are classes, and floats are regression targets.
     scale : {"none", "standard", "minmax", "robust"}, optional
         Scaling of the inputs, fitted on the training part only; see `Preprocessing.fit`.  By default tables are
         standardised, images stay uint8 with an `input_scale`, and other arrays are not changed.  An explicit scale
@@ -142,6 +147,8 @@ circles, spirals, sine, or a path that ends in .csv .tsv .parquet .csv.gz .tsv.g
     if scale is not None and scale not in SCALES:
         raise UnknownNameError.among("scale", scale, SCALES)
     name = os.fspath(source)
+    if isinstance(target, os.PathLike):
+        target = os.fspath(target)
     kind = name if name in SOURCE_NAMES else _file_kind(name)
     choices = ColumnChoices(
         tuple(drop), None if columns is None else tuple(columns), tuple(categorical), tuple(numeric)
@@ -215,11 +222,16 @@ def _check_finite(X: NDArray[Any], where: str, *, nan_is_missing: bool) -> None:
     if bad.any():
         first = X[bad.argmax()]
         column = (np.isinf(first) if nan_is_missing else ~np.isfinite(first)).argmax()
-        raise DataError(
-            f"{where}: inputs are NaN or infinite in {format_rows(bad)}, first in column {column}; remove those rows, "
-            "or write NaN for missing values and set scale ('none', 'standard', 'minmax', 'robust'), which "
-            "replaces NaN with the median of the column"
-        )
+        raise inputs_not_finite(where, format_rows(bad), int(column))
+
+
+def inputs_not_finite(where: str, rows: str, column: int) -> DataError:
+    """Return the error for inputs that are NaN or infinite: in which rows, and in which column of the first."""
+    return DataError(
+        f"{where}: inputs are NaN or infinite in {rows}, first in column {column}; remove those rows, "
+        "or write NaN for missing values and set scale ('none', 'standard', 'minmax', 'robust'), which "
+        "replaces NaN with the median of the column"
+    )
 
 
 def _split(dataset: Dataset, test_fraction: float, seed: int) -> Dataset:
@@ -257,12 +269,10 @@ def _transform(fitted: Preprocessing, X: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _load_npy(name: str, target: Target, task: Task | None) -> Dataset:
+    if names_npy_file(target):
+        return _load_npy_pair(name, str(target), task)
     matrix = map_npy(name)
-    if matrix.ndim != 2 or matrix.shape[1] < 2 or len(matrix) == 0:
-        raise ShapeError(
-            f"{name!r} has shape {matrix.shape}, expected rows of two columns or more, one of them the target; "
-            "for separate inputs and targets write an NPZ file: numpy.savez(path, X=X, y=y)"
-        )
+    require_matrix(matrix.shape, repr(name))
     if isinstance(target, list | tuple):
         raise ConfigurationError(f"{name!r}: target is {target!r}, but an NPY file has one target; give its number")
     column = column_number(target, matrix.shape[1], repr(name))
@@ -274,15 +284,54 @@ def _load_npy(name: str, target: Target, task: Task | None) -> Dataset:
     return Dataset(name, without_column(matrix, column), y, task=task, classes=classes, task_reason=reason)
 
 
+def names_npy_file(target: object) -> bool:
+    """Whether a target is the path of an NPY file.
+
+    Examples
+    --------
+    >>> names_npy_file("y.npy"), names_npy_file(-1)
+    (True, False)
+    """
+    return isinstance(target, str | os.PathLike) and os.fspath(target).lower().endswith(".npy")
+
+
+def require_matrix(shape: tuple[int, ...], where: str) -> None:
+    """Raise an error if an array is no matrix of inputs and a target column.
+
+    Raises
+    ------
+    ShapeError
+        If so.
+    """
+    if len(shape) != 2 or shape[1] < 2 or shape[0] == 0:
+        raise ShapeError(
+            f"{where} has shape {shape}, expected rows of two columns or more, one of them the target; for separate "
+            "inputs and targets name the file of the targets: target='y.npy'"
+        )
+
+
+def _load_npy_pair(name: str, target: str, task: Task | None) -> Dataset:
+    X, y = map_npy(name), read_npy(target)
+    if X.ndim == 0 or y.ndim == 0 or len(X) != len(y):
+        raise ShapeError(
+            f"{name!r} has shape {X.shape}, and {target!r} {y.shape}; each row of the first needs its target in the "
+            "second"
+        )
+    images = is_images(X.dtype, X.ndim)
+    X = _input_matrix(X, images, repr(name))
+    codes, task, classes = encode_targets(y, task, repr(target))
+    return Dataset(name, X, codes, task=task, classes=classes, input_scale=IMAGE_SCALE if images else None)
+
+
 def _load_npz(name: str, task: Task | None) -> Dataset:
     arrays = {_NPZ_NAMES.get(key, key): array for key, array in read_npz(name).items()}
     expected = "expected X and y, and optionally X_test and y_test (or x_train, y_train, x_test, y_test)"
     if set(arrays) not in ({"X", "y"}, {"X", "y", "X_test", "y_test"}):
         raise DataError(f"{name!r} holds the arrays {shortened(', '.join(arrays))}; {expected}")
-    images = arrays["X"].dtype == np.uint8 and arrays["X"].ndim > 2
+    images = is_images(arrays["X"].dtype, arrays["X"].ndim)
     for key in ("X", "X_test"):
         if key in arrays:
-            arrays[key] = _check_inputs(arrays[key], images, f"{name!r}, array {key}")
+            arrays[key] = _input_matrix(arrays[key], images, f"{name!r}, array {key}")
     y, y_test = arrays["y"], arrays.get("y_test")
     all_targets = y if y_test is None else _concatenate_targets(y, y_test, repr(name))
     codes, task, classes = encode_targets(all_targets, task, f"{name!r}, array y")
@@ -294,19 +343,36 @@ def _load_npz(name: str, task: Task | None) -> Dataset:
         None if y_test is None else codes[len(y) :],
         task,
         classes,
-        input_scale=1 / 255 if images else None,
+        input_scale=IMAGE_SCALE if images else None,
     )
 
 
-def _check_inputs(X: NDArray[Any], images: bool, where: str) -> NDArray[Any]:
-    if X.size == 0:
-        raise DataError(f"{where} has shape {X.shape}, which is empty; add rows and inputs")
-    if images and X.dtype == np.uint8 and X.ndim > 2:
-        return X.reshape(len(X), -1)
-    if X.ndim != 2:
-        remedy = "X.reshape(len(X), -1)" if X.ndim > 1 else "X.reshape(-1, 1) if each row has one input"
-        raise ShapeError(f"{where} has shape {X.shape}, expected (rows, inputs); reshape it: {remedy}")
-    return X
+def is_images(dtype: np.dtype[Any], ndim: int) -> bool:
+    """Whether an array of inputs holds images: bytes in more than two dimensions."""
+    return bool(dtype == np.uint8) and ndim > 2
+
+
+def require_inputs(shape: tuple[int, ...], images: bool, where: str) -> None:
+    """Raise an error if an array cannot be inputs: it must be a matrix, unless it holds images.
+
+    Raises
+    ------
+    DataError
+        If there are no values.
+    ShapeError
+        If it has another number of dimensions.
+    """
+    if 0 in shape:
+        raise DataError(f"{where} has shape {shape}, which is empty; add rows and inputs")
+    if not images and len(shape) != 2:
+        remedy = "X.reshape(len(X), -1)" if len(shape) > 1 else "X.reshape(-1, 1) if each row has one input"
+        raise ShapeError(f"{where} has shape {shape}, expected (rows, inputs); reshape it: {remedy}")
+
+
+def _input_matrix(X: NDArray[Any], images: bool, where: str) -> NDArray[Any]:
+    images = images and is_images(X.dtype, X.ndim)  # those of a training part do not make images of the test part
+    require_inputs(X.shape, images, where)
+    return X.reshape(len(X), -1) if images else X
 
 
 def _concatenate_targets(y: NDArray[Any], y_test: NDArray[Any], where: str) -> NDArray[Any]:

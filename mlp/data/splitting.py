@@ -49,8 +49,7 @@ def split_rows(
     >>> len(train), sorted((test // 5).tolist())
     (8, [0, 1])
     """
-    if not 0 <= test_fraction < 1:
-        raise ConfigurationError(f"test_fraction is {test_fraction}, expected at least 0 and below 1, such as 0.2")
+    check_test_fraction(test_fraction)
     if seed < 0:
         raise ConfigurationError(f"seed is {seed}, expected 0 or more")
     # Generator.permutation may change between versions of numpy; random_raw does not
@@ -66,3 +65,15 @@ def split_rows(
             "for testing; use more rows, or test_fraction=0 for no test part"
         )
     return train, test
+
+
+def check_test_fraction(test_fraction: float) -> None:
+    """Raise an error if the fraction of a test part is out of range.
+
+    Raises
+    ------
+    ConfigurationError
+        If so.
+    """
+    if not 0 <= test_fraction < 1:
+        raise ConfigurationError(f"test_fraction is {test_fraction}, expected at least 0 and below 1, such as 0.2")

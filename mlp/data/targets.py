@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, get_args
 
 import numpy as np
@@ -13,6 +14,9 @@ from mlp.data.dataset import Task
 
 _MANY_CLASSES = 20
 """Whole numbers with more distinct values are probably no classes."""
+
+NOT_WHOLE: tuple[Task, str] = ("regression", "not whole numbers")
+"""What `choose_task` returns for numbers that are not whole."""
 
 
 def choose_task(values: NDArray[Any]) -> tuple[Task, str]:
@@ -42,14 +46,24 @@ def choose_task(values: NDArray[Any]) -> tuple[Task, str]:
         kind = column_kind(values, "the target")
         return "classification", "text" if kind == "text" else "true and false"
     if not (values == np.floor(values)).all():
-        return "regression", "not whole numbers"
-    distinct = len(np.unique(values))
+        return NOT_WHOLE
+    return task_of_whole_numbers(len(np.unique(values)), len(values), is_float=values.dtype.kind == "f")
+
+
+def task_of_whole_numbers(distinct: int, n_rows: int, *, is_float: bool) -> tuple[Task, str]:
+    """Choose the task for a column of whole numbers as `choose_task` does, by how many of them are different.
+
+    Examples
+    --------
+    >>> task_of_whole_numbers(3, 100, is_float=False)
+    ('classification', '3 different whole numbers')
+    """
     if distinct > _MANY_CLASSES:
         return "regression", f"{distinct:,} different whole numbers"
-    if distinct == 1 and values.dtype.kind == "f":
+    if distinct == 1 and is_float:
         return "regression", "one number, with a decimal point"
-    if distinct > 2 and 2 * distinct > len(values):
-        return "regression", f"{distinct} different whole numbers in {len(values)} rows"
+    if distinct > 2 and 2 * distinct > n_rows:
+        return "regression", f"{distinct} different whole numbers in {n_rows} rows"
     return "classification", f"{distinct} different whole numbers"
 
 
@@ -97,43 +111,79 @@ def encode_targets(
     >>> encode_targets(np.array([1.5, 2.5]), None, "column 'price'")
     (array([1.5, 2.5]), 'regression', None)
     """
-    if task is not None and task not in get_args(Task):
-        raise UnknownNameError.among("task", task, get_args(Task))
+    check_task(task)
     if values.ndim not in (1, 2) or len(values) == 0:
         raise ShapeError(f"{where} has shape {values.shape}, expected one target per row: (n,) or (n, k)")
     if task is None:
         task = "regression" if values.dtype.kind == "f" else "classification"
-        if task == "classification" and values.ndim == 1:
-            _check_are_classes(values, where)
+        if task == "classification" and values.ndim == 1 and values.dtype.kind in "iu":
+            check_are_classes(len(np.unique(values)), len(values), where)
     if task == "regression":
         return _check_regression(values, where), task, None
     y, classes = _decode_one_hot(values, where) if values.ndim == 2 else _encode_classes(values, where)
+    require_two_classes(classes, where)
+    return y, task, classes
+
+
+def check_task(task: Task | None) -> None:
+    """Raise an error if a task is unknown; None is that to be chosen.
+
+    Raises
+    ------
+    UnknownNameError
+        If so.
+    """
+    if task is not None and task not in get_args(Task):
+        raise UnknownNameError.among("task", task, get_args(Task))
+
+
+def require_two_classes(classes: Sequence[Any], where: str) -> None:
+    """Raise an error if there is one class only.
+
+    Raises
+    ------
+    DataError
+        If so.
+    """
     if len(classes) < 2:
         raise DataError(
             f"{where} has one class only, {classes[0]!r}, but classification needs two or more; "
             "add rows of another class, or choose another target"
         )
-    return y, task, classes
 
 
-def _check_are_classes(values: NDArray[Any], where: str) -> None:
-    if values.dtype.kind in "iu":
-        distinct = len(np.unique(values))
-        if distinct > _MANY_CLASSES and 2 * distinct > len(values):
-            raise DataError(
-                f"{where} has {distinct} different integers in {len(values)} rows, which look like regression "
-                "targets; set task='regression', or task='classification' if each integer is a class"
-            )
+def check_are_classes(distinct: int, n_rows: int, where: str) -> None:
+    """Raise an error if integers of so many different values look like regression targets.
+
+    Raises
+    ------
+    DataError
+        If so.
+    """
+    if distinct > _MANY_CLASSES and 2 * distinct > n_rows:
+        raise DataError(
+            f"{where} has {distinct} different integers in {n_rows} rows, which look like regression "
+            "targets; set task='regression', or task='classification' if each integer is a class"
+        )
 
 
 def _check_regression(values: NDArray[Any], where: str) -> NDArray[Any]:
     if values.dtype.kind not in "iuf":
-        kind = column_kind(values.ravel(), where)
-        raise DataError(f"{where} holds {kind} values, but regression needs numbers; use task='classification'")
+        raise no_numbers(column_kind(values.ravel(), where), where)
     finite = np.isfinite(values) if values.ndim == 1 else np.isfinite(values).all(axis=1)
     if not finite.all():
-        raise DataError(f"{where} is missing or infinite in {format_rows(~finite)}; remove those rows")
+        raise not_finite(format_rows(~finite), where)
     return values if values.dtype.kind == "f" else values.astype(np.float64)
+
+
+def no_numbers(kind: str, where: str) -> DataError:
+    """Return the error for regression targets that are no numbers."""
+    return DataError(f"{where} holds {kind} values, but regression needs numbers; use task='classification'")
+
+
+def not_finite(rows: str, where: str) -> DataError:
+    """Return the error for targets that are NaN or infinite in some rows, see `format_rows`."""
+    return DataError(f"{where} is missing or infinite in {rows}; remove those rows")
 
 
 def _encode_classes(values: NDArray[Any], where: str) -> tuple[NDArray[np.int64], tuple[str | int | float | bool, ...]]:
@@ -154,11 +204,28 @@ def _check_present(missing: NDArray[np.bool_], where: str) -> None:
         raise DataError(f"{where} is missing in {format_rows(missing)}; remove those rows, or add the label")
 
 
+def not_one_hot(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Mask of the rows of a matrix that are not a single 1 among zeros.
+
+    Examples
+    --------
+    >>> not_one_hot(np.array([[0, 1], [1, 1]]))
+    array([False,  True])
+    """
+    wrong: NDArray[np.bool_] = ((values != 0) & (values != 1)).any(axis=1) | (np.count_nonzero(values, axis=1) != 1)
+    return wrong
+
+
+def one_hot_error(shape: tuple[int, ...], rows: str, where: str) -> ShapeError:
+    """Return the error for a matrix of classes of which some rows, see `format_rows`, are not one-hot."""
+    return ShapeError(
+        f"{where} has shape {shape}, but {rows} are not one-hot (a single 1, the rest 0); "
+        "give labels of shape (n,), or task='regression' for several outputs"
+    )
+
+
 def _decode_one_hot(values: NDArray[Any], where: str) -> tuple[NDArray[np.int64], tuple[int, ...]]:
-    wrong = ((values != 0) & (values != 1)).any(axis=1) | (np.count_nonzero(values, axis=1) != 1)
+    wrong = not_one_hot(values)
     if wrong.any():
-        raise ShapeError(
-            f"{where} has shape {values.shape}, but {format_rows(wrong)} are not one-hot (a single 1, the rest 0); "
-            "give labels of shape (n,), or task='regression' for several outputs"
-        )
+        raise one_hot_error(values.shape, format_rows(wrong), where)
     return values.argmax(axis=1).astype(np.int64), tuple(range(values.shape[1]))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp._backends import ConfigurationError, backpropagation, formulas, no_float_warnings
+from mlp._backends import Backend, ConfigurationError, backpropagation, formulas, no_float_warnings
 from mlp.array_checks import as_array, check_inputs, check_targets, check_weight
 from mlp.network.outputs import Outputs, as_floats
 from mlp.network.placed_network import PlacedNetwork, on_its_device
@@ -40,9 +40,9 @@ class FeedForward(PlacedNetwork):
 
     @on_its_device
     def check_examples(
-        self, X: Any, y: Any, sample_weight: Any = None, *, require_two_classes: bool = False
+        self, X: Any, y: Any, sample_weight: Any = None, *, require_two_classes: bool = False, xp: Backend | None = None
     ) -> tuple[Examples, bool]:
-        """Return checked examples on the device, and whether the targets are class numbers.
+        """Return checked examples, and whether the targets are class numbers.
 
         Parameters
         ----------
@@ -50,17 +50,20 @@ class FeedForward(PlacedNetwork):
             As in `MLP.fit`.
         require_two_classes : bool
             Whether class numbers that are all equal are an error.
+        xp : Backend, optional
+            Where the examples are to be.  Default: on the device of the network.
         """
-        X = self.check_inputs(X)
+        xp = xp or self.xp
+        X = check_inputs(X, self.sizes[0], self.dtype, xp)
         n = X.shape[0]
         if self.target_scaling is not None:
             shift, scale = (np.array(values) for values in self.target_scaling)
-            y = as_array("y", y, self.xp)
+            y = as_array("y", y, xp)
             y = (y - shift if y.ndim > 1 else y - shift[0]) / (scale if y.ndim > 1 else scale[0])
         target, class_numbers = check_targets(
-            y, n, self.kind, self.sizes[-1], self.dtype, self.xp, require_two_classes=require_two_classes
+            y, n, self.kind, self.sizes[-1], self.dtype, xp, require_two_classes=require_two_classes
         )
-        weight = None if sample_weight is None else check_weight(sample_weight, n, self.dtype, self.xp)
+        weight = None if sample_weight is None else check_weight(sample_weight, n, self.dtype, xp)
         return Examples(X, target, weight), class_numbers
 
     def on_device(self, examples: Examples) -> Examples:

@@ -1,0 +1,151 @@
+"""`stream`: open a data set that is larger than the memory, and read it once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlp._backends import ConfigurationError, FileFormatError, UnknownNameError, random
+from mlp.data.dataset import Task
+from mlp.data.encoders import SCALES, Scale
+from mlp.data.inference import ColumnChoices
+from mlp.data.sources import SOURCE_NAMES, names_npy_file
+from mlp.data.splitting import check_test_fraction
+from mlp.data.streams.npy_file import NpyFile
+from mlp.data.streams.npy_source import NpySource
+from mlp.data.streams.npy_stream import stream_npy
+from mlp.data.streams.streamed_dataset import StreamedDataset
+from mlp.data.table_files import STANDARD_INPUT, table_suffix
+from mlp.data.table_targets import Target
+from mlp.data.targets import check_task
+
+STREAM_SUFFIXES = (".npy",)
+"""Suffixes of the files that `stream` reads."""
+
+
+def stream(
+    source: str | os.PathLike[str],
+    *,
+    target: Target | os.PathLike[str] = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    task: Task | None = None,
+    scale: Scale | None = None,
+    drop: Sequence[str] = (),
+    columns: Sequence[str] | None = None,
+    categorical: Sequence[str] = (),
+    numeric: Sequence[str] = (),
+    progress: bool = False,
+) -> StreamedDataset:
+    """Open a data set that may be larger than the memory: it is read in blocks, now and again in each epoch.
+
+    All of it is read once: the numbers are checked, the task and the classes are found, and the preprocessing is fitted
+    on the training part.  What `load` says of the task, the classes and the scale holds here too.
+
+    Parameters
+    ----------
+    source : str or path-like
+        A path that ends in ``.npy``: a matrix, one of whose columns is the target; or, if `target` is another NPY
+        file, the inputs.  uint8 arrays of more than two dimensions are images: they are flattened, and `input_scale`
+        is 1/255.
+    target : str, int, path-like or list of str, optional
+        The number of the target column of a matrix (by default the last, -1), or the path of the NPY file of the
+        targets.
+    test_fraction : float
+        Probability of a row to be in the test part; 0 for no test part.  A row is chosen by its number and the seed
+        alone, see `RowStream.split`; so the classes are not split in proportion, as they are by `load`.
+    seed : int
+        Seed of the split, and of the sample for the medians.
+    task : {"classification", "regression"}, optional
+        As in `load`.  At most 65,536 classes are possible.
+    scale : {"none", "standard", "minmax", "robust"}, optional
+        Scaling of the inputs, fitted on the training part, see `Preprocessing.fit`.  By default arrays are not changed.
+        Scaled inputs are computed in float64 and rounded to float32.
+    drop, columns, categorical, numeric : sequence of str
+        Columns of a table, as in `load`.
+    progress : bool
+        Print the share that is read to the standard error.
+
+    Returns
+    -------
+    StreamedDataset
+        Its `train` and `test` are streams for `MLP.fit` and `MLP.evaluate`.
+
+    Raises
+    ------
+    UnknownNameError
+        If the kind of file, the column, the task or the scale is unknown.
+    ConfigurationError
+        If an argument is out of range, or does not apply to this source.
+    FileFormatError
+        If a file is missing, damaged, in Fortran order, of a kind that cannot be read in blocks, or changes meanwhile.
+    DataError, ShapeError, DtypeError
+        If the contents are not valid training data.
+
+    Notes
+    -----
+    Means and standard deviations are exact for integers.  For floating-point numbers, those of the blocks are merged in
+    the order of the file; so nothing depends on the number of threads.  Medians and quartiles are exact if the training
+    part has at most 2**20 rows and 2**24 values, and for columns of bytes or with few different values (at most 2**16,
+    and at most 2**22 divided by the number of columns).  Otherwise they are those of a sample of about that many
+    training rows, chosen by row number; a note says so.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> import numpy as np
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = pathlib.Path(folder.name) / "points.npy"
+    >>> points = np.random.default_rng(0).random((1000, 3))
+    >>> np.save(path, np.column_stack([points, points.sum(axis=1) > 1.5]))
+    >>> data = stream(path, scale="standard")
+    >>> data.task, data.classes, data.train.n_rows, data.test.n_rows
+    ('classification', (0.0, 1.0), 820, 180)
+    >>> X, y = data.train.read(0)
+    >>> X.shape, X.dtype, y.dtype
+    ((820, 3), dtype('float32'), dtype('int64'))
+    >>> folder.cleanup()
+    """
+    name = os.fspath(source)
+    if isinstance(target, os.PathLike):
+        target = os.fspath(target)
+    check_test_fraction(test_fraction)
+    seed = random.check_seed(seed)
+    check_task(task)
+    if scale is not None and scale not in SCALES:
+        raise UnknownNameError.among("scale", scale, SCALES)
+    choices = ColumnChoices(
+        tuple(drop), None if columns is None else tuple(columns), tuple(categorical), tuple(numeric)
+    )
+    kind = _kind(name)
+    if choices != ColumnChoices() and kind == ".npy":
+        given = next(argument for argument in vars(choices) if getattr(choices, argument))
+        raise ConfigurationError(f"{given} names columns of a table and does not apply to {name!r}; remove it")
+    files = [NpyFile(name)]
+    targets = [NpyFile(str(target))] if names_npy_file(target) else None
+    return stream_npy(NpySource(name, files, targets, target), task, scale, test_fraction, seed, progress=progress)
+
+
+def _kind(name: str) -> str:
+    """The suffix of a source that can be read in blocks."""
+    suffix = Path(name).suffix.lower()
+    if suffix in STREAM_SUFFIXES:
+        return suffix
+    if name in SOURCE_NAMES:
+        raise ConfigurationError(f"{name!r} is small and is not read in blocks; use mlp.data.load")
+    if name == STANDARD_INPUT:
+        raise ConfigurationError(
+            "the standard input can be read once only, not in each epoch; write it to a file first"
+        )
+    if table_suffix(name):
+        raise FileFormatError(
+            f"{name!r} cannot be read in blocks: the place of a row in it is unknown; convert it to Parquet: "
+            f"polars.scan_csv({name!r}).sink_parquet('{Path(name).name.split('.')[0]}.parquet')"
+        )
+    if suffix == ".npz":
+        raise FileFormatError(
+            f"{name!r} is an archive, which cannot be read in blocks; write its arrays as NPY files: "
+            "numpy.save('X.npy', X), numpy.save('y.npy', y), and give target='y.npy'"
+        )
+    raise UnknownNameError.among("kind of file", suffix or name, STREAM_SUFFIXES)
