@@ -15,12 +15,16 @@ from mlp.data.splitting import check_test_fraction
 from mlp.data.streams.npy_file import NpyFile
 from mlp.data.streams.npy_source import NpySource
 from mlp.data.streams.npy_stream import stream_npy
+from mlp.data.streams.parquet_file import ParquetFile
+from mlp.data.streams.parquet_source import ParquetSource
+from mlp.data.streams.parts import list_parts
 from mlp.data.streams.streamed_dataset import StreamedDataset
+from mlp.data.streams.table_stream import stream_table
 from mlp.data.table_files import STANDARD_INPUT, table_suffix
 from mlp.data.table_targets import Target
 from mlp.data.targets import check_task
 
-STREAM_SUFFIXES = (".npy",)
+STREAM_SUFFIXES = (".npy", ".parquet")
 """Suffixes of the files that `stream` reads."""
 
 
@@ -118,20 +122,37 @@ def stream(
     choices = ColumnChoices(
         tuple(drop), None if columns is None else tuple(columns), tuple(categorical), tuple(numeric)
     )
-    kind = _kind(name)
+    kind, parts = _find_parts(name)
     if choices != ColumnChoices() and kind == ".npy":
         given = next(argument for argument in vars(choices) if getattr(choices, argument))
         raise ConfigurationError(f"{given} names columns of a table and does not apply to {name!r}; remove it")
-    files = [NpyFile(name)]
-    targets = [NpyFile(str(target))] if names_npy_file(target) else None
-    return stream_npy(NpySource(name, files, targets, target), task, scale, test_fraction, seed, progress=progress)
+    if kind == ".parquet":
+        table = ParquetSource(name, [ParquetFile(part) for part in parts])
+        chosen_scale: Scale = "standard" if scale is None else scale
+        return stream_table(table, target, task, chosen_scale, choices, test_fraction, seed, progress=progress)
+    matrix = NpySource(name, *_npy_files(parts, target), target)
+    return stream_npy(matrix, task, scale, test_fraction, seed, progress=progress)
 
 
-def _kind(name: str) -> str:
-    """The suffix of a source that can be read in blocks."""
+def _npy_files(parts: Sequence[str], target: Target) -> tuple[list[NpyFile], list[NpyFile] | None]:
+    """The files of the inputs and of the targets; a target may be a file or a folder."""
+    others: list[str] | None = None
+    if isinstance(target, str) and os.path.isdir(target):
+        others = list_parts(target, (".npy",))[1]
+    elif names_npy_file(target):
+        others = [str(target)]
+    n_files = len(parts) + len(others or ())
+    files = [NpyFile(part, n_files) for part in parts]
+    return files, None if others is None else [NpyFile(part, n_files) for part in others]
+
+
+def _find_parts(name: str) -> tuple[str, list[str]]:
+    """The suffix of a source that can be read in blocks, and its files."""
+    if name not in (*SOURCE_NAMES, STANDARD_INPUT) and os.path.isdir(name):
+        return list_parts(name, STREAM_SUFFIXES)
     suffix = Path(name).suffix.lower()
     if suffix in STREAM_SUFFIXES:
-        return suffix
+        return suffix, [name]
     if name in SOURCE_NAMES:
         raise ConfigurationError(f"{name!r} is small and is not read in blocks; use mlp.data.load")
     if name == STANDARD_INPUT:
