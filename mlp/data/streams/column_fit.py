@@ -121,12 +121,10 @@ class ColumnFit:
         if self._scale == "robust":
             first, third = self._quartiles.quartiles()
             return fill, robust_divisor(self.low, first, third, self.high)
-        if isinstance(self._moments, IntegerMoments):
-            mean = self._moments.mean()
-        else:
-            assert self._moments is not None
-            self._moments.merge(self._n_training - self.present, fill, 0.0)  # missing values become the median
-            mean = self._moments.mean
+        assert self._moments is not None
+        if isinstance(self._moments, FloatMoments):
+            self._moments.add_equal(self._n_training - self.present, fill)  # missing values become the median
+        mean = self._moments.mean()
         return mean, standard_divisor(mean, self._moments.variance(), self._n_training)
 
     def _notes(self, exact: NDArray[np.bool_]) -> list[Note]:
