@@ -517,6 +517,39 @@ class Trainer:
         self._check_arrays()
         self._read_weight()
 
+    def write_rows(self, first: int, X: Array, target: Array, weight: Array | None = None) -> None:
+        """Replace the values of the rows from `first` on.
+
+        Parameters
+        ----------
+        first : int
+        X, target, weight : array
+            Of the host or the device, with the dtypes of the trainer's arrays; `weight` if the trainer has weights.
+
+        Raises
+        ------
+        ShapeError
+            If the trainer does not have so many rows.
+        """
+        rows = slice(first, first + len(X))
+        if not 0 <= first <= rows.stop <= self.X.shape[0]:
+            raise ShapeError(f"rows {first} to {rows.stop} are not among the {self.X.shape[0]} rows of X.")
+        for own, values in ((self.X, X), (self.target, target), (self.weight, weight)):
+            if own is not None:
+                own[rows] = self.xp.asarray(values)
+        if self._host_weight is not None and self.weight is not None:
+            self._host_weight[rows] = self.xp.to_numpy(self.weight[rows])
+
+    def another(self, params: Array, state: Array) -> Trainer:
+        """A trainer on the same rows with other parameters and another state of the rule."""
+        return self.xp.trainer(  # type: ignore[no-any-return]
+            self.network, self.rule, self.X, self.target, self.weight, params, state, self.batch_size
+        )
+
+    def inputs_of(self, plan: EpochPlan, batch: int) -> Array:
+        """The rows of X that are in a batch of the plan."""
+        return self.xp.take_rows(self.X, self.xp.asarray(self._rows(plan)[plan.batch_rows(batch)]))
+
     def _read_weight(self) -> None:
         weight = self.weight
         self._host_weight = None if weight is None else np.asarray(self.xp.to_numpy(weight), np.float64)

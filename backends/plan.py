@@ -328,9 +328,12 @@ class Control:
     ----------
     words : ndarray of int64, shape (2,)
         Kernels without Python read and write this array directly.
+    batches_before : int
+        Batches that were done before those that the second word counts.
     """
 
     words: NDArray[np.int64] = field(default_factory=lambda: np.zeros(2, np.int64))
+    batches_before: int = 0
 
     def __post_init__(self) -> None:
         if self.words.shape != (2,) or self.words.dtype != np.int64:
@@ -350,7 +353,8 @@ class Control:
 
     @property
     def batches_done(self) -> int:
-        return int(self.words[1])
+        """Number of batches done, `batches_before` included; assign the number without them."""
+        return self.batches_before + int(self.words[1])
 
     @batches_done.setter
     def batches_done(self, count: int) -> None:

@@ -34,6 +34,9 @@ OUTPUT_FOR = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "po
 LOSS_FOR = {output: loss for loss, output in OUTPUT_FOR.items()}
 """The loss of a network imported from another library, by its output activation."""
 
+TargetScaling = tuple[tuple[float, ...], tuple[float, ...]]
+"""Shifts and scales of the targets, one for each output."""
+
 
 @dataclass(frozen=True)
 class Configuration:
@@ -68,7 +71,7 @@ class Configuration:
     input_scale: float | None = None
     classes: tuple[Any, ...] | None = None
     preprocessing: Preprocessing | None = None
-    target_scaling: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    target_scaling: TargetScaling | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The arguments of `configure` as plain data, without `preprocessing`; custom functions by name."""

@@ -1,4 +1,4 @@
-"""Check that the outputs of a network are finite and, if they are not, find the layer where that begins."""
+"""Compute outputs that are finite; where some are not, find the layer where that begins."""
 
 from __future__ import annotations
 
@@ -9,7 +9,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp._backends import DataError, Operations, loop, no_float_warnings
+from mlp._backends import DataError, Operations, Predictor, loop, no_float_warnings
+
+
+def outputs_if_finite(predictor: Predictor, X: NDArray[Any], chunk: int) -> NDArray[Any] | None:
+    """The outputs for the rows of a NumPy array; None if an input or output may not be finite.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        Of a backend whose arrays are those of NumPy.
+    X : ndarray, shape (n, n_in)
+        One row or more, of real numbers.
+    chunk : int
+        Rows that are computed at once, unless the predictor needs little memory for any number of rows.
+    """
+    converts = X.dtype != predictor.dtype and X.dtype != np.uint8
+    step = len(X) if predictor.in_blocks and not converts else chunk
+    outputs = []
+    for first in range(0, len(X), step):
+        rows = X[first : first + step]
+        if converts:
+            with np.errstate(over="ignore"):
+                rows = rows.astype(predictor.dtype)
+        y, finite = predictor.checked(rows)
+        if not finite:
+            return None
+        outputs.append(y)
+    return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
 
 def require_finite_outputs(outputs: NDArray[Any], find_layer: Callable[[int], tuple[int, str] | None]) -> None:

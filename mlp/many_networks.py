@@ -307,9 +307,9 @@ def _check_settings(
     ]
 
     @_Shared
-    def check_validation(net: MLP, data: Any) -> Examples | None:
+    def check_validation(net: MLP, data: Any) -> training.AnyExamples:
         with net.xp.current_device():
-            return training.split_validation(net, Examples(None, None, None), data, None)[1]
+            return training.validation_examples(net, data)
 
     validations = [
         None if data is None else check_validation(net, data) for net, data in zip(alike, validation_sets, strict=True)

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from mlp._backends import limit_threads
 from mlp.distributed import Communicator, require_same
 from mlp.io import checkpoints
-from mlp.network import Examples, FeedForward
-from mlp.training import CheckpointWriter, EarlyStopping, Interval, Run, TrainingState
+from mlp.network import FeedForward
+from mlp.training import AnyExamples, CheckpointWriter, EarlyStopping, Interval, Run, TrainingState
 
 
 def require_same_training(
     comm: Communicator,
     net: FeedForward,
     state: TrainingState,
-    examples: Examples,
-    validation: Examples | None,
+    examples: AnyExamples,
+    validation: AnyExamples | None,
     checkpoint: CheckpointWriter | None,
     early_stopping: EarlyStopping | None,
     **settings: Any,
@@ -66,8 +66,8 @@ def require_same_training(
             "early_stopping": asdict(early_stopping) if early_stopping else None,
             "steps between checkpoints": every.steps if every else None,
         },
-        "training data": checkpoints.digest(net.on_device(examples), net),
-        "validation data": None if validation is None else checkpoints.digest(net.on_device(validation), net),
+        "training data": checkpoints.digest(examples, net),
+        "validation data": None if validation is None else checkpoints.digest(validation, net),
     }
     require_same(comm, facts)
 
@@ -90,7 +90,7 @@ class _ReadOnly:
         every = writer.every
         self.every = every if every is not None and every.steps is not None else Interval()  # rank 0 has the timer
 
-    def conditions(self, net: FeedForward, examples: Examples, validation: Examples | None) -> dict[str, Any]:
+    def conditions(self, net: FeedForward, examples: AnyExamples, validation: AnyExamples | None) -> dict[str, Any]:
         return self._writer.conditions(net, examples, validation)
 
     def require_same(self, recorded: dict[str, Any], present: dict[str, Any]) -> None:

@@ -316,7 +316,7 @@ class GraphTrainer(Trainer):
     def _make_arrays(self, options: KernelOptions, plan: EpochPlan, rows: int, tiling: Tiling | str) -> EpochArrays:
         assert self._own_stream is not None
         cupy = self._device.cupy
-        if self._data is None:
+        if self._data is None or self._data_changed:
             self._copy_data()
         assert self._data is not None
         X, target = self._data
@@ -379,6 +379,11 @@ class GraphTrainer(Trainer):
     def refresh(self) -> None:
         with self._device.cuda:
             super().refresh()
+        self._data_changed = True
+
+    def write_rows(self, first: int, X: Array, target: Array, weight: Array | None = None) -> None:
+        with self._device.cuda:
+            super().write_rows(first, X, target, weight)
         self._data_changed = True
 
     def roll_back(self) -> None:

@@ -101,6 +101,10 @@ class FusedTrainer(Trainer):
         self._panels = self._panels_key = self._smoothed = self._data_reason = self._adjacent_X = None
         self._sparse = None
 
+    def write_rows(self, first: int, X: Array, target: Array, weight: Array | None = None) -> None:
+        super().write_rows(first, X, target, weight)
+        self._smoothed = self._adjacent_X = None
+
     def _use_arrays(self) -> None:
         super()._use_arrays()
         if self._outdated:

@@ -19,11 +19,11 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mlp._backends import BatchHook, ConfigurationError, Control, EpochPlan, EpochResult, Execution, StepParts, Trainer
+from mlp._backends import BatchHook, ConfigurationError, Control, EpochPlan, EpochResult, StepParts, Trainer
 from mlp.checks import require_count
 from mlp.distributed.communicator import Communicator
+from mlp.wrapped_trainer import WrappedTrainer
 
 
 def check_shards(shards: Any, comm: Communicator) -> int:
@@ -47,7 +47,7 @@ def check_shards(shards: Any, comm: Communicator) -> int:
     return int(shards)
 
 
-class ShardedTrainer(Trainer):
+class ShardedTrainer(WrappedTrainer):
     """Trains as `trainer` does, with the gradient of a batch summed over its shards and over the ranks.
 
     Parameters
@@ -60,29 +60,10 @@ class ShardedTrainer(Trainer):
     """
 
     def __init__(self, trainer: Trainer, shards: int, comm: Communicator) -> None:
-        super().__init__(
-            trainer.xp, trainer.network, trainer.rule, trainer.X, trainer.target, trainer.weight,
-            trainer.params, trainer.state, trainer.batch_size,
-        )  # fmt: skip
-        self._trainer, self._shards, self._comm = trainer, shards, comm
+        super().__init__(trainer)
+        self._shards, self._comm = shards, comm
         self._own = range(comm.rank * shards // comm.size, (comm.rank + 1) * shards // comm.size)
         self._free: list[Any] = []
-
-    def execution(self, plan: EpochPlan, on_batch: bool = False) -> Execution:
-        return self._trainer.execution(plan, on_batch)
-
-    def read_back(self) -> None:
-        self._trainer.read_back()
-
-    def roll_back(self) -> None:
-        self._trainer.roll_back()
-
-    def current(self, out: tuple[Any, Any] | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
-        return self._trainer.current(out)
-
-    def refresh(self) -> None:
-        super().refresh()
-        self._trainer.refresh()
 
     def _epoch(self, plan: EpochPlan, control: Control, on_batch: BatchHook | None) -> EpochResult:
         comm, rows = self._comm, self._rows(plan)

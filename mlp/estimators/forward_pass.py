@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from mlp._backends import Activation, Predictor, Work, get_backend, no_float_warnings, resolve
 from mlp.estimators.inputs import dense, to_host
-from mlp.finite_outputs import first_layer_not_finite, require_finite_outputs
+from mlp.finite_outputs import first_layer_not_finite, outputs_if_finite, require_finite_outputs
 
 FLOATS = (np.float64, np.float32)
 
@@ -57,15 +57,7 @@ class ForwardPassMixin:
         predictor = self._predictor(X, last)
         if predictor.xp.namespace is not np:
             return None
-        outputs = []
-        for rows in self._parts(X, predictor):
-            with np.errstate(over="ignore"):
-                rows = rows.astype(predictor.dtype, copy=False)
-            y, finite = predictor.checked(rows)
-            if not finite:
-                return None
-            outputs.append(y)
-        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
+        return outputs_if_finite(predictor, X, CHUNK)
 
     def _checked_outputs(self, X: Any, last: int | None = None) -> NDArray[Any]:
         check_is_fitted(self)
@@ -73,9 +65,9 @@ class ForwardPassMixin:
         predictor = self._predictor(X, last)
         xp, dtype = predictor.xp, predictor.dtype
         with no_float_warnings():
-            out = np.concatenate(
-                [xp.to_numpy(predictor(xp.asarray(rows, dtype=dtype))) for rows in self._parts(X, predictor)]
-            )
+            step = len(X) if predictor.in_blocks and X.dtype == dtype else CHUNK
+            parts = [X[first : first + step] for first in range(0, len(X), step)]
+            out = np.concatenate([xp.to_numpy(predictor(xp.asarray(rows, dtype=dtype))) for rows in parts])
             require_finite_outputs(
                 out, lambda row: first_layer_not_finite(xp, xp.asarray(X[row : row + 1], dtype=dtype), predictor.layers)
             )
@@ -97,11 +89,6 @@ class ForwardPassMixin:
                 for W, b, name in list(zip(self.coefs_, self.intercepts_, names, strict=True))[:last]
             ]
         )
-
-    def _parts(self, X: NDArray[Any], predictor: Predictor) -> list[NDArray[Any]]:
-        """Parts of X that the predictor takes one after the other."""
-        step = len(X) if predictor.in_blocks and X.dtype == predictor.dtype else CHUNK
-        return [X[first : first + step] for first in range(0, len(X), step)]
 
 
 def mlp_name(activation: str | Activation) -> str | Activation:

@@ -17,8 +17,8 @@ from mlp.checks import difference, quoted
 from mlp.io import machine_info
 from mlp.io.atomic_write import make_folder
 from mlp.io.model_files import Snapshot, opened, read_training_state
-from mlp.network import Examples, FeedForward
-from mlp.training import Interval, Run, TrainingState
+from mlp.network import FeedForward
+from mlp.training import AnyExamples, Interval, Run, StreamedExamples, TrainingState
 
 FILE = "training.safetensors"
 """Name of the file in the folder of a checkpoint or a run."""
@@ -108,7 +108,7 @@ class Checkpoint:
 
     # -- called by `mlp.training.train` ---------------------------------------------------------------------
 
-    def conditions(self, net: FeedForward, examples: Examples, validation: Examples | None) -> dict[str, Any]:
+    def conditions(self, net: FeedForward, examples: AnyExamples, validation: AnyExamples | None) -> dict[str, Any]:
         """What a training that is resumed from the file must have in common with this one."""
         return {
             "data": digest(examples, net),
@@ -174,10 +174,12 @@ def machine(net: FeedForward) -> dict[str, Any]:
     }
 
 
-def digest(examples: Examples, net: FeedForward) -> str:
-    """SHA-256 of the values, shapes and dtypes of examples."""
+def digest(examples: AnyExamples, net: FeedForward) -> str:
+    """SHA-256 of the values, shapes and dtypes of examples; the fingerprint of a stream."""
+    if isinstance(examples, StreamedExamples):
+        return examples.fingerprint
     result = hashlib.sha256()
-    for array in examples:
+    for array in net.on_device(examples):
         if array is None:
             result.update(b"none")
             continue

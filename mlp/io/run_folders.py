@@ -39,8 +39,8 @@ from mlp.io.atomic_write import append, make_folder, remove_leftovers, storage_e
 from mlp.io.fields import FieldError
 from mlp.io.json_documents import read_json, write_json
 from mlp.io.model_files import Snapshot
-from mlp.network import Examples, FeedForward
-from mlp.training import Callback, History, Interval, Run, TrainingState
+from mlp.network import FeedForward
+from mlp.training import AnyExamples, Callback, History, Interval, Run, TrainingState
 
 CONFIG, METRICS, MODEL, RESULTS = "config.json", "metrics.csv", "model.safetensors", "results.json"
 TRAINING = checkpoints.FILE
@@ -222,7 +222,7 @@ class Recorder(Callback):
 
     # -- checkpoint -----------------------------------------------------------------------------------------
 
-    def conditions(self, net: FeedForward, examples: Examples, validation: Examples | None) -> dict[str, Any]:
+    def conditions(self, net: FeedForward, examples: AnyExamples, validation: AnyExamples | None) -> dict[str, Any]:
         """What a training that is resumed from the folder must have in common with this one."""
         return {"data": self.config["data_sha256"], **checkpoints.machine(net)}
 

@@ -8,6 +8,7 @@ from mlp.training.class_weights import with_class_weight
 from mlp.training.early_stopping import EarlyStopping, check_early_stopping
 from mlp.training.epochs import batch_size_for, execution, in_parts, train, trainer_for
 from mlp.training.evaluation import evaluate, evaluate_rows, score
+from mlp.training.examples import on_device, require_stream_alone, training_examples, validation_examples
 from mlp.training.history import History
 from mlp.training.interrupt import stop_on_ctrl_c
 from mlp.training.label_smoothing import check_label_smoothing
@@ -16,10 +17,13 @@ from mlp.training.metrics import Metric, check_metrics
 from mlp.training.parts import Part, Parts, complete
 from mlp.training.progress import progress_bar
 from mlp.training.state import TrainingState, require_resumable
+from mlp.training.streamed_evaluation import evaluate_stream
+from mlp.training.streamed_examples import AnyExamples, StreamedExamples
 from mlp.training.validation_split import split_validation
 
 __all__ = [
     "CHUNK",
+    "AnyExamples",
     "Callback",
     "CheckpointWriter",
     "EarlyStopping",
@@ -30,6 +34,7 @@ __all__ = [
     "Part",
     "Parts",
     "Run",
+    "StreamedExamples",
     "TrainingState",
     "advise_on_inputs",
     "advise_on_length",
@@ -44,14 +49,19 @@ __all__ = [
     "default_epochs",
     "evaluate",
     "evaluate_rows",
+    "evaluate_stream",
     "execution",
     "in_parts",
+    "on_device",
     "progress_bar",
     "require_resumable",
+    "require_stream_alone",
     "score",
     "split_validation",
     "stop_on_ctrl_c",
     "train",
     "trainer_for",
+    "training_examples",
+    "validation_examples",
     "with_class_weight",
 ]

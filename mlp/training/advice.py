@@ -7,8 +7,9 @@ import logging
 import numpy as np
 
 from mlp._backends import no_float_warnings
-from mlp.network import Examples, FeedForward
+from mlp.network import FeedForward
 from mlp.training.history import History
+from mlp.training.streamed_examples import AnyExamples, StreamedExamples
 
 logger = logging.getLogger("mlp")
 
@@ -24,8 +25,13 @@ STILL_FALLING, MIN_LENGTH = 0.1, 6
 a third if the loss had fallen evenly.  Shorter trainings are not judged."""
 
 
-def advise_on_inputs(net: FeedForward, examples: Examples) -> None:
-    """Log a warning if a column of the inputs is far from unit scale; rows without weight do not count."""
+def advise_on_inputs(net: FeedForward, examples: AnyExamples) -> None:
+    """Log a warning if a column of the inputs is far from unit scale; rows without weight do not count.
+
+    Of a stream, the first rows are looked at.
+    """
+    if isinstance(examples, StreamedExamples):
+        examples = net.on_device(examples.first_rows())
     step = max(examples.rows // SAMPLE, 1)
     sample = net.xp.to_numpy(examples.X[::step][:SAMPLE])
     if examples.weight is not None:

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError, Trainer
 from mlp.checks import quoted
-from mlp.network import Examples, FeedForward
+from mlp.network import FeedForward
 from mlp.training.callbacks import Run
 from mlp.training.state import TrainingState
+from mlp.training.streamed_examples import AnyExamples
 
 _UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
@@ -74,7 +75,7 @@ class CheckpointWriter(Protocol):
     @property
     def every(self) -> Interval | None: ...
 
-    def conditions(self, net: FeedForward, examples: Examples, validation: Examples | None) -> dict[str, Any]:
+    def conditions(self, net: FeedForward, examples: AnyExamples, validation: AnyExamples | None) -> dict[str, Any]:
         """What a training that is resumed from the checkpoint must have in common with this one."""
 
     def require_same(self, recorded: dict[str, Any], present: dict[str, Any]) -> None:

@@ -30,15 +30,16 @@ def with_class_weight(net: FeedForward, examples: Examples, class_weight: Any) -
     """
     if class_weight is None:
         return examples
-    numbers = _class_numbers(net, net.xp.to_numpy(examples.target))
-    by_class = _weights(net, numbers, class_weight)
+    numbers = class_numbers_of(net, net.xp.to_numpy(examples.target))
+    counts = np.bincount(numbers, minlength=max(net.sizes[-1], 2))
+    by_class = weights_of_classes(net, counts, class_weight)
     weight = by_class[numbers].astype(net.dtype)
     if examples.weight is not None:
         weight *= net.xp.to_numpy(examples.weight)
     return examples._replace(weight=net.xp.asarray(weight))
 
 
-def _class_numbers(net: FeedForward, target: NDArray[Any]) -> NDArray[np.int64]:
+def class_numbers_of(net: FeedForward, target: NDArray[Any]) -> NDArray[np.int64]:
     """The class of each row: also from rows of zeros with a one, and from 0 and 1 of a single output."""
     if target.ndim == 1:
         return target.astype(np.int64)
@@ -51,13 +52,12 @@ def _class_numbers(net: FeedForward, target: NDArray[Any]) -> NDArray[np.int64]:
     return target[:, 0].astype(np.int64) if single else target.argmax(axis=1)
 
 
-def _weights(net: FeedForward, numbers: NDArray[np.int64], class_weight: Any) -> NDArray[np.float64]:
-    """The weight of each class."""
-    count = max(net.sizes[-1], 2)
+def weights_of_classes(net: FeedForward, rows: NDArray[np.int64], class_weight: Any) -> NDArray[np.float64]:
+    """The weight of each class, which has so many rows."""
+    count = len(rows)
     if isinstance(class_weight, str) and class_weight == "balanced":
-        rows = np.bincount(numbers, minlength=count)
         present = np.count_nonzero(rows)
-        weights: NDArray[np.float64] = np.divide(len(numbers), present * rows, out=np.zeros(count), where=rows > 0)
+        weights: NDArray[np.float64] = np.divide(rows.sum(), present * rows, out=np.zeros(count), where=rows > 0)
         return weights
     if not isinstance(class_weight, Mapping):
         raise ConfigurationError(

@@ -12,7 +12,7 @@ from typing import Any, ParamSpec
 import numpy as np
 from numpy.typing import NDArray
 
-from mlp._backends import ConfigurationError, EpochPlan, Execution, Shuffle, Trainer
+from mlp._backends import ConfigurationError, EpochPlan, Execution, RowOrder, Shuffle, Trainer
 from mlp.checks import check_batch_size
 from mlp.distributed import ShardedTrainer, of_first
 from mlp.network import Examples, FeedForward
@@ -28,6 +28,9 @@ from mlp.training.metrics import Metric, record_metrics
 from mlp.training.parts import Parts, complete, train_epoch, train_epochs
 from mlp.training.progress import progress_bar
 from mlp.training.state import TrainingState
+from mlp.training.streamed_evaluation import evaluate_stream
+from mlp.training.streamed_examples import AnyExamples, StreamedExamples
+from mlp.training.streamed_trainer import StreamedTrainer, buffer_rows
 
 Arguments = ParamSpec("Arguments")
 
@@ -44,14 +47,14 @@ def _completed(function: Callable[Arguments, Parts]) -> Callable[Arguments, Hist
 
 def in_parts(
     run: Run,
-    examples: Examples,
+    examples: AnyExamples,
     *,
     batch_size: int,
     rows: NDArray[np.int64] | None = None,
     shuffle: bool = True,
     label_smoothing: float = 0.0,
     shards: int = 1,
-    validation: Examples | None = None,
+    validation: AnyExamples | None = None,
     early_stopping: EarlyStopping | None = None,
     metrics: Mapping[str, str | Metric] | None = None,
     callbacks: Sequence[Callback] = (),
@@ -66,12 +69,12 @@ def in_parts(
     Parameters
     ----------
     run : Run
-    examples : Examples
+    examples : Examples or StreamedExamples
     rows : ndarray of int64, optional
-        The rows of the examples to train on.  Default: all of them.
+        The rows of the examples to train on; not for a stream.  Default: all of them.
     batch_size, shuffle, label_smoothing, shards, early_stopping, callbacks, progress, checkpoint
         As in `MLP.fit`, checked.
-    validation : Examples, optional
+    validation : Examples or StreamedExamples, optional
     metrics : mapping, optional
         From `check_metrics`.
     catch_interrupt : bool
@@ -88,6 +91,7 @@ def in_parts(
     """
     net, state, epochs = run.net, run.state, run.epochs
     n = examples.rows if rows is None else len(rows)
+    streamed = isinstance(examples, StreamedExamples)
 
     def conditions() -> dict[str, Any]:
         present = {"rows": n, "batch_size": batch_size, "shuffle": bool(shuffle), "backend": net.backend}
@@ -96,10 +100,19 @@ def in_parts(
         if shards > 1:
             present["shards"] = shards
         if checkpoint:
-            held_out = None if validation is None else net.on_device(validation)
-            present |= checkpoint.conditions(net, net.on_device(examples), held_out)
+            present |= checkpoint.conditions(net, examples, validation)
             present["early_stopping"] = asdict(early_stopping) if early_stopping else None
         return present
+
+    in_order = None if shuffle or streamed else (np.arange(n) if rows is None else rows)
+
+    def order_of(epoch: int) -> RowOrder | NDArray[np.int64]:
+        if isinstance(examples, StreamedExamples):
+            return examples.order(net.seed, epoch, shuffle)
+        if in_order is not None:
+            return in_order
+        order = Shuffle(net.seed, epoch, n)
+        return order if rows is None else rows[order.row_numbers()]
 
     def call_back(event: str) -> None:
         xp = net.xp
@@ -130,7 +143,7 @@ def in_parts(
     if early_stopping:
         stop_if_waited(run, early_stopping)
     call_back("on_train_begin")
-    trainer = _make_trainer(run, net.on_device(examples), batch_size, shards)
+    trainer = _make_trainer(run, examples, batch_size, shards)
     with stop_on_sigterm(run.stop) if checkpoint else contextlib.nullcontext():
         with (
             stop_on_ctrl_c(run.stop) if catch_interrupt else contextlib.nullcontext(),
@@ -141,7 +154,7 @@ def in_parts(
                 if callbacks:  # one of them may have moved the network, changed its optimizer, or assigned weights
                     trainer = _follow(trainer, run, examples, batch_size, shards)
                 count = 1 if watched else _epochs_of_call(run, trainer, n)
-                plans = _plan_epochs(net, state, n if rows is None else rows, batch_size, shuffle, count)
+                plans = _plan_epochs(net, state, order_of, n, batch_size, count)
                 if not (
                     yield from train_epochs(run, trainer, plans)
                     if len(plans) > 1
@@ -149,7 +162,7 @@ def in_parts(
                 ):
                     break
                 _validate(run, validation)
-                if validation is not None and metrics:
+                if isinstance(validation, Examples) and metrics:
                     record_metrics(run, metrics, validation)
                     of_rank_0 = of_first(run.comm, [run.history.metrics[name][-1] for name in metrics])
                     for name, value in zip(metrics, of_rank_0, strict=True):
@@ -213,7 +226,7 @@ def execution(net: FeedForward, optimizer: Optimizer, n: int, batch_size: int) -
     examples, _ = net.check_examples(X, y)
     state = TrainingState.begin(net, optimizer)
     trainer = _make_trainer(Run(net, state, 1), examples, batch_size)
-    (plan,) = _plan_epochs(net, state, n, batch_size, shuffle=True)
+    (plan,) = _plan_epochs(net, state, lambda epoch: Shuffle(net.seed, epoch, n), n, batch_size)
     return trainer.execution(plan)
 
 
@@ -222,20 +235,26 @@ def trainer_for(net: FeedForward, optimizer: Optimizer, examples: Examples, batc
     return _make_trainer(Run(net, TrainingState.begin(net, optimizer), 1), examples, batch_size)
 
 
-def _make_trainer(run: Run, examples: Examples, batch_size: int, shards: int = 1) -> Trainer:
+def _make_trainer(run: Run, examples: AnyExamples, batch_size: int, shards: int = 1) -> Trainer:
     net, state = run.net, run.state
-    trainer = net.xp.trainer(net.plan, state.optimizer.rule, *examples, net.parameters, state.slots, batch_size)
-    return trainer if shards == 1 else ShardedTrainer(trainer, shards, run.comm)
+    if isinstance(examples, StreamedExamples):
+        arrays = examples.buffer(buffer_rows(examples, batch_size))
+    else:
+        arrays = net.on_device(examples)
+    trainer = net.xp.trainer(net.plan, state.optimizer.rule, *arrays, net.parameters, state.slots, batch_size)
+    if shards > 1:
+        trainer = ShardedTrainer(trainer, shards, run.comm)
+    return StreamedTrainer(trainer, examples) if isinstance(examples, StreamedExamples) else trainer
 
 
-def _follow(trainer: Trainer, run: Run, examples: Examples, batch_size: int, shards: int) -> Trainer:
+def _follow(trainer: Trainer, run: Run, examples: AnyExamples, batch_size: int, shards: int) -> Trainer:
     """The trainer for the network as it is now: the same one with the arrays' present values, or a new one."""
     net, state = run.net, run.state
     same_arrays = trainer.params is net.parameters and trainer.state is state.slots
     if trainer.xp is net.xp and same_arrays and trainer.network == net.plan and trainer.rule == state.optimizer.rule:
         trainer.refresh()
         return trainer
-    return _make_trainer(run, net.on_device(examples), batch_size, shards)
+    return _make_trainer(run, examples, batch_size, shards)
 
 
 def _epochs_of_call(run: Run, trainer: Trainer, n: int) -> int:
@@ -249,32 +268,23 @@ def _epochs_of_call(run: Run, trainer: Trainer, n: int) -> int:
 def _plan_epochs(
     net: FeedForward,
     state: TrainingState,
-    rows: int | NDArray[np.int64],
+    order_of: Callable[[int], RowOrder | NDArray[np.int64]],
+    n: int,
     batch_size: int,
-    shuffle: bool,
     count: int = 1,
 ) -> list[EpochPlan]:
-    """The next epochs over these rows, given by their number or, if they are not all, by their numbers."""
-    n = rows if isinstance(rows, int) else len(rows)
+    """The next epochs over `n` rows, whose order is a function of the epoch."""
     n_batches, optimizer, network = -(-n // batch_size), state.optimizer, net.plan
     rule, schedule, l2 = optimizer.rule, optimizer.schedule, np.full(n_batches, net.l2)
-    in_order = None if shuffle else (np.arange(n) if isinstance(rows, int) else rows)
     plans = []
     for epoch in range(state.epoch, state.epoch + count):
-        order: Shuffle | NDArray[np.int64]
-        if in_order is not None:
-            order = in_order
-        else:
-            order = Shuffle(net.seed, epoch, n)
-            if not isinstance(rows, int):
-                order = rows[order.row_numbers()]
         first_step = state.step - state.batches_done + (epoch - state.epoch) * n_batches
         plans.append(
             EpochPlan(
                 network=network,
                 rule=rule,
                 batch_size=batch_size,
-                order=order,
+                order=order_of(epoch),
                 learning_rates=schedule.rates(first_step, epoch, n_batches),
                 l2=l2,
                 l1=net.l1,
@@ -292,10 +302,14 @@ def _plan_epochs(
     return plans
 
 
-def _validate(run: Run, validation: Examples | None) -> None:
+def _validate(run: Run, validation: AnyExamples | None) -> None:
     history = run.history
     if validation is not None:
-        history.append_validation(*of_first(run.comm, evaluate(run.net, validation)))
+        if isinstance(validation, StreamedExamples):
+            results = evaluate_stream(run.net, validation)
+        else:
+            results = evaluate(run.net, validation)
+        history.append_validation(*of_first(run.comm, results))
         if not math.isfinite(history.val_loss[-1]) and all(map(math.isfinite, history.val_loss[-2:-1])):
             warn_of_infinite_validation(run)
     elif history.val_loss:

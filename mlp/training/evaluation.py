@@ -26,27 +26,33 @@ def evaluate(
     require_finite : bool
         Whether outputs that are not finite are a `DataError`.  Otherwise, as in a training, the score is NaN then.
     """
-    xp, outputs = net.xp, []
-    total_loss, total_weight = 0.0, 0.0
     with no_float_warnings():
-        for first in range(0, examples.rows, CHUNK):
-            chunk = slice(first, first + CHUNK)
-            z = net.logits(examples.X[chunk])
-            weight = None if examples.weight is None else examples.weight[chunk]
-            chunk_weight = float(z.shape[0]) if weight is None else float(xp.sum(weight))
-            total_loss += chunk_weight * float(xp.loss_and_delta(net.kind, z, examples.target[chunk], weight)[0])
-            total_weight += chunk_weight
-            outputs.append(xp.to_numpy(xp.activate(z, net.kind.output)))
-        y = np.concatenate(outputs)
+        total_loss, total_weight, y = loss_and_outputs(net, examples)
         if require_finite:
             net.require_finite_outputs(y, examples.X)
         elif not np.isfinite(y).all():
             return total_loss / total_weight, math.nan  # the largest of some NaN would count as a prediction
+        xp = net.xp
         weight = None if examples.weight is None else xp.to_numpy(examples.weight)
         target, levels = xp.to_numpy(examples.target), net.kind.loss.levels
         if levels:
             return total_loss / total_weight, quantile_score(levels, y, target, weight)
         return total_loss / total_weight, score(task or net.task, y, target, weight)
+
+
+def loss_and_outputs(net: FeedForward, examples: Examples) -> tuple[float, float, NDArray[Any]]:
+    """The sum of the rows' losses times their weights, the sum of the weights, and the outputs, shape (n, n_out)."""
+    xp, outputs = net.xp, []
+    total_loss, total_weight = 0.0, 0.0
+    for first in range(0, examples.rows, CHUNK):
+        chunk = slice(first, first + CHUNK)
+        z = net.logits(examples.X[chunk])
+        weight = None if examples.weight is None else examples.weight[chunk]
+        chunk_weight = float(z.shape[0]) if weight is None else float(xp.sum(weight))
+        total_loss += chunk_weight * float(xp.loss_and_delta(net.kind, z, examples.target[chunk], weight)[0])
+        total_weight += chunk_weight
+        outputs.append(xp.to_numpy(xp.activate(z, net.kind.output)))
+    return total_loss, total_weight, np.concatenate(outputs)
 
 
 def evaluate_rows(net: FeedForward, X: Any, y: Any, sample_weight: Any = None) -> tuple[float, float]:
@@ -85,8 +91,12 @@ def score(task: str, y: NDArray[Any], target: NDArray[Any], weight: NDArray[Any]
     y, target = y.astype(np.float64), target.astype(np.float64)
     residual = np.average(np.square(y - target), axis=0, weights=weight)
     variance = np.average(np.square(target - np.average(target, axis=0, weights=weight)), axis=0, weights=weight)
+    return r_squared(residual, variance, np.ptp(target if weight is None else target[weight > 0], axis=0) > 0)
+
+
+def r_squared(residual: NDArray[Any], variance: NDArray[Any], varies: NDArray[np.bool_]) -> float:
+    """R^2, mean over the outputs, from the mean squared error and the variance of each, and whether it varies."""
     # R^2 is undefined for a constant target: 1 if the prediction is exact, else 0, as in scikit-learn
-    varies = np.ptp(target if weight is None else target[weight > 0], axis=0) > 0
     r2 = np.where(varies, 1 - residual / np.where(varies, variance, 1), np.where(residual > 0, 0.0, 1.0))
     return float(r2.mean())
 

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from mlp._backends import ConfigurationError, UnknownNameError
 from mlp.network import Examples, FeedForward
 from mlp.training.callbacks import Run
+from mlp.training.streamed_examples import AnyExamples, StreamedExamples
 
 Metric = Callable[[Any, Any, Any], float]
 """Called with the network, X and y of the validation set."""
 
 
-def check_metrics(metrics: Any, *, has_validation: bool) -> dict[str, str | Metric]:
+def check_metrics(metrics: Any, validation: AnyExamples | None) -> dict[str, str | Metric]:
     """Return the metrics of `fit` by name.
 
     Raises
@@ -25,7 +26,7 @@ def check_metrics(metrics: Any, *, has_validation: bool) -> dict[str, str | Metr
     UnknownNameError
         If scikit-learn has no scorer of a name.
     ConfigurationError
-        If one is neither a name nor a function, if two have the same name, or without a validation set.
+        If one is neither a name nor a function, if two have the same name, or without a validation set in memory.
     """
     if isinstance(metrics, str) or not isinstance(metrics, Iterable):
         raise ConfigurationError(f"metrics must be a list of names and functions, not {metrics!r}.")
@@ -41,9 +42,14 @@ def check_metrics(metrics: Any, *, has_validation: bool) -> dict[str, str | Metr
         if name in found:
             raise ConfigurationError(f"two metrics have the name {name!r}; rename one of the functions.")
         found[name] = metric
-    if found and not has_validation:
+    if found and validation is None:
         raise ConfigurationError(
             "metrics are computed on a validation set: give validation_data or validation_fraction."
+        )
+    if found and isinstance(validation, StreamedExamples):
+        raise ConfigurationError(
+            "metrics are computed on all validation rows at once, but these are a stream: give arrays as "
+            "validation_data=(X, y), or omit the metrics."
         )
     return found
 

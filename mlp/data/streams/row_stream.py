@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -72,6 +73,10 @@ class RowStream(abc.ABC):
         """About how many rows are shuffled among each other: 32 MiB of them, and at least one block."""
         row_bytes = self.n_inputs * (1 if self.is_bytes else 4)
         return max(WINDOW_BYTES // row_bytes, 1)
+
+    def __iter__(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        """X and y of the blocks that have rows, one after the other."""
+        return (self.read(int(block)) for block in np.flatnonzero(self.block_rows))
 
     def split(self, fraction: float, seed: int) -> tuple[RowStream, RowStream]:
         """Two streams of these rows: those that remain, and those that are chosen with probability `fraction`.
