@@ -50,12 +50,15 @@ def stream(
     Parameters
     ----------
     source : str or path-like
-        A path that ends in ``.npy``: a matrix, one of whose columns is the target; or, if `target` is another NPY
-        file, the inputs.  uint8 arrays of more than two dimensions are images: they are flattened, and `input_scale`
-        is 1/255.
+        - a path that ends in ``.npy``: a matrix, one of whose columns is the target; or, if `target` is another NPY
+          file, the inputs.  uint8 arrays of more than two dimensions are images: they are flattened, and `input_scale`
+          is 1/255;
+        - a path that ends in ``.parquet``: a table.  Its blocks are the row groups; none may take more than 256 MiB;
+        - a folder: its NPY or Parquet files are the parts, in natural order of their names.
     target : str, int, path-like or list of str, optional
-        The number of the target column of a matrix (by default the last, -1), or the path of the NPY file of the
-        targets.
+        The number of the target column of a matrix (by default the last, -1), the path of the NPY file of the targets,
+        or the folder of its parts; of a table, the name of the target column, or those of several, as in `load`.  Each
+        row must have a value.
     test_fraction : float
         Probability of a row to be in the test part; 0 for no test part.  A row is chosen by its number and the seed
         alone, see `RowStream.split`; so the classes are not split in proportion, as they are by `load`.
@@ -64,10 +67,11 @@ def stream(
     task : {"classification", "regression"}, optional
         As in `load`.  At most 65,536 classes are possible.
     scale : {"none", "standard", "minmax", "robust"}, optional
-        Scaling of the inputs, fitted on the training part, see `Preprocessing.fit`.  By default arrays are not changed.
-        Scaled inputs are computed in float64 and rounded to float32.
+        Scaling of the inputs, fitted on the training part, see `Preprocessing.fit`.  By default tables are
+        standardised, and arrays are not changed.  Scaled inputs are computed in float64 and rounded to float32.
     drop, columns, categorical, numeric : sequence of str
-        Columns of a table, as in `load`.
+        Columns of a table that are left out, the only ones that are used, and those that are read as categories or as
+        numbers, as in `load`.
     progress : bool
         Print the share that is read to the standard error.
 
@@ -86,9 +90,15 @@ def stream(
         If a file is missing, damaged, in Fortran order, of a kind that cannot be read in blocks, or changes meanwhile.
     DataError, ShapeError, DtypeError
         If the contents are not valid training data.
+    MissingExtraError
+        If pyarrow is not installed, for Parquet.
 
     Notes
     -----
+    What the columns of a table are is decided on the first 2**18 training rows, or on fewer if these have more than 2**23
+    values; a note says so.  These are the decisions if a column holds numbers, text or dates, counts the rows, is empty,
+    or is nearly unique text.  Constant columns, rare categories and missing values are those of all training rows.
+
     Means and standard deviations are exact for integers.  For floating-point numbers, those of the blocks are merged in
     the order of the file; so nothing depends on the number of threads.  Medians and quartiles are exact if the training
     part has at most 2**20 rows and 2**24 values, and for columns of bytes or with few different values (at most 2**16,
