@@ -157,7 +157,7 @@ def test_quantiles_of_many_values_are_those_of_a_sample_by_row_number(
     ]
     again = stream(tmp_path / "m.npy", scale="robust", test_fraction=0, seed=9)
     assert again.preprocessing == data.preprocessing
-    monkeypatch.setattr(quantiles, "SAMPLE_VALUES", 3 * 100)  # for many columns, fewer rows
+    monkeypatch.setattr(quantiles, "SAMPLE_BYTES", 3 * 8 * 100)  # for many columns, fewer rows
     smaller = stream(tmp_path / "m.npy", scale="none", test_fraction=0, seed=9)
     assert smaller.notes[0].text.startswith("medians of 2 columns")
     assert "about 100 of" in smaller.notes[0].text

@@ -170,6 +170,7 @@ def test_folders_of_parts_are_read_in_natural_order(tmp_path: Path, table: dict[
     for number, (first, stop) in zip((1, 2, 10, 11), pairwise(cuts), strict=True):
         frame[first:stop].write_parquet(folder / f"part-{number}.parquet", row_group_size=250)
     (folder / "_SUCCESS").touch()
+    (folder / ".part-3.parquet").write_bytes(b"being written")
     (folder / "README.txt").write_text("parts")
     whole = stream(written(tmp_path, table), target="plan", seed=2)
     data = stream(folder, target="plan", seed=2)

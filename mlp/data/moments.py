@@ -150,12 +150,10 @@ class FloatMoments:
 
     def _merge(self, count: NDArray[np.int64], mean: NDArray[np.float64], squares: NDArray[np.float64]) -> None:
         total = np.maximum(self.count + count, 1)
-        some = count > 0  # a column without values in this block is left as it is
         with np.errstate(over="ignore", invalid="ignore"):
             difference = mean - self._mean
-            between = difference**2 * (self.count * (count / total))
-            self._squares = np.where(some, self._squares + squares + between, self._squares)
-            self._mean = np.where(some, self._mean + difference * (count / total), self._mean)
+            self._squares = self._squares + squares + difference**2 * (self.count * (count / total))
+            self._mean = self._mean + difference * (count / total)
         self.count = self.count + count
 
     def mean(self) -> NDArray[np.float64]:

@@ -93,6 +93,8 @@ class ArrayTargets:
         self._count(values, training)
 
     def _count(self, values: NDArray[Any], training: NDArray[np.bool_]) -> None:
+        if self._counts is None or (self._task is None and not self._whole):
+            return  # there are too many, or they will not be classes
         distinct, codes = np.unique(values, return_inverse=True)
         counts = np.bincount(codes), np.bincount(codes[training], minlength=len(distinct))
         self._add_counts(dict(zip(distinct.tolist(), zip(*map(np.ndarray.tolist, counts), strict=True), strict=True)))

@@ -56,7 +56,7 @@ class ColumnFit:
         self._n_columns, self._scale, self._n_training, self._seed = n_columns, scale, n_training, seed
         self._exact = dtype.kind in "biu"
         self._moments = (IntegerMoments if self._exact else FloatMoments)(n_columns) if scale == "standard" else None
-        self._sample_rows = sample_rows(n_columns)
+        self._sample_rows = sample_rows(n_columns, dtype.itemsize)
         self._complete = n_training <= self._sample_rows
         is_bytes = dtype == np.uint8 or dtype.kind == "b"
         self._quartiles = ColumnQuartiles(n_columns, is_bytes=is_bytes, complete=self._complete)
@@ -73,6 +73,7 @@ class ColumnFit:
         """Add training rows, shape (n, k), and the mask of those in the sample, shape (n,)."""
         if not len(values):
             return
+        self._quartiles.add(values, sampled)
         if values.dtype.kind == "f":
             values = values.astype(np.float64, copy=False)
             self.present += np.count_nonzero(~np.isnan(values), axis=0)
@@ -84,7 +85,6 @@ class ColumnFit:
             self.high = np.maximum(self.high, values.max(axis=0))
         if self._moments is not None:
             self._moments.add(values)
-        self._quartiles.add(values, sampled)
 
     def finish(
         self, names: Sequence[str], used: NDArray[np.intp] | None = None

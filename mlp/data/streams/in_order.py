@@ -23,13 +23,9 @@ def in_order(function: Callable[[T], R], items: Iterable[T], threads: int, ahead
     """
     pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(threads, "mlp-reader") as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) > ahead:
-                    yield pending.popleft().result()
-            while pending:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > ahead:
                 yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+        while pending:
+            yield pending.popleft().result()

@@ -95,13 +95,14 @@ def stream(
 
     Notes
     -----
-    What the columns of a table are is decided on the first 2**18 training rows, or on fewer if these have more than 2**23
-    values; a note says so.  These are the decisions if a column holds numbers, text or dates, counts the rows, is empty,
-    or is nearly unique text.  Constant columns, rare categories and missing values are those of all training rows.
+    What the columns of a table are is decided on the first 2**18 training rows, or on fewer if these have more than
+    2**23 values; a note says so.  These are the decisions if a column holds numbers, text or dates, counts the rows, is
+    empty, or is nearly unique text.  Constant columns, rare categories and missing values are those of all training
+    rows.
 
     Means and standard deviations are exact for integers.  For floating-point numbers, those of the blocks are merged in
     the order of the file; so nothing depends on the number of threads.  Medians and quartiles are exact if the training
-    part has at most 2**20 rows and 2**24 values, and for columns of bytes or with few different values (at most 2**16,
+    part has at most 2**20 rows and 128 MiB, and for columns of bytes or with few different values (at most 2**16,
     and at most 2**22 divided by the number of columns).  Otherwise they are those of a sample of about that many
     training rows, chosen by row number; a note says so.
 
