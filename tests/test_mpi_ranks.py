@@ -31,6 +31,11 @@ long_test = pytest.mark.skipif(not THOROUGH, reason="a long test: set MLP_HYPOTH
 if importlib.util.find_spec("mpi4py") is None or MPIEXEC is None:
     pytest.skip("needs mpi4py and mpiexec: pip install 'mlp-xp[mpi]'", allow_module_level=True)
 
+VERSION = subprocess.run([MPIEXEC, "--version"], capture_output=True, text=True).stdout
+OPEN_MPI, INTEL_MPI = "Open MPI" in VERSION or "PRRTE" in VERSION, "Intel(R) MPI" in VERSION  # else MPICH
+KILLED = 137 if OPEN_MPI else 255 if INTEL_MPI else 9
+"""Exit status of the launcher if a signal has ended a rank."""
+
 HOST_BACKENDS = [name for name in ("numpy", "numba") if name in backends.available()]
 
 
@@ -99,7 +104,7 @@ ONE_RANK_FAILS = [
     ("raise", 0, 1, r"a mistake of this rank[^$]*rank 0 has failed with ValueError, after 6 updates"),
     ("exit", 1, 1, r"rank 1 has ended, and rank \d waits for it, after 7 updates"),
     ("exit", 0, 1, r"rank 0 has ended, and rank \d waits for it, after 7 updates"),
-    ("kill", 1, 9, r"signal 9"),
+    ("kill", 1, KILLED, r"(?i)signal:? 9"),
     ("stop", 1, 3, r"has waited 3 s for rank 1, after 7 updates"),
     ("stop", 0, 3, r"has waited 3 s for rank 0, after 7 updates"),
     ("two Ctrl-C", 1, 130, r"rank 1 has failed with KeyboardInterrupt"),
@@ -201,8 +206,11 @@ def test_a_signal_ends_the_job_and_another_number_of_ranks_continues(tmp_path, n
             time.sleep(0.05)
         job.send_signal(number)
         _, errors = job.communicate(timeout=30)
-    assert job.returncode == status, errors
-    assert "continue with: mlp train --resume first" in errors
+    if OPEN_MPI:  # its launcher forwards nothing after a signal, and exits with 1
+        assert job.returncode == 1, errors
+    else:
+        assert job.returncode == status, errors
+        assert "continue with: mlp train --resume first" in errors
     epochs = str(mlp.load(tmp_path / "first" / "training.safetensors").training_state.epoch + 2)
     for ranks, name, arguments in ((1, "one", ("train", "--resume", "first")), (2, "whole", TRAIN)):
         result = command_line(ranks, *arguments, "--epochs", epochs, "--output-dir", name, folder=tmp_path)
@@ -225,8 +233,10 @@ def test_an_error_of_all_ranks_is_printed_once(tmp_path, arguments, status, mess
     result = command_line(2, *arguments, "--quiet", folder=tmp_path)
     assert (result.returncode, result.stdout) == (status, "")
     assert result.stderr.startswith("mlp: error: ")
-    assert result.stderr.count("\n") == 1
-    assert message in result.stderr
+    lines = result.stderr.splitlines()
+    assert message in lines[0]
+    assert [line for line in lines if line.startswith("mlp: ")] == lines[:1]
+    assert OPEN_MPI or len(lines) == 1  # its launcher adds a report about the exit status
 
 
 @pytest.mark.parametrize("option", [["--timeout", "0"], ["--timeout", "nan"], ["--shards", "3"], ["--shards", "0"]])
@@ -242,7 +252,9 @@ def test_wrong_options_are_named(tmp_path, monkeypatch, option):
 @long_test
 def test_an_error_of_one_rank_names_it(tmp_path):
     """Rank 1 finds no file, because it has another working directory."""
-    program = "import os; os.environ.get('PMI_RANK') == '1' and os.chdir('other'); from mlp.cli import main; main()"
+    program = (
+        "import os, mlp.distributed as d; d.launched_rank() and os.chdir('other'); from mlp.cli import main; main()"
+    )
     (tmp_path / "other").mkdir()
     (tmp_path / "table.csv").write_text("a,b\n" + "".join(f"{i % 7},{i % 2}\n" for i in range(200)))
     result = run(2, "-c", program, "train", "table.csv", "--target", "b", "--shards", "8", folder=tmp_path)

@@ -57,7 +57,7 @@ def run(command: click.Command) -> NoReturn:
 
 def _status_of(command: click.Command) -> int:
     try:
-        command(prog_name="mlp")
+        command(prog_name="mlp", color=False)  # stdout is the launcher's, of which Open MPI makes a terminal
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
