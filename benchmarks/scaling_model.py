@@ -5,8 +5,8 @@
     python -m benchmarks.scaling_model --plot benchmarks/results/scaling.png --page docs/guide/distributed.md
 
 The second command measures the constants of the model on this machine, see `benchmarks.scaling_constants`.  It needs
-two idle processors and two minutes.  The third one prints the tables of the page, with the speeds that the first one has
-measured beside those of the model, and writes them to the page; and it draws the picture.
+two idle processors and two minutes.  The third one prints the tables of the page, with the speeds that the first one
+has measured beside those of the model, and writes them to the page; and it draws the picture.
 
 A step of R ranks with a batch in S shards takes the sum of
 

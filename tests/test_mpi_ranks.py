@@ -33,6 +33,7 @@ if importlib.util.find_spec("mpi4py") is None or MPIEXEC is None:
 
 VERSION = subprocess.run([MPIEXEC, "--version"], capture_output=True, text=True).stdout
 OPEN_MPI, INTEL_MPI = "Open MPI" in VERSION or "PRRTE" in VERSION, "Intel(R) MPI" in VERSION  # else MPICH
+MPICH_ENDS = pytest.mark.skipif(not OPEN_MPI and not INTEL_MPI, reason="MPICH itself ends with an error about PMIx")
 KILLED = 137 if OPEN_MPI else 255 if INTEL_MPI else 9
 """Exit status of the launcher if a signal has ended a rank."""
 
@@ -154,14 +155,34 @@ def test_without_mpi4py_the_message_says_what_to_install():
     assert "pip install 'mlp-xp[mpi]'" in result.stderr
 
 
-@pytest.mark.parametrize(("variable", "count"), [("PMI_SIZE", "4"), ("OMPI_COMM_WORLD_SIZE", "2")])
-def test_ranks_that_do_not_see_each_other_are_refused(tmp_path, variable, count):
-    environment = os.environ | {"PYTHONPATH": str(ROOT), variable: count}
-    command = [sys.executable, "-m", "mlp", "train", "moons", "--shards", "8"]
+@pytest.mark.parametrize("options", [(), ("--shards", "8")])
+@pytest.mark.parametrize(
+    ("variable", "value", "started"),
+    [
+        ("PMI_SIZE", "4", "4"),
+        pytest.param("OMPI_COMM_WORLD_SIZE", "2", "2", marks=long_test),
+        ("SLURM_STEP_NUM_TASKS", "4", "4"),
+        pytest.param("PMIX_RANK", "1", "at least 2", marks=MPICH_ENDS),
+    ],
+)
+def test_processes_that_do_not_see_each_other_are_refused(tmp_path, variable, value, started, options):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), variable: value}
+    command = [sys.executable, "-m", "mlp", "train", "moons", *options]
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     assert result.returncode == 2
-    assert result.stderr.startswith(f"mlp: error: the launcher has started {count} processes ({variable}={count})")
+    assert result.stderr.startswith(f"mlp: error: the launcher has started {started} processes ({variable}={value})")
+    assert result.stderr.endswith(f"unset {variable}.\n")
     assert not list(tmp_path.iterdir())
+
+
+@MPICH_ENDS
+def test_a_launcher_that_does_not_say_how_many_ranks_there_are(tmp_path):
+    """Its ranks see each other, but a training without shards is refused."""
+    program = "import os; os.environ.pop('OMPI_COMM_WORLD_SIZE', 0); from mlp.cli import main; main()"
+    for options, status in (((), 2), (("--shards", "8"), 0)):
+        result = run(2, "-c", program, "train", "moons", "--epochs", "1", "--quiet", *options, folder=tmp_path)
+        assert result.returncode == status, result.stderr
+        assert len(list(tmp_path.glob("runs/*"))) == (status == 0)
 
 
 @long_test
@@ -221,7 +242,7 @@ def test_a_signal_ends_the_job_and_another_number_of_ranks_continues(tmp_path, n
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (("train", "moons"), 2, "2 ranks cannot divide shards=1"),
+        (("train", "moons"), 2, "2 ranks cannot divide shards=1: several processes share one training only if"),
         pytest.param(("train", "moons", "--shards", "8", "--lr", "x"), 2, "'x' is not a valid float", marks=long_test),
         pytest.param(("train", "nothing.csv", "--shards", "8"), 2, "nothing.csv", marks=long_test),
         pytest.param(
