@@ -260,6 +260,35 @@ def test_an_error_of_all_ranks_is_printed_once(tmp_path, arguments, status, mess
     assert OPEN_MPI or len(lines) == 1  # its launcher adds a report about the exit status
 
 
+EXIT = """
+import os, threading, time
+from pathlib import Path
+from mlp.cli import main
+from mlp.distributed import launched_rank
+def leave():
+    metrics = Path("first/metrics.csv")
+    while not metrics.exists() or metrics.read_text().count("\\n") < 3:
+        time.sleep(0.01)
+    os._exit(0)
+if launched_rank() == 1:
+    threading.Thread(target=leave, daemon=True).start()
+main()
+"""
+
+
+@long_test
+def test_a_run_whose_rank_has_left_silently_is_unfinished(tmp_path, monkeypatch):
+    """The launcher of MPICH then ends with 0, too."""
+    result = run(2, "-c", EXIT, *TRAIN, "--epochs", "10000", "--output-dir", "first", folder=tmp_path)
+    assert result.returncode != 0 or not (OPEN_MPI or INTEL_MPI)
+    assert not (tmp_path / "first" / "results.json").exists()
+    monkeypatch.chdir(tmp_path)
+    assert "unfinished" in CliRunner().invoke(cli, ["runs", "."]).stdout
+    epochs = str(mlp.load("first/training.safetensors").training_state.epoch + 1)
+    resumed = CliRunner().invoke(cli, ["train", "--resume", "first", "--epochs", epochs, "--output-dir", "second"])
+    assert re.search("^resumes   first, .*: it did not finish$", resumed.stdout, re.MULTILINE), resumed.output
+
+
 @pytest.mark.parametrize("option", [["--timeout", "0"], ["--timeout", "nan"], ["--shards", "3"], ["--shards", "0"]])
 def test_wrong_options_are_named(tmp_path, monkeypatch, option):
     monkeypatch.chdir(tmp_path)
