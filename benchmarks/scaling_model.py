@@ -158,7 +158,7 @@ GRAPH_KERNEL = 1.3e-6
 DGX_H200 = Cluster(
     # latency: the "LL" entries of baseLatencies and hwLatencies in src/graph/tuning.cc of https://github.com/NVIDIA/nccl,
     # the smallest; bandwidth in one direction: NVLink 900 GB/s in both, and one 400 Gb/s adapter for each GPU, in
-    # https://docs.nvidia.com/dgx/dgxh100-user-guide (of H100 and H200)
+    # https://docs.nvidia.com/dgx/dgxh100-user-guide/ (of H100 and H200)
     near=Link(latency=6.6e-6 + 0.6e-6, byte=1 / 450e9, short=6.6e-6 + 0.6e-6),
     far=Link(latency=6.6e-6 + 2.7e-6, byte=1 / 50e9, short=6.6e-6 + 2.7e-6),
     near_ranks=8,

@@ -98,7 +98,10 @@ def _constants(constants: Record) -> Iterator[str]:
 def _batches(constants: Record) -> Iterator[str]:
     rows = []
     for costs, name, h200 in _networks(constants):
-        for text, least in (("faster than one", _break_even), ("half as efficient", lambda ranks: 0.5)):
+        for text, least in (
+            ("faster than one rank", _break_even),
+            ("more than half of R times as fast", lambda ranks: 0.5),
+        ):
             found = [smallest_batch(costs, cluster_of(constants), ranks, least(ranks)) for ranks in RANKS]
             found.append(smallest_batch(h200, DGX_H200, MOST, least(MOST)))
             rows.append((name, text, *("none" if batch is None else f"{batch:,}" for batch in found)))
@@ -109,16 +112,10 @@ def _batches(constants: Record) -> Iterator[str]:
 def _fits(constants: Record) -> Iterator[str]:
     rows = []
     for _, name, costs in _networks(constants):
-        for batch in BATCHES[1:]:
-            share = efficiency(costs, DGX_H200, batch, MOST)
-            rows.append((name, f"{batch:,}", f"{MOST * share:.1f}", f"{1 / share:.1f}"))
-    head = (
-        "network",
-        "batch",
-        f"one training on {MOST}: times as fast",
-        f"{MOST} separate fits: times as many in the time",
-    )
-    yield from _table(head, *rows, numbers=3)
+        speeds = [MOST * efficiency(costs, DGX_H200, batch, MOST) for batch in BATCHES]
+        rows.append((name, *(f"{speed:.1f}" for speed in speeds)))
+    head = ("network", *(f"batches of {batch:,}" for batch in BATCHES))
+    yield from _table(head, *rows, numbers=len(BATCHES))
 
 
 def _break_even(ranks: int) -> float:

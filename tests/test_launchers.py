@@ -38,7 +38,7 @@ ALONE = [
         "SLURM_STEP_NUM_TASKS": "2",
         "SLURM_PROCID": "1",
     },  # mpiexec -n 1 on two machines
-    {"PMI_SIZE": "", "SLURM_STEP_NUM_TASKS": "many"},
+    {"PMI_SIZE": "", "OMPI_COMM_WORLD_SIZE": "0", "SLURM_STEP_NUM_TASKS": "many"},
 ]
 
 
