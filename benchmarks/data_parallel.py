@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import os
 import shutil
 import socket
@@ -24,6 +25,7 @@ import numpy as np
 SIZES, BATCH = (784, 512, 512, 10), 1024
 JOBS = {  # ranks, threads of each, shards
     "one process, two threads": (1, 2, 1),
+    "one process, one thread, 8 shards": (1, 1, 8),
     "two ranks, 2 shards": (2, 1, 2),
     "two ranks, 8 shards": (2, 1, 8),
 }
@@ -94,7 +96,7 @@ def speed(name: str, rows: int, epochs: int) -> float:
         threads = 1
     else:
         ranks, threads, shards = JOBS[name]
-        launcher = [] if ranks == 1 else [_mpiexec(), "-n", str(ranks)]
+        launcher = [] if ranks == 1 else [mpiexec(), "-n", str(ranks)]
         jobs = [[*launcher, *program, "--shards", str(shards)]]
     environment = os.environ | {"MLP_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
     processes = [subprocess.Popen(job, stdout=subprocess.PIPE, env=environment, text=True) for job in jobs]
@@ -104,7 +106,8 @@ def speed(name: str, rows: int, epochs: int) -> float:
     return float(outputs[0])
 
 
-def _mpiexec() -> str:
+def mpiexec() -> str:
+    """The path of the launcher."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     return shutil.which("mpiexec", path=path) or sys.exit("mpiexec is missing: pip install 'mlp-xp[mpi]'")
 
@@ -114,6 +117,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=32 * BATCH)
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--json", metavar="FILE", help="write the speeds of all rounds, and the machine")
     # what the jobs are started with
     parser.add_argument("--shards", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--pytorch", type=int, help=argparse.SUPPRESS)
@@ -137,6 +141,15 @@ def main() -> None:
             if other in medians
         ]
         print(f"{name:<38} {median:9,.0f}  ({min(speeds[name]):,.0f} to {max(speeds[name]):,.0f})  {'; '.join(ratios)}")
+    if options.json:
+        from mlp.io import machine_info
+
+        record = {
+            "sizes": SIZES, "batch": BATCH, "rows": "MNIST" if os.environ.get("MLP_DATA") else "random bytes",
+            "rows_per_second": speeds, "jobs": JOBS,
+            "machine": machine_info.describe(), "versions": machine_info.versions(),
+        }  # fmt: skip
+        Path(options.json).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return None
 
 

@@ -180,6 +180,23 @@ def test_runs_that_are_not_whole_are_listed() -> None:
     assert (killed["epochs"], killed["lr"], killed["test_score"]) == ("2", "0.01", "")
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_run_without_validation_is_listed_alone(killed: bool) -> None:
+    if killed:
+        Path("runs/c/results.json").unlink()
+    header, names = table("runs/c")
+    assert names == ["runs/c"]
+    assert ("state" in header, "val_score" in header) == (killed, False)
+
+
+def test_a_run_that_resumes_an_unfinished_one_says_so() -> None:
+    finished = run("train", "--resume", "runs/a", "--epochs", 3).stdout
+    assert "resumes   runs/a, after 2 epochs\n" in finished
+    Path("runs/a/results.json").unlink()
+    unfinished = run("train", "--resume", "runs/a", "--epochs", 3).stdout
+    assert "resumes   runs/a, after 2 epochs, which has no results.json: it did not finish\n" in unfinished
+
+
 @pytest.mark.parametrize("width", [1, 20, 40, 60, 80, 120])
 def test_narrow_terminals_leave_columns_out_and_name_them(width: int) -> None:
     output = run("runs", env={"COLUMNS": str(width)}).stdout

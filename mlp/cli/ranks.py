@@ -20,24 +20,24 @@ FAILED, WRONG_USAGE = 1, 2
 
 
 def is_started_by_launcher(arguments: list[str]) -> bool:
-    """Whether these arguments of the command line are a training of several ranks."""
+    """Whether a launcher has started several processes with these arguments, which are those of a training."""
     command = next((argument for argument in arguments if not argument.startswith("-")), None)
     if command != "train":
         return False
     from mlp.distributed import launched_ranks
 
-    has_shards = any(argument.partition("=")[0] == "--shards" for argument in arguments)
-    return launched_ranks(tasks=has_shards)[0] > 1
+    return launched_ranks()[0] != 1
 
 
 def run(command: click.Command) -> NoReturn:
     """Run the command line as one of several ranks, and exit."""
-    from mlp.distributed import launched_rank, mpi
+    from mlp.distributed import launched_rank, launched_ranks, mpi
 
     try:
         comm = mpi()  # before anything that may fail: a rank that fails before this leaves the others waiting
     except MLPError as error:
-        if launched_rank() == 0:
+        # rank 0 does not notice that it is alone if the launcher does not say how many ranks there are
+        if launched_rank() == 0 or (launched_rank() == 1 and launched_ranks()[0] == 0):
             print_message(f"error: {one_line(error)}")
         sys.exit(WRONG_USAGE)
     if comm.rank:
@@ -57,13 +57,13 @@ def run(command: click.Command) -> NoReturn:
 
 def _status_of(command: click.Command) -> int:
     try:
-        command(prog_name="mlp")
+        command(prog_name="mlp", color=False)  # stdout is the launcher's, of which Open MPI makes a terminal
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     return 0
 
 
-def communicator(*, has_shards: bool, timeout: float | None) -> Communicator:
+def communicator(timeout: float | None) -> Communicator:
     """The communicator of this process; without a launcher that of a training in one process.
 
     Raises
@@ -75,7 +75,7 @@ def communicator(*, has_shards: bool, timeout: float | None) -> Communicator:
 
     if timeout is not None and not timeout > 0:
         raise ConfigurationError(f"timeout={timeout:g} must be a positive number of seconds.")
-    if launched_ranks(tasks=has_shards)[0] == 1:
+    if launched_ranks()[0] == 1:
         return SERIAL
     return mpi() if timeout is None else mpi(timeout)
 

@@ -218,7 +218,8 @@ def _print_table(folder: str, runs: list[RunSummary], rows: list[Row], columns: 
         [shortened(row["run"].removeprefix(base), 60), *(_cell(name, row, run) for name in shown)]
         for run, row in zip(runs, rows, strict=True)
     ]
-    hidden = print_rich_table(header, table, left=("date", "data", "state"), importance=["run", *importance])
+    importance = [name for name in ("run", *importance) if name in header]
+    hidden = print_rich_table(header, table, left=("date", "data", "state"), importance=importance)
     problems = [run for run in runs if run.problem]
     if hidden or problems:
         print_line()

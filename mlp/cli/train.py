@@ -227,7 +227,7 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
         net, dataset, config = new_run(data, options)
         _warn_of_other_data(ctx, config)
     shards = config["training"].get("shards", 1)
-    comm = ranks.communicator(has_shards=shards > 1, timeout=options["timeout"])
+    comm = ranks.communicator(options["timeout"])
     check_shards(shards, comm)
     if comm.size > 1 and data == "-":
         raise click.UsageError(

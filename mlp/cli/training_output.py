@@ -86,7 +86,10 @@ class Reporter(Callback):
             position, done = counted(run.epoch, "epoch"), run.state.batches_done
             if done:
                 position += f" and {counted(done, 'batch')}"
-            print_field("resumes", f"{os.path.relpath(self.config['parent'])}, after {position}")
+            parent = Path(os.path.relpath(self.config["parent"]))
+            if not (parent / run_folders.RESULTS).exists():
+                position += f", which has no {run_folders.RESULTS}: it did not finish"
+            print_field("resumes", f"{parent}, after {position}")
         print_field("backend", f"{net.backend} on {net.xp.device} ({net.backend_reason})")
         if self.live:
             self._header()

@@ -4,34 +4,36 @@ from __future__ import annotations
 
 import os
 
-_VARIABLES = {
-    "PMI_SIZE": "PMI_RANK",  # MPICH and its relatives
+_VARIABLES = {  # the number of processes, and the number of this one; the launcher that was started last comes first
+    "PMI_SIZE": "PMI_RANK",  # MPICH and its relatives, and some ways of srun
     "OMPI_COMM_WORLD_SIZE": "OMPI_COMM_WORLD_RANK",  # Open MPI
     "MV2_COMM_WORLD_SIZE": "MV2_COMM_WORLD_RANK",
+    "JSM_NAMESPACE_SIZE": "JSM_NAMESPACE_RANK",  # jsrun
+    "SLURM_STEP_NUM_TASKS": "SLURM_PROCID",  # srun; SLURM_NTASKS is also set in scripts of which there is one process
 }
-_SLURM = {"SLURM_STEP_NUM_TASKS": "SLURM_PROCID"}
-"""srun sets it for programs that are to run independently, too."""
+_PMIX_RANK = "PMIX_RANK"
+"""Launchers that have only PMIx do not say how many processes there are."""
 
 
-def launched_ranks(*, tasks: bool = False) -> tuple[int, str]:
-    """How many ranks the launcher has started, and which environment variable says so; (1, "") without a launcher.
+def launched_ranks() -> tuple[int, str]:
+    """How many processes the launcher has started, and which environment variable says so.
 
-    Parameters
-    ----------
-    tasks : bool
-        Whether the tasks of a batch system count, which need not belong to one program.
+    Returns
+    -------
+    count : int
+        1 without a launcher; 0 if there is one that does not say how many.
+    variable : str
+        Empty without a launcher.
     """
-    for name in _VARIABLES | (_SLURM if tasks else {}):
+    for name in _VARIABLES:
         text = os.environ.get(name, "")
-        if text.isdecimal() and int(text) > 1:
+        if text.isdecimal() and int(text) > 0:
             return int(text), name
-    return 1, ""
+    return (0, _PMIX_RANK) if os.environ.get(_PMIX_RANK, "").isdecimal() else (1, "")
 
 
 def launched_rank() -> int:
     """The number that the launcher gave to this process; 0 without a launcher."""
-    for name in (_VARIABLES | _SLURM).values():
-        text = os.environ.get(name, "")
-        if text.isdecimal():
-            return int(text)
-    return 0
+    count, variable = launched_ranks()
+    text = os.environ.get(_VARIABLES.get(variable, _PMIX_RANK), "") if count != 1 else ""
+    return int(text) if text.isdecimal() else 0

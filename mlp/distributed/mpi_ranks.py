@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError, limit_threads, usable_processors
 from mlp.distributed.job_end import end_with_all_ranks
-from mlp.distributed.launcher import launched_ranks
+from mlp.distributed.launcher import launched_rank, launched_ranks
 
 TIMEOUT = 600.0
 """Seconds that a rank waits for another one."""
@@ -266,22 +266,34 @@ def mpi(timeout: float = TIMEOUT) -> MPICommunicator:
 
 
 def _load() -> Any:
-    """The module ``mpi4py.MPI``, which starts MPI."""
+    """The module ``mpi4py.MPI``, with MPI started."""
     launched, variable = launched_ranks()
+    alone = f"For a training by this process alone, unset {variable}." if variable else ""
     try:
-        with warnings.catch_warnings():  # the error below says more
-            warnings.filterwarnings("ignore", "suspicious MPI execution environment", RuntimeWarning)
-            MPI = importlib.import_module("mpi4py.MPI")
+        rc = importlib.import_module("mpi4py").rc
+        if "mpi4py.MPI" not in sys.modules:
+            rc.initialize, rc.finalize = False, True  # the library is looked at before it starts
+        MPI = importlib.import_module("mpi4py.MPI")
     except (ImportError, RuntimeError) as error:
+        reason = f"the launcher has started {launched} processes ({variable}={launched}), and " if launched > 1 else ""
         raise ConfigurationError(
-            f"training by several ranks needs mpi4py and an MPI library ({error}): pip install 'mlp-xp[mpi]'."
+            f"{reason}training by several ranks needs mpi4py and an MPI library ({error}): "
+            f"pip install 'mlp-xp[mpi]'. {alone}".rstrip()
         ) from error
-    if launched > 1 and MPI.COMM_WORLD.size != launched:
-        library = " ".join(MPI.Get_library_version().split("\n")[0].strip("\0").split())
+    library = " ".join(MPI.Get_library_version().split("\n")[0].strip("\0").split())
+    seen = 1  # MPICH ends the process if it finds the launcher of Open MPI
+    if not (variable.startswith("OMPI") and "MPICH" in library):
+        if not MPI.Is_initialized():
+            with warnings.catch_warnings():  # the error below says more
+                warnings.filterwarnings("ignore", "suspicious MPI execution environment", RuntimeWarning)
+                MPI.Init_thread()
+        seen = int(MPI.COMM_WORLD.size)
+    if (launched > 1 and seen != launched) or seen <= launched_rank():
+        started = launched if launched else f"at least {launched_rank() + 1}"
         raise ConfigurationError(
-            f"the launcher has started {launched} processes ({variable}={launched}), but MPI sees only "
-            f"{MPI.COMM_WORLD.size} of them: each would train alone. The MPI library here is {library!r}; use the "
-            f"mpiexec that belongs to it, such as {os.path.join(sys.prefix, 'bin', 'mpiexec')}."
+            f"the launcher has started {started} processes ({variable}={os.environ[variable]}), but MPI sees only "
+            f"{seen} of them: each would train alone. The MPI library here is {library!r}; use the "
+            f"mpiexec that belongs to it, such as {os.path.join(sys.prefix, 'bin', 'mpiexec')}. {alone}"
         )
     return MPI
 

@@ -39,6 +39,11 @@ def check_shards(shards: Any, comm: Communicator) -> int:
     require_count("shards", shards)
     if shards & (shards - 1):
         raise ConfigurationError(f"shards={shards} must be a power of two, such as 8: gradients are summed in pairs.")
+    if shards == 1 < comm.size:
+        raise ConfigurationError(
+            f"{comm.size} ranks cannot divide shards=1: several processes share one training only if its batches are "
+            f"cut into shards (shards=8, or --shards 8). For a training without shards, start one process."
+        )
     if shards % comm.size:
         raise ConfigurationError(
             f"{comm.size} ranks cannot divide shards={shards}: start 1, 2, 4, ... ranks, up to one for each shard, or "
