@@ -85,7 +85,7 @@ def load_rows(
     if data_dir is None and source == "mnist":
         data_dir = run_data.get("data_dir")
     dataset = data.load(source, data_dir=data_dir, target=target, task=task, **split)
-    if is_run_data and not built_in and options["target"] is None:
+    if is_run_data and not built_in and options["target"] is None and not run_data.get("stream"):
         warn_if_changed(config["data_sha256"], preprocess(net, dataset.X), dataset.y, source)
     n_rows = len(dataset.X) + (0 if dataset.X_test is None else len(dataset.X_test))
     X, y, part, rows = _select_part(dataset, part)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 
 from mlp import data
 from mlp._backends import ConfigurationError, ShapeError, UnknownNameError
-from mlp.cli.input_rows import PARTS, has_class_targets, preprocess, run_config
+from mlp.cli.input_rows import PARTS, has_class_targets, load_rows, preprocess, run_config
 from mlp.cli.options import READING_OPTIONS
+from mlp.cli.printing import print_message
 from mlp.cli.reading_in_blocks import can_be_read_in_blocks, choose
 from mlp.cli.table_rows import Rows, encode_labels, warn_of_change
 from mlp.data.arrays import column_number, without_column
@@ -87,6 +89,20 @@ class StreamedRows:
     n_rows: int
     chunks: Callable[[], Iterator[Rows]]
     stream: RowStream | None = None
+
+
+def some_rows(net: MLP, model: str, source: str, options: dict[str, Any]) -> Rows:
+    """The rows of `load_rows` with their targets; of data that a run has read in blocks, only the first ones."""
+    if not _training_on(model, source):
+        return load_rows(net, model, source, options, with_targets=True)
+    opened = open_rows(net, model, source, options, with_targets=True, progress=sys.stderr.isatty())
+    rows = next(opened.chunks())
+    if len(rows.X) < opened.count:
+        part = "" if opened.part == "all" else f" of the {opened.part} part"
+        print_message(
+            f"{source} is read in blocks: only the first {len(rows.X):,} of {opened.count:,} rows{part} are used"
+        )
+    return rows
 
 
 def open_rows(

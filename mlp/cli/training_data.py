@@ -69,6 +69,15 @@ def training_rows(dataset: Dataset | StreamedDataset) -> int:
     return dataset.train.n_rows if isinstance(dataset, StreamedDataset) else len(dataset.X)
 
 
+def test_rows(data: Dataset | StreamedDataset) -> int:
+    """Number of rows of the test part; 0 if there is none."""
+    from mlp.data import StreamedDataset
+
+    if isinstance(data, StreamedDataset):
+        return 0 if data.test is None else data.test.n_rows
+    return 0 if data.X_test is None else len(data.X_test)
+
+
 def in_memory(dataset: Dataset | StreamedDataset, seed: int) -> tuple[Dataset, str]:
     """The data set, or a sample of its training rows if it is read in blocks, and a sentence about the sample.
 
@@ -92,3 +101,16 @@ def in_memory(dataset: Dataset | StreamedDataset, seed: int) -> tuple[Dataset, s
         task_reason=dataset.task_reason, notes=dataset.notes,
     )  # fmt: skip
     return sample, f"{len(inputs):,} of {stream.n_rows:,} training rows, in blocks drawn at random"
+
+
+def first_rows(dataset: Dataset | StreamedDataset, count: int, *, test: bool = False) -> tuple[Any, Any]:
+    """X and y of the first rows of the training part; or of the test part, if there is one and `test` is true."""
+    from mlp.data import StreamedDataset
+    from mlp.data.streams import chunks
+
+    if isinstance(dataset, StreamedDataset):
+        part = dataset.test if test and dataset.test is not None else dataset.train
+        return chunks.first_rows(part, count)
+    if test and dataset.X_test is not None and dataset.y_test is not None:
+        return dataset.X_test[:count], dataset.y_test[:count]
+    return dataset.X[:count], dataset.y[:count]

@@ -21,7 +21,7 @@ from mlp.cli.printing import (
     print_wrapped,
 )
 from mlp.cli.score_output import print_scores
-from mlp.cli.training_data import training_rows
+from mlp.cli.training_data import test_rows, training_rows
 from mlp.io import run_folders
 from mlp.training import Callback, History, Run
 
@@ -63,7 +63,7 @@ class Reporter(Callback):
         if self.silent:
             return
         net, data, training = run.net, self.dataset, self.config["training"]
-        n_training, n_test = training_rows(data), _test_rows(data)
+        n_training, n_test = training_rows(data), test_rows(data)
         rows = [f"{n_training} training rows"]
         if training["validation_fraction"]:
             rows[0] += f" ({training['validation_fraction']:.0%} for validation)"
@@ -130,7 +130,7 @@ class Reporter(Callback):
         data = self.dataset
         training_seconds = sum(history.seconds[self.first :])
         test = None
-        if n_test := _test_rows(data):
+        if n_test := test_rows(data):
             try:
                 test = {"rows": n_test, **_test_scores(net, data)}
             except DataError as error:  # the training is done, and its results must not be lost
@@ -184,14 +184,6 @@ class Reporter(Callback):
             return f"{value:,.0f}" if name == "samples_per_second" else f"{value:.4g}" if value else "0"
 
         print_line("".join(f"{cell(name):>{_WIDTHS[name]}}" for name in self._columns()))
-
-
-def _test_rows(data: Dataset | StreamedDataset) -> int:
-    from mlp.data import StreamedDataset
-
-    if isinstance(data, StreamedDataset):
-        return 0 if data.test is None else data.test.n_rows
-    return 0 if data.X_test is None else len(data.X_test)
 
 
 def _test_scores(net: MLP, data: Dataset | StreamedDataset) -> dict[str, Any]:
