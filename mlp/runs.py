@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mlp import optimizers
-from mlp.data import Dataset
+from mlp.data import Dataset, StreamedDataset
 from mlp.distributed import SERIAL, Communicator
 from mlp.io.atomic_write import remove_leftovers
 from mlp.io.run_folders import (
@@ -65,7 +65,7 @@ __all__ = [
 
 def train(
     net: MLP,
-    dataset: Dataset,
+    dataset: Dataset | StreamedDataset,
     recorder: Recorder,
     *,
     callbacks: Sequence[Callback] = (),
@@ -96,7 +96,8 @@ def resume(
     data_dir: str | os.PathLike[str] | None = None,
     backend: str | None = None,
     device: str = "auto",
-) -> tuple[MLP, Dataset, dict[str, Any]]:
+    progress: bool = False,
+) -> tuple[MLP, Dataset | StreamedDataset, dict[str, Any]]:
     """Restore the state of a run at its last checkpoint, with its data.
 
     Parameters
@@ -109,11 +110,13 @@ def resume(
         The folder of MNIST, if it has moved.
     backend, device : str, optional
         Default: those of the run, which make the resumed training bit for bit equal to an uninterrupted one.
+    progress : bool
+        Show how much of data that are read in blocks is read.
 
     Returns
     -------
     net : MLP
-    dataset : Dataset
+    dataset : Dataset or StreamedDataset
     config : dict
         Configuration of the new run, for its `Recorder`.
 
@@ -130,7 +133,7 @@ def resume(
     if backend is None and device == "auto":
         backend, device = backend_and_device(config)
     net = load(Path(folder) / TRAINING, backend="auto" if backend is None else backend, device=device)
-    dataset = read_dataset(folder, data_dir=data_dir)
+    dataset = read_dataset(folder, data_dir=data_dir, progress=progress)
     training = config["training"] | ({} if epochs is None else {"epochs": epochs})
     return net, dataset, configuration(dataset, source, training, parent=folder)
 
@@ -141,7 +144,7 @@ def repeat(
     data_dir: str | os.PathLike[str] | None = None,
     callbacks: Sequence[Callback] = (),
     progress: bool = False,
-) -> tuple[MLP, Dataset]:
+) -> tuple[MLP, Dataset | StreamedDataset]:
     """Train the network of a run again from the beginning, on the same data and backend; nothing is written to disk.
 
     With the same seed, library version and machine, the result is the network in the folder of the run.  `callbacks`
@@ -160,7 +163,7 @@ def repeat(
     Returns
     -------
     net : MLP
-    dataset : Dataset
+    dataset : Dataset or StreamedDataset
 
     Raises
     ------
@@ -180,7 +183,7 @@ def repeat(
 
 def _fit(
     net: MLP,
-    dataset: Dataset,
+    dataset: Dataset | StreamedDataset,
     training: dict[str, Any],
     callbacks: Sequence[Callback],
     *,
@@ -190,9 +193,9 @@ def _fit(
     comm: Communicator = SERIAL,
 ) -> History:
     early_stopping = training["early_stopping"]
+    rows = (dataset.train,) if isinstance(dataset, StreamedDataset) else (dataset.X, dataset.y)
     return net.fit(
-        dataset.X,
-        dataset.y,
+        *rows,
         epochs=training["epochs"],
         batch_size=training["batch_size"],
         optimizer=None if resume else recorded_optimizer(training["optimizer"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,10 +19,16 @@ from mlp.cli.printing import (
     print_table,
     print_wrapped,
 )
+from mlp.cli.reading_in_blocks import stream_option
 from mlp.cli.score_output import print_scores
+from mlp.cli.training_data import shows_progress
 
 if TYPE_CHECKING:
-    from mlp.cli.table_rows import Rows
+    from numpy.typing import NDArray
+
+    from mlp.inspection.class_predictions import ClassPredictions
+    from mlp.inspection.streamed_scores import ClassCounts
+    from mlp.model import MLP
 
 SHOWN_ROWS = 8
 """The first row numbers that are printed; ``--json`` and ``mlp predict --part test`` have all of them."""
@@ -34,6 +41,7 @@ MAX_MATRIX_CLASSES = 20
 @click.argument("model")
 @click.argument("data")
 @data_options
+@stream_option
 @device_options
 @threshold_option
 @json_option
@@ -45,67 +53,112 @@ def evaluate(model: str, data: str, **options: Any) -> None:
     answer is the class that is most frequent in these rows, or their mean.  Of a part of the data it prints which rows
     they are, counted from 0; and it warns if the data of the run have changed since the training.
 
-    MODEL is a run folder or a .safetensors file; DATA is
-    as in mlp train.
+    MODEL is a run folder or a .safetensors file; DATA is as in mlp train.  An NPY file that takes much of the memory is
+    read in blocks; then scores that need all outputs in memory may be left out, which is said.
 
     \b
     mlp evaluate runs/digits-1 digits
     mlp evaluate runs/houses-1 houses_2024.csv --json
     """
     from mlp import persistence
-    from mlp.cli.input_rows import load_rows, target_names_of
-    from mlp.inspection.class_predictions import ClassPredictions
-    from mlp.inspection.network_scores import scores_of
+    from mlp.cli.input_rows import target_names_of
+    from mlp.cli.streamed_rows import choose_for_model
     from mlp.io import run_folders
 
     paths.require_model(model)
     paths.require_data(data, options["data_dir"])
     path = run_folders.model_path(model)
+    reason = choose_for_model(model, data, options)
     net = persistence.load(path, backend=options["backend"], device=options["device"])
-    rows = load_rows(net, model, data, options, with_targets=True)
-    assert rows.y is not None
-    loss, score = net.evaluate(rows.X, rows.y)
+    if reason and not options["as_json"]:
+        print_wrapped("reading", reason)
+    scored = (_in_blocks if reason else _in_memory)(net, model, data, options)
+    threshold, scores, score = options["threshold"], scored.scores, scored.score
     document: dict[str, Any] = {
-        "model": str(path), "data": data, "part": rows.part, "rows": len(rows.X), "task": net.task, "loss": loss,
-        "score": score, "score_name": net.score_name, "row_numbers": rows.rows.tolist(),
+        "model": str(path), "data": data, "part": scored.part, "rows": scored.count, "task": net.task,
+        "loss": scored.loss, "score": score, "score_name": net.score_name,
     }  # fmt: skip
-    threshold = options["threshold"]
-    scores = scores_of(net, rows.X, rows.y, threshold)
+    if scored.rows is not None:
+        document["row_numbers"] = scored.rows.tolist()
     if threshold is not None:
         score = scores["accuracy"]
         document |= {"threshold": threshold, "score": score}
     document |= scores
-    if net.task != "numbers" and rows.y.ndim == 1:
-        predictions = ClassPredictions.of(net, rows.X, rows.y, threshold)
+    if scored.counts is not None:
         document |= {
-            "classes": predictions.classes,
-            **predictions.by_class(),
-            "confusion": predictions.confusion.tolist(),
+            "classes": scored.counts.classes,
+            **scored.counts.by_class(),
+            "confusion": scored.counts.confusion.tolist(),
         }
     if options["as_json"]:
         print_json(document)
         return
     print_field("model", f"{path}: {describe_network(net)}")
-    part = "all" if rows.part == "all" else f"{rows.part} part"
-    print_wrapped("data", f"{data}, {part}, {counted(len(rows.X), 'row')}{_which_rows(rows)}")
-    if rows.n_without_target:
-        print_wrapped("left out", f"{counted(rows.n_without_target, 'row')} without a target")
-    print_field("loss", f"{loss:.4f}")
+    part = "all" if scored.part == "all" else f"{scored.part} part"
+    print_wrapped("data", f"{data}, {part}, {counted(scored.count, 'row')}{_which_rows(scored)}")
+    if scored.n_without_target:
+        print_wrapped("left out", f"{counted(scored.n_without_target, 'row')} without a target")
+    print_field("loss", f"{scored.loss:.4f}")
     print_field("score", click.style(format_score(net.score_name, score), bold=True, fg="green"))
     print_scores(net, scores, target_names_of(net, model, options["target"]))
     if "classes" in document:
         _print_classes(document)
 
 
-def _which_rows(rows: Rows) -> str:
+@dataclass(frozen=True)
+class _Scored:
+    """The scores of some rows, and which rows they are; `rows` is None if they are too many to be listed."""
+
+    part: str
+    count: int
+    n_rows: int
+    first: list[int]
+    rows: NDArray[Any] | None
+    n_without_target: int
+    loss: float
+    score: float
+    scores: dict[str, Any]
+    counts: ClassPredictions | ClassCounts | None
+
+
+def _in_memory(net: MLP, model: str, data: str, options: dict[str, Any]) -> _Scored:
+    from mlp.cli.input_rows import load_rows
+    from mlp.inspection.class_predictions import ClassPredictions
+    from mlp.inspection.network_scores import scores_of
+
+    rows = load_rows(net, model, data, options, with_targets=True)
+    assert rows.y is not None
+    loss, score = net.evaluate(rows.X, rows.y)
+    scores, counts = scores_of(net, rows.X, rows.y, options["threshold"]), None
+    if net.task != "numbers" and rows.y.ndim == 1:
+        counts = ClassPredictions.of(net, rows.X, rows.y, options["threshold"])
+    first = sorted(rows.rows.tolist())[: SHOWN_ROWS + 1]
+    return _Scored(
+        rows.part, len(rows.X), rows.n_rows, first, rows.rows, rows.n_without_target, loss, score, scores, counts
+    )
+
+
+def _in_blocks(net: MLP, model: str, data: str, options: dict[str, Any]) -> _Scored:
+    from mlp.cli.streamed_rows import open_rows
+    from mlp.inspection.streamed_scores import streamed_scores
+
+    progress = shows_progress(options)
+    rows = open_rows(net, model, data, options, with_targets=True, progress=progress)
+    assert rows.stream is not None
+    loss, score = net.evaluate(rows.stream)
+    scores, counts = streamed_scores(net, rows.stream, options["threshold"])
+    first = next(rows.chunks()).rows[: SHOWN_ROWS + 1].tolist()
+    return _Scored(rows.part, rows.count, rows.n_rows, first, None, 0, loss, score, scores, counts)
+
+
+def _which_rows(scored: _Scored) -> str:
     """For a part of a file, which of its rows it has, counted from 0."""
-    if rows.part == "all":
+    if scored.part == "all":
         return ""
-    first = sorted(rows.rows.tolist())
-    shown = ", ".join(map(str, first[:SHOWN_ROWS]))
-    if len(first) > SHOWN_ROWS:
+    shown = ", ".join(map(str, scored.first[:SHOWN_ROWS]))
+    if scored.count > SHOWN_ROWS:
         shown += ", ..."
-    return f" of {rows.n_rows}: {shown}"
+    return f" of {scored.n_rows}: {shown}"
 
 
 def _print_classes(document: dict[str, Any]) -> None:

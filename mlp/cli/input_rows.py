@@ -74,9 +74,9 @@ def load_rows(
     if keep:
         raise ConfigurationError(f"--keep names columns of a table and does not apply to {source!r}; remove it")
     if not built_in and not with_targets:
-        X = _preprocess(net, _inputs_only(source, part, target))
+        X = preprocess(net, _inputs_only(source, part, target))
         return Rows(X, None, part or "all", np.arange(len(X)), len(X))
-    task: data.dataset.Task | None = None if built_in else "classification" if _has_class_targets(net) else "regression"
+    task: data.dataset.Task | None = None if built_in else "classification" if has_class_targets(net) else "regression"
     if is_run_data and target is None:
         # the split depends on the task
         task = run_folders.task_of(config) if suffix == ".npy" else run_data.get("task")
@@ -85,15 +85,15 @@ def load_rows(
     if data_dir is None and source == "mnist":
         data_dir = run_data.get("data_dir")
     dataset = data.load(source, data_dir=data_dir, target=target, task=task, **split)
-    if is_run_data and not built_in and options["target"] is None:
-        warn_if_changed(config["data_sha256"], _preprocess(net, dataset.X), dataset.y, source)
+    if is_run_data and not built_in and options["target"] is None and not run_data.get("stream"):
+        warn_if_changed(config["data_sha256"], preprocess(net, dataset.X), dataset.y, source)
     n_rows = len(dataset.X) + (0 if dataset.X_test is None else len(dataset.X_test))
     X, y, part, rows = _select_part(dataset, part)
     y = _to_model_classes(net, y, dataset.classes, repr(source))
-    return Rows(_preprocess(net, X), y, part, rows, n_rows)
+    return Rows(preprocess(net, X), y, part, rows, n_rows)
 
 
-def _has_class_targets(net: MLP) -> bool:
+def has_class_targets(net: MLP) -> bool:
     """Whether the targets are class labels; otherwise they are numbers or a matrix of 0 and 1 (multi-label)."""
     return net.task == "classes" or net.class_numbers
 
@@ -158,7 +158,8 @@ def _inputs_only(source: str, part: str | None, target: str | None) -> NDArray[A
     return matrices[0] if len(matrices) == 1 else np.concatenate(matrices)
 
 
-def _preprocess(net: MLP, X: NDArray[Any]) -> NDArray[Any]:
+def preprocess(net: MLP, X: NDArray[Any]) -> NDArray[Any]:
+    """The inputs as the model takes them."""
     if net.preprocessing is None:
         return X
     if X.ndim != 2:

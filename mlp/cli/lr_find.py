@@ -13,7 +13,7 @@ from mlp.cli import paths
 from mlp.cli.options import SectionedCommand, json_option, option, options_of
 from mlp.cli.printing import describe_network, print_field, print_json, print_line, print_wrapped
 from mlp.cli.train import new_run, train
-from mlp.cli.training_data import DATA_OPTIONS
+from mlp.cli.training_data import DATA_OPTIONS, in_memory
 
 if TYPE_CHECKING:
     from mlp.training.learning_rate_test import LearningRateTest
@@ -54,7 +54,8 @@ def lr_find(data: str, output: str | None, as_json: bool, **options: Any) -> Non
     learning rates for training neural networks").  Two rates are printed, as in fastai: valley, in the longest stretch
     in which the smoothed loss falls, which is the suggestion; and steepest, where it falls fastest.
 
-    Only the training part is used, and no file is written but --output.
+    Only the training part is used, and no file is written but --output.  Of data that are read in blocks, it is a sample
+    of about 32 MiB.
 
     \b
     mlp lr-find digits
@@ -71,7 +72,8 @@ def lr_find(data: str, output: str | None, as_json: bool, **options: Any) -> Non
     from mlp import optimizers
     from mlp.rate_finder import find_learning_rate
 
-    net, dataset, config = new_run(data, options | _FIXED)
+    net, opened, config = new_run(data, options | _FIXED | {"as_json": as_json})
+    dataset, sample = in_memory(opened, options["seed"])
     test = find_learning_rate(
         net,
         dataset.X,
@@ -94,8 +96,11 @@ def lr_find(data: str, output: str | None, as_json: bool, **options: Any) -> Non
                 "diverged": test.diverged, "learning_rates": test.learning_rates.tolist(),
                 "losses": test.losses.tolist(), "smoothed": test.smoothed.tolist(), "output": output,
             }
+            | ({"sample": sample} if sample else {})
         )  # fmt: skip
         return
+    if sample:
+        print_wrapped("sample", sample)
     print_field("network", describe_network(net))
     name = config["training"]["optimizer"]["name"]
     batch = "full batch" if name == "gd" else f"batches of {options['batch_size'] or min(32, len(dataset.X))}"

@@ -105,11 +105,11 @@ def load_network_and_rows(
     paths.require_model(model)
     paths.require_data(data, options["data_dir"])
     from mlp import persistence
-    from mlp.cli.input_rows import load_rows
+    from mlp.cli.streamed_rows import some_rows
     from mlp.io import run_folders
 
     net = persistence.load(run_folders.model_path(model), **device_settings)
-    rows = load_rows(net, model, data, options, with_targets=True)
+    rows = some_rows(net, model, data, options)
     assert rows.y is not None
     return net, rows.X[: options["rows"]], rows.y[: options["rows"]]
 

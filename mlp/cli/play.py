@@ -13,6 +13,7 @@ from mlp.cli import paths
 from mlp.cli.networks import reject_options
 from mlp.cli.options import SectionedCommand, data_dir_option, names, one_or_list, option, widths
 from mlp.cli.printing import print_message
+from mlp.cli.training_data import first_rows, test_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -152,12 +153,9 @@ def _of_model(source: str, options: dict[str, Any]) -> _Page:
     except MLPError as error:
         raise ConfigurationError(f"{error}.  With --no-data the page holds the network alone.") from error
     # images are shown, and other rows are trained on
-    is_test = net.input_scale is not None and dataset.X_test is not None
-    X, y = (dataset.X_test, dataset.y_test) if is_test else (dataset.X, dataset.y)
-    assert X is not None
-    assert y is not None
+    is_test = net.input_scale is not None and test_rows(dataset) > 0
     most = options["rows"] or (IMAGES if net.input_scale is not None else ROWS)
-    return _Page(net, X[:most], y[:most], settings | {"part": "test" if is_test else "training"})
+    return _Page(net, *first_rows(dataset, most, test=is_test), settings | {"part": "test" if is_test else "training"})
 
 
 def _playground(source: str, options: dict[str, Any]) -> _Page:

@@ -129,12 +129,13 @@ def _load_net(model: str, options: dict[str, Any]) -> Any:
 
 def _plot_run(kind: str, model: str, options: dict[str, Any]) -> Figure:
     from mlp import plots, runs
+    from mlp.cli.training_data import first_rows
 
     if kind == "curves":
         loss = runs.read_config(model)["model"]["loss"]
         return plots.curves(runs.read_history(model), loss=loss, score=_load_net(model, options).score_name)
     dataset = runs.read_dataset(model, data_dir=options["data_dir"])
-    recorder = plots.LayerRecorder(dataset.X[:RECORDED_ROWS], dataset.y[:RECORDED_ROWS])
+    recorder = plots.LayerRecorder(*first_rows(dataset, RECORDED_ROWS))
     runs.repeat(model, data_dir=options["data_dir"], callbacks=[recorder], progress=True)
     return plots.layers(recorder)
 
@@ -144,7 +145,7 @@ def _plot_predictions(
 ) -> tuple[Figure, int]:
     """The plot, and how many rows of the data it shows."""
     from mlp import plots, runs
-    from mlp.cli.input_rows import load_rows
+    from mlp.cli.streamed_rows import some_rows
     from mlp.inspection.class_predictions import ClassPredictions
     from mlp.inspection.plots.boundary import drawn_rows
 
@@ -153,7 +154,7 @@ def _plot_predictions(
         if not is_run:
             raise click.UsageError(f"The plot {kind!r} needs DATA, because MODEL is not a run folder.")
         data = runs.read_config(model)["data"]["source"]
-    rows = load_rows(net, model, data, options, with_targets=True)
+    rows = some_rows(net, model, data, options)
     match kind:
         case "confusion":
             return plots.confusion(net, rows.X, rows.y), 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from mlp.cli.options import (
     threshold_option,
 )
 from mlp.cli.printing import print_json, print_line, print_message
+from mlp.cli.reading_in_blocks import stream_option
+from mlp.cli.training_data import shows_progress
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.argument("data")
 @data_options
+@stream_option
 @option(
     "Output",
     "--keep",
@@ -59,28 +63,42 @@ def predict(model: str, data: str, **options: Any) -> None:
     a warning.  The column row has the number of the row, counted from 0.  With --part only the rows of this part are
     answered.
 
+    An NPY file that takes much of the memory is read in blocks, and the predictions are written block by block.
+
     \b
     mlp predict runs/houses-1 new_houses.csv --keep id --output prices.csv
     mlp predict runs/digits-1 digits --proba --json
     """
     from mlp import persistence
-    from mlp.cli.input_rows import load_rows
+    from mlp.cli.streamed_rows import choose_for_model
     from mlp.io import run_folders
 
     suffix = _check_output(options["output"])
     paths.require_model(model)
     paths.require_data(data, options["data_dir"])
+    options["part"] = options["part"] or "all"
+    reason = choose_for_model(model, data, options)
+    if reason and options["as_json"]:
+        raise click.UsageError(
+            f"--json holds all predictions in one document, but the data are read in blocks ({reason}); use --output "
+            "FILE.csv instead of --json."
+        )
     net = persistence.load(run_folders.model_path(model), backend=options["backend"], device=options["device"])
-    part = options["part"] or "all"
-    rows = load_rows(net, model, data, options | {"part": part}, with_targets=False, keep=options["keep"]).in_order()
-    answers = net.predict(rows.X)
     if options["threshold"] is not None:
-        from mlp.inspection.class_predictions import classes_above, require_two_classes
+        from mlp.inspection.class_predictions import require_two_classes
 
         require_two_classes(net)
-        answers = classes_above(net, net.predict_proba(rows.X), options["threshold"])
-    predictions = _class_names(net, answers)
-    probabilities = net.predict_proba(rows.X) if options["proba"] else None
+    if reason:
+        _predict_in_blocks(net, model, data, reason, options)
+    else:
+        _predict_in_memory(net, model, data, suffix, options)
+
+
+def _predict_in_memory(net: MLP, model: str, data: str, suffix: str, options: dict[str, Any]) -> None:
+    from mlp.cli.input_rows import load_rows
+
+    rows = load_rows(net, model, data, options, with_targets=False, keep=options["keep"]).in_order()
+    predictions, probabilities = _answers(net, rows, options)
     names = _names(net, model, options["target"])
     if options["output"] is not None:
         from mlp.io.atomic_write import write_atomically
@@ -102,6 +120,65 @@ def predict(model: str, data: str, **options: Any) -> None:
         print_json(document)
     elif options["output"] is None:
         print_line(to_csv(rows, predictions, probabilities, names).removesuffix("\n"))
+
+
+def _predict_in_blocks(net: MLP, model: str, data: str, reason: str, options: dict[str, Any]) -> None:
+    """As in memory, some megabytes at a time; the file is complete or not there."""
+    from mlp.cli.streamed_rows import open_rows
+
+    print_message(f"{data}: {reason}")
+    rows = open_rows(net, model, data, options, with_targets=False, progress=shows_progress(options))
+    names, output = _names(net, model, options["target"]), options["output"]
+    answers = ((part, *_answers(net, part, options)) for part in rows.chunks())
+    if output is None:
+        for text in _csv_texts(answers, names):
+            print_line(text.removesuffix("\n"))
+        return
+    from mlp.io.atomic_write import write_chunks_atomically
+
+    if Path(output).suffix.lower() == ".npy":
+        chosen = (predictions if probabilities is None else probabilities for _, predictions, probabilities in answers)
+        write_chunks_atomically(output, _npy_parts(chosen, rows.count))
+    else:
+        write_chunks_atomically(output, (text.encode() for text in _csv_texts(answers, names)))
+    print_message(f"{rows.count} predictions written to {output}")
+
+
+def _answers(net: MLP, rows: Rows, options: dict[str, Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """The predictions, and the probabilities if they are wanted."""
+    if options["threshold"] is None:
+        answers = net.predict(rows.X)
+    else:
+        from mlp.inspection.class_predictions import classes_above
+
+        answers = classes_above(net, net.predict_proba(rows.X), options["threshold"])
+    return _class_names(net, answers), net.predict_proba(rows.X) if options["proba"] else None
+
+
+def _csv_texts(
+    answers: Iterable[tuple[Rows, NDArray[Any], NDArray[Any] | None]], names: list[str]
+) -> Iterator[str]:
+    """The text of `to_csv` in parts, of which the first one has the header."""
+    for number, (rows, predictions, probabilities) in enumerate(answers):
+        text = to_csv(rows, predictions, probabilities, names)
+        yield text if number == 0 else text.partition("\n")[2]
+
+
+def _npy_parts(arrays: Iterable[NDArray[Any]], rows: int) -> Iterator[bytes]:
+    """The bytes of an NPY file with so many rows, from arrays that are parts of it."""
+    import io
+
+    import numpy as np
+
+    for number, array in enumerate(arrays):
+        if number == 0:
+            header = io.BytesIO()
+            description = np.lib.format.dtype_to_descr(array.dtype)
+            np.lib.format.write_array_header_1_0(
+                header, {"descr": description, "fortran_order": False, "shape": (rows, *array.shape[1:])}
+            )
+            yield header.getvalue()
+        yield array.tobytes()
 
 
 def _check_output(output: str | None) -> str:

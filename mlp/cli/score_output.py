@@ -25,6 +25,8 @@ def print_scores(net: MLP, scores: dict[str, Any], names: list[str]) -> None:
         return
     lines = number_lines(scores, names) if net.task == "numbers" else class_lines(scores, class_names(net))
     _print_lines(lines, constant_answer(scores))
+    if "left_out" in scores:
+        print_wrapped("left out", scores["left_out"])
     for warning in warnings_of(scores):
         print_wrapped("warning", warning)
 

@@ -167,7 +167,12 @@ def _targets(
 
 def warn_if_changed(sha256: str | None, X: NDArray[Any], y: NDArray[Any], source: str) -> None:
     """Warn if the training part of the data of a run is not that of its training; None for other data."""
-    if sha256 is not None and run_folders.fingerprint_of(X, y) != sha256:
+    warn_of_change(sha256 is None or run_folders.fingerprint_of(X, y) == sha256, source)
+
+
+def warn_of_change(is_same: bool, source: str) -> None:
+    """Warn if the training part of the data of a run is not that of its training."""
+    if not is_same:
         logger.warning(
             "%s has changed since the training, so it is unknown which of its rows the model was trained on",
             shortened(source),

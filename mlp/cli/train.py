@@ -26,8 +26,9 @@ from mlp.cli.options import (
     share,
     widths,
 )
-from mlp.cli.printing import print_json, print_line, print_message
-from mlp.cli.training_data import DATA_OPTIONS, load_for_training
+from mlp.cli.printing import print_json, print_line, print_message, print_wrapped
+from mlp.cli.reading_in_blocks import can_be_read_in_blocks, stream_option
+from mlp.cli.training_data import DATA_OPTIONS, load_for_training, shows_progress, training_rows
 from mlp.cli.training_options import (
     CLASS_WEIGHTS,
     activation_option,
@@ -50,7 +51,7 @@ from mlp.optimizers import OPTIMIZERS, Optimizer
 from mlp.schedules import SCHEDULES, Schedule
 
 if TYPE_CHECKING:
-    from mlp.data import Dataset
+    from mlp.data import Dataset, StreamedDataset
     from mlp.model import MLP
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -104,6 +105,7 @@ _NETWORK_OPTIONS = ("input_dropout", "l2", "l1", "seed", "dtype", "precision", "
     help=f"Fraction of the training rows for validation; 0 for none.  Default: {VALIDATION:g} for tables of at least "
     f"{VALIDATED_ROWS} training rows, none for other data.  Of tables, the weights of the best epoch are kept.",
 )
+@stream_option
 @option(
     "Network",
     "--hidden",
@@ -205,7 +207,7 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
     mlp train --config run.toml --epochs 50
     mpiexec -n 4 mlp train mnist --batch-size 1024 --shards 8
     """
-    _drop_settings_of_file(ctx, options)
+    _drop_settings_of_file(ctx, data, options)
     _check_usage(ctx, data, options)
     started = time.perf_counter()
 
@@ -268,10 +270,12 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
         ctx.exit(status)
 
 
-def _drop_settings_of_file(ctx: click.Context, options: dict[str, Any]) -> None:
+def _drop_settings_of_file(ctx: click.Context, data: str | None, options: dict[str, Any]) -> None:
     """Leave out what the file of ``--config`` says but what does not apply to the options on the command line."""
-    if on_command_line(ctx, "data"):
+    if data is not None and on_command_line(ctx, "data"):
         leave_out(ctx, options, "data_dir", "DATA is on the command line")
+        if not can_be_read_in_blocks(data):
+            leave_out(ctx, options, "stream", "it does not apply to DATA on the command line")
     for one, other in (("backend", "device"), ("device", "backend")):
         if on_command_line(ctx, one):
             leave_out(ctx, options, other, f"--{one} is on the command line")
@@ -322,17 +326,21 @@ def _check_usage(ctx: click.Context, data: str | None, options: dict[str, Any]) 
             raise click.UsageError("--early-stopping needs a validation loss: add --validation 0.1.", ctx)
 
 
-def _resume_run(ctx: click.Context, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[str, Any]]:
+def _resume_run(ctx: click.Context, options: dict[str, Any]) -> tuple[MLP, Dataset | StreamedDataset, dict[str, Any]]:
     from mlp import runs
     from mlp.schedules import Cosine, CosLog4
     from mlp.training import require_resumable
 
+    in_blocks = runs.read_config(options["resume"])["data"].get("stream")
+    if in_blocks and not (options["quiet"] or options["as_json"]):
+        print_wrapped("reading", "in blocks, as the run that is continued")
     net, dataset, config = runs.resume(
         options["resume"],
         epochs=options["epochs"],
         data_dir=options["data_dir"],
         backend=options["backend"] if is_set(ctx, "backend") else None,
         device=options["device"],
+        progress=shows_progress(options),
     )
     if (Path(options["resume"]) / runs.RESULTS).exists():  # otherwise the results of a run that was killed are left
         require_resumable(net.training_state, config["training"]["epochs"])
@@ -345,14 +353,14 @@ def _resume_run(ctx: click.Context, options: dict[str, Any]) -> tuple[MLP, Datas
     return net, dataset, config
 
 
-def new_run(source: str, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[str, Any]]:
+def new_run(source: str, options: dict[str, Any]) -> tuple[MLP, Dataset | StreamedDataset, dict[str, Any]]:
     """The network that is not yet trained, its data, and the configuration, for the options of ``mlp train``."""
     from mlp import runs
     from mlp.dataset_networks import network_for
 
     resolve(options["backend"], options["device"])  # fails before the data are read
     dataset, arguments = load_for_training(source, options)
-    classes = dataset.classes
+    classes, n_rows = dataset.classes, training_rows(dataset)
     net = network_for(
         dataset,
         options["hidden"],
@@ -370,15 +378,15 @@ def new_run(source: str, options: dict[str, Any]) -> tuple[MLP, Dataset, dict[st
         if classes is None:
             raise click.UsageError("--class-weight applies to classes, but the targets are numbers; remove it.")
     fraction = options["validation"]
-    if fraction is None and dataset.preprocessing is not None and len(dataset.X) >= VALIDATED_ROWS:
+    if fraction is None and dataset.preprocessing is not None and n_rows >= VALIDATED_ROWS:
         fraction = VALIDATION
     patience = options["early_stopping"]
     if patience and not fraction:
         raise click.UsageError(
-            f"--early-stopping needs a validation loss, and {source!r} has only {counted(len(dataset.X), 'row')} for "
+            f"--early-stopping needs a validation loss, and {source!r} has only {counted(n_rows, 'row')} for "
             "training: add --validation 0.1."
         )
-    epochs = total_epochs(len(dataset.X) - round(len(dataset.X) * (fraction or 0)), options)
+    epochs = total_epochs(n_rows - round(n_rows * (fraction or 0)), options)
     if patience is None and fraction and dataset.preprocessing is not None:
         patience = epochs  # all epochs, and then the weights of the best one
     training: dict[str, Any] = {

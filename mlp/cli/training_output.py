@@ -21,11 +21,12 @@ from mlp.cli.printing import (
     print_wrapped,
 )
 from mlp.cli.score_output import print_scores
+from mlp.cli.training_data import test_rows, training_rows
 from mlp.io import run_folders
 from mlp.training import Callback, History, Run
 
 if TYPE_CHECKING:
-    from mlp.data import Dataset
+    from mlp.data import Dataset, StreamedDataset
     from mlp.model import MLP
 
 SHOWN_EPOCHS = 12
@@ -40,7 +41,7 @@ class Reporter(Callback):
 
     Parameters
     ----------
-    dataset : Dataset
+    dataset : Dataset or StreamedDataset
     config : dict
         The configuration of the run.
     live : bool
@@ -49,7 +50,9 @@ class Reporter(Callback):
         Print nothing.
     """
 
-    def __init__(self, dataset: Dataset, config: dict[str, Any], *, live: bool, silent: bool) -> None:
+    def __init__(
+        self, dataset: Dataset | StreamedDataset, config: dict[str, Any], *, live: bool, silent: bool
+    ) -> None:
         self.dataset, self.config = dataset, config
         self.live, self.silent = live, silent
         self.first = 0
@@ -60,11 +63,12 @@ class Reporter(Callback):
         if self.silent:
             return
         net, data, training = run.net, self.dataset, self.config["training"]
-        rows = [f"{len(data.X)} training rows"]
+        n_training, n_test = training_rows(data), test_rows(data)
+        rows = [f"{n_training} training rows"]
         if training["validation_fraction"]:
             rows[0] += f" ({training['validation_fraction']:.0%} for validation)"
-        if data.X_test is not None:
-            rows.append(f"{len(data.X_test)} test rows")
+        if n_test:
+            rows.append(f"{n_test} test rows")
         inputs = "1 input" if data.n_inputs == 1 else f"{data.n_inputs} inputs"
         outputs = "1 output" if data.n_outputs == 1 else f"{data.n_outputs} {'classes' if data.classes else 'outputs'}"
         print_wrapped("data", f"{data.name}: {', '.join(rows)}, {inputs}, {outputs}")
@@ -129,13 +133,9 @@ class Reporter(Callback):
         data = self.dataset
         training_seconds = sum(history.seconds[self.first :])
         test = None
-        if data.X_test is not None:
+        if n_test := test_rows(data):
             try:
-                loss, score = net.evaluate(data.X_test, data.y_test)
-                from mlp.inspection.network_scores import scores_of
-
-                scores = scores_of(net, data.X_test, data.y_test)
-                test = {"rows": len(data.X_test), "loss": loss, "score": score, **scores}
+                test = {"rows": n_test, **_test_scores(net, data)}
             except DataError as error:  # the training is done, and its results must not be lost
                 print_message(f"warning: the test part has no score: {error}")
         return {
@@ -187,3 +187,21 @@ class Reporter(Callback):
             return f"{value:,.0f}" if name == "samples_per_second" else f"{value:.4g}" if value else "0"
 
         print_line("".join(f"{cell(name):>{_WIDTHS[name]}}" for name in self._columns()))
+
+
+def _test_scores(net: MLP, data: Dataset | StreamedDataset) -> dict[str, Any]:
+    """Loss, score and the other scores of the test part."""
+    from mlp.data import StreamedDataset
+
+    if isinstance(data, StreamedDataset):
+        from mlp.inspection.streamed_scores import streamed_scores
+
+        assert data.test is not None
+        loss, score = net.evaluate(data.test)
+        scores = streamed_scores(net, data.test)[0]
+    else:
+        from mlp.inspection.network_scores import scores_of
+
+        loss, score = net.evaluate(data.X_test, data.y_test)
+        scores = scores_of(net, data.X_test, data.y_test)
+    return {"loss": loss, "score": score, **scores}

@@ -25,7 +25,7 @@ from mlp.cli.options import (
 from mlp.cli.printing import print_field, print_json, print_line, print_message, print_wrapped
 from mlp.cli.tables import print_rich_table
 from mlp.cli.train import INTERRUPTED, train
-from mlp.cli.training_data import DATA_OPTIONS, load_for_training
+from mlp.cli.training_data import DATA_OPTIONS, in_memory, load_for_training
 from mlp.cli.training_options import CLASS_WEIGHTS, class_weight_option
 
 if TYPE_CHECKING:
@@ -86,8 +86,9 @@ def tune(ctx: click.Context, /, data: str, **options: Any) -> None:
     mlp train, ten are drawn at random, and the others where the results so far promise most (Optuna's TPE).  A trial
     that is worse than the median of the earlier ones is stopped.  The test part is not used.
 
-    DATA is as in mlp train.  The best settings are written as a file for mlp train --config, which trains the network
-    of the best trial again, and scores it on the test part.
+    DATA is as in mlp train; if it is read in blocks, the trials have a sample of about 32 MiB.  The best settings are
+    written as a file for mlp train --config, which trains the network of the best trial again, and scores it on the
+    test part.
 
     Each trial is recorded in a file when it ends.  Ctrl-C ends the search; the same command with --storage continues
     it.  With the same --seed the trials are the same, whether or not the search was interrupted.
@@ -113,7 +114,8 @@ def tune(ctx: click.Context, /, data: str, **options: Any) -> None:
 
     from mlp import tuning
 
-    dataset, arguments = load_for_training(data, options)
+    opened, arguments = load_for_training(data, options)
+    dataset, sample = in_memory(opened, options["seed"])
     if options["class_weight"] and dataset.classes is None:
         raise click.UsageError("--class-weight applies to classes, but the targets are numbers; remove it.")
     storage = _new_storage(data) if options["storage"] is None else Path(options["storage"])
@@ -125,6 +127,8 @@ def tune(ctx: click.Context, /, data: str, **options: Any) -> None:
             "data",
             f"{dataset.name}: {len(dataset.X)} training rows ({options['validation']:.0%} to compare the trials)",
         )
+        if sample:
+            print_wrapped("sample", sample)
         print_wrapped("task", describe_task(dataset))
         print_notes(dataset.notes, "results.json of a run")
         print_field("trials", f"{options['trials']}, in {storage}")

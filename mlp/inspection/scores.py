@@ -58,12 +58,31 @@ def class_scores(
     for name, metric in (("roc_auc", metrics.roc_auc_score), ("average_precision", metrics.average_precision_score)):
         values = [metric(target == k, outputs[:, k]) for k in occurring]
         scores[name] = float(np.mean(values)) if values else None
-    scores["log_loss"] = None
-    if probabilities:
-        total = outputs.sum(axis=1, keepdims=True)  # one up to rounding in float32, or not one for separate sigmoids
-        shares = np.divide(outputs, total, out=np.full_like(outputs, 1 / n_classes), where=total > 0)
-        scores["log_loss"] = metrics.log_loss(target, shares, labels=list(range(n_classes)))
+    scores["log_loss"] = log_loss_of(target, outputs) if probabilities else None
     return {name: None if value is None else float(value) for name, value in scores.items()}
+
+
+def log_loss_of(target: NDArray[Any], outputs: NDArray[Any]) -> float:
+    """The mean over the rows of the negative logarithm of the probability of the true class.
+
+    Parameters
+    ----------
+    target : ndarray of int, shape (n,)
+        Class numbers.
+    outputs : ndarray, shape (n, number of classes)
+        Probabilities, which are divided by their sum.
+
+    Examples
+    --------
+    >>> round(log_loss_of(np.array([0, 1]), np.array([[0.9, 0.1], [0.4, 0.6]])), 4)
+    0.3081
+    """
+    from sklearn import metrics
+
+    outputs, n_classes = outputs.astype(np.float64), outputs.shape[1]
+    total = outputs.sum(axis=1, keepdims=True)  # one up to rounding in float32, or not one for separate sigmoids
+    shares = np.divide(outputs, total, out=np.full_like(outputs, 1 / n_classes), where=total > 0)
+    return float(metrics.log_loss(target, shares, labels=list(range(n_classes))))
 
 
 def with_class_baseline(

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,11 +17,7 @@ if os.name != "nt":
 
 
 def write_atomically(path: str | os.PathLike[str], *chunks: bytes | memoryview) -> None:
-    """Write `chunks`, one after the other, to the file `path` atomically.
-
-    After any failure (full disk, killed process, power cut), `path` has either its old content or all of the new: the
-    bytes are written to a temporary file in the same folder and flushed to disk, then the file is renamed.  Temporary
-    files that killed processes have left are deleted.
+    """Write `chunks`, one after the other, to the file `path` atomically; see `write_chunks_atomically`.
 
     Parameters
     ----------
@@ -44,6 +40,28 @@ def write_atomically(path: str | os.PathLike[str], *chunks: bytes | memoryview) 
     >>> path.read_bytes(), len(list(path.parent.iterdir()))
     (b'twice', 1)
     >>> folder.cleanup()
+    """
+    write_chunks_atomically(path, chunks)
+
+
+def write_chunks_atomically(path: str | os.PathLike[str], chunks: Iterable[bytes | memoryview]) -> None:
+    """Write `chunks`, each when the one before is written, to the file `path` atomically.
+
+    After any failure (full disk, killed process, power cut), `path` has either its old content or all of the new: the
+    bytes are written to a temporary file in the same folder and flushed to disk, then the file is renamed.  Temporary
+    files that killed processes have left are deleted.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A link is followed.
+    chunks : iterable of bytes-like
+        If it raises an error, so does this function, as in any failure.
+
+    Raises
+    ------
+    StorageError
+        If the file cannot be written; the old file is not changed, and the temporary file is deleted.
     """
     with storage_errors(path):
         target = Path(os.path.realpath(path))

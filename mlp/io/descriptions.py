@@ -227,6 +227,7 @@ CONFIG = Record(
                 "seed": Number(0, 2**64 - 1, whole=True),
                 "task": Nullable(Choice(get_args(Task))),
                 "scale": Nullable(Choice(SCALES)),
+                "stream": BOOLEAN,
             },
             optional={
                 "data_dir",
@@ -242,6 +243,7 @@ CONFIG = Record(
                 "separator",
                 "encoding",
                 "decimal",
+                "stream",
             },
         ),
         "data_sha256": Text(64),

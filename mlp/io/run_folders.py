@@ -30,9 +30,10 @@ from numpy.typing import NDArray
 from mlp import data
 from mlp._backends import ConfigurationError, DataError, FileFormatError
 from mlp.checks import quoted
-from mlp.data import Dataset, Preprocessing
+from mlp.data import Dataset, Preprocessing, StreamedDataset
 from mlp.data.dataset import Task
 from mlp.data.files import open_checked
+from mlp.data.streams import RowStream
 from mlp.data.table_files import STANDARD_INPUT, table_stem, table_suffix
 from mlp.io import checkpoints, descriptions, machine_info, model_files
 from mlp.io.atomic_write import append, make_folder, remove_leftovers, storage_errors, sync
@@ -118,15 +119,19 @@ def _claim(folder: Path) -> bool:
 
 
 def configuration(
-    dataset: Dataset, source: dict[str, Any], training: dict[str, Any], *, parent: str | os.PathLike[str] | None = None
+    dataset: Dataset | StreamedDataset,
+    source: dict[str, Any],
+    training: dict[str, Any],
+    *,
+    parent: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """The part of ``config.json`` that is known before training starts.
 
     Parameters
     ----------
-    dataset : Dataset
+    dataset : Dataset or StreamedDataset
     source : dict
-        The arguments of `mlp.data.load` for this data set.
+        The arguments of `load_data` for this data set.
     training : dict
         ``epochs``, ``batch_size``, ``optimizer`` (from `Optimizer.to_dict`), ``validation_fraction`` and
         ``early_stopping`` (the fields of `EarlyStopping`, or None).
@@ -145,9 +150,34 @@ def configuration(
     }
 
 
-def fingerprint(dataset: Dataset) -> str:
-    """SHA-256 of the training part of a data set, to detect changes."""
+def load_data(arguments: Mapping[str, Any], *, progress: bool = False) -> Dataset | StreamedDataset:
+    """Load a data set, or open it to be read in blocks if the argument ``stream`` is true.
+
+    Parameters
+    ----------
+    arguments : mapping
+        Those of `mlp.data.load` or of `mlp.data.stream`, and ``stream``.
+    progress : bool
+        Show how much of the data is read before the training, if they are read in blocks.
+    """
+    settings = {name: value for name, value in arguments.items() if name != "stream"}
+    if not arguments.get("stream"):
+        return data.load(**settings)
+    if settings.get("data_dir") is None:
+        settings.pop("data_dir", None)
+    return data.stream(**settings, progress=progress)
+
+
+def fingerprint(dataset: Dataset | StreamedDataset) -> str:
+    """SHA-256 of the training part of a data set, to detect changes; of a stream, that of its fingerprint."""
+    if isinstance(dataset, StreamedDataset):
+        return fingerprint_of_stream(dataset.train)
     return fingerprint_of(dataset.X, dataset.y)
+
+
+def fingerprint_of_stream(train: RowStream) -> str:
+    """As `fingerprint`, from the training part of a stream."""
+    return hashlib.sha256(train.fingerprint.encode()).hexdigest()
 
 
 def fingerprint_of(X: NDArray[Any], y: NDArray[Any]) -> str:
@@ -320,8 +350,15 @@ def require_same_network(folder: str | os.PathLike[str], config: dict[str, Any])
         )
 
 
-def read_dataset(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None) -> Dataset:
+def read_dataset(
+    folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None, progress: bool = False
+) -> Dataset | StreamedDataset:
     """Load the data of a run, and check that they have not changed.
+
+    Returns
+    -------
+    Dataset or StreamedDataset
+        The latter if the run was trained on data that are read in blocks; they are all read once now.
 
     Raises
     ------
@@ -337,7 +374,9 @@ def read_dataset(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[
             f"the run {str(folder)!r} was trained on the standard input, which cannot be read again; save the table "
             "to a file and start a new run"
         )
-    if table_suffix(source["source"]):
+    if source.get("stream"):
+        source = source | {"task": task_of(config)}
+    elif table_suffix(source["source"]):
         # as it was read for the training; another version of this library might choose otherwise
         preprocessing = _saved_preprocessing(folder)
         source = source | {"preprocessing": preprocessing}
@@ -345,7 +384,7 @@ def read_dataset(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[
             source = source | {"task": task_of(config)}
     elif Path(source["source"]).suffix.lower() == ".npy":
         source = source | {"task": task_of(config)}
-    dataset = data.load(**source)
+    dataset = load_data(source, progress=progress)
     if fingerprint(dataset) != config["data_sha256"]:
         raise DataError(
             f"the data in {source['source']!r} have changed since the run {str(folder)!r} was trained on them; restore "
@@ -388,7 +427,7 @@ def read_history(folder: str | os.PathLike[str]) -> History:
 
 
 def load_arguments(config: dict[str, Any], data_dir: str | os.PathLike[str] | None) -> dict[str, Any]:
-    """The arguments of `mlp.data.load` for the data of a run; `data_dir` replaces the configured one if given."""
+    """The arguments of `load_data` for the data of a run; `data_dir` replaces the configured one if given."""
     source: dict[str, Any] = config["data"] | ({} if data_dir is None else {"data_dir": os.path.abspath(data_dir)})
     return source
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mlp._backends import ConfigurationError, formulas
+from mlp.data.streams.opening import STREAM_SUFFIXES
 from mlp.data.table_files import STANDARD_INPUT, table_suffix
 from mlp.initializers import TABLE_INIT, initializer_for
 from mlp.optimizers import OPTIMIZERS
@@ -36,7 +38,9 @@ def settings_of_run(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     ConfigurationError
         If there is something that no option can set; a program that trained the network from Python can do so.
     """
-    settings = _settings(config)
+    # so that a run in memory stays one on a machine with less of it, since the order of the rows would be another one
+    settings: dict[str, Any] = {"stream": False} if _could_be_streamed(config) else {}
+    settings |= _settings(config)
     for field, (value, expected) in _others(config).items():
         raise ConfigurationError(
             f"{where}: {field} is {value!r:.80}, but mlp train can only set {expected!r:.80}; train this network from "
@@ -108,6 +112,10 @@ def _is_table(config: Mapping[str, Any]) -> bool:
     """Whether the data are a table, for which ``mlp train`` has other defaults."""
     source, scale = config["data"]["source"], config["data"].get("scale")
     return bool(table_suffix(source)) or source == STANDARD_INPUT or scale not in (None, "none")
+
+
+def _could_be_streamed(config: Mapping[str, Any]) -> bool:
+    return Path(config["data"]["source"]).suffix.lower() in STREAM_SUFFIXES
 
 
 def _one_for_all(values: Sequence[Any]) -> Any:

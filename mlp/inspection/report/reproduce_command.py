@@ -30,6 +30,7 @@ def train_command(config: dict[str, Any]) -> tuple[list[str], list[str]]:
         "--encoding": data.get("encoding"),
         "--decimal": data.get("decimal"),
         "--scale": data.get("scale"),
+        "--stream": data.get("stream"),
         "--test-fraction": data.get("test_fraction"),
         "--validation": training.get("validation_fraction") or 0,
         "--hidden": _list(model["sizes"][1:-1]) or "none",

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from numpy.typing import NDArray
 
-from mlp._backends import FileFormatError, MLPError
+from mlp._backends import DataError, FileFormatError, MLPError
+from mlp.data import StreamedDataset
 from mlp.inspection.report.reproduce_command import train_command
 from mlp.io import run_folders
 from mlp.io.json_documents import read_json
@@ -115,9 +116,19 @@ def read_run(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str]
         attempt("history", lambda: run_folders.read_history(folder)) or History(),
         attempt("results", lambda: _results(folder)),
         attempt("model", lambda: load(run_folders.model_path(folder), backend="numpy")),
-        attempt("data", lambda: run_folders.read_dataset(folder, data_dir=data_dir)),
+        attempt("data", lambda: _dataset(folder, config, data_dir)),
         problems,
     )
+
+
+def _dataset(folder: str | os.PathLike[str], config: dict[str, Any], data_dir: str | os.PathLike[str] | None) -> Dataset:
+    if config["data"].get("stream"):
+        raise DataError(
+            "they are read in blocks, and a report needs them in memory; mlp evaluate scores the network on them"
+        )
+    dataset = run_folders.read_dataset(folder, data_dir=data_dir)
+    assert not isinstance(dataset, StreamedDataset)
+    return dataset
 
 
 def _results(folder: str | os.PathLike[str]) -> dict[str, Any]:
