@@ -73,7 +73,9 @@ def _add_scores(section: Section, net: MLP, X: Any, y: Any, names: list[str]) ->
     names = names if len(names) == net.sizes[-1] else [f"output {k}" for k in range(net.sizes[-1])]
     lines = number_lines(scores, names) if net.task == "numbers" else class_lines(scores, class_names(net))
     rows = [[line.name.replace("R^2", "R²"), line.model, line.baseline] for line in lines]
-    section.parts.append(Table(f"Scores on {counted(len(y), 'row')}", rows, ["", "model", constant_answer(scores)]))
+    section.parts.append(
+        Table(f"Scores on {counted(len(y), 'row')}", rows, ["score", "model", constant_answer(scores)])
+    )
     section.parts.extend(Note(f"{warning}.", warning=True) for warning in warnings_of(scores))
 
 
@@ -199,7 +201,7 @@ def _errors(residual: NDArray[Any], actual: NDArray[Any]) -> Table:
         "Mean error (predicted − actual)": residual.mean(axis=0),
         "Standard deviation of the actual values": actual.std(axis=0),
     }
-    header = ["", *(f"output {k}" for k in range(residual.shape[1]))] if residual.shape[1] > 1 else []
+    header = ["error", *(f"output {k}" for k in range(residual.shape[1]))] if residual.shape[1] > 1 else []
     rows = [[name, *(plainly(float(value)) for value in values)] for name, values in metrics.items()]
     return Table("Errors", rows, header)
 
