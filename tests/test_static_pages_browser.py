@@ -58,7 +58,7 @@ MEASURE = """(() => {
     const box = (element) => element.getBoundingClientRect();
     const scrolls = (element) => element.closest(".scroll, pre, [role=group], svg, .head") !== null;
     const all = (selector) => [...document.querySelectorAll(selector)];
-    const hidden = all("figure, table").filter((e) => !e.checkVisibility()).length;
+    const hidden = all("figure, table").filter((e) => !e.closest(".numbers") && !e.checkVisibility()).length;
     for (const details of all("details")) details.open = true;
     const named = (elements) => elements.map((element) => element.outerHTML.slice(0, 200));
     const sizeOf = (element) => parseFloat(getComputedStyle(element).fontSize);

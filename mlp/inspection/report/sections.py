@@ -16,6 +16,7 @@ from mlp.inspection.report.data_rows import names_without_values, without_rows
 from mlp.inspection.report.formatting import duration, finite
 from mlp.inspection.report.header import key_figures, lead, status
 from mlp.inspection.report.html_elements import Note, Section, Table, name_value_table, picture
+from mlp.inspection.report.picture_tables import weights_table
 from mlp.inspection.report.predictions import predictions
 from mlp.inspection.report.run_data import RunData, read_run
 from mlp.inspection.report.training_setup import configuration, environment, reproduction
@@ -114,7 +115,7 @@ def _weights(run: RunData, show_data: bool) -> Section:
         text = (
             "Each neuron of the first layer has one weight for each pixel. The images show which pixels it reacts to."
         )
-    section.parts.extend([Note(text), picture(plots.weights(net, names=names), alt)])
+    section.parts.extend([Note(text), picture(plots.weights(net, names=names), alt), weights_table(net, names)])
     return section
 
 
