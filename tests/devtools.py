@@ -19,7 +19,6 @@ PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 SECONDS = 40
 AXE = os.environ.get("MLP_AXE") or str(Path(__file__).resolve().parents[1] / ".cache/node_modules/axe-core/axe.min.js")
 NO_AXE = "axe is not here: npm install --prefix .cache axe-core, or MLP_AXE=path/of/axe.min.js"
-SHIFT = 8  # among the modifiers of a key
 
 
 class Browser:

@@ -68,7 +68,13 @@ def predictions(run: RunData) -> Section:
     if net.sizes[0] == 2 and net.sizes[-1] <= len(COLOURS):
         alt = "The plane of the two inputs, coloured by the network's prediction, with the rows as points."
         drawn = row_numbers(run)[drawn_rows(net, len(X))]
-        parts: list[Part] = [picture(plots.boundary(net, X, y), alt, drawn), plane_table(net, X, drawn)]
+        text = (
+            "The colour of a place is the network's answer there; points are rows in the colour of their class. At a "
+            "black line the answer changes."
+            if net.task != "numbers"
+            else "The colour of a place is the predicted number there, and that of a point the actual one."
+        )
+        parts: list[Part] = [Note(text), picture(plots.boundary(net, X, y), alt, drawn), plane_table(net, X, drawn)]
         section.sections.append(Section("Predictions over the input plane", parts))
     return section
 
@@ -132,17 +138,31 @@ def _probabilities(results: ClassPredictions) -> list[Section]:
     if results.are_probabilities:
         alt += " Calibration: observed shares over mean probabilities, with the diagonal of perfect calibration."
     names = [str(name) for name in results.classes]
-    return [Section("Probabilities", [picture(probability_curves(results), alt), *curve_tables(results, names)])]
+    text = (
+        "A good ROC curve rises near the left side. A good curve of precision and recall stays near the top. A dashed "
+        "line is what guessing gives."
+    )
+    if results.are_probabilities:
+        text += " Calibrated probabilities lie on the dashed diagonal: of the answers with 80 %, 80 % are right."
+    return [
+        Section("Probabilities", [Note(text), picture(probability_curves(results), alt), *curve_tables(results, names)])
+    ]
 
 
 def _classification(run: RunData, net: MLP, X: Any, y: Any) -> list[Section]:
     results = ClassPredictions.of(net, X, y)
     names = [str(name) for name in results.classes]
-    confusion = Section("Confusion matrix", [picture(plots.confusion(net, X, y), _confusion_alt(results, names))])
+    text = (
+        "Each line is a true class, each column an answer. Right answers are on the diagonal; all others are mistakes."
+    )
+    confusion = Section(
+        "Confusion matrix", [Note(text), picture(plots.confusion(net, X, y), _confusion_alt(results, names))]
+    )
     if len(names) <= MAX_CLASSES:
         confusion.parts.extend([confusion_table(results, names), _class_table(results, names)])
     mistakes, worst = Section("Worst mistakes"), results.worst(MAX_MISTAKES)
     if len(worst):
+        mistakes.parts.append(Note("The wrong answers of which the network was most certain."))
         numbers = row_numbers(run)
         rows = (
             f"row {numbers[row]}: predicted {names[results.predicted[row]]}, true {names[results.target[row]]}"
@@ -204,8 +224,9 @@ def _regression(run: RunData, net: MLP, X: Any, y: Any) -> list[Section]:
     )
     points = picture(plots.predictions(net, X, y), alt, row_numbers(run))
     groups = actual_and_predicted_table(actual[:, :MAX_OUTPUTS], predicted[:, :MAX_OUTPUTS], row_numbers(run))
+    text = Note("A perfect prediction lies on the dashed line. A residual is the predicted minus the actual value.")
     return [
-        Section("Predicted and actual values", [points, groups, _errors(residual, actual)]),
+        Section("Predicted and actual values", [text, points, groups, _errors(residual, actual)]),
         Section("Worst mistakes", [_largest_residuals(run, actual, predicted, residual)]),
     ]
 

@@ -22,6 +22,7 @@ _PAGE = """<!DOCTYPE html>
   --forward: #0060a0; --backward: #a84300; --update: #00704f; --given: #59636e }}
 @media (prefers-color-scheme: dark) {{ :root {{ --text: #e6edf3; --muted: #9aa5b1; --ground: #0d1117; --panel: #161b22;
   --line: #30363d; --forward: #6cb8f0; --backward: #f0a060; --update: #4cc79e; --given: #9aa5b1 }} }}
+@media (prefers-contrast: more) {{ :root {{ --muted: var(--text); --line: var(--text) }} }}
 * {{ box-sizing: border-box }}
 body {{ font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 64rem; padding: 1rem; color: var(--text);
   background: var(--ground); overflow-wrap: anywhere }}
@@ -40,7 +41,7 @@ th {{ color: var(--muted); font-weight: 400; font-size: .875rem; white-space: no
 .value {{ font-family: ui-monospace, monospace; font-size: .875rem; max-width: 30rem }}
 .value div {{ white-space: pre; overflow-x: auto }}
 .value div.line {{ white-space: pre-wrap }}
-.value div:focus-visible {{ outline: 2px solid var(--phase) }}
+:focus-visible {{ outline: 3px solid var(--forward); outline-offset: 2px }}
 .why {{ margin: .3rem 0 0; color: var(--muted); font-size: .9375rem }}
 .worked {{ margin: .2rem 0 0; padding: .3rem .6rem; background: var(--panel); border-radius: .3rem;
   font-size: .9375rem }}
