@@ -154,7 +154,7 @@ def network(net: FeedForward) -> Figure:
     """
     shown = _shown_units(net)
     tallest = max(map(len, shown))
-    width, height = max(WIDTH, 1.9 * len(shown)), max(1.8, 0.62 * tallest) + 1.3
+    width, height = max(WIDTH, 1.4 * len(shown)), max(1.8, 0.62 * tallest) + 1.3
     figure = new_figure(height, width=width)
     axes = figure.subplots()
     positions = [_column(x, len(units), tallest) for x, units in enumerate(shown)]
@@ -256,8 +256,8 @@ def _add_legend(figure: Any) -> None:
 
     figure.legend(
         handles=[
-            Line2D([], [], color=VERMILION, linewidth=2.5, label="positive weight or bias"),
-            Line2D([], [], color=BLUE, linewidth=2.5, linestyle=(0, (4, 1.5)), label="negative weight or bias"),
+            Line2D([], [], color=VERMILION, linewidth=2.5, label="positive"),
+            Line2D([], [], color=BLUE, linewidth=2.5, linestyle=(0, (4, 1.5)), label="negative"),
         ],
         loc="outside lower center", ncols=2, frameon=False, fontsize="medium",
     )  # fmt: skip
