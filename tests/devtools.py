@@ -10,13 +10,15 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SECONDS = 40
+AXE = os.environ.get("MLP_AXE") or str(Path(__file__).resolve().parents[1] / ".cache/node_modules/axe-core/axe.min.js")
+NO_AXE = "axe is not here: npm install --prefix .cache axe-core, or MLP_AXE=path/of/axe.min.js"
 
 
 class Browser:
@@ -82,24 +84,44 @@ class Browser:
         elif method == "Network.requestWillBeSent":
             self.requested.append(event["request"]["url"])
 
-    def open(self, path: Path, width: int = 1280, *, height: int = 900, dark: bool = False, calm: bool = False) -> None:
-        """Open a file, with networking off."""
+    def open(
+        self, path: Path, width: int = 1280, *, height: int = 900, scale: float = 1, dark: bool = False,
+        calm: bool = False, features: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        """Open a file, with networking off; see `show_at` for the arguments."""
         self.console.clear()
         self.requested.clear()
         self._loaded = False
         self.send("Network.emulateNetworkConditions", offline=True, latency=0, downloadThroughput=0, uploadThroughput=0)
-        self.send(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
-        )
-        features = [
-            {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
-            {"name": "prefers-reduced-motion", "value": "reduce" if calm else "no-preference"},
-        ]
-        self.send("Emulation.setEmulatedMedia", features=features)
+        wanted = {"prefers-reduced-motion": "reduce"} if calm else {}
+        self.show_at(width, height=height, scale=scale, dark=dark, features=wanted | dict(features or {}))
         self.send("Page.navigate", url=path.resolve().as_uri())
         end = time.monotonic() + SECONDS
         while not self._loaded:
             self._receive(end)
+
+    def show_at(
+        self, width: int, *, height: int = 900, scale: float = 1, dark: bool = False,
+        features: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        """Give the window a size, and the user's settings.
+
+        A pixel of CSS is `scale` pixels of the screen. `features` are those of CSS's media queries, such as
+        ``{"forced-colors": "active"}``; the others have their defaults.
+        """
+        screen = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 600 and scale == 1}
+        self.send("Emulation.setDeviceMetricsOverride", **screen)
+        wanted = {"prefers-color-scheme": "dark" if dark else "light", **dict(features or {})}
+        self.send("Emulation.setEmulatedMedia", features=[{"name": k, "value": v} for k, v in wanted.items()])
+
+    def violations(self) -> list[Any]:
+        """What axe finds on the page as it is: the rule, and the elements that break it."""
+        if not self.run("'axe' in globalThis"):
+            self.run(Path(AXE).read_text(encoding="utf-8") + ";0")
+        return self.run(  # type: ignore[no-any-return]
+            "axe.run().then(({ violations }) => violations.map("
+            "(v) => [v.id, v.nodes.map((n) => [n.html.slice(0, 300), n.failureSummary])]))"
+        )
 
     def run(self, expression: str) -> Any:
         """The value of an expression of JavaScript; a promise is awaited."""
@@ -119,16 +141,27 @@ class Browser:
         points = [dict(zip("xy", place, strict=True))] if place else []
         self.send("Input.dispatchTouchEvent", type=kind, touchPoints=points)
 
-    def key(self, name: str, code: int, text: str = "") -> None:
+    def key(self, name: str, code: int, text: str = "", modifiers: int = 0) -> None:
         """Press and release a key."""
-        pressed = {"key": name, "windowsVirtualKeyCode": code, "text": text}
+        pressed = {"key": name, "windowsVirtualKeyCode": code, "text": text, "modifiers": modifiers}
         self.send("Input.dispatchKeyEvent", type="keyDown", **{k: v for k, v in pressed.items() if v})
         self.send("Input.dispatchKeyEvent", type="keyUp", key=name, windowsVirtualKeyCode=code)
 
     def screenshot(self, path: Path) -> None:
         """Write a picture of the whole page as PNG."""
-        data = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=True)["data"]
-        path.write_bytes(base64.b64decode(data))
+        path.write_bytes(self.picture())
+
+    def picture(self, selector: str = "") -> bytes:
+        """A picture of the whole page as PNG, or of the first element that `selector` gives."""
+        clip = {}
+        if selector:
+            box = f"document.querySelector({json.dumps(selector)}).getBoundingClientRect()"
+            x, y, width, height = self.run(
+                f"(({{ x, y, width, height }}) => [x + scrollX, y + scrollY, width, height])({box})"
+            )
+            clip = {"clip": {"x": x, "y": y, "width": width, "height": height, "scale": 1}}
+        data = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=True, **clip)["data"]
+        return base64.b64decode(data)
 
 
 @contextmanager

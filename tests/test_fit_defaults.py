@@ -381,14 +381,15 @@ def test_a_history_is_short_in_a_terminal_and_a_table_in_a_notebook():
     page = history._repr_html_()
     assert page.count("<tr>") == 4
     assert page.count("<polyline") == 2
-    assert "<th>&lt;f1&gt;</th>" in page
+    assert '<th scope="col">&lt;f1&gt;</th>' in page
     assert "<f1>" not in page
     assert "nan" not in page.partition("<table>")[2]
     assert repr(mlp.History()) == "<History of 0 epochs>"
     assert "<svg" not in mlp.History(loss=[math.nan, math.nan])._repr_html_()
     long = mlp.History(loss=list(range(1000, 0, -1)))._repr_html_()
     assert long.count("<tr>") == 11
-    assert "<td>1000</td>" in long
+    assert '<th scope="row">1000</th>' in long
+    assert "<caption>10 of 1000 epochs</caption>" in long
 
 
 def test_a_summary_has_the_layers_and_the_state():

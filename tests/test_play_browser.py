@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from devtools import PROGRAM, Browser, browser
+from devtools import AXE, NO_AXE, PROGRAM, Browser, browser
 from play_networks import HOSTILE, hostile_net, mnist_like, some_moons
 
 import mlp
@@ -97,21 +96,16 @@ def test_the_policy_is_kept_by_the_browser(chromium: Browser, pages: dict[str, P
         assert any(line.startswith(what) and "Content Security Policy" in line for line in chromium.console)
 
 
-AXE = os.environ.get("MLP_AXE") or str(Path(__file__).resolve().parents[1] / ".cache/node_modules/axe-core/axe.min.js")
-
-
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("kind", ["image", "plane", "numbers", "table"])
-def test_axe_finds_nothing(chromium: Browser, pages: dict[str, Path], kind: str, dark: bool) -> None:
+def test_axe_finds_nothing(chromium: Browser, pages: dict[str, Path], kind: str) -> None:
     if not Path(AXE).is_file():
-        pytest.skip("axe is not here: npm install --prefix .cache axe-core, or MLP_AXE=path/of/axe.min.js")
-    chromium.open(pages[kind], 390, dark=dark)
-    chromium.run("document.querySelectorAll('details').forEach((each) => (each.open = true))")
-    chromium.run(Path(AXE).read_text(encoding="utf-8") + ";0")
-    found = chromium.run(
-        "axe.run().then(({ violations }) => violations.map((v) => [v.id, v.nodes.map((n) => n.html.slice(0, 300))]))"
-    )
-    assert found == []
+        pytest.skip(NO_AXE)
+    for width, schemes in ((390, (False, True)), (768, (True,)), (1280, (False,))):
+        chromium.open(pages[kind], width)
+        chromium.run("document.querySelectorAll('details').forEach((each) => (each.open = true))")
+        for dark in schemes:
+            chromium.show_at(width, dark=dark)
+            assert chromium.violations() == [], (width, dark)
 
 
 def click(chromium: Browser, text: str) -> None:

@@ -22,6 +22,7 @@ from mlp import classic, plots, runs
 from mlp.cli import cli
 from mlp.inspection.class_predictions import ClassPredictions
 from mlp.inspection.plots import style
+from mlp.inspection.plots.probabilities import probability_curves
 
 pytest.importorskip("matplotlib", reason="pictures need the extra plot")
 
@@ -83,7 +84,7 @@ def test_the_confusion_matrix_and_its_figures_are_scikit_learns(digits: Any, dig
     assert cells == {(j, i): f"{share[i, j]:.0f}" for (i, j), count in np.ndenumerate(expected) if count}
     rows = [label.get_text() for label in axes.get_yticklabels()]
     assert rows == [f"{k} ({np.count_nonzero(truth == k)})" for k in range(10)]
-    assert axes.get_title() == f"{(truth == said).sum()} of 359 rows are classified correctly"
+    assert axes.figure.get_suptitle() == f"{(truth == said).sum()} of 359 rows are classified correctly"
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_curves_are_the_history(digits_net: mlp.MLP) -> None:
 
 def test_curves_without_validation_or_epochs() -> None:
     (axes,) = plots.curves(mlp.History(loss=[2.0])).axes
-    assert axes.get_title() == "Training loss changes from 2 to 2 in 1 epoch"
+    assert axes.get_title() == "Training loss: 2 → 2 in 1 epoch"
     with pytest.raises(mlp.DataError, match="no epoch yet"):
         plots.curves(mlp.History())
 
@@ -275,7 +276,7 @@ def test_dead_units_and_vanishing_gradients_come_to_light(moons: Any) -> None:
     gradient = recorder.record.gradient[0]
     assert gradient[-1] > 100 * gradient[0]
     title = plots.layers(recorder).axes[2].get_title()
-    assert title == f"Gradients: initially {gradient[-1] / gradient[0]:,.0f} times smaller in layer 1"
+    assert title == f"Gradients: initially {gradient[-1] / gradient[0]:,.0f} times smaller\nin layer 1"
 
 
 def test_nothing_recorded_is_said_to_be_nothing() -> None:
@@ -345,6 +346,7 @@ def every_plot() -> dict[str, Any]:
         "wide network": plots.network(wide),
         "confusion": plots.confusion(net, X, y),
         "confusion of many": plots.confusion(mlp.MLP([2, 120], backend="numpy"), X, y),
+        "probabilities": probability_curves(ClassPredictions.of(net, X, y)),
         "mistakes": plots.mistakes(wide, wide_X, wide_y),
         "mistakes on images": plots.mistakes(on_images, digits.X, digits.y),
         "predictions": plots.predictions(regression, X, 1e5 * np.column_stack([X, X[:, 0]])),
@@ -362,6 +364,8 @@ def test_no_text_lies_on_another_or_outside_of_the_picture() -> None:
     for name, figure in every_plot().items():
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
+        small = {text.get_text() for text in drawn_texts(figure) if text.get_fontsize() < 10}
+        assert not small, (name, small)
         boxes = [(text.get_text(), text.get_window_extent(canvas.get_renderer())) for text in drawn_texts(figure)]
         assert len(boxes) > 3, name
         for text, box in boxes:

@@ -147,12 +147,14 @@ def test_worst_mistakes_are_rows_of_the_file_with_their_values() -> None:
         if answer["prediction"] != true:
             wrong[int(answer["row"])] = float(answer[f"p_{answer['prediction']}"]) - float(answer[f"p_{true}"])
     assert [int(row) for row, *_ in lines] == sorted(wrong, key=lambda row: -wrong[row])[:12]
-    for number, _, *values in lines:
+    for number, _, true, *values in lines:
         row = rows[int(number)]
-        assert values == [row[name] for name in ("left", "town", "joined", "income", "price")]
+        assert re.fullmatch(rf"{row['left']} \([\d.]+ %\)", true)
+        assert values == [row[name] for name in ("town", "joined", "income", "price")]
     alternatives = [attributes["alt"] for attributes in _images(page)]
     place = next(i for i, alt in enumerate(alternatives) if alt.startswith("The wrong predictions"))
-    for row, predicted, true, *_ in lines:
+    for row, *answers in lines:
+        predicted, true = (answer.partition(" (")[0] for answer in answers[:2])
         assert f"row {row}: predicted {predicted}, true {true}" in alternatives[place]
         assert f"row {row}: predicted {predicted}" in page.pictures[place]
 

@@ -1,4 +1,4 @@
-"""The HTML report of a run: its contents, reports of unusual runs, and the page in a browser."""
+"""The HTML report of a run: its contents, and reports of unusual runs."""
 
 from __future__ import annotations
 
@@ -14,59 +14,27 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from sklearn.metrics import precision_recall_fscore_support
+from report_runs import HOSTILE, KINDS, run, train, train_each_kind
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 import mlp
 from mlp import runs
-from mlp.cli import cli
 from mlp.inspection.report import report
 
 pytest.importorskip("matplotlib", reason="a report needs the extra plot")
 pytest.importorskip("jinja2", reason="a report needs the extra plot")
 
-HOSTILE = ("<script>alert(1)</script>", "a & b", '"><img src=x onerror=alert(2)>', "x" * 60, "{{ 7 * 7 }}")
-
-
-def run(*arguments: object, status: int = 0) -> str:
-    result = CliRunner().invoke(cli, [str(argument) for argument in arguments], prog_name="mlp")
-    assert result.exit_code == status, (result.output, result.exception)
-    return result.output
-
-
-def train(folder: Path, *arguments: object, status: int = 0) -> Path:
-    run("train", *arguments, "--backend", "numpy", "--quiet", "--output-dir", folder, status=status)
-    return folder
-
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one run of each kind."""
-    folder = tmp_path_factory.mktemp("trained")
-    train(folder / "digits", "digits", "--epochs", 12, "--validation", 0.1, "--hidden", 40)
-    train(folder / "moons", "moons", "--epochs", 5, "--hidden", 8)
-    rng = np.random.default_rng(0)
-    with (folder / "mail <b>.csv").open("w", newline="", encoding="utf-8") as handle:
-        rows = [(k + rng.normal(), rng.normal(), HOSTILE[k]) for k in np.arange(200) % 5]
-        csv.writer(handle).writerows([("<i>length</i>", "b", "kind"), *rows])
-    train(folder / "mail <u>", folder / "mail <b>.csv", "--target", "kind", "--epochs", 5)
-    with (folder / "houses.csv").open("w", newline="", encoding="utf-8") as handle:
-        rows = [
-            (size, city, size / 50 + (city == "Oslo"))
-            for size, city in zip(rng.uniform(50, 200, 120), ["Oslo", "Rom"] * 60, strict=True)
-        ]
-        csv.writer(handle).writerows([("size", "city", "price"), *rows])
-    train(folder / "houses", folder / "houses.csv", "--target", "price", "--epochs", 20, "--validation", 0.2)
-    return folder
+    return train_each_kind(tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture(scope="session")
 def pages(trained: Path) -> dict[str, str]:
     """The report of each run."""
     return {kind: report(trained / kind) for kind in KINDS}
-
-
-KINDS = ("digits", "moons", "mail <u>", "houses")
 
 
 class Page(HTMLParser):
@@ -147,10 +115,10 @@ def test_the_page_is_well_made_and_needs_nothing_but_itself(kind: str, pages: di
 
 def test_a_phone_folds_all_but_the_first_two_sections(pages: dict[str, str]) -> None:
     page = Page(pages["digits"])
-    folded = ["open" not in attributes for attributes in page.all("details")]
+    folded = ["open" not in attributes for attributes in page.all("details") if "class" not in attributes]
     assert folded == [False, False, *[True] * (len(page.all("section")) - 2)]
-    assert len(page.all("summary")) == len(page.all("h2")) == len(folded) > 5
-    assert "details::details-content" in pages["digits"]  # wide screens show all of them
+    assert len(page.all("h2")) == len(folded) > 5
+    assert "section > details::details-content" in pages["digits"]  # wide screens show all of them
 
 
 def test_a_classifier_is_shown_with_its_figures(trained: Path, pages: dict[str, str]) -> None:
@@ -200,6 +168,59 @@ def test_a_regression_is_shown_with_its_errors(trained: Path, pages: dict[str, s
     assert float(errors["Median absolute error"]) == pytest.approx(np.median(np.abs(residual)), rel=1e-3)
     assert f"R² {net.score(dataset.X_test, dataset.y_test):.4f}" in page.text
     assert "Confusion matrix" not in page.text
+
+
+def test_every_picture_has_a_table_with_its_numbers(trained: Path, pages: dict[str, str]) -> None:
+    for kind in KINDS:
+        text = pages[kind]
+        parts = re.split("<figure>", text)[1:]
+        assert len(parts) >= 3
+        for part in parts[1:]:  # the curves of the training are followed by the table of epochs
+            assert re.match(r'<img [^>]*>\s*</figure>\s*(<details class="numbers">|<div class="scroll")', part)
+    digits, net = mlp.data.load("digits"), mlp.load(trained / "digits" / "model.safetensors")
+    page = Page(pages["digits"])
+    cells = [[int(cell) for cell in row[1:]] for row in page.table("true class")[1:]]
+    np.testing.assert_array_equal(cells, confusion_matrix(digits.y_test, net.predict(digits.X_test)))
+    neuron, largest, place, *_ = page.table("neuron")[1]
+    weights = net.weights[0][:, int(neuron)].reshape(8, 8)
+    row, column = (int(number) - 1 for number in re.findall(r"\d+", place))
+    assert weights[row, column] == weights.max() == pytest.approx(float(largest), rel=0.01)
+
+
+def test_the_tables_of_curves_are_those_of_the_probabilities(trained: Path, pages: dict[str, str]) -> None:
+    moons, net = mlp.data.load("moons"), mlp.load(trained / "moons" / "model.safetensors")
+    page, probability = Page(pages["moons"]), net.predict_proba(moons.X_test)[:, 1]
+    header, roc = next(table for table in page.tables if table[0][:2] == ["class", "at 50 %"])
+    least = [
+        min(
+            np.mean(probability[moons.y_test == 0] >= threshold)
+            for threshold in probability
+            if np.mean(probability[moons.y_test == 1] >= threshold) >= rate
+        )
+        for rate in (0.5, 0.8, 0.9, 0.95, 1.0)
+    ]
+    assert header[1:] == ["at 50 %", "at 80 %", "at 90 %", "at 95 %", "at 100 %"]
+    assert roc == ["1", *(f"{100 * value:.1f} %" for value in least)]
+    plane = next(table for table in page.tables if table[0][0] == "x1")
+    for up, *answers in plane[1:]:
+        outputs = net.predict_proba(np.array([[float(across), float(up)] for across in plane[0][1:]]))
+        for answer, shares in zip(answers, outputs, strict=True):
+            name, share = re.fullmatch(r"(\d) \(([\d.]+) %\)", answer).groups()  # type: ignore[union-attr]
+            assert float(share) == pytest.approx(100 * shares.max(), abs=2)  # the places are rounded
+            assert shares.max() < 0.55 or int(name) == shares.argmax()
+
+
+def test_groups_of_a_regression_hold_all_rows(trained: Path, pages: dict[str, str]) -> None:
+    dataset, net = runs.read_dataset(trained / "houses"), mlp.load(trained / "houses" / "model.safetensors")
+    lines = Page(pages["houses"]).table("actual")[1:]
+    order = np.argsort(dataset.y_test, kind="stable")
+    predicted = net.predict(dataset.X_test)
+    assert sum(int(rows) for _, rows, *_ in lines) == len(dataset.y_test)
+    first = order[: int(lines[0][1])]
+    found = [float(cell) for cell in lines[0][2:]]
+    residual = predicted[first] - dataset.y_test[first]
+    expected = [dataset.y_test[first].mean(), predicted[first].mean(), np.sqrt(np.mean(residual**2))]
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
 
 
 def test_names_are_text_and_nothing_else(pages: dict[str, str]) -> None:
@@ -376,99 +397,6 @@ def test_the_command_writes_the_page_into_the_folder(copied: Any, tmp_path: Path
     before = model.read_bytes()
     assert "must end in .html" in run("report", folder, "--output", model, status=2)
     assert model.read_bytes() == before
-
-
-# -- in a browser -------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser() -> Any:
-    """Headless Chromium, with a log of its console and of its network requests."""
-    selenium = pytest.importorskip("selenium.webdriver", reason="the page is tried in a browser with the extra browser")
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if program is None or driver is None:
-        pytest.skip("no browser here: apt install chromium chromium-driver")
-    options = selenium.ChromeOptions()
-    options.binary_location = program
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    found = selenium.Chrome(options, selenium.ChromeService(driver))
-    yield found
-    found.quit()
-
-
-def open_page(browser: Any, path: Path, width: int, scheme: str) -> None:
-    screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 600}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-    wanted = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": wanted})
-    for log in ("browser", "performance"):
-        browser.get_log(log)
-    browser.get(path.as_uri())
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("width", "scheme"), [(360, "light"), (360, "dark"), (1280, "light")])
-def test_a_browser_shows_the_page(
-    kind: str, width: int, scheme: str, browser: Any, pages: dict[str, str], tmp_path: Path
-) -> None:
-    path = tmp_path / "page.html"
-    path.write_text(pages[kind], encoding="utf-8")
-    open_page(browser, path, width, scheme)
-    assert browser.get_log("browser") == []
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = [entry["params"]["request"]["url"] for entry in messages if entry["method"] == "Network.requestWillBeSent"]
-    assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
-
-    page = browser.execute_script("""
-        const box = element => element.getBoundingClientRect();
-        const scrolls = element => element.closest(".scroll, pre") !== null;
-        const all = selector => [...document.querySelectorAll(selector)];
-        const hidden = all("figure, table").filter(e => !e.checkVisibility()).length;
-        for (const details of all("details")) details.open = true;
-        return {
-            hidden: hidden,
-            width: document.documentElement.scrollWidth,
-            outside: all("body *").filter(e => !scrolls(e) && box(e).right > innerWidth + 1).map(e => e.outerHTML),
-            wide: all(".scroll").filter(e => e.scrollWidth > e.clientWidth && !e.querySelector(".figures"))
-                .map(e => e.outerHTML),
-            small: all("p, td, th, dd, dt, caption, code, a").filter(e => parseFloat(getComputedStyle(e).fontSize) < 13)
-                .map(e => e.outerHTML),
-            images: all("img").map(e => [e.complete && e.naturalWidth > 0, box(e).width]),
-            ink: getComputedStyle(document.body).color,
-            paper: getComputedStyle(document.body).backgroundColor,
-        };
-    """)
-    assert (page["hidden"] > 0) == (width < 600), "only a phone folds sections"
-    assert page["width"] == width
-    assert page["outside"] == page["wide"] == []
-    assert page["small"] == []
-    assert page["images"]
-    assert all(shown and wide >= 300 for shown, wide in page["images"])
-    ink, paper = (sum(map(int, re.findall(r"\d+", page[part])[:3])) for part in ("ink", "paper"))
-    assert (ink > 600 > 100 > paper) if scheme == "dark" else (paper > 600 > 150 > ink)
-
-
-def test_the_ink_of_pictures_follows_the_readers_scheme(browser: Any, pages: dict[str, str], tmp_path: Path) -> None:
-    import io
-
-    from matplotlib.image import imread
-
-    path = tmp_path / "page.html"
-    path.write_text(pages["digits"], encoding="utf-8")
-    extremes = {}
-    for scheme in ("light", "dark"):
-        open_page(browser, path, 1280, scheme)
-        picture = browser.find_element("css selector", "img").screenshot_as_png
-        grey = imread(io.BytesIO(picture))[..., :3].mean(axis=2)
-        extremes[scheme] = np.median(grey), grey.min(), grey.max()
-    paper, darkest, _ = extremes["light"]
-    assert (paper, darkest) == (1.0, pytest.approx(0.13, abs=0.1))
-    paper, _, brightest = extremes["dark"]
-    assert paper < 0.1
-    assert brightest > 0.85
 
 
 @pytest.mark.parametrize("written_by", ["this version", "version 0.2"])

@@ -7,6 +7,7 @@ One neuron: `Neuron`, `MPNeuron`, `Perceptron`. Layers and gradients: `layer`, `
 
 from mlp.classic.cost import CostTerms, average_cost, cost_terms, layer_shapes, parameter_count, squared_differences
 from mlp.classic.descent import CostSurface, Descent, Descents, Path, compare_descents, descend, one_dimension
+from mlp.classic.experiment_table import Experiment, ExperimentTable, experiment_table
 from mlp.classic.experiments import (
     NoiseAnswers,
     Normalisation,
@@ -27,6 +28,8 @@ __all__ = [
     "CostTerms",
     "Descent",
     "Descents",
+    "Experiment",
+    "ExperimentTable",
     "Learning",
     "MPNeuron",
     "Network",
@@ -43,6 +46,7 @@ __all__ = [
     "confidence_on_noise",
     "cost_terms",
     "descend",
+    "experiment_table",
     "layer",
     "layer_shapes",
     "mistake_bound",

@@ -34,7 +34,7 @@ def descent(descents: Descents) -> Figure:
     ['full batch', 'one row', '16 rows']
     """
     surface, paths = descents.surface, descents.paths
-    figure, panels = new_panels(len(paths), 2, 2.9, extra=0.9, width=6.4, shared=True)
+    figure, panels = new_panels(len(paths), 2, 2.6, extra=0.9, width=5.6, shared=True)
     levels = np.geomspace(max(0.999 * surface.cost.min(), 1e-12), 1.001 * surface.cost.max(), 14)
     for axes, path in zip(panels, paths, strict=True):
         filled = axes.contourf(surface.w, surface.b, surface.cost, levels, cmap="cividis", norm="log")
@@ -82,11 +82,11 @@ def sine(fits: SineFits) -> Figure:
     >>> [axes.get_title().splitlines()[0] for axes in figure.axes]
     ['linear', '1 neuron', '8 neurons']
     """
-    figure, panels = new_panels(len(fits.fits), 2, 2.3, extra=0.5, width=5.4, shared=True)
+    figure, panels = new_panels(len(fits.fits), 2, 2.2, extra=0.5, width=4.6, shared=True)
     for axes, (name, fit) in zip(panels, fits.fits.items(), strict=True):
         axes.plot(fits.x, fits.y, color=GREY, linewidth=4, alpha=0.6)
         axes.plot(fits.x, fit, color=VERMILION if name == "linear" else BLUE, linewidth=1.8)
-        axes.set_title(f"{name}\nmean squared error {fits.losses[name]:.2g}", fontsize="medium")
+        axes.set_title(f"{name}\nsquared error {fits.losses[name]:.2g}", fontsize="medium")
         axes.set_xticks([-np.pi, 0, np.pi], ["−π", "0", "π"])
         remove_clutter(axes)
     label_outer(panels, 2, "x", "sin x (grey), fit")

@@ -47,13 +47,15 @@ class Summary:
         return "\n".join([self.title, *lines, *self.totals])
 
     def _repr_html_(self) -> str:
-        header = "".join(f"<th>{name}</th>" for name in _COLUMNS)
+        header = "".join(f'<th scope="col">{name}</th>' for name in _COLUMNS)
         rows = "".join(
             f"<tr>{''.join(f'<td>{html.escape(_text(layer[name]))}</td>' for name in _COLUMNS)}</tr>"
             for layer in self.layers
         )
+        scrolls = 'style="overflow-x: auto" role="group" tabindex="0" aria-label="Layers"'
         totals = "<br>".join(map(html.escape, self.totals))
-        return f"<p><b>{html.escape(self.title)}</b></p><table><tr>{header}</tr>{rows}</table><p>{totals}</p>"
+        table = f"<table><caption>Layers</caption><tr>{header}</tr>{rows}</table>"
+        return f"<p><b>{html.escape(self.title)}</b></p><div {scrolls}>{table}</div><p>{totals}</p>"
 
 
 def summarize(net: FeedForward, trained: str) -> Summary:

@@ -30,13 +30,17 @@ def history_html(title: str, columns: Mapping[str, Sequence[float]]) -> str:
     epochs = len(columns["loss"])
     step = max(-(-epochs // SHOWN), 1)
     shown = [epoch for epoch in range(epochs) if (epochs - 1 - epoch) % step == 0]
-    header = "".join(f"<th>{html.escape(name)}</th>" for name in ("epoch", *columns))
+    header = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in ("epoch", *columns))
     rows = "".join(
-        f"<tr><td>{epoch + 1}</td>{''.join(_cell(values, epoch) for values in columns.values())}</tr>"
+        f'<tr><th scope="row">{epoch + 1}</th>{"".join(_cell(values, epoch) for values in columns.values())}</tr>'
         for epoch in shown
     )
     curves = {name: columns[name] for name in _COLOURS if name in columns}
-    return f"<p>{html.escape(title)}</p>{_curves(curves)}<table><tr>{header}</tr>{rows}</table>"
+    caption = f"{len(shown)} of {epochs} epochs" if len(shown) < epochs else "All epochs"
+    return (
+        f'<p>{html.escape(title)}</p>{_curves(curves)}<div style="overflow-x: auto" role="group" tabindex="0" '
+        f'aria-label="{caption}"><table><caption>{caption}</caption><tr>{header}</tr>{rows}</table></div>'
+    )
 
 
 def _cell(values: Sequence[float], epoch: int) -> str:
@@ -68,7 +72,8 @@ def _curves(curves: Mapping[str, Sequence[float]]) -> str:
     )
     legend = ", ".join(f"{name} ({'solid' if name == 'loss' else 'dashed'})" for name in curves)
     return (
-        f'<svg width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{html.escape(label)}">'
+        f'<svg width="{WIDTH}" viewBox="0 0 {WIDTH} {HEIGHT}" style="max-width: 100%; height: auto" role="img" '
+        f'aria-label="{html.escape(label)}">'
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>{lines}</svg>'
         f"<p>{legend}: between {low:.3g} and {high:.3g}</p>"
     )

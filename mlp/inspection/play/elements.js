@@ -58,6 +58,15 @@ function button(text, onClick, attributes = {}) {
   return element("button", { type: "button", click: onClick, ...attributes }, text);
 }
 
+/** Areas that scroll are stops of the tab key, so that keys can scroll them; others are not. */
+const scrollers = new ResizeObserver((entries) => {
+  for (const { target } of entries) {
+    const area = target.closest(".scroll");
+    if (area.scrollWidth > area.clientWidth + 1 || area.scrollHeight > area.clientHeight + 1) area.tabIndex = 0;
+    else area.removeAttribute("tabindex");
+  }
+});
+
 /** A table that scrolls if it is large; cells are texts or elements. */
 function table(caption, header, rows) {
   const body = rows.map((cells) =>
@@ -72,7 +81,7 @@ function table(caption, header, rows) {
       }),
     ),
   );
-  return element(
+  const area = element(
     "div",
     { class: "scroll", role: "region", tabindex: "0", "aria-label": caption },
     element(
@@ -91,6 +100,9 @@ function table(caption, header, rows) {
       element("tbody", {}, body),
     ),
   );
+  scrollers.observe(area);
+  scrollers.observe(area.firstChild);
+  return area;
 }
 
 /** A table behind a picture, made when it is opened and while it is open. */

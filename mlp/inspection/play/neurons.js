@@ -6,7 +6,13 @@ function neuronsView(app) {
   let chosen = 0;
   let made = ""; // for which layer and width the tiles were made
   let tiles = [];
-  const list = element("div", { class: "tiles", role: "listbox", tabindex: "0", "aria-label": "Neurons" });
+  const list = element("div", {
+    class: "tiles",
+    role: "listbox",
+    tabindex: "0",
+    "aria-label": "Neurons",
+    "aria-describedby": "neuron-keys",
+  });
   const picker = element("div");
   const content = element("div");
   const legend = element("div");
@@ -186,6 +192,7 @@ function neuronsView(app) {
     {},
     picker,
     legend,
+    element("p", { class: "hint", id: "neuron-keys" }, "Keys: the arrows, Home and End choose a neuron."),
     element("div", { class: "neurons" }, list, element("div", { class: "detail" }, content, behind.element)),
   );
   return { element: view, update };

@@ -15,6 +15,7 @@ function stepsView(app) {
   const back = button("Back", () => go(current - 1));
   const next = button("Next", () => go(current + 1));
   const targetField = element("div", { class: "fields" });
+  const stepOf = (k) => phases.querySelector(`[data-step="${k}"]`);
 
   function go(k) {
     current = Math.max(0, Math.min(steps.length - 1, k));
@@ -105,8 +106,10 @@ function stepsView(app) {
 
   function show() {
     const step = steps[current];
-    for (const made of document.querySelectorAll("[data-step]")) {
-      if (Number(made.dataset.step) === current) made.setAttribute("aria-current", "step");
+    for (const made of phases.querySelectorAll("[data-step]")) {
+      const isCurrent = Number(made.dataset.step) === current;
+      made.tabIndex = isCurrent ? 0 : -1; // one stop for the tab key; the arrows go on from there
+      if (isCurrent) made.setAttribute("aria-current", "step");
       else made.removeAttribute("aria-current");
     }
     back.disabled = current === 0;
@@ -174,24 +177,33 @@ function stepsView(app) {
     compute();
   }
 
+  const phases = element(
+    "div",
+    { class: "phases" },
+    element("div", { class: "forward" }, element("h3", {}, "Forward →"), lists.forward),
+    element(
+      "div",
+      { class: "backward" },
+      element("h3", {}, "← Backward"),
+      model.network.isDifferentiable
+        ? lists.backward
+        : element("p", {}, "An activation has no derivative, so there is no backward pass."),
+    ),
+  );
+  phases.addEventListener("keydown", (event) => {
+    const moves = { ArrowLeft: current - 1, ArrowRight: current + 1, Home: 0, End: steps.length - 1 };
+    if (!(event.key in moves)) return;
+    event.preventDefault();
+    go(moves[event.key]);
+    stepOf(current).focus();
+  });
   const made = element(
     "div",
     {},
     targetField,
-    element(
-      "div",
-      { class: "phases" },
-      element("div", { class: "forward" }, element("h3", {}, "Forward →"), lists.forward),
-      element(
-        "div",
-        { class: "backward" },
-        element("h3", {}, "← Backward"),
-        model.network.isDifferentiable
-          ? lists.backward
-          : element("p", {}, "An activation has no derivative, so there is no backward pass."),
-      ),
-    ),
+    phases,
     element("p", { class: "buttons" }, back, " ", next),
+    element("p", { class: "hint" }, "Keys: on a step, the left and right arrows go to the step before and after it."),
     detail,
     spoken,
   );

@@ -123,13 +123,19 @@ def _columns(names: list[str], width: float) -> int:
     return max(1, min(len(names), n_fitting, 4))
 
 
-def _grid(X: NDArray[Any]) -> tuple[NDArray[Any], list[float]]:
-    """Grid points that cover the data, shape (GRID * GRID, 2), and their extent."""
+def plane_of(X: NDArray[Any], n: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The part of the plane that is drawn: n numbers along each axis, with a margin around the data."""
     low, high = X.min(axis=0), X.max(axis=0)
     margin = 0.08 * np.where(high > low, high - low, 1.0)
     (x0, y0), (x1, y1) = low - margin, high + margin
-    xs, ys = np.meshgrid(np.linspace(x0, x1, GRID), np.linspace(y0, y1, GRID))
-    return np.column_stack([xs.ravel(), ys.ravel()]), [x0, x1, y0, y1]
+    return np.linspace(x0, x1, n), np.linspace(y0, y1, n)
+
+
+def _grid(X: NDArray[Any]) -> tuple[NDArray[Any], list[float]]:
+    """Grid points that cover the data, shape (GRID * GRID, 2), and their extent."""
+    across, up = plane_of(X, GRID)
+    xs, ys = np.meshgrid(across, up)
+    return np.column_stack([xs.ravel(), ys.ravel()]), [across[0], across[-1], up[0], up[-1]]
 
 
 def _draw_classes(axes: Any, net: FeedForward, X: NDArray[Any], y: Any, points: bool) -> None:

@@ -15,6 +15,7 @@ from mlp.inspection.plots.style import (
     ON_DARK,
     ON_LIGHT,
     VERMILION,
+    WIDTH,
     hide_axes,
     new_figure,
     new_panels,
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
     from mlp.network import FeedForward
 
-MAX_NUMBERED = 20
-"""With more classes than this, the cells of a confusion matrix contain no numbers."""
+MAX_NUMBERED = 10
+"""With more classes than this, the cells of a confusion matrix contain no numbers, which would be too small."""
 
 MAX_COUNTED = 3
 """Up to this number of classes, they contain the number of rows too."""
@@ -68,7 +69,6 @@ def confusion(net: FeedForward, X: Any, y: Any) -> Figure:
     figure = new_figure(4.1)
     axes = figure.subplots()
     image = axes.imshow(100 * share, cmap="Blues", vmin=0, vmax=100)
-    size = max(5.0, min(10.0, 90 / n))
     if n <= MAX_NUMBERED:
         for (row, column), count in np.ndenumerate(counts):
             if count:
@@ -76,12 +76,15 @@ def confusion(net: FeedForward, X: Any, y: Any) -> Figure:
                 text = _percent(share[row, column])
                 if n <= MAX_COUNTED:
                     text += f" %\n{count:,} rows" if count > 1 else " %\n1 row"
-                axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
+                axes.text(column, row, text, ha="center", va="center", fontsize="medium", color=colour)
     _name_ticks(axes, predictions.classes, counts.sum(axis=1))
     axes.set(xlabel="predicted class", ylabel="true class (rows)")
     correct = int(counts.trace())
-    axes.set_title(f"{correct} of {counts.sum()} rows are classified correctly", fontsize="medium")
-    figure.colorbar(image, ax=axes, shrink=0.8, label="% of the true class")
+    figure.suptitle(f"{correct} of {counts.sum()} rows are classified correctly", fontsize="medium")
+    if n > MAX_NUMBERED:
+        figure.colorbar(image, ax=axes, shrink=0.8, label="% of the true class")
+    else:
+        axes.set_title("Numbers: % of the true class", fontsize="medium")
     return figure
 
 
@@ -97,7 +100,7 @@ def _percent(share: float) -> str:
 
 
 def _name_ticks(axes: Any, classes: list[Any], rows: NDArray[Any]) -> None:
-    every = 1 if len(classes) <= MAX_NUMBERED else -(-len(classes) // 12)
+    every = 1 if len(classes) <= MAX_NUMBERED else -(-len(classes) // 8)
     positions = range(0, len(classes), every)
     names = [plain_text(classes[i], 14) for i in positions]
     long = max(map(len, names)) > 3
@@ -105,8 +108,7 @@ def _name_ticks(axes: Any, classes: list[Any], rows: NDArray[Any]) -> None:
         positions, names, rotation=45 if long else 0, ha="right" if long else "center", rotation_mode="anchor"
     )
     axes.set_yticks(positions, [f"{name} ({rows[i]:,})" for i, name in zip(positions, names, strict=True)])
-    size = "small" if len(classes) > 12 or long else "medium"
-    axes.tick_params(length=0, labelsize=size)
+    axes.tick_params(length=0)
 
 
 def mistakes(
@@ -168,15 +170,17 @@ def mistakes(
 def _pictures(
     predictions: ClassPredictions, rows: NDArray[Any], called: NDArray[Any], images: NDArray[Any], title: str
 ) -> Figure:
-    figure, panels = new_panels(len(rows), 3, 2.05, extra=0.4)
+    longest = max(len(str(name)) for name in predictions.classes)
+    across = 3 if longest <= 4 else 2  # names need room beside each other
+    figure, panels = new_panels(len(rows), across, WIDTH / across + 0.65, extra=0.4)
     for axes, row, name, image in zip(panels, rows, called, images, strict=True):
         axes.imshow(image, cmap="gray", interpolation="nearest")
         hide_axes(axes)
         predicted, true = (
             _class_output(predictions, row, codes[row]) for codes in (predictions.predicted, predictions.target)
         )
-        axes.set_title(f"pred. {predicted}\ntrue {true}", fontsize="small")
-        axes.set_xlabel(f"row {name}", fontsize="small", labelpad=2)
+        axes.set_title(f"pred. {predicted}\ntrue {true}", fontsize="medium")
+        axes.set_xlabel(f"row {name}", fontsize="medium", labelpad=2)
     figure.suptitle(title, fontsize="medium")
     return figure
 
@@ -184,7 +188,7 @@ def _pictures(
 def _class_output(predictions: ClassPredictions, row: int, code: int) -> str:
     output = float(predictions.outputs[row, code])
     text = f"{output:.0%}" if predictions.are_probabilities else f"{output:.2g}"
-    return f"{plain_text(predictions.classes[code], 10)} ({text.replace('%', ' %')})"
+    return f"{plain_text(predictions.classes[code], 8)} ({text.replace('%', ' %')})"
 
 
 def _row_label(name: int, predicted: str, true: str) -> str:
@@ -208,12 +212,12 @@ def _bars(predictions: ClassPredictions, rows: NDArray[Any], called: NDArray[Any
         _row_label(name, classes[predictions.predicted[row]], classes[predictions.target[row]])
         for name, row in zip(called, rows, strict=True)
     ]
-    axes.set_yticks(heights, labels, fontsize="small")
+    axes.set_yticks(heights, labels, fontsize="medium")
     axes.set_ylim(len(rows) - 0.5, -0.5)
     if predictions.are_probabilities:
         axes.set_xlim(-3, 103)
     remove_clutter(axes)
     axes.set_xlabel("probability, %" if predictions.are_probabilities else "output")
     figure.suptitle(title, fontsize="medium")
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="small")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize="medium")
     return figure

@@ -84,8 +84,7 @@ def _draw_loss(axes: Any, history: History, name: str) -> None:
         plain_log_axis(axes.yaxis)
     first, last = history.loss[0], history.loss[-1]
     epochs = f"{len(history)} epochs" if len(history) > 1 else "1 epoch"
-    verb = "falls" if last < first else "changes"
-    axes.set_title(f"Training loss {verb} from {first:.3g} to {last:.3g} in {epochs}", fontsize="medium")
+    axes.set_title(f"Training loss: {first:.3g} → {last:.3g} in {epochs}", fontsize="medium")
     axes.set_ylabel("mean loss" if name == "loss" else f"mean loss\n({name})")
 
 
@@ -112,5 +111,5 @@ def _mark_best(axes: Any, epoch: int | None) -> None:
     axes.axvline(epoch, color=DARK_GREY, linestyle=":", linewidth=1.2)
     axes.annotate(
         f"best: epoch {epoch}", (epoch, 0.5), (-4, 0), xycoords=("data", "axes fraction"),
-        textcoords="offset points", rotation=90, ha="right", va="center", fontsize="small", color=DARK_GREY,
+        textcoords="offset points", rotation=90, ha="right", va="center", fontsize="medium", color=DARK_GREY,
     )  # fmt: skip

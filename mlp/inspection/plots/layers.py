@@ -81,8 +81,8 @@ def layers(recorder: LayerRecorder) -> Figure:
     panels[2].set_title(_gradient_title(gradient), fontsize="medium")
     set_epoch_axis(panels[2])
     figure.legend(
-        *panels[0].get_legend_handles_labels(), title="layer", loc="outside lower center", ncols=min(n_layers, 4),
-        frameon=False, fontsize="small",
+        *panels[0].get_legend_handles_labels(), title="layer", loc="outside lower center", ncols=min(n_layers, 3),
+        frameon=False, fontsize="medium",
     )  # fmt: skip
     return figure
 
@@ -100,4 +100,4 @@ def _gradient_title(gradient: NDArray[Any]) -> str:
     ratio = gradient[0, -1] / gradient[0, 0] if gradient[0, 0] else np.inf
     if ratio < 10:
         return "Gradients of the weights"
-    return f"Gradients: initially {ratio:,.0f} times smaller in layer 1"
+    return f"Gradients: initially {ratio:,.0f} times smaller\nin layer 1"

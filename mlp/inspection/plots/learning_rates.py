@@ -63,6 +63,6 @@ def learning_rates(test: LearningRateTest) -> Figure:
     axes.set_ylabel("loss of the batch")
     verb = "The loss diverges" if test.diverged else "The test ends"
     axes.set_title(f"{verb} at a learning rate of {test.learning_rates[-1]:.2g}", fontsize="medium")
-    axes.legend(frameon=False, fontsize="small")
+    axes.legend(frameon=False, fontsize="medium")
     remove_clutter(axes)
     return figure

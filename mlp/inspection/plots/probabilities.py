@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlp.inspection.class_predictions import ClassPredictions
 from mlp.inspection.plots.style import COLOURS, DARK_GREY, LINES, new_figure, plain_text, remove_clutter
@@ -45,14 +46,13 @@ def probability_curves(predictions: ClassPredictions) -> Figure:
     >>> [axes.get_title() for axes in figure.axes]
     ['ROC of class 1', 'Precision and recall of class 1', 'Calibration of class 1']
     """
-    from sklearn import calibration, metrics
+    from sklearn import metrics
 
     n_panels = 3 if predictions.are_probabilities else 2
-    figure = new_figure(2.9 * n_panels)
-    panels = figure.subplots(n_panels, 1)
     two = len(predictions.classes) == 2
-    classes = [k for k in ([1] if two else range(len(predictions.classes))) if 0 < (predictions.target == k).mean() < 1]
-    for colour, line, k in zip(COLOURS, LINES * 2, classes, strict=False):
+    figure = new_figure(2.9 * n_panels + 0.12 * len(predictions.classes) * (not two))
+    panels = figure.subplots(n_panels, 1)
+    for colour, line, k in zip(COLOURS, LINES * 2, classes_with_curves(predictions), strict=False):
         is_class, output = predictions.target == k, predictions.outputs[:, k]
         style: dict[str, Any] = {
             "color": colour,
@@ -73,14 +73,9 @@ def probability_curves(predictions: ClassPredictions) -> Figure:
     panels[0].set_title(f"ROC{of}", fontsize="medium")
     panels[1].set_title(f"Precision and recall{of}", fontsize="medium")
     if not two:
-        panels[0].legend(fontsize="small", loc="lower right")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     if predictions.are_probabilities:
-        probability = predictions.outputs[:, 1] if two else predictions.outputs.max(axis=1)
-        happened = predictions.target == (1 if two else predictions.predicted)
-        bins = int(np.clip(len(happened) // _ROWS_OF_A_BIN, 2, _MAX_BINS))
-        share, mean = calibration.calibration_curve(
-            happened, np.clip(probability, 0, 1), n_bins=bins, strategy="quantile"
-        )
+        mean, share = calibration_points(predictions)
         panels[2].plot([0, 1], [0, 1], color=DARK_GREY, linewidth=1, linestyle="--")
         panels[2].plot(mean, share, "o-", color=COLOURS[0], linewidth=1.6, markersize=4)
         panels[2].set(xlabel="mean probability", ylabel="share of the class" if two else "share of correct answers")
@@ -89,3 +84,21 @@ def probability_curves(predictions: ClassPredictions) -> Figure:
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         remove_clutter(axes)
     return figure
+
+
+def classes_with_curves(predictions: ClassPredictions) -> list[int]:
+    """The classes that have a curve: the second of two, or all; those without rows have none."""
+    n = len(predictions.classes)
+    return [k for k in ([1] if n == 2 else range(n)) if 0 < (predictions.target == k).mean() < 1]
+
+
+def calibration_points(predictions: ClassPredictions) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The mean probability of each group of rows, and the share of them in which it was right, both (groups,)."""
+    from sklearn import calibration
+
+    two = len(predictions.classes) == 2
+    probability = predictions.outputs[:, 1] if two else predictions.outputs.max(axis=1)
+    happened = predictions.target == (1 if two else predictions.predicted)
+    bins = int(np.clip(len(happened) // _ROWS_OF_A_BIN, 2, _MAX_BINS))
+    share, mean = calibration.calibration_curve(happened, np.clip(probability, 0, 1), n_bins=bins, strategy="quantile")
+    return mean, share

@@ -52,10 +52,10 @@ def predictions(net: FeedForward, X: Any, y: Any) -> Figure:
     """
     predicted, actual = predictions_and_targets(net, X, y)
     n = min(predicted.shape[1], MAX_OUTPUTS)
-    figure = new_figure(6.6) if n == 1 else new_figure(2.9 * n + 0.3, width=6.4)
-    panels = figure.subplots(2, 1) if n == 1 else figure.subplots(n, 2)
+    figure = new_figure(6.2 * n)
+    panels = figure.subplots(2 * n, 1, gridspec_kw={"height_ratios": [1.4, 1] * n})
     for output, (over, residuals) in enumerate(panels.reshape(n, 2)):
-        name = f"Output {output}:" if predicted.shape[1] > 1 else "Predicted and actual values:"
+        name = f"Output {output}:" if predicted.shape[1] > 1 else "Predictions and targets:"
         _scatter(over, actual[:, output], predicted[:, output], name)
         _histogram(residuals, predicted[:, output] - actual[:, output])
     return figure

@@ -43,8 +43,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DIVERGING = "RdBu_r"
 """Colour map: blue for negative numbers, white for zero, red for positive numbers."""
 
-WIDTH = 4.6
-"""Inches; at this width ten-point text is readable on the screen of a phone."""
+WIDTH = 4.1
+"""Inches; at this width ten-point text is 12 pixels high on a phone, where a picture is 358 pixels wide."""
 
 FORMATS = (".png", ".svg", ".pdf")
 

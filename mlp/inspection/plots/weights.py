@@ -66,14 +66,20 @@ def weights(net: FeedForward, *, shape: tuple[int, int] | None = None, names: Se
     """
     W = net.weights[0]
     shape = image_shape(net, shape)
-    units = _strongest(np.abs(W).max(axis=0), MAX_UNITS)
+    rows, units = shown_weights(net)
     kind = "neurons" if len(net.sizes) > 2 else "outputs"
     selection = (
         f"the {len(units)} strongest of {W.shape[1]} {kind}" if len(units) < W.shape[1] else f"all {len(units)} {kind}"
     )
     if shape is None:
-        return _matrix(feature_names(net) if names is None else names, W, units, selection)
+        return _matrix(feature_names(net) if names is None else names, W, rows, units, selection)
     return _images(W[:, units], units, shape, selection)
+
+
+def shown_weights(net: FeedForward) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The inputs and the neurons of the first layer with the largest weights; the inputs count for tables only."""
+    strength = np.abs(net.weights[0])
+    return _strongest(strength.max(axis=1), MAX_INPUTS), _strongest(strength.max(axis=0), MAX_UNITS)
 
 
 def _strongest(strength: NDArray[Any], n: int) -> NDArray[np.int64]:
@@ -89,7 +95,7 @@ def _images(W: NDArray[Any], units: NDArray[np.int64], shape: tuple[int, int], s
     for axes, unit, column in zip(panels, units, W.T, strict=True):
         image = axes.imshow(column.reshape(shape), cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest")
         hide_axes(axes)
-        axes.set_title(f"{unit}", fontsize="small", pad=2)
+        axes.set_title(f"{unit}", fontsize="medium", pad=2)
     figure.suptitle(f"Weights of {selection} of layer 1", fontsize="medium")
     figure.colorbar(
         image, ax=panels, location="bottom", shrink=0.7, aspect=40, pad=0.02, extend="both",
@@ -98,17 +104,18 @@ def _images(W: NDArray[Any], units: NDArray[np.int64], shape: tuple[int, int], s
     return figure
 
 
-def _matrix(names: Sequence[str], W: NDArray[Any], units: NDArray[np.int64], selection: str) -> Figure:
-    rows = _strongest(np.abs(W).max(axis=1), MAX_INPUTS)
+def _matrix(
+    names: Sequence[str], W: NDArray[Any], rows: NDArray[np.int64], units: NDArray[np.int64], selection: str
+) -> Figure:
     shown = W[np.ix_(rows, units)]
     limit = float(np.abs(shown).max()) or 1.0
     figure = new_figure(max(2.2, 0.2 * len(rows) + 1.4))
     axes = figure.subplots()
     image = axes.imshow(shown, cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
     axes.set_yticks(range(len(rows)), [plain_text(names[row], 18) for row in rows])
-    every = -(-len(units) // 16)
+    every = -(-len(units) // 8)
     axes.set_xticks(range(0, len(units), every), units[::every])
-    axes.tick_params(length=0, labelsize="small")
+    axes.tick_params(length=0, labelsize="medium")
     axes.set_xlabel("neuron of layer 1")
     inputs = f"\nand the {len(rows)} strongest of {len(W)} inputs" if len(rows) < len(W) else ""
     axes.set_title(f"Weights of {selection} of layer 1{inputs}", fontsize="medium")
@@ -147,7 +154,7 @@ def network(net: FeedForward) -> Figure:
     """
     shown = _shown_units(net)
     tallest = max(map(len, shown))
-    width, height = max(WIDTH, 1.9 * len(shown)), max(1.8, 0.62 * tallest) + 1.3
+    width, height = max(WIDTH, 1.4 * len(shown)), max(1.8, 0.62 * tallest) + 1.3
     figure = new_figure(height, width=width)
     axes = figure.subplots()
     positions = [_column(x, len(units), tallest) for x, units in enumerate(shown)]
@@ -198,7 +205,7 @@ def _draw_lines(axes: Any, W: NDArray[Any], left: NDArray[Any], right: NDArray[A
             fraction = (0.74, 0.5, 0.28)[i % 3] if W.shape[1] >= W.shape[0] else (0.26, 0.5, 0.72)[j % 3]
             x, y = left[i] + fraction * (right[j] - left[i])
             axes.text(
-                x, y, _two_decimals(weight), ha="center", va="center", fontsize="small", zorder=2,
+                x, y, _two_decimals(weight), ha="center", va="center", fontsize="medium", zorder=2,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
             )  # fmt: skip
 
@@ -216,18 +223,18 @@ def _draw_units(axes: Any, net: FeedForward, shown: list[NDArray[np.int64]], pos
             for (x, y), b in zip(centres, bias[units], strict=True):
                 axes.annotate(
                     _two_decimals(b), (x, y), (0, -17), textcoords="offset points", ha="center", va="center",
-                    fontsize="small", zorder=4, color=DARK_GREY,
+                    fontsize="medium", zorder=4, color=DARK_GREY,
                 )  # fmt: skip
     names = feature_names(net)
     for unit, (x, y) in zip(shown[0], positions[0], strict=True):
         axes.annotate(
             plain_text(names[unit], 12), (x, y), (-14, 0), textcoords="offset points", ha="right", va="center",
-            fontsize="small",
+            fontsize="medium",
         )  # fmt: skip
     classes = net.classes if net.classes is not None and len(net.classes) == net.sizes[-1] else None
     for unit, (x, y) in zip(shown[-1], positions[-1], strict=True):
         name = plain_text(classes[unit], 12) if classes is not None else f"y{unit}" if net.sizes[-1] > 1 else "y"
-        axes.annotate(name, (x, y), (14, 0), textcoords="offset points", ha="left", va="center", fontsize="small")
+        axes.annotate(name, (x, y), (14, 0), textcoords="offset points", ha="left", va="center", fontsize="medium")
 
 
 def _two_decimals(value: float) -> str:
@@ -240,7 +247,7 @@ def _name_layers(axes: Any, net: FeedForward, shown: list[NDArray[np.int64]], ta
         count = f"{n} units" if len(units) == n and n > 1 else "1 unit" if n == 1 else f"{len(units)} of {n} units"
         axes.annotate(
             f"{name}\n{count}", (x, -tallest / 2), (0, -6), textcoords="offset points", ha="center", va="top",
-            fontsize="small",
+            fontsize="medium",
         )  # fmt: skip
 
 
@@ -249,8 +256,8 @@ def _add_legend(figure: Any) -> None:
 
     figure.legend(
         handles=[
-            Line2D([], [], color=VERMILION, linewidth=2.5, label="positive weight or bias"),
-            Line2D([], [], color=BLUE, linewidth=2.5, linestyle=(0, (4, 1.5)), label="negative weight or bias"),
+            Line2D([], [], color=VERMILION, linewidth=2.5, label="positive"),
+            Line2D([], [], color=BLUE, linewidth=2.5, linestyle=(0, (4, 1.5)), label="negative"),
         ],
-        loc="outside lower center", ncols=2, frameon=False, fontsize="small",
+        loc="outside lower center", ncols=2, frameon=False, fontsize="medium",
     )  # fmt: skip

@@ -22,13 +22,15 @@ _BLACK = re.compile("(stroke|fill): (?:#000000|#444444)")
 class Table:
     """Lines of cells; the first cell of each row is its heading.
 
-    With a `header` it is a table of numbers; without one, each line is a name and a value.
+    With a `header` it is a table of numbers; without one, each line is a name and a value. A `folded` table repeats a
+    picture in numbers, and is opened by the reader.
     """
 
     caption: str
     cells: list[list[str]]
     header: list[str] = field(default_factory=list)
     rows: frozenset[int] = frozenset()
+    folded: bool = False
     kind = "table"
 
 

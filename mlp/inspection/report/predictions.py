@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,10 +16,16 @@ from mlp.inspection.column_importance import MAX_COLUMNS, N_REPEATS, column_impo
 from mlp.inspection.network_scores import scores_of
 from mlp.inspection.plots.boundary import drawn_rows
 from mlp.inspection.plots.probabilities import MAX_CURVES, probability_curves
-from mlp.inspection.plots.regression import predictions_and_targets
+from mlp.inspection.plots.regression import MAX_OUTPUTS, predictions_and_targets
 from mlp.inspection.plots.style import COLOURS
 from mlp.inspection.report.data_rows import MAX_CHARACTERS, row_numbers, row_values
-from mlp.inspection.report.html_elements import Note, Section, Table, picture
+from mlp.inspection.report.html_elements import Note, Part, Section, Table, picture
+from mlp.inspection.report.picture_tables import (
+    actual_and_predicted_table,
+    confusion_table,
+    curve_tables,
+    plane_table,
+)
 from mlp.inspection.report.run_data import RunData
 from mlp.inspection.scores import class_lines, constant_answer, number_lines, plainly, warnings_of
 
@@ -60,8 +67,15 @@ def predictions(run: RunData) -> Section:
     _add_importance(section, run)
     if net.sizes[0] == 2 and net.sizes[-1] <= len(COLOURS):
         alt = "The plane of the two inputs, coloured by the network's prediction, with the rows as points."
-        plane = picture(plots.boundary(net, X, y), alt, row_numbers(run)[drawn_rows(net, len(X))])
-        section.sections.append(Section("Predictions over the input plane", [plane]))
+        drawn = row_numbers(run)[drawn_rows(net, len(X))]
+        text = (
+            "The colour of a place is the network's answer there; points are rows in the colour of their class. At a "
+            "black line the answer changes."
+            if net.task != "numbers"
+            else "The colour of a place is the predicted number there, and that of a point the actual one."
+        )
+        parts: list[Part] = [Note(text), picture(plots.boundary(net, X, y), alt, drawn), plane_table(net, X, drawn)]
+        section.sections.append(Section("Predictions over the input plane", parts))
     return section
 
 
@@ -73,7 +87,9 @@ def _add_scores(section: Section, net: MLP, X: Any, y: Any, names: list[str]) ->
     names = names if len(names) == net.sizes[-1] else [f"output {k}" for k in range(net.sizes[-1])]
     lines = number_lines(scores, names) if net.task == "numbers" else class_lines(scores, class_names(net))
     rows = [[line.name.replace("R^2", "R²"), line.model, line.baseline] for line in lines]
-    section.parts.append(Table(f"Scores on {counted(len(y), 'row')}", rows, ["", "model", constant_answer(scores)]))
+    section.parts.append(
+        Table(f"Scores on {counted(len(y), 'row')}", rows, ["score", "model", constant_answer(scores)])
+    )
     section.parts.extend(Note(f"{warning}.", warning=True) for warning in warnings_of(scores))
 
 
@@ -121,17 +137,32 @@ def _probabilities(results: ClassPredictions) -> list[Section]:
     )
     if results.are_probabilities:
         alt += " Calibration: observed shares over mean probabilities, with the diagonal of perfect calibration."
-    return [Section("Probabilities", [picture(probability_curves(results), alt)])]
+    names = [str(name) for name in results.classes]
+    text = (
+        "A good ROC curve rises near the left side. A good curve of precision and recall stays near the top. A dashed "
+        "line is what guessing gives."
+    )
+    if results.are_probabilities:
+        text += " Calibrated probabilities lie on the dashed diagonal: of the answers with 80 %, 80 % are right."
+    return [
+        Section("Probabilities", [Note(text), picture(probability_curves(results), alt), *curve_tables(results, names)])
+    ]
 
 
 def _classification(run: RunData, net: MLP, X: Any, y: Any) -> list[Section]:
     results = ClassPredictions.of(net, X, y)
     names = [str(name) for name in results.classes]
-    confusion = Section("Confusion matrix", [picture(plots.confusion(net, X, y), _confusion_alt(results, names))])
+    text = (
+        "Each line is a true class, each column an answer. Right answers are on the diagonal; all others are mistakes."
+    )
+    confusion = Section(
+        "Confusion matrix", [Note(text), picture(plots.confusion(net, X, y), _confusion_alt(results, names))]
+    )
     if len(names) <= MAX_CLASSES:
-        confusion.parts.append(_class_table(results, names))
+        confusion.parts.extend([confusion_table(results, names), _class_table(results, names)])
     mistakes, worst = Section("Worst mistakes"), results.worst(MAX_MISTAKES)
     if len(worst):
+        mistakes.parts.append(Note("The wrong answers of which the network was most certain."))
         numbers = row_numbers(run)
         rows = (
             f"row {numbers[row]}: predicted {names[results.predicted[row]]}, true {names[results.target[row]]}"
@@ -140,13 +171,21 @@ def _classification(run: RunData, net: MLP, X: Any, y: Any) -> list[Section]:
         alt = f"The wrong predictions with the highest confidence: {'; '.join(rows)}."
         figure = plots.mistakes(net, X, y, n=MAX_MISTAKES, numbers=numbers)
         mistakes.parts.append(picture(figure, alt, numbers[worst]))
-        names_of = [[names[codes[row]] for codes in (results.predicted, results.target)] for row in worst]
-        table = _values(run, numbers[worst], ["predicted", "true"], names_of)
-        if len(table.header) > 3:  # otherwise the picture says it all
-            mistakes.parts.append(table)
+        answers = [
+            [_answer(results, names, row, codes[row]) for codes in (results.predicted, results.target)] for row in worst
+        ]
+        table = _values(run, numbers[worst], ["predicted", "true"], answers)
+        mistakes.parts.append(table if len(table.header) > 3 else replace(table, folded=True))
     else:
         mistakes.parts.append(Note(f"There are none: all {len(results.target)} rows are classified correctly."))
     return [confusion, *_probabilities(results), mistakes]
+
+
+def _answer(results: ClassPredictions, names: list[str], row: int, code: int) -> str:
+    """A class with the network's output for it in a row."""
+    output = float(results.outputs[row, code])
+    text = f"{100 * output:.1f} %" if results.are_probabilities else plainly(output)
+    return f"{shortened(names[code], MAX_CHARACTERS)} ({text})"
 
 
 def _values(run: RunData, rows: NDArray[Any], header: list[str], cells: list[list[str]]) -> Table:
@@ -154,10 +193,7 @@ def _values(run: RunData, rows: NDArray[Any], header: list[str], cells: list[lis
     names, values, n_columns = row_values(run, rows)
     caption = f"These rows of {os.path.basename(str(run.config['data']['source']))}, counted from 0"
     caption += f"; {len(names)} of {n_columns} columns" if len(names) < n_columns else ""
-    lines = [
-        [str(row), *(shortened(cell, MAX_CHARACTERS) for cell in line), *given]
-        for row, line, given in zip(rows, cells, values, strict=True)
-    ]
+    lines = [[str(row), *line, *given] for row, line, given in zip(rows, cells, values, strict=True)]
     return Table(caption, lines, ["row", *header, *names], frozenset(rows.tolist()))
 
 
@@ -187,8 +223,10 @@ def _regression(run: RunData, net: MLP, X: Any, y: Any) -> list[Section]:
         "Bottom: a histogram of the residuals."
     )
     points = picture(plots.predictions(net, X, y), alt, row_numbers(run))
+    groups = actual_and_predicted_table(actual[:, :MAX_OUTPUTS], predicted[:, :MAX_OUTPUTS], row_numbers(run))
+    text = Note("A perfect prediction lies on the dashed line. A residual is the predicted minus the actual value.")
     return [
-        Section("Predicted and actual values", [points, _errors(residual, actual)]),
+        Section("Predicted and actual values", [text, points, groups, _errors(residual, actual)]),
         Section("Worst mistakes", [_largest_residuals(run, actual, predicted, residual)]),
     ]
 
@@ -199,7 +237,7 @@ def _errors(residual: NDArray[Any], actual: NDArray[Any]) -> Table:
         "Mean error (predicted − actual)": residual.mean(axis=0),
         "Standard deviation of the actual values": actual.std(axis=0),
     }
-    header = ["", *(f"output {k}" for k in range(residual.shape[1]))] if residual.shape[1] > 1 else []
+    header = ["error", *(f"output {k}" for k in range(residual.shape[1]))] if residual.shape[1] > 1 else []
     rows = [[name, *(plainly(float(value)) for value in values)] for name, values in metrics.items()]
     return Table("Errors", rows, header)
 

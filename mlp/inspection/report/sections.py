@@ -16,6 +16,7 @@ from mlp.inspection.report.data_rows import names_without_values, without_rows
 from mlp.inspection.report.formatting import duration, finite
 from mlp.inspection.report.header import key_figures, lead, status
 from mlp.inspection.report.html_elements import Note, Section, Table, name_value_table, picture
+from mlp.inspection.report.picture_tables import weights_table
 from mlp.inspection.report.predictions import predictions
 from mlp.inspection.report.run_data import RunData, read_run
 from mlp.inspection.report.training_setup import configuration, environment, reproduction
@@ -65,7 +66,10 @@ def _training(run: RunData) -> Section:
     if finite(history.val_score):
         low, high = (extreme(finite(history.val_score)) for extreme in (min, max))
         alt += f" Validation {score}: minimum {run.score_text(low)}, maximum {run.score_text(high)}."
-    section.parts.append(picture(plots.curves(history, loss=loss, score=score), alt))
+    text = "The loss says how far the answers are from the targets; training makes it smaller."
+    if finite(history.val_loss):
+        text += " Where the dashed line rises while the other one falls, the network learns rows by heart."
+    section.parts.extend([Note(text), picture(plots.curves(history, loss=loss, score=score), alt)])
     if run.results is not None:
         reason = str(run.results.get("stop_reason"))
         if best is not None and reason.endswith(f"best was epoch {int(best) - 1}"):
@@ -114,7 +118,7 @@ def _weights(run: RunData, show_data: bool) -> Section:
         text = (
             "Each neuron of the first layer has one weight for each pixel. The images show which pixels it reacts to."
         )
-    section.parts.extend([Note(text), picture(plots.weights(net, names=names), alt)])
+    section.parts.extend([Note(text), picture(plots.weights(net, names=names), alt), weights_table(net, names)])
     return section
 
 
@@ -134,4 +138,5 @@ def _speed(run: RunData) -> Section:
         entries["Training time"] = duration(sum(finite(history.seconds)))
     if seconds is not None:
         entries["Total time of the run"] = f"{duration(seconds)}, including reading, validation and saving"
-    return Section("Speed", [name_value_table("Training speed", entries)])
+    text = Note("How long the training took, and how many rows it read in a second.")
+    return Section("Speed", [text, name_value_table("Training speed", entries)])

@@ -17,6 +17,7 @@ def configuration(run: RunData) -> Section:
     digest = {"SHA-256 of the training rows": config["data_sha256"]}
     return Section(
         "Configuration",
+        [Note("What the run was told: the data, the network, and how to train it.")],
         sections=[
             Section("Data", [name_value_table("Data source and preparation", _flat(config["data"] | digest))]),
             Section("Network", [name_value_table("Settings of the network", _flat(config["model"]))]),
@@ -51,7 +52,8 @@ def environment(run: RunData) -> Section:
     config = run.config
     machine, versions = config.get("machine"), config.get("versions")
     started = str(config.get("created")).replace("T", " ").replace("+00:00", " UTC")
-    parts: list[Part] = [name_value_table("Time", {"Started": started})]
+    text = Note("The machine on which the network was trained, and the versions of the libraries.")
+    parts: list[Part] = [text, name_value_table("Time", {"Started": started})]
     if isinstance(machine, dict):
         parts.append(name_value_table("Machine", _flat(machine)))
     if isinstance(versions, dict):

@@ -22,6 +22,7 @@ _PAGE = """<!DOCTYPE html>
   --forward: #0060a0; --backward: #a84300; --update: #00704f; --given: #59636e }}
 @media (prefers-color-scheme: dark) {{ :root {{ --text: #e6edf3; --muted: #9aa5b1; --ground: #0d1117; --panel: #161b22;
   --line: #30363d; --forward: #6cb8f0; --backward: #f0a060; --update: #4cc79e; --given: #9aa5b1 }} }}
+@media (prefers-contrast: more) {{ :root {{ --muted: var(--text); --line: var(--text) }} }}
 * {{ box-sizing: border-box }}
 body {{ font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 64rem; padding: 1rem; color: var(--text);
   background: var(--ground); overflow-wrap: anywhere }}
@@ -29,8 +30,7 @@ h1 {{ font-size: 1.5rem; line-height: 1.25 }}
 h3 {{ margin: 1.75rem 0 .25rem; padding-left: .6rem; border-left: .3rem solid var(--phase) }}
 .given {{ --phase: var(--given) }} .forward {{ --phase: var(--forward) }}
 .backward {{ --phase: var(--backward) }} .update {{ --phase: var(--update) }}
-sup, sub {{ font-size: .75em; line-height: 0 }}
-sup sup {{ font-size: .9em }}
+sup, sub {{ font-size: max(.75em, 12px); line-height: 0 }}
 .legend {{ background: var(--panel); border: 1px solid var(--line); border-radius: .5rem;
   padding: .6rem 1rem .6rem 2rem }}
 table {{ border-collapse: collapse; width: 100% }}
@@ -41,7 +41,7 @@ th {{ color: var(--muted); font-weight: 400; font-size: .875rem; white-space: no
 .value {{ font-family: ui-monospace, monospace; font-size: .875rem; max-width: 30rem }}
 .value div {{ white-space: pre; overflow-x: auto }}
 .value div.line {{ white-space: pre-wrap }}
-.value div:focus-visible {{ outline: 2px solid var(--phase) }}
+:focus-visible {{ outline: 3px solid var(--forward); outline-offset: 2px }}
 .why {{ margin: .3rem 0 0; color: var(--muted); font-size: .9375rem }}
 .worked {{ margin: .2rem 0 0; padding: .3rem .6rem; background: var(--panel); border-radius: .3rem;
   font-size: .9375rem }}
@@ -59,14 +59,20 @@ th {{ color: var(--muted); font-weight: 400; font-size: .875rem; white-space: no
 </style>
 </head>
 <body>
+<main>
 <h1>{title}</h1>
 <ul class="legend">
 {legend}
 </ul>
 {steps}
+</main>
 </body>
 </html>
 """
+
+
+NARROWEST = 32
+"""Characters in a line that every screen shows; what is wider can scroll, and must be reached with keys."""
 
 
 def to_html(trace: Recording) -> str:
@@ -79,7 +85,9 @@ def to_html(trace: Recording) -> str:
 def _step(step: Step, explained: dict[str, Explanation]) -> str:
     parts = [f"<h2>{escape(step.title)}</h2>"]
     for phase, quantities in step.phases():
-        rows = "\n".join(_row(quantity, explained.get(quantity.name)) for quantity in quantities)
+        rows = "\n".join(
+            _row(quantity, explained.get(quantity.name), step.title.partition(":")[0]) for quantity in quantities
+        )
         # the roles keep it a table where narrow screens show its cells one below the other
         parts.append(
             f'<section class="{phase}">\n<h3>{phase}</h3>\n<table role="table" aria-label="{phase}">\n'
@@ -90,7 +98,7 @@ def _step(step: Step, explained: dict[str, Explanation]) -> str:
     return "\n".join(parts)
 
 
-def _row(quantity: Quantity, explanation: Explanation | None) -> str:
+def _row(quantity: Quantity, explanation: Explanation | None, step: str) -> str:
     shape = " × ".join(map(str, quantity.shape)) or "1"
     given = quantity.phase == "given"
     kind = " new" if quantity.replaces else " given" if given else ""
@@ -98,7 +106,7 @@ def _row(quantity: Quantity, explanation: Explanation | None) -> str:
     cells = (
         f'<td role="cell" class="symbol{kind}">{notation(quantity.left.removesuffix(" ="))}</td>'
         f'<td role="cell" class="formula">{formula}{_explanation(explanation)}</td>'
-        f'<td role="cell" class="shape">{shape}</td><td role="cell" class="value">{_value(quantity)}</td>'
+        f'<td role="cell" class="shape">{shape}</td><td role="cell" class="value">{_value(quantity, step)}</td>'
     )
     return f'<tr role="row">{cells}</tr>'
 
@@ -110,7 +118,7 @@ def _explanation(explanation: Explanation | None) -> str:
     return f'<p class="why">{notation(explanation.sentence, prose=True)}</p>{worked}'
 
 
-def _value(quantity: Quantity) -> str:
+def _value(quantity: Quantity, step: str) -> str:
     if quantity.hidden:
         return ""
     if quantity.summarised:
@@ -120,4 +128,6 @@ def _value(quantity: Quantity) -> str:
         return f'<div class="line">{"  ".join(rows[0])}</div>'
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     matrix = "\n".join("  ".join(map(str.rjust, row, widths)) for row in rows)
-    return f'<div role="region" tabindex="0" aria-label="value of {escape(quantity.name)}">{matrix}</div>'
+    label = f'role="group" aria-label="value of {escape(quantity.name)}, {escape(step)}"'
+    can_scroll = ' tabindex="0"' if sum(widths) + 2 * (len(widths) - 1) > NARROWEST else ""
+    return f"<div {label}{can_scroll}>{matrix}</div>"
