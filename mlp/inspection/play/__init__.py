@@ -31,13 +31,14 @@ CORE = ("philox.js", "initial_weights.js", "network.js", "training.js", "model.j
 """The scripts that compute; they need no browser."""
 
 SCRIPTS = (
-    *CORE, "ranking.js", "elements.js", "colours.js", "outputs.js", "drawing.js", "grid.js", "plane.js", "sliders.js",
-    "neurons.js", "step_list.js", "steps.js", "loss_curve.js", "trainer.js", "main.js",
+    *CORE, "ranking.js", "elements.js", "colours.js", "outputs.js", "drawing.js", "grid.js", "chart.js", "points.js", "plane.js", "curve.js",
+    "sliders.js", "neurons.js", "step_list.js", "steps.js", "loss_curve.js", "trainer.js", "main.js",
 )  # fmt: skip
 """All scripts, in the order of the page."""
 
 HEADINGS = {
     "image": {"try": "Draw", "sentence": "The network answers while you draw."},
+    "curve": {"try": "The curve", "sentence": "The line shows what the network answers for each input."},
     "plane": {"try": "The plane", "sentence": "Colours show what the network answers at each place."},
     "columns": {"try": "What if?", "sentence": "Change a value, and see how the answer changes."},
 }

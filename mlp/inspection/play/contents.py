@@ -69,7 +69,9 @@ def contents(
     plain = net.without_scaling_layer()
     rows = None if X is None else _rows(plain, X, y)
     side = image_side(model)
-    kind = "image" if side else "plane" if model.network_inputs == 2 and not _has_categories(model) else "columns"
+    kind = "image" if side else _KINDS.get(model.network_inputs, "columns")
+    if model.columns is not None and _has_categories(model):
+        kind = "columns"
     return {
         "title": title or "-".join(map(str, net.sizes)),
         "kind": kind,
@@ -85,6 +87,10 @@ def contents(
         "file": _file(plain, rows),
         "formulas": _formulas(plain),
     }
+
+
+_KINDS = {1: "curve", 2: "plane"}
+"""How numbers are shown, by how many inputs there are."""
 
 
 def image_side(model: Model) -> int | None:
@@ -194,7 +200,7 @@ def _training(
     if isinstance(optimizer, GradientDescent) and rows is not None:
         batch_size = rows["n"]
     has_targets = rows is not None and (rows["classes"] is not None or rows["targets"] is not None)
-    offered = obstacle is None and (kind == "plane" or (kind == "columns" and has_targets))
+    offered = obstacle is None and (kind in ("plane", "curve") or has_targets)
     return {"offered": offered, "obstacle": obstacle, "rules": rules, "rule": chosen, "batchSize": batch_size}
 
 

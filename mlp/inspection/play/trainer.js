@@ -68,7 +68,7 @@ function trainerView(app, { canRebuild, canSave }) {
       const { z, a } = model.network.forward(row.x);
       loss += model.network.lossAndDelta(z[last], a[last], model.targetRow(row.target)).loss / rows.length;
       const results = model.results(a[last]);
-      if (model.isClassifier && results.indexOf(Math.max(...results)) === model.classOf(row.target)) right += 1;
+      if (model.hasRight && model.isRight(results, row.target)) right += 1;
     }
     return { n: rows.length, loss, right: right / rows.length };
   }
@@ -111,7 +111,7 @@ function trainerView(app, { canRebuild, canSave }) {
     const { n, loss, right } = score();
     const parts = [`Epoch ${epochs}, step ${stepsDone}`, `${n} rows`];
     if (n) parts.push(`loss ${short(loss)}`);
-    if (n && model.isClassifier) parts.push(`${percent(right)} right`);
+    if (n && model.hasRight) parts.push(`${percent(right)} right`);
     state.textContent = parts.join(" · ");
     play.textContent = running ? "Pause" : "Train";
     drawCurve(curve, history);
