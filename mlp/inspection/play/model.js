@@ -14,6 +14,7 @@ class Model {
     this.seed = BigInt(data.network.seed);
     this.network = new Network(this.structure, decoded(data.parameters, this.structure.dtype));
     this.initial = this.network.parameters.slice();
+    this.isRebuilt = false;
     this.classes = this.structure.classes;
     this.isClassifier = this.structure.task === "classes";
     this.hasRight = this.structure.task !== "numbers"; // answers are right or wrong
@@ -130,6 +131,7 @@ class Model {
       init: isSame ? init : [...names, last].map(initializerOf),
     });
     this.seed = seed;
+    this.isRebuilt = true;
     const layers = all.slice(1).map((nOut, l) => initialLayer(this.structure.init[l], seed, l, all[l], nOut));
     const weights = layers.map((layer, l) => layer.subarray(0, all[l] * all[l + 1]));
     const biases = layers.map((layer, l) => layer.subarray(all[l] * all[l + 1]));
