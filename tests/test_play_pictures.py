@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from devtools import PROGRAM, Browser, browser
+from page_actions import cells, choose, control, numbers, pixels, shown
 
 import mlp
 from mlp.data import Preprocessing
@@ -41,36 +41,6 @@ def opened(chromium: Browser, tmp_path: Path) -> Any:
 
     yield opened_page
     assert chromium.console == []
-
-
-def shown(page: Browser, selector: str) -> str:
-    return str(page.run(f"document.querySelector({json.dumps(selector)}).textContent"))
-
-
-def cells(page: Browser, caption: str) -> list[list[str]]:
-    """The texts of the table with a caption, after its header."""
-    rows = f"""[...document.querySelectorAll("table")].find((e) => e.caption.textContent === {json.dumps(caption)}).rows"""
-    found = page.run(f"[...{rows}].slice(1).map((row) => [...row.cells].map((cell) => cell.textContent))")
-    assert found
-    return found  # type: ignore[no-any-return]
-
-
-def numbers(row: list[str]) -> list[float]:
-    return [float(text.replace("−", "-").replace(" %", "e-2")) for text in row]
-
-
-def control(label: str) -> str:
-    """The control of a label, as an expression."""
-    return f"[...document.querySelectorAll('label')].find((e) => e.textContent === {json.dumps(label)}).control"
-
-
-def choose(page: Browser, label: str, value: str) -> None:
-    page.run(f"{control(label)}.value = {json.dumps(value)}")
-    page.run(f"{control(label)}.dispatchEvent(new Event('change'))")
-
-
-def pixels(page: Browser, selector: str = ".plane") -> str:
-    return str(page.run(f"document.querySelector({json.dumps(selector)}).toDataURL()"))
 
 
 # -- the curve of one input ------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from mlp._backends import ConfigurationError, MLPError, formulas
+from mlp._backends import formulas
 from mlp.checks import counted
 from mlp.cli import paths
 from mlp.cli.networks import reject_options
@@ -35,6 +35,7 @@ class _Page(NamedTuple):
     X: NDArray[Any] | None
     y: NDArray[Any] | None
     settings: dict[str, Any]
+    of: int | None = None  # rows that the network was trained on, if the page holds fewer
 
 
 @click.command(cls=SectionedCommand, short_help="Write an HTML page in which a network runs.")
@@ -44,15 +45,16 @@ class _Page(NamedTuple):
     "Data",
     "--data/--no-data",
     "with_data",
-    default=None,
-    help="Whether the page of a run holds rows of its data.  Default: yes for built-in data sets, no for files.",
+    default=False,
+    show_default="--no-data",
+    help="Whether the page of a run holds rows of its training part, to look at and to train on.",
 )
 @option(
     "Data",
     "--rows",
     type=click.IntRange(1),
     metavar="N",
-    help=f"Most rows that the page holds.  Default: {IMAGES} images, {ROWS} other rows.",
+    help=f"Most rows that the page holds, if it holds any.  Default: {IMAGES} images, {ROWS} other rows.",
 )
 @option("Playground", "--target", metavar="COLUMN", help="The target column of a table.")
 @option("Playground", "--task", metavar="TASK", help="classification or regression.  Default: depends on the targets.")
@@ -88,14 +90,14 @@ class _Page(NamedTuple):
 def play(ctx: click.Context, /, source: str, **options: Any) -> None:
     """Write one HTML page in which a network runs, for SOURCE: a trained model, or data to learn in the page.
 
-    Of a run folder or a .safetensors file, the page has the trained network: images to draw, a plane with points to
-    move, or a slider and a menu for each column; the neurons of each layer; and the steps of the forward and backward
-    pass with formulas and numbers.
+    Of a run folder or a .safetensors file, the page has the trained network: images to draw, a curve or a plane with
+    points to move, or a slider and a menu for each column; the neurons of each layer; and the steps of the forward and
+    backward pass with formulas and numbers.  With --data it holds rows, and goes on training on them.
 
     moons, circles, spirals, xor, sine and a table (.csv, .tsv, .parquet) are a playground: a network that is not
     trained yet, and learns in the page.  Its weights can be saved as a .safetensors file for mlp.load.
 
-    The page works without a connection.  It says how many rows it holds.
+    The page works without a connection.  How many rows it holds is printed, and the page says it.
 
     \b
     mlp play runs/mnist-1
@@ -123,41 +125,50 @@ def play(ctx: click.Context, /, source: str, **options: Any) -> None:
 
     page = _of_model(source, options) if is_model else _playground(source, options)
     size = pages.write(page.net, path, page.X, page.y, **page.settings)
-    held = counted(0 if page.X is None else len(page.X), "row")
-    print_message(f"written: {path}, {size / 1e6:.2f} MB, with {held} of data")
+    print_message(f"written: {path}, {size / 1e6:.2f} MB")
+    print_message(f"{path.name} holds {_rows_text(page, is_run=Path(source).is_dir())}")
+
+
+def _rows_text(page: _Page, *, is_run: bool) -> str:
+    if page.X is None:
+        return "no rows of the data" + ("; --data adds them" if is_run else "")
+    if page.of is None:
+        return f"{counted(len(page.X), 'row')} of the data"
+    return f"{len(page.X):,} of the {page.of:,} rows that the network was trained on; --rows {page.of} for all of them"
 
 
 def _of_model(source: str, options: dict[str, Any]) -> _Page:
-    from mlp import data, optimizers, persistence
+    from mlp import persistence, runs
     from mlp.io import run_folders
+    from mlp.network import Examples
+    from mlp.training.validation_split import split_validation
 
     net = persistence.load(run_folders.model_path(source), backend="numpy")
     if not Path(source).is_dir():
         if options["with_data"]:
             raise click.UsageError("--data: the rows are those of a run, but SOURCE is a file; name the run folder.")
         return _Page(net, None, None, {"title": Path(source).stem})
+    if options["rows"] and not options["with_data"]:
+        raise click.UsageError("--rows: the page of a run holds rows only with --data; add it, or remove --rows.")
     config = run_folders.read_config(source)
-    settings = {
+    training = config["training"]
+    settings: dict[str, Any] = {
         "title": Path(source).resolve().name,
-        "optimizer": optimizers.from_dict(config["training"]["optimizer"]),
-        "batch_size": config["training"]["batch_size"],
+        "optimizer": runs.recorded_optimizer(training["optimizer"]),
+        "batch_size": training["batch_size"],
     }
-    wanted = options["with_data"]
-    if wanted is None:
-        wanted = config["data"]["source"] in data.SOURCE_NAMES
-    if not wanted:
+    if training.get("class_weight"):
+        settings["notes"] = ["The run gave the classes weights; here all rows count alike."]
+    if not options["with_data"]:
         return _Page(net, None, None, settings)
-    try:
-        dataset = run_folders.read_dataset(source, data_dir=options["data_dir"])
-    except MLPError as error:
-        raise ConfigurationError(f"{error}.  With --no-data the page holds the network alone.") from error
-    # images are shown, and other rows are trained on
-    is_test = net.input_scale is not None and dataset.X_test is not None
-    X, y = (dataset.X_test, dataset.y_test) if is_test else (dataset.X, dataset.y)
-    assert X is not None
-    assert y is not None
+    dataset = run_folders.read_dataset(source, data_dir=options["data_dir"])
+    examples = Examples(dataset.X, dataset.y, None)
+    trained, _ = split_validation(net, examples, None, training["validation_fraction"])  # in the order of the training
     most = options["rows"] or (IMAGES if net.input_scale is not None else ROWS)
-    return _Page(net, X[:most], y[:most], settings | {"part": "test" if is_test else "training"})
+    settings |= {"part": "training", "trained_rows": trained.rows}
+    return _Page(
+        net, trained.X[:most], trained.target[:most], settings, of=trained.rows if trained.rows > most else None
+    )
 
 
 def _playground(source: str, options: dict[str, Any]) -> _Page:

@@ -56,6 +56,11 @@ function trainerView(app, { canRebuild, canSave }) {
     return { n: rows.length, loss, right: right / rows.length, epoch: epochs, isCurrent: true };
   }
 
+  function forgetScore() {
+    scoring.stop();
+    score.isCurrent = false;
+  }
+
   function* record() {
     score = yield* scored();
     if (Number.isFinite(score.loss)) history.push({ epoch: epochs, step: stepsDone, loss: score.loss });
@@ -75,11 +80,10 @@ function trainerView(app, { canRebuild, canSave }) {
         startOver();
         return "The training diverged, and the network is as it was at first: choose a lower learning rate.";
       }
-      if (now.epoch > epoch) {
-        epochs += 1;
-        yield* record();
-      }
       yield "whole";
+      if (now.epoch === epoch) continue;
+      epochs += 1;
+      yield* record();
     }
     return news.textContent;
   }
@@ -135,9 +139,9 @@ function trainerView(app, { canRebuild, canSave }) {
   /** Train so many more steps or epochs; a click while such a training runs adds to it. */
   function train(kind, count) {
     scoring.stop();
-    const done = { steps: stepsDone, epochs };
-    const wanted = work.isRunning && Number.isFinite(goal[kind]) ? goal[kind] : done[kind];
-    goal = { steps: Infinity, epochs: Infinity, [kind]: wanted + count };
+    const done = { steps: stepsDone, epochs }[kind];
+    const from = work.isRunning && Number.isFinite(goal[kind]) ? Math.max(goal[kind], done) : done;
+    goal = { steps: Infinity, epochs: Infinity, [kind]: from + count };
     if (work.isRunning) return;
     news.textContent = "";
     app.lastShown = 0;
@@ -147,17 +151,15 @@ function trainerView(app, { canRebuild, canSave }) {
 
   function toggle() {
     if (!work.isRunning) return train("steps", Infinity);
-    goal = { steps: 0, epochs: 0 };
-    work.complete();
-    if (work.isRunning) work.complete(); // the end follows the step
+    goal = { steps: 0, epochs: 0 }; // it ends after the step
+    if (isCheap()) while (work.isRunning) work.complete();
   }
 
   function startOver() {
     work.stop();
-    scoring.stop();
+    forgetScore();
     training = null;
     epochs = stepsDone = 0;
-    score.isCurrent = false;
     history.length = 0;
     model.reset();
   }
@@ -224,6 +226,7 @@ function trainerView(app, { canRebuild, canSave }) {
   const made = element(
     "div",
     { class: "trainer" },
+    partText(model),
     element(
       "p",
       { class: "buttons" },
@@ -263,12 +266,24 @@ function trainerView(app, { canRebuild, canSave }) {
   return {
     element: made,
     update: () => {
-      if (app.isNetworkNew && !work.isRunning) score.isCurrent = false;
+      if (app.isNetworkNew && !work.isRunning) forgetScore();
       show();
     },
     rowsChanged: () => {
       training = null;
-      score.isCurrent = false;
+      forgetScore();
     },
   };
+}
+
+/** That the page has only a part of the rows that the network was trained on; null if it has all, or nobody knows. */
+function partText({ data }) {
+  const { trainedRows } = data.training;
+  if (trainedRows === null) return null;
+  const [held, all] = [data.rows.n, trainedRows].map((n) => n.toLocaleString("en"));
+  return element(
+    "p",
+    { class: "warning" },
+    `This page holds only ${held} of the ${all} rows that the network was trained on. It goes on training on these alone, and may get worse at the others.`,
+  );
 }
