@@ -18,7 +18,9 @@ def shown(page: Browser, selector: str) -> str:
 
 def cells(page: Browser, caption: str) -> list[list[str]]:
     """The texts of the table with a caption, after its header."""
-    rows = f"""[...document.querySelectorAll("table")].find((e) => e.caption.textContent === {json.dumps(caption)}).rows"""
+    rows = (
+        f"""[...document.querySelectorAll("table")].find((e) => e.caption.textContent === {json.dumps(caption)}).rows"""
+    )
     found = page.run(f"[...{rows}].slice(1).map((row) => [...row.cells].map((cell) => cell.textContent))")
     assert found
     return found  # type: ignore[no-any-return]

@@ -19,6 +19,7 @@ from mlp.data import Preprocessing
 from mlp.initializers import INITIALIZERS
 from mlp.inspection.play.contents import contents
 
+
 @pytest.fixture(scope="module", params=["node", "chromium"])
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     with page_scripts.engine(request.param, tmp_path_factory.mktemp("page")) as made:

@@ -130,8 +130,8 @@ def test_a_page_with_a_part_of_the_rows_says_so(opened: Any) -> None:
     X, y = some_images(20)
     net = mlp.MLP([64, 4, 3], input_scale=1 / 255)
     text = (
-        "This page holds only 20 of the 1,438 rows that the network was trained on. It goes on training on these alone, "
-        "and may get worse at the others."
+        "This page holds only 20 of the 1,438 rows that the network was trained on. It goes on training on these "
+        "alone, and may get worse at the others."
     )
     page = opened(net, X, y, part="training", trained_rows=1438)
     assert shown(page, ".trainer .warning") == text

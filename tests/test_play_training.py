@@ -68,7 +68,8 @@ TRAIN = """
       const targets = model.rows.map((row) => model.targetRow(row.target));
       const { rules, rule, schedule, ...more } = data.training;
       const constant = { name: "constant", settings: { learning_rate: rules[rule].rate } };
-      const settings = { ...more, rule, hyper: rules[rule].hyper, schedule: schedule ?? constant, shuffle, seed: model.seed };
+      const { hyper } = rules[rule];
+      const settings = { ...more, rule, hyper, schedule: schedule ?? constant, shuffle, seed: model.seed };
       const training = new Training(model.network, X, targets, settings);
       training.next();
       const one = model.network.parameters.slice();

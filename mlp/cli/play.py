@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from mlp._backends import formulas
-from mlp.checks import counted
+from mlp._backends import ConfigurationError, MLPError, formulas
 from mlp.cli import paths
 from mlp.cli.networks import reject_options
 from mlp.cli.options import SectionedCommand, data_dir_option, names, one_or_list, option, widths
@@ -24,6 +23,7 @@ ROWS, IMAGES = 500, 100
 """Most rows of a page, and most images."""
 
 _MODEL_ONLY = ("with_data", "data_dir")
+_ROWS_ONLY = ("rows", "data_dir")
 _PLAYGROUND_ONLY = ("hidden", "activation", "target", "task", "seed")
 _ACTIVATIONS = [name for name, row in formulas.ACTIVATIONS.items() if row.role != "output" and row.backward]
 
@@ -111,6 +111,8 @@ def play(ctx: click.Context, /, source: str, **options: Any) -> None:
     is_model = Path(source).is_dir() or Path(source).suffix.lower() == ".safetensors"
     if is_model:
         reject_options(ctx, _PLAYGROUND_ONLY, f"{source!r} is a trained model, and has its own network")
+        if not options["with_data"]:
+            reject_options(ctx, _ROWS_ONLY, "without --data the page of a run holds no rows")
         paths.require_model(source, "SOURCE")
         path = (Path(source) / "play.html") if Path(source).is_dir() else Path(f"play-{Path(source).stem}.html")
     else:
@@ -133,7 +135,7 @@ def _rows_text(page: _Page, *, is_run: bool) -> str:
     if page.X is None:
         return "no rows of the data" + ("; --data adds them" if is_run else "")
     if page.of is None:
-        return f"{counted(len(page.X), 'row')} of the data"
+        return f"{len(page.X):,} row{'s' if len(page.X) != 1 else ''} of the data"
     return f"{len(page.X):,} of the {page.of:,} rows that the network was trained on; --rows {page.of} for all of them"
 
 
@@ -148,8 +150,6 @@ def _of_model(source: str, options: dict[str, Any]) -> _Page:
         if options["with_data"]:
             raise click.UsageError("--data: the rows are those of a run, but SOURCE is a file; name the run folder.")
         return _Page(net, None, None, {"title": Path(source).stem})
-    if options["rows"] and not options["with_data"]:
-        raise click.UsageError("--rows: the page of a run holds rows only with --data; add it, or remove --rows.")
     config = run_folders.read_config(source)
     training = config["training"]
     settings: dict[str, Any] = {
@@ -161,7 +161,10 @@ def _of_model(source: str, options: dict[str, Any]) -> _Page:
         settings["notes"] = ["The run gave the classes weights; here all rows count alike."]
     if not options["with_data"]:
         return _Page(net, None, None, settings)
-    dataset = run_folders.read_dataset(source, data_dir=options["data_dir"])
+    try:
+        dataset = run_folders.read_dataset(source, data_dir=options["data_dir"])
+    except MLPError as error:
+        raise ConfigurationError(f"{error}.  Without --data the page holds the network alone.") from error
     examples = Examples(dataset.X, dataset.y, None)
     trained, _ = split_validation(net, examples, None, training["validation_fraction"])  # in the order of the training
     most = options["rows"] or (IMAGES if net.input_scale is not None else ROWS)

@@ -34,8 +34,8 @@ CORE = (
 """The scripts that compute; they need no browser."""
 
 SCRIPTS = (
-    *CORE, "ranking.js", "elements.js", "colours.js", "outputs.js", "drawing.js", "grid.js", "chart.js", "points.js", "plane.js", "curve.js",
-    "sliders.js", "neurons.js", "step_list.js", "steps.js", "loss_curve.js",
+    *CORE, "ranking.js", "elements.js", "colours.js", "outputs.js", "drawing.js", "grid.js", "chart.js", "points.js",
+    "plane.js", "curve.js", "sliders.js", "neurons.js", "step_list.js", "steps.js", "loss_curve.js",
     "training_settings.js", "trainer.js", "main.js",
 )  # fmt: skip
 """All scripts, in the order of the page."""

@@ -50,8 +50,7 @@ function curveView(app) {
   }
 
   const answerAt = (x) => model.predict(x)[app.drawnOutput];
-  const heightOf = (row) =>
-    row.target === null ? answerAt(row.x) : model.targetValues(row.target)[app.drawnOutput];
+  const heightOf = (row) => (row.target === null ? answerAt(row.x) : model.targetValues(row.target)[app.drawnOutput]);
 
   /** The points with a margin, and as much of the curve as leaves them half of the height. */
   function fitHeight() {
@@ -71,7 +70,18 @@ function curveView(app) {
   function draw() {
     const context = chart.begin();
     if (!context) return;
+    if (isNumber) drawPoints(context); // many may surround the curve; those of classes lie on it
+    drawAnswers(context);
+    if (!isNumber) drawPoints(context);
+    chart.drawCross(context, crossAt());
+    chart.end(context);
+  }
+
+  function drawPoints(context) {
     for (const row of app.rows) chart.drawPoint(context, [row.x[0], heightOf(row)], lookOf(row));
+  }
+
+  function drawAnswers(context) {
     context.beginPath();
     nodes.forEach((x, k) => {
       const at = chart.toCanvas([x, results[k][app.drawnOutput]]);
@@ -87,8 +97,6 @@ function curveView(app) {
       context.strokeStyle = ownColour(colour);
       context.stroke();
     }
-    chart.drawCross(context, crossAt());
-    chart.end(context);
   }
 
   function lookOf(row) {

@@ -88,8 +88,7 @@ function start() {
   if (trainingPlace) mount("training", trainerView(app, { canRebuild: data.playground, canSave: true }));
 
   if (input.begin) input.begin();
-  else if (hasPoints)
-    app.set(app.rows[0]?.x ?? app.x, app.rows[0]?.target ?? null, false, app.rows.length ? 0 : null);
+  else if (hasPoints) app.set(app.rows[0]?.x ?? app.x, app.rows[0]?.target ?? null, false, app.rows.length ? 0 : null);
   else if (app.rows.length) showExample(app, input, 0);
   else app.set(app.x, null, true);
   input.redraw?.();

@@ -131,7 +131,8 @@ function neuronsView(app) {
 
   const behind = tableBehind("The picture as a table", () => {
     if (!isImage() && !app.neuronPictures) return element("div"); // there is no picture
-    if (!isImage()) return app.neuronPictures.table(`Output of neuron ${chosen + 1}`, app.neuronPictures.grid[layer][chosen]);
+    if (!isImage())
+      return app.neuronPictures.table(`Output of neuron ${chosen + 1}`, app.neuronPictures.grid[layer][chosen]);
     const { side } = model.data.image;
     const weights = weightsOf(chosen);
     const columns = Array.from({ length: side }, (_, j) => String(j + 1));
@@ -151,7 +152,9 @@ function neuronsView(app) {
     const picture = element("canvas", {
       class: isImage() ? "pixels large" : "smooth large",
       role: "img",
-      "aria-label": isImage() ? `Weights of neuron ${chosen + 1}` : `Output of neuron ${chosen + 1} ${app.neuronPictures?.where}`,
+      "aria-label": isImage()
+        ? `Weights of neuron ${chosen + 1}`
+        : `Output of neuron ${chosen + 1} ${app.neuronPictures?.where}`,
     });
     const hasPicture = isImage() || Boolean(app.neuronPictures);
     const most = isImage() ? largest(weights) : hasPicture ? largest(app.neuronPictures.grid[layer][chosen]) : 1;

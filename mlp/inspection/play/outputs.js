@@ -20,7 +20,12 @@ function outputsView(app) {
       return [name, isBar ? element("span", { class: "track" }, bar) : null, value, change].filter(Boolean);
     });
     const what = model.structure.areProbabilities ? "Probability" : model.classes.length ? "Score" : "Predicted number";
-    const header = [isLabel ? "Label" : model.classes.length ? "Class" : "Output", ...(isBar ? ["Bar"] : []), what, "Change"];
+    const header = [
+      isLabel ? "Label" : model.classes.length ? "Class" : "Output",
+      ...(isBar ? ["Bar"] : []),
+      what,
+      "Change",
+    ];
     content.replaceChildren(table(what, header, rows));
     content.querySelector("table").classList.add("outputs", ...(isBar ? [] : ["without-bars"]));
   }
@@ -45,8 +50,7 @@ function outputsView(app) {
       const sure = model.structure.areProbabilities ? `, with a probability of ${percent(results[best])}` : "";
       text = `The network answers ${model.classes[best]}${sure}.`;
     } else if (isLabel) text = `The network answers: ${model.answerText(results)}.`;
-    else
-      text = `The network predicts ${results.map((value) => short(value, 6)).join(", ")}.`;
+    else text = `The network predicts ${results.map((value) => short(value, 6)).join(", ")}.`;
     answer.setAttribute("aria-live", app.isTraining ? "off" : "polite");
     if (answer.textContent !== text) answer.textContent = text;
   }

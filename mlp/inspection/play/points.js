@@ -150,7 +150,7 @@ function drawnOutputMenu(app, onChange) {
     app.drawnOutput = Number(value);
     onChange();
   });
-  return element("div", { class: "fields" }, labelled("The output that is drawn", menu));
+  return element("div", { class: "fields" }, labelled("Drawn output", menu));
 }
 
 /** The mark of points of a class, for a legend. */
@@ -169,7 +169,9 @@ function targetFields(model) {
   const names = model.outputNames;
   const isLabel = model.structure.task === "labels";
   const text = (k) => (names.length > 1 ? `Target of new points: ${names[k]}` : "Target of new points");
-  const inputs = names.map(() => element("input", isLabel ? { type: "checkbox" } : { type: "number", step: "any", value: 0 }));
+  const inputs = names.map(() =>
+    element("input", isLabel ? { type: "checkbox" } : { type: "number", step: "any", value: 0 }),
+  );
   const numbers = () => element("div", { class: "fields" }, ...inputs.map((input, k) => labelled(text(k), input)));
   const labels = () =>
     element(
@@ -180,6 +182,7 @@ function targetFields(model) {
     );
   return {
     element: isLabel ? labels() : numbers(),
-    read: () => model.targetOfValues(inputs.map((input) => (isLabel ? Number(input.checked) : Number(input.value) || 0))),
+    read: () =>
+      model.targetOfValues(inputs.map((input) => (isLabel ? Number(input.checked) : Number(input.value) || 0))),
   };
 }

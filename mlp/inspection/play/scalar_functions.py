@@ -1,7 +1,7 @@
 """Schedules and the scalars of update rules as functions of JavaScript, translated from their Python source.
 
-They compute a few numbers a step and may branch and change their object, which the formulas of `backends.formulas`, made
-for arrays, may not.
+They compute a few numbers a step, and may branch and change their object.  The formulas of `backends.formulas`, which
+are for arrays, may not.
 """
 
 from __future__ import annotations

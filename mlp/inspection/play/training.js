@@ -24,7 +24,8 @@ class Training {
     this.sum = 0; // of the losses of its batches, times their rows
     this.losses = []; // mean of each epoch
     const { labelSmoothing: smoothing } = settings;
-    if (smoothing) this.targets = targets.map((target) => target.map((t) => (1 - smoothing) * t + smoothing / this.kinds));
+    if (smoothing)
+      this.targets = targets.map((target) => target.map((t) => (1 - smoothing) * t + smoothing / this.kinds));
   }
 
   /** How many values the distribution has that smoothed labels come nearer to. */

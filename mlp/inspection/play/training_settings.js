@@ -65,6 +65,8 @@ function trainingSettings(model, onChange) {
         onChange();
       },
     );
+  const scheduleField = scheduleMenu && labelled("Schedule of the rate", scheduleMenu);
+  scheduleField?.classList.add("wide");
   const batches = numberInput(batchSize, 1, (value) => {
     batchSize = Math.round(value);
   });
@@ -121,9 +123,9 @@ function trainingSettings(model, onChange) {
         { class: "fields" },
         labelled("Optimizer", menu),
         rateField,
-        scheduleMenu ? labelled("Schedule of the rate", scheduleMenu) : null,
         momentumField,
         labelled("Batch size", batches),
+        scheduleField,
         element("label", { class: "check" }, order, element("span", {}, "New order of the rows in each epoch")),
       ),
       others,
