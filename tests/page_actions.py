@@ -44,6 +44,13 @@ def pixels(page: Browser, selector: str = ".plane") -> str:
     return str(page.run(f"document.querySelector({json.dumps(selector)}).toDataURL()"))
 
 
+def box_of(page: Browser, selector: str) -> list[float]:
+    """Left, top and width of an element in the window, into which it is scrolled."""
+    page.run(f"document.querySelector({json.dumps(selector)}).scrollIntoView({{ block: 'center' }})")
+    box = f"document.querySelector({json.dumps(selector)}).getBoundingClientRect()"
+    return page.run(f"(({{ left, top, width }}) => [left, top, width])({box})")  # type: ignore[no-any-return]
+
+
 def click(page: Browser, text: str) -> None:
     """Press the button with a text."""
     page.run(f"[...document.querySelectorAll('button')].find((e) => e.textContent === {json.dumps(text)}).click()")

@@ -118,6 +118,36 @@ def test_start_again_stops_a_long_training_at_once(opened: Any, tmp_path: Path) 
     np.testing.assert_array_equal(saved(page, tmp_path).parameters, net.parameters)
 
 
+def test_weights_are_saved_after_a_whole_step(opened: Any, tmp_path: Path) -> None:
+    """With one row in a batch, nearly all of a step is the update, which is made in several parts."""
+    X, y = some_images(300, 28)
+    net = mlp.MLP([784, 128, 3], input_scale=1 / 255, dtype="float64", backend="numpy")
+    page = opened(net, X, y, optimizer=mlp.Adam(1e-3), batch_size=1)
+    click(page, "Train")
+    time.sleep(0.3)
+    found = saved(page, tmp_path)
+    steps: list[Any] = []
+
+    class Steps(mlp.Callback):
+        def on_batch_end(self, run: Any, batch: int, loss: float) -> None:
+            steps.append(run.net.parameters[::1000].copy())
+            if len(steps) == 200:
+                run.stop()
+
+    net.fit(X, y, epochs=1, batch_size=1, optimizer=mlp.Adam(1e-3), callbacks=[Steps()])
+    assert any(np.allclose(found.parameters[::1000], one, rtol=1e-6, atol=1e-9) for one in steps)
+
+
+def test_clicks_while_it_trains_add_epochs(opened: Any) -> None:
+    X, y = some_images(150, 28)
+    page = opened(mnist_like(), X, y, batch_size=50)
+    for _ in range(3):
+        click(page, "One epoch")
+    assert shown(page, ".primary") == "Pause"
+    wait_until(page, lambda: shown(page, ".primary") == "Train")
+    assert shown(page, ".state").startswith("Epoch 3, step 9 ")
+
+
 def test_images_without_rows_are_not_trained(opened: Any) -> None:
     page = opened(mnist_like())
     assert page.run("document.querySelector('#training')") is None

@@ -28,16 +28,13 @@ class SlicedWork {
   slice() {
     const { parts } = this;
     const end = performance.now() + SLICE;
-    while (this.parts === parts) {
+    do {
       if (this.part().done) return;
-      if (performance.now() >= end) break;
-    }
-    if (this.parts !== parts) return; // it was stopped by what it did
+    } while (performance.now() < end);
     this.between();
-    if (this.parts === parts)
-      setTimeout(() => {
-        if (this.parts === parts) this.slice();
-      }, 0);
+    setTimeout(() => {
+      if (this.parts === parts) this.slice(); // unless it was stopped
+    }, 0);
   }
 
   part() {
