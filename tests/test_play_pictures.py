@@ -101,7 +101,10 @@ def test_a_point_of_the_curve_is_dragged_to_another_input_and_target(opened: Any
     place = [left + 60 + 0.5 * (width - 68), top + 40]
     page.run(f"{control('Add')}.click()")
     page.pointer("mousePressed", *place)
+    state = shown(page, ".state")
     page.pointer("mouseMoved", place[0] + 30, place[1] + 50)
+    time.sleep(0.1)
+    assert shown(page, ".state") != state  # the loss follows
     page.pointer("mouseReleased", place[0] + 30, place[1] + 50)
     time.sleep(0.1)
     dragged = re.search(r"^25 points. Selected: point 25, target ([\d.]+), at hour = ([\d.]+)\.$", shown(page, HINT))
@@ -142,14 +145,15 @@ def test_the_curve_of_a_class_is_its_probability(opened: Any) -> None:
     np.testing.assert_allclose(curve[:, 1:], net.predict_proba(curve[:, :1]), atol=2e-3)
     left, top, width = box_of(page, ".plane")
     lowest = top + 8 + 0.75 * (width - 68) * 1.08 / 1.16  # the height of 0
-    place = [left + 60 + (width - 68) * 0.06 / 1.12, lowest]
+    choose(page, "Drawn output", "0")
+    place = [left + 60 + (width - 68) * 1.06 / 1.12, lowest]
     page.pointer("mousePressed", *place)
-    page.pointer("mouseMoved", place[0] + 20, top + 20)
-    page.pointer("mouseReleased", place[0] + 20, top + 20)
+    page.pointer("mouseMoved", place[0] - 20, top + 20)
+    page.pointer("mouseReleased", place[0] - 20, top + 20)
     time.sleep(0.1)
     # it follows to the side, but a class is not changed by the height
-    assert re.match(r"9 points. Selected: point 1, class low, at x0 = −1\.[5-9]", shown(page, HINT))
-    assert cells(page, "Points")[0][2] == "class low"
+    assert re.match(r"9 points. Selected: point 9, class high, at x0 = 1\.[5-9]", shown(page, HINT))
+    assert cells(page, "Points")[8][2] == "class high"
 
 
 # -- the output that the plane shows ---------------------------------------------------------------------------------

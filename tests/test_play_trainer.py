@@ -153,6 +153,22 @@ def test_images_without_rows_are_not_trained(opened: Any) -> None:
     assert page.run("document.querySelector('#training')") is None
 
 
+def test_a_point_that_is_added_is_trained_on(opened: Any, tmp_path: Path) -> None:
+    moons = mlp.data.toy("moons", n=40)
+    net = mlp.MLP([2, 4, 2], "tanh", dtype="float64", backend="numpy")
+    page = opened(net, moons.X, moons.y, optimizer=mlp.Adam(0.02), batch_size=10)
+    click(page, "One epoch")
+    page.run("document.querySelector('.plane').focus()")
+    page.key("Enter", 13)  # at the cross, which is at the first point
+    assert "41 rows" in shown(page, ".state")
+    click(page, "One epoch")
+    wait_until(page, lambda: shown(page, ".state").startswith("Epoch 2, step 9"))
+    net.fit(moons.X, moons.y, epochs=1, batch_size=10, optimizer=mlp.Adam(0.02))
+    X, y = np.vstack([moons.X, moons.X[:1]]), np.append(moons.y, 0)
+    net.fit(X, y, epochs=1, batch_size=10, optimizer=mlp.Adam(0.02))
+    np.testing.assert_allclose(saved(page, tmp_path).parameters, net.parameters, rtol=1e-9, atol=1e-9)
+
+
 # -- what the page says -------------------------------------------------------------------------------------------
 
 
@@ -255,6 +271,10 @@ SLICES = """
     const stopped = time;
     while (waiting.length) waiting.shift()();
     result.afterStop = time - stopped;
+
+    for (let k = 0; k < 3; k++) work.start(steps(1000), () => {}, () => {});
+    for (let k = waiting.length; k > 0; k--) waiting.shift()();
+    result.waiting = waiting.length; // of the last one only
 """
 
 
@@ -268,3 +288,4 @@ def test_a_slice_of_work_ends_in_time_for_the_next_picture() -> None:
     assert not found["isRunning"]
     assert found["completed"] == 0
     assert found["afterStop"] == 0
+    assert found["waiting"] == 1
