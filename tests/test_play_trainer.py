@@ -191,7 +191,7 @@ def test_the_settings_of_the_run_are_shown_and_can_be_changed(opened: Any, tmp_p
     optimizer = mlp.SGD(
         schedules.Step(0.5, every=2, factor=0.1), momentum=0.5, weight_decay=0.02, clip_value=0.5, clip_norm=0.3
     )
-    page = opened(net, moons.X, moons.y, optimizer=optimizer, batch_size=20, notes=["A note."])
+    page = opened(net, moons.X, moons.y, optimizer=optimizer, batch_size=20, class_weights=np.array([0.5, 2.0]))
     values = {
         "Optimizer": "momentum", "Learning rate at first": "0.5", "Momentum": "0.5", "Batch size": "20",
         "Schedule of the rate": "own", "Weight decay": "0.02", "Largest entry of the gradient": "0.5",
@@ -203,7 +203,10 @@ def test_the_settings_of_the_run_are_shown_and_can_be_changed(opened: Any, tmp_p
         "Weight decay and clipping"
     )
     notes = page.run("[...document.querySelectorAll('.trainer > .hint')].map((e) => e.textContent)")
-    assert notes[-2:] == ["A note.", "The schedule of the learning rate begins again, as with fit."]
+    assert notes[-2:] == [
+        "The classes have the weights of the last training.",
+        "The schedule of the learning rate begins again, as with fit.",
+    ]
     for _ in range(3):
         click(page, "One epoch")
     assert shown(page, ".state").endswith("rate 0.05")
@@ -219,7 +222,8 @@ def test_the_settings_of_the_run_are_shown_and_can_be_changed(opened: Any, tmp_p
         click(page, "One epoch")
     wait_until(page, lambda: shown(page, ".state").startswith("Epoch 4, step 8"))
     changed = mlp.SGD(0.2, momentum=0.5, weight_decay=0.3, clip_norm=0.1)
-    net.fit(moons.X, moons.y, epochs=4, batch_size=20, optimizer=changed, label_smoothing=0.1)
+    weights = {0: 0.5, 1: 2.0}
+    net.fit(moons.X, moons.y, epochs=4, batch_size=20, optimizer=changed, label_smoothing=0.1, class_weight=weights)
     np.testing.assert_allclose(saved(page, tmp_path).parameters, net.parameters, rtol=1e-9, atol=1e-9)
 
 

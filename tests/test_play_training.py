@@ -16,6 +16,7 @@ from backends import formulas
 from mlp import schedules
 from mlp.inspection.play.contents import contents
 from mlp.inspection.play.scalar_functions import scalar_function
+from mlp.training.class_weights import weights_of_classes
 
 
 @pytest.fixture(scope="module", params=["node", "chromium"])
@@ -70,7 +71,8 @@ TRAIN = """
       const constant = { name: "constant", settings: { learning_rate: rules[rule].rate } };
       const { hyper } = rules[rule];
       const settings = { ...more, rule, hyper, schedule: schedule ?? constant, shuffle, seed: model.seed };
-      const training = new Training(model.network, X, targets, settings);
+      const weights = model.rows.map((row) => data.training.classWeights?.[model.classOf(row.target)] ?? 1);
+      const training = new Training(model.network, X, targets, settings, weights);
       training.next();
       const one = model.network.parameters.slice();
       while (training.step < 100) training.next();
@@ -94,14 +96,17 @@ def test_training_makes_the_steps_of_fit(engine: Engine) -> None:
     cases += [(name, "adam", {}) for name in NETWORKS]
     cases += [("softmax", "sgd", {"shuffle": False}), ("dropout and penalties", "by both", {})]
     cases += [(name, "sgd", {"label_smoothing": 0.2}) for name in ("softmax", "sigmoid")]
+    weights = {0: 0.3, 1: 2.0}
+    cases += [("softmax", "adam", {"class_weight": weights}), ("sigmoid", "plateau", {"class_weight": weights})]
+    cases += [("softmax", "sgd", {"class_weight": {0: 1.0, 1: 0.0, 2: 0.0}, "label_smoothing": 0.1})]
     nets, tasks = [], []
     for name, rule, settings in cases:
         net = mlp.MLP(**NETWORKS[name], dtype="float64", backend="numpy")
         nets.append(net)
-        smoothing = settings.get("label_smoothing", 0.0)
-        made = contents(
-            net, X, targets_of(name, 50), optimizer=OPTIMIZERS[rule], batch_size=16, label_smoothing=smoothing
-        )
+        chosen: dict[str, Any] = {key: value for key, value in settings.items() if key == "label_smoothing"}
+        if "class_weight" in settings:
+            chosen["class_weights"] = weights_of_classes(net, targets_of(name, 50), settings["class_weight"])
+        made = contents(net, X, targets_of(name, 50), optimizer=OPTIMIZERS[rule], batch_size=16, **chosen)
         tasks.append({"data": made, "shuffle": settings.get("shuffle", True)})
     for (name, rule, settings), net, found in zip(cases, nets, engine(TRAIN, tasks), strict=True):
         first = FirstBatch()

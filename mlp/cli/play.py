@@ -143,6 +143,7 @@ def _of_model(source: str, options: dict[str, Any]) -> _Page:
     from mlp import persistence, runs
     from mlp.io import run_folders
     from mlp.network import Examples
+    from mlp.training.class_weights import weights_of_classes
     from mlp.training.validation_split import split_validation
 
     net = persistence.load(run_folders.model_path(source), backend="numpy")
@@ -157,8 +158,6 @@ def _of_model(source: str, options: dict[str, Any]) -> _Page:
         "optimizer": runs.recorded_optimizer(training["optimizer"]),
         "batch_size": training["batch_size"],
     }
-    if training.get("class_weight"):
-        settings["notes"] = ["The run gave the classes weights; here all rows count alike."]
     if not options["with_data"]:
         return _Page(net, None, None, settings)
     try:
@@ -169,6 +168,9 @@ def _of_model(source: str, options: dict[str, Any]) -> _Page:
     trained, _ = split_validation(net, examples, None, training["validation_fraction"])  # in the order of the training
     most = options["rows"] or (IMAGES if net.input_scale is not None else ROWS)
     settings |= {"part": "training", "trained_rows": trained.rows}
+    if training.get("class_weight"):
+        targets = net.check_examples(dataset.X, dataset.y)[0].target
+        settings["class_weights"] = weights_of_classes(net, targets, training["class_weight"])
     return _Page(
         net, trained.X[:most], trained.target[:most], settings, of=trained.rows if trained.rows > most else None
     )

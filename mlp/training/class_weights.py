@@ -30,12 +30,25 @@ def with_class_weight(net: FeedForward, examples: Examples, class_weight: Any) -
     """
     if class_weight is None:
         return examples
-    numbers = _class_numbers(net, net.xp.to_numpy(examples.target))
-    by_class = _weights(net, numbers, class_weight)
-    weight = by_class[numbers].astype(net.dtype)
+    target = net.xp.to_numpy(examples.target)
+    weight = weights_of_classes(net, target, class_weight)[_class_numbers(net, target)].astype(net.dtype)
     if examples.weight is not None:
         weight *= net.xp.to_numpy(examples.weight)
     return examples._replace(weight=net.xp.asarray(weight))
+
+
+def weights_of_classes(net: FeedForward, target: NDArray[Any], class_weight: Any) -> NDArray[np.float64]:
+    """Return the weight of each class, shape (number of classes,).
+
+    Parameters
+    ----------
+    net : FeedForward
+    target : ndarray, shape (n,) or (n, n_out)
+        Of all rows, as the loss takes them.
+    class_weight : mapping or "balanced"
+        As in `with_class_weight`, which describes the errors.
+    """
+    return _weights(net, _class_numbers(net, target), class_weight)
 
 
 def _class_numbers(net: FeedForward, target: NDArray[Any]) -> NDArray[np.int64]:

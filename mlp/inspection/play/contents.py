@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,8 +31,8 @@ def contents(
     optimizer: Optimizer | None = None,
     batch_size: int | None = None,
     label_smoothing: float = 0.0,
+    class_weights: NDArray[np.float64] | None = None,
     trained_rows: int | None = None,
-    notes: Sequence[str] = (),
     part: str = "",
     title: str = "",
     playground: bool = False,
@@ -51,10 +50,10 @@ def contents(
         Likewise; default: 32.
     label_smoothing : float
         Likewise.
+    class_weights : ndarray, shape (number of classes,), optional
+        Likewise.
     trained_rows : int, optional
         How many rows the network was trained on, if that is known.
-    notes : sequence of str
-        What else a reader has to know about the training in the page: sentences.
     part : str
         The part of the data that the rows are from, such as ``"test"``.
     title : str
@@ -91,7 +90,7 @@ def contents(
         "part": part,
         "training": _training(net, kind, rows, trained_rows)
         | update_settings(
-            plain.plan.layout, optimizer, rows["n"] if rows else None, batch_size or 32, label_smoothing, notes
+            plain.plan.layout, optimizer, rows["n"] if rows else None, batch_size or 32, label_smoothing, class_weights
         ),
         "playground": playground,
         "file": _file(plain, rows),

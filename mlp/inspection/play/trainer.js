@@ -37,6 +37,7 @@ function trainerView(app, { canRebuild, canSave }) {
       rows.map((row) => row.x),
       rows.map((row) => model.targetRow(row.target)),
       settings.read(rows.length, seed),
+      rows.map((row) => model.data.training.classWeights?.[model.classOf(row.target)] ?? 1),
     );
     return training;
   }

@@ -9,9 +9,9 @@ const PARAMETERS_OF_A_PART = 20_000; // that are updated at once
  * clipNorm (null for none), rateFactors (slices of the parameters), and labelSmoothing may be left out.
  */
 class Training {
-  /** `X` and `targets` are arrays of rows. */
-  constructor(network, X, targets, settings) {
-    Object.assign(this, { network, X, targets, settings });
+  /** `X` and `targets` are arrays of rows; `weights` has a number for each. */
+  constructor(network, X, targets, settings, weights = X.map(() => 1)) {
+    Object.assign(this, { network, X, targets, settings, weights });
     this.rule = FORMULAS.rules[settings.rule];
     this.state = this.rule.state.map(() => new Float64Array(network.nParameters));
     const { name, settings: start } = settings.schedule;
@@ -21,7 +21,8 @@ class Training {
     this.step = 0;
     this.order = [];
     this.batch = 0; // of the current epoch
-    this.sum = 0; // of the losses of its batches, times their rows
+    this.sum = 0; // of the losses of its batches, times their weights
+    this.total = 0; // of the weights
     this.losses = []; // mean of each epoch
     const { labelSmoothing: smoothing } = settings;
     if (smoothing)
@@ -54,32 +55,35 @@ class Training {
     if (this.batch === 0)
       this.order = shuffle ? yield* permutationParts(seed, this.epoch, n) : Array.from({ length: n }, (_, i) => i);
     const rows = this.order.slice(this.batch * batchSize, (this.batch + 1) * batchSize);
-    const { loss, gradient } = yield* this.gradient(rows);
+    const weight = rows.reduce((sum, row) => sum + this.weights[row], 0);
+    const { loss, gradient } = yield* this.gradient(rows, weight || 1);
     yield* this.update(gradient);
-    this.sum += loss * rows.length;
+    this.sum += loss * weight;
+    this.total += weight;
     this.batch += 1;
     if (this.batch * batchSize >= n) this.endEpoch();
     return loss;
   }
 
   endEpoch() {
-    const loss = this.sum / this.X.length;
+    const loss = this.sum / (this.total || 1);
     this.losses.push(loss);
     this.epoch += 1;
     this.batch = 0;
-    this.sum = 0;
+    this.sum = this.total = 0;
     this.scheduleRules.observe?.(this.schedule, loss);
   }
 
-  /** Mean loss of a batch, penalties included, and its gradient. */
-  *gradient(rows) {
+  /** Mean loss of a batch with this sum of weights, penalties included, and its gradient. */
+  *gradient(rows, weight) {
     const { network } = this;
     const gradient = new Float64Array(network.nParameters);
     let loss = 0;
     for (let i = 0; i < rows.length; i++) {
       const masks = this.masks(i);
       const pass = network.forward(this.X[rows[i]], masks);
-      loss += network.backward(pass, this.targets[rows[i]], gradient, 1 / rows.length, masks).loss / rows.length;
+      const share = this.weights[rows[i]] / weight;
+      loss += share * network.backward(pass, this.targets[rows[i]], gradient, share, masks).loss;
       yield;
     }
     const { l2, l1, nWeights, parameters } = network;

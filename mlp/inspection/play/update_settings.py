@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mlp._backends import Layout
 from mlp.optimizers import SGD, Adagrad, Adam, GradientDescent, Optimizer, RMSprop
@@ -39,7 +41,7 @@ def update_settings(
     rows: int | None,
     batch_size: int,
     label_smoothing: float,
-    notes: Sequence[str],
+    class_weights: NDArray[np.float64] | None,
 ) -> dict[str, Any]:
     """The settings as plain data.
 
@@ -53,12 +55,16 @@ def update_settings(
         Number of rows in the page.
     batch_size : int
     label_smoothing : float
-    notes : sequence of str
-        Sentences to show.  What the page lacks of the optimizer is added.
+    class_weights : ndarray, shape (number of classes,), optional
+
+    Returns
+    -------
+    dict
+        Among others ``notes``, sentences for the reader.
 
     Examples
     --------
-    >>> settings = update_settings(Layout((2, 3, 1)), Adam(0.04, clip_norm=1.0), None, 32, 0.0, ())
+    >>> settings = update_settings(Layout((2, 3, 1)), Adam(0.04, clip_norm=1.0), None, 32, 0.0, None)
     >>> settings["rule"], settings["rules"]["adam"]["rate"], settings["clipNorm"], settings["schedule"]
     ('adam', 0.04, 1.0, None)
     """
@@ -66,10 +72,14 @@ def update_settings(
         choice.rule.name: {"label": label, "hyper": dict(choice.rule.hyper), "rate": _RATES[choice.rule.name]}
         for choice, label in _CHOICES
     }
+    weights = None if class_weights is None else class_weights.tolist()
     settings: dict[str, Any] = {
         "rules": rules, "rule": "adam", "batchSize": batch_size, "schedule": None, "weightDecay": 0.0,
-        "clipValue": None, "clipNorm": None, "rateFactors": [], "labelSmoothing": label_smoothing, "notes": list(notes),
+        "clipValue": None, "clipNorm": None, "rateFactors": [], "labelSmoothing": label_smoothing,
+        "classWeights": weights, "notes": [],
     }  # fmt: skip
+    if weights:
+        settings["notes"].append("The classes have the weights of the last training.")
     if optimizer is None:
         return settings
     rule, schedule = optimizer.rule, optimizer.schedule
