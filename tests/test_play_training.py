@@ -246,6 +246,10 @@ def test_what_has_no_translation_is_named() -> None:
         scalar_function(looping, "looping")
     with pytest.raises(formulas.TranslationError, match=r"'abs\(step\)' has no translation"):
         scalar_function(_absolute, "absolute")
+    without_source: dict[str, Any] = {}
+    exec("def one(step): return 1.0", without_source)
+    with pytest.raises(formulas.TranslationError, match="the source of one is not available"):
+        scalar_function(without_source["one"], "one")
 
 
 def _absolute(step: int) -> int:
@@ -272,6 +276,12 @@ def test_a_page_begins_with_the_last_optimizer() -> None:
     assert (training["weightDecay"], training["clipValue"], training["clipNorm"]) == (0.1, 2.0, None)
     assert training["notes"] == ["The schedule of the learning rate begins again, as with fit."]
     assert set(contents(net)["training"]["rules"]) == {"sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam"}
+
+
+def test_a_network_with_a_scaling_layer_keeps_its_page() -> None:
+    net = mlp.MLP([2, 3, 2], scaling_layer=True)
+    training = contents(net, optimizer=mlp.Adam(scaling_rate_factor=6.0))["training"]
+    assert not training["offered"]
 
 
 def test_a_schedule_that_the_page_does_not_know_is_named() -> None:

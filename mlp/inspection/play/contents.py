@@ -90,7 +90,7 @@ def contents(
         "part": part,
         "training": _training(net, kind, rows, trained_rows)
         | update_settings(
-            plain.plan.layout, optimizer, rows["n"] if rows else None, batch_size or 32, label_smoothing, class_weights
+            net.plan.layout, optimizer, rows["n"] if rows else None, batch_size or 32, label_smoothing, class_weights
         ),
         "playground": playground,
         "file": _file(plain, rows),

@@ -102,7 +102,7 @@ function curveView(app) {
   function lookOf(row) {
     const number = model.classOf(row.target) ?? 1;
     return {
-      shape: SHAPES[number % SHAPES.length],
+      shape: isNumber ? "circle" : SHAPES[number % SHAPES.length],
       fill: classColour(number),
       edge: ownColour("--background"),
       edgeWidth: 1,
@@ -140,7 +140,8 @@ function curveView(app) {
     axis.textContent = `Up: ${what}. To the right: ${name}.`;
     const kinds = model.isClassifier ? model.classes.map((each) => `class ${each}`) : [];
     const marks = kinds.map((text, k) => element("li", {}, shapeMark(k), text));
-    if (!model.isClassifier) marks.push(element("li", {}, shapeMark(1), "points with their targets"));
+    if (!model.isClassifier)
+      marks.push(element("li", {}, shapeMark(1, isNumber ? "circle" : SHAPES[1]), "points with their targets"));
     legend.replaceChildren(
       element(
         "ul",

@@ -2,7 +2,9 @@
 
 /** The numbers of a typed array in base64. */
 function decoded(text, type) {
-  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const characters = atob(text);
+  const bytes = new Uint8Array(characters.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
   const kinds = { float32: Float32Array, float64: Float64Array, uint8: Uint8Array };
   return new kinds[type](bytes.buffer);
 }

@@ -154,10 +154,10 @@ function drawnOutputMenu(app, onChange) {
 }
 
 /** The mark of points of a class, for a legend. */
-function shapeMark(number) {
+function shapeMark(number, shape = SHAPES[number % SHAPES.length]) {
   const mark = element("canvas", { width: 36, height: 36, class: "mark", "aria-hidden": "true" });
   const context = mark.getContext("2d");
-  shapePath(context, SHAPES[number % SHAPES.length], 18, 18, 11);
+  shapePath(context, shape, 18, 18, 11);
   context.fillStyle = classColour(number);
   context.fill();
   return mark;

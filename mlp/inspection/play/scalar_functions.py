@@ -38,7 +38,7 @@ def scalar_function(function: Callable[..., Any], name: str) -> str:
     Raises
     ------
     TranslationError
-        If the function uses something that is not translated; the message names it.
+        If the source is not available, or uses something that is not translated; the message names it.
 
     Examples
     --------
@@ -49,7 +49,11 @@ def scalar_function(function: Callable[..., Any], name: str) -> str:
     }
     <BLANKLINE>
     """
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
+    try:
+        source = inspect.getsource(function)
+    except OSError as error:
+        raise formulas.TranslationError(f"the source of {name} is not available ({error})") from error
+    tree = ast.parse(textwrap.dedent(source)).body[0]
     assert isinstance(tree, ast.FunctionDef)
     names = [argument.arg for argument in tree.args.args]
     keywords = [argument.arg for argument in tree.args.kwonlyargs]

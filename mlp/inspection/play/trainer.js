@@ -63,7 +63,7 @@ function trainerView(app, { canRebuild, canSave }) {
   }
 
   function* record() {
-    score = yield* scored();
+    if (!score.isCurrent) score = yield* scored();
     if (Number.isFinite(score.loss)) history.push({ epoch: epochs, step: stepsDone, loss: score.loss });
   }
 
