@@ -701,7 +701,7 @@ class MLP(FeedForward):
         The training of the page begins with the current weights, as `fit` does, and makes the same steps with the same
         order of the rows and the same dropout masks, but in double precision.  It begins with the batch size, the label
         smoothing and the optimizer of the last training: its schedule from the beginning, weight decay, clipping and
-        factors of the learning rate.  A page that holds less rows than the last training had says so.
+        factors of the learning rate.  A page that holds fewer rows than the last training had says so.
 
         Examples
         --------
@@ -728,6 +728,7 @@ class MLP(FeedForward):
             optimizer=last,
             batch_size=conditions.get("batch_size"),
             label_smoothing=conditions.get("label_smoothing", 0.0),
+            shuffle=conditions.get("shuffle", True),
             trained_rows=conditions.get("rows"),
         )
 

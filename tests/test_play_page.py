@@ -155,10 +155,11 @@ def test_the_kind_of_the_inputs(settings: dict[str, Any], kind: str) -> None:
 
 def test_the_last_optimizer_is_offered(tmp_path: Path) -> None:
     net, X, y = hostile_net()
-    net.fit(X, y, epochs=2, batch_size=3, optimizer=mlp.SGD(0.25, momentum=0.7))
+    net.fit(X, y, epochs=2, batch_size=3, optimizer=mlp.SGD(0.25, momentum=0.7), shuffle=False, label_smoothing=0.1)
     net.play(tmp_path / "net.html", X, y)
     training = data_of((tmp_path / "net.html").read_text(encoding="utf-8"))["training"]
     assert (training["rule"], training["batchSize"]) == ("momentum", 3)
+    assert (training["shuffle"], training["labelSmoothing"], training["trainedRows"]) == (False, 0.1, None)
     assert training["rules"]["momentum"] | {"label": ""} == {"label": "", "hyper": {"momentum": 0.7}, "rate": 0.25}
 
 

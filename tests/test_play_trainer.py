@@ -177,10 +177,14 @@ def test_a_page_with_a_part_of_the_rows_says_so(opened: Any) -> None:
     net = mlp.MLP([64, 4, 3], input_scale=1 / 255)
     text = (
         "This page holds only 20 of the 1,438 rows that the network was trained on. It goes on training on these "
-        "alone, and may get worse at the others."
+        "alone, and may get worse at others."
     )
     page = opened(net, X, y, part="training", trained_rows=1438)
     assert shown(page, ".trainer .warning") == text
+    page = opened(net, X, y, trained_rows=1438)  # maybe not of those
+    assert shown(page, ".trainer .warning").startswith(
+        "This page holds 20 rows, but the network was trained on 1,438. "
+    )
     page = opened(net, X, y, part="training", trained_rows=20)
     assert page.run("document.querySelector('.trainer .warning')") is None
 

@@ -63,14 +63,14 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 TRAIN = """
-    result = data.map(({ data, shuffle }) => {
+    result = data.map((data) => {
       const model = new Model(data);
       const X = model.rows.map((row) => row.x);
       const targets = model.rows.map((row) => model.targetRow(row.target));
       const { rules, rule, schedule, ...more } = data.training;
       const constant = { name: "constant", settings: { learning_rate: rules[rule].rate } };
       const { hyper } = rules[rule];
-      const settings = { ...more, rule, hyper, schedule: schedule ?? constant, shuffle, seed: model.seed };
+      const settings = { ...more, rule, hyper, schedule: schedule ?? constant, seed: model.seed };
       const weights = model.rows.map((row) => data.training.classWeights?.[model.classOf(row.target)] ?? 1);
       const training = new Training(model.network, X, targets, settings, weights);
       training.next();
@@ -96,18 +96,18 @@ def test_training_makes_the_steps_of_fit(engine: Engine) -> None:
     cases += [(name, "adam", {}) for name in NETWORKS]
     cases += [("softmax", "sgd", {"shuffle": False}), ("dropout and penalties", "by both", {})]
     cases += [(name, "sgd", {"label_smoothing": 0.2}) for name in ("softmax", "sigmoid")]
-    weights = {0: 0.3, 1: 2.0}
-    cases += [("softmax", "adam", {"class_weight": weights}), ("sigmoid", "plateau", {"class_weight": weights})]
+    unequal = {0: 0.3, 1: 2.0}
+    cases += [("softmax", "adam", {"class_weight": unequal}), ("sigmoid", "plateau", {"class_weight": unequal})]
     cases += [("softmax", "sgd", {"class_weight": {0: 1.0, 1: 0.0, 2: 0.0}, "label_smoothing": 0.1})]
     nets, tasks = [], []
     for name, rule, settings in cases:
         net = mlp.MLP(**NETWORKS[name], dtype="float64", backend="numpy")
         nets.append(net)
-        chosen: dict[str, Any] = {key: value for key, value in settings.items() if key == "label_smoothing"}
+        chosen = settings.copy()
         if "class_weight" in settings:
-            chosen["class_weights"] = weights_of_classes(net, targets_of(name, 50), settings["class_weight"])
-        made = contents(net, X, targets_of(name, 50), optimizer=OPTIMIZERS[rule], batch_size=16, **chosen)
-        tasks.append({"data": made, "shuffle": settings.get("shuffle", True)})
+            weights = chosen.pop("class_weight")
+            chosen["class_weights"] = weights_of_classes(net, targets_of(name, 50), weights)
+        tasks.append(contents(net, X, targets_of(name, 50), optimizer=OPTIMIZERS[rule], batch_size=16, **chosen))
     for (name, rule, settings), net, found in zip(cases, nets, engine(TRAIN, tasks), strict=True):
         first = FirstBatch()
         history = net.fit(
@@ -149,7 +149,7 @@ def test_a_training_of_images_makes_the_steps_of_fit(engine: Engine) -> None:
     net = mlp.MLP([16, 9, 3], input_scale=1 / 255, dtype="float64", backend="numpy", dropout=0.2)
     data = contents(net, X, y, optimizer=mlp.Adam(0.01), batch_size=64)
     assert (data["kind"], data["training"]["offered"]) == ("image", True)
-    [found] = engine(TRAIN, [{"data": data, "shuffle": True}])
+    [found] = engine(TRAIN, [data])
     first = FirstBatch()
     history = net.fit(X, y, epochs=3, batch_size=64, optimizer=mlp.Adam(0.01), callbacks=[first])
     np.testing.assert_allclose(found["one"], first.parameters, rtol=1e-9, atol=1e-9)

@@ -31,6 +31,7 @@ def contents(
     optimizer: Optimizer | None = None,
     batch_size: int | None = None,
     label_smoothing: float = 0.0,
+    shuffle: bool = True,
     class_weights: NDArray[np.float64] | None = None,
     trained_rows: int | None = None,
     part: str = "",
@@ -49,6 +50,8 @@ def contents(
     batch_size : int, optional
         Likewise; default: 32.
     label_smoothing : float
+        Likewise.
+    shuffle : bool
         Likewise.
     class_weights : ndarray, shape (number of classes,), optional
         Likewise.
@@ -89,9 +92,8 @@ def contents(
         "rows": rows,
         "part": part,
         "training": _training(net, kind, rows, trained_rows)
-        | update_settings(
-            net.plan.layout, optimizer, rows["n"] if rows else None, batch_size or 32, label_smoothing, class_weights
-        ),
+        | update_settings(net.plan.layout, optimizer, rows["n"] if rows else None, batch_size or 32, class_weights)
+        | {"labelSmoothing": label_smoothing, "shuffle": shuffle},
         "playground": playground,
         "file": _file(plain, rows),
         "formulas": _formulas(plain),

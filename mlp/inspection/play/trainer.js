@@ -277,14 +277,14 @@ function trainerView(app, { canRebuild, canSave }) {
   };
 }
 
-/** That the page has only a part of the rows that the network was trained on; null if it has all, or nobody knows. */
+/** That the page has fewer rows than the network was trained on; null if it has all, or if that is not known. */
 function partText({ data }) {
   const { trainedRows } = data.training;
   if (trainedRows === null) return null;
   const [held, all] = [data.rows.n, trainedRows].map((n) => n.toLocaleString("en"));
-  return element(
-    "p",
-    { class: "warning" },
-    `This page holds only ${held} of the ${all} rows that the network was trained on. It goes on training on these alone, and may get worse at the others.`,
-  );
+  const what =
+    data.part === "training"
+      ? `This page holds only ${held} of the ${all} rows that the network was trained on.`
+      : `This page holds ${held} rows, but the network was trained on ${all}.`;
+  return element("p", { class: "warning" }, `${what} It goes on training on these alone, and may get worse at others.`);
 }

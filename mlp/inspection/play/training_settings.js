@@ -3,9 +3,8 @@
 /** The controls, and `settings` for a training; `onChange` is called after every change. */
 function trainingSettings(model, onChange) {
   const { rules, schedule, ...own } = model.data.training;
-  let { rule, batchSize } = own;
+  let { rule, batchSize, shuffle } = own;
   let isScheduled = schedule !== null;
-  let shuffle = true;
   const more = {
     weightDecay: own.weightDecay,
     clipValue: own.clipValue,
@@ -72,7 +71,7 @@ function trainingSettings(model, onChange) {
   });
   const order = element("input", {
     type: "checkbox",
-    checked: true,
+    checked: shuffle,
     change: () => {
       shuffle = order.checked;
       onChange();

@@ -40,7 +40,6 @@ def update_settings(
     optimizer: Optimizer | None,
     rows: int | None,
     batch_size: int,
-    label_smoothing: float,
     class_weights: NDArray[np.float64] | None,
 ) -> dict[str, Any]:
     """The settings as plain data.
@@ -54,7 +53,6 @@ def update_settings(
     rows : int, optional
         Number of rows in the page.
     batch_size : int
-    label_smoothing : float
     class_weights : ndarray, shape (number of classes,), optional
 
     Returns
@@ -64,7 +62,7 @@ def update_settings(
 
     Examples
     --------
-    >>> settings = update_settings(Layout((2, 3, 1)), Adam(0.04, clip_norm=1.0), None, 32, 0.0, None)
+    >>> settings = update_settings(Layout((2, 3, 1)), Adam(0.04, clip_norm=1.0), None, 32, None)
     >>> settings["rule"], settings["rules"]["adam"]["rate"], settings["clipNorm"], settings["schedule"]
     ('adam', 0.04, 1.0, None)
     """
@@ -75,8 +73,7 @@ def update_settings(
     weights = None if class_weights is None else class_weights.tolist()
     settings: dict[str, Any] = {
         "rules": rules, "rule": "adam", "batchSize": batch_size, "schedule": None, "weightDecay": 0.0,
-        "clipValue": None, "clipNorm": None, "rateFactors": [], "labelSmoothing": label_smoothing,
-        "classWeights": weights, "notes": [],
+        "clipValue": None, "clipNorm": None, "rateFactors": [], "classWeights": weights, "notes": [],
     }  # fmt: skip
     if weights:
         settings["notes"].append("The classes have the weights of the last training.")
