@@ -343,7 +343,7 @@ class MLP(TrainableNetwork):
 
         The page is one file, and opens no connection.  It has the network with its `preprocessing` and `classes`, and
         computes in double precision.  What it shows depends on the inputs: images can be drawn (784 inputs, or a
-        square number and `input_scale`), two inputs are a plane with points to move and a training to continue, and
+        square number and `input_scale`), one input has a curve and two inputs a plane, with points to move, and
         other inputs have sliders and menus.  Each has the neurons of all layers, and the formulas of the forward and
         the backward pass with numbers.
 
@@ -354,7 +354,7 @@ class MLP(TrainableNetwork):
         X : array_like, shape (n, n_in), optional
             Rows that the page is to hold.  Default: none, and then the page has no data.
         y : array_like, shape (n,) or (n, n_out), optional
-            Their targets, as `fit` takes them; a page with two inputs or with sliders trains on them.
+            Their targets, as `fit` takes them; the page trains on them.
 
         Raises
         ------
@@ -374,9 +374,9 @@ class MLP(TrainableNetwork):
         Notes
         -----
         The training of the page begins with the current weights, as `fit` does, and makes the same steps with the same
-        order of the rows and the same dropout masks, but in double precision.  It begins with the optimizer of
-        the last training, if that is SGD, Adagrad, RMSprop or Adam, and with its batch size; the learning rate is
-        constant.
+        order of the rows and the same dropout masks, but in double precision.  It begins with the batch size, the label
+        smoothing and the optimizer of the last training: its schedule from the beginning, weight decay, clipping and
+        factors of the learning rate.  A page that holds fewer rows than the last training had says so.
 
         Examples
         --------
@@ -394,8 +394,18 @@ class MLP(TrainableNetwork):
 
         state = self.training_state
         last = None if state is None else state.optimizer
-        batch_size = None if state is None else state.conditions.get("batch_size")
-        play.write(self, path, X, y, optimizer=last, batch_size=batch_size)
+        conditions = {} if state is None else state.conditions
+        play.write(
+            self,
+            path,
+            X,
+            y,
+            optimizer=last,
+            batch_size=conditions.get("batch_size"),
+            label_smoothing=conditions.get("label_smoothing", 0.0),
+            shuffle=conditions.get("shuffle", True),
+            trained_rows=conditions.get("rows"),
+        )
 
     def to_torch(self, *, logits: bool = False) -> Any:
         """Convert the network to a torch.nn.Sequential; `mlp.from_torch` converts it back.

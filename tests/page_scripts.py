@@ -5,9 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import pytest
+from devtools import PROGRAM, browser
+
 from mlp.inspection import play
+
+Engine = Callable[[str, Any], Any]
 
 NODE = shutil.which("node")
 
@@ -34,3 +42,20 @@ def in_node(body: str, data: Any) -> Any:
 def in_browser(browser: Any, body: str, data: Any) -> Any:
     """The result of a program in the page of a browser."""
     return json.loads(browser.run(program(body, data)))
+
+
+@contextmanager
+def engine(kind: str, folder: Path) -> Iterator[Engine]:
+    """A function that returns the result of a program, in "node" or in "chromium"; the test is skipped without it."""
+    if kind == "node":
+        if NODE is None:
+            pytest.skip("needs Node 20 or newer, node")
+        yield in_node
+    else:
+        if PROGRAM is None:
+            pytest.skip("no browser here: apt install chromium")
+        blank = folder / "blank.html"
+        blank.write_text("<!doctype html><title>blank</title>")
+        with browser() as opened:
+            opened.open(blank)
+            yield lambda body, data: in_browser(opened, body, data)

@@ -307,6 +307,7 @@ COMMANDS: dict[str, list[tuple[str, str]]] = {
         ("moons --rows 0", "--rows"),
         ("moons --no-data", "--data"),
         ("run --hidden 3", "--hidden"),
+        ("run --rows 3", "--rows"),
         ("run --data-dir nowhere", "--data-dir"),
         (f"{MODEL} --data", "--data"),
         (f"{MODEL} --seed 1", "--seed"),

@@ -41,6 +41,17 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "numbers": play.page(numbers, x, 100 + 9 * x[:, 0], title="numbers"),
         "table": play.page(net, X, y, title=HOSTILE),
         "empty": play.page(mlp.MLP([2, 3, 2]), title="empty"),
+        "curve": play.page(
+            mlp.MLP([1, 6, 1], "tanh", loss="mse"), x[:, :1], 9 * x[:, 0], title="curve", playground=True
+        ),
+        "labels": play.page(
+            mlp.MLP([2, 4, 3], loss="binary_cross_entropy", classes=["a", "b", HOSTILE]),
+            x,
+            np.eye(3)[[0, 1, 2] * 5],
+            title="labels",
+            optimizer=mlp.AdamW(mlp.schedules.Cosine(0.1, epochs=5)),
+            trained_rows=1000,
+        ),
         "step": play.page(mlp.MLP([2, 3, 1], "step", "step", "mse"), title="step"),
     }
     paths = {name: folder / f"{name}.html" for name in made}
@@ -69,7 +80,7 @@ MEASURE = """(() => {
 
 
 @pytest.mark.parametrize(("width", "dark"), [(390, False), (768, True), (1280, False)])
-@pytest.mark.parametrize("kind", ["image", "plane", "numbers", "table", "empty", "step"])
+@pytest.mark.parametrize("kind", ["image", "plane", "numbers", "curve", "labels", "table", "empty", "step"])
 def test_the_page_works_at_every_width(
     chromium: Browser, pages: dict[str, Path], kind: str, width: int, dark: bool
 ) -> None:
@@ -96,7 +107,7 @@ def test_the_policy_is_kept_by_the_browser(chromium: Browser, pages: dict[str, P
         assert any(line.startswith(what) and "Content Security Policy" in line for line in chromium.console)
 
 
-@pytest.mark.parametrize("kind", ["image", "plane", "numbers", "table"])
+@pytest.mark.parametrize("kind", ["image", "plane", "numbers", "curve", "labels", "table"])
 def test_axe_finds_nothing(chromium: Browser, pages: dict[str, Path], kind: str) -> None:
     if not Path(AXE).is_file():
         pytest.skip(NO_AXE)

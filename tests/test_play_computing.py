@@ -1,17 +1,17 @@
-"""What a page computes, in Node and in Chromium: outputs, training, random integers, weights, images, model files."""
+"""What a page computes, in Node and in Chromium: outputs, random integers, weights, images, model files."""
 
 from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import page_scripts
 import pytest
-from devtools import PROGRAM, browser
+from page_scripts import Engine
 
 import mlp
 from backends import formulas, random
@@ -19,23 +19,11 @@ from mlp.data import Preprocessing
 from mlp.initializers import INITIALIZERS
 from mlp.inspection.play.contents import contents
 
-Engine = Callable[[str, Any], Any]
-
 
 @pytest.fixture(scope="module", params=["node", "chromium"])
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    if request.param == "node":
-        if page_scripts.NODE is None:
-            pytest.skip("needs Node 20 or newer, node")
-        yield page_scripts.in_node
-    else:
-        if PROGRAM is None:
-            pytest.skip("no browser here: apt install chromium")
-        blank = tmp_path_factory.mktemp("page") / "blank.html"
-        blank.write_text("<!doctype html><title>blank</title>")
-        with browser() as opened:
-            opened.open(blank)
-            yield lambda body, data: page_scripts.in_browser(opened, body, data)
+    with page_scripts.engine(request.param, tmp_path_factory.mktemp("page")) as made:
+        yield made
 
 
 def outputs(engine: Engine, cases: list[tuple[mlp.MLP, Any]]) -> list[Any]:
@@ -116,95 +104,6 @@ def test_rows_of_bytes_are_scaled_as_in_training(engine: Engine) -> None:
     assert [target for _, target in found] == [0, 1, 2, 1, 0]
 
 
-# -- training -------------------------------------------------------------------------------------------------
-
-OPTIMIZERS = {
-    "sgd": mlp.SGD(0.1),
-    "momentum": mlp.SGD(0.03, momentum=0.9),
-    "nesterov": mlp.SGD(0.03, momentum=0.8, nesterov=True),
-    "adam": mlp.Adam(0.01),
-    "rmsprop": mlp.RMSprop(0.005),
-    "adagrad": mlp.Adagrad(0.05),
-}
-NETWORKS: dict[str, dict[str, Any]] = {
-    "softmax": {"sizes": [3, 9, 5, 3], "activation": ["tanh", "gelu"], "seed": 2**64 - 1},
-    "dropout and penalties": {
-        "sizes": [3, 9, 17, 3], "activation": "silu", "dropout": [0.3, 0.1], "input_dropout": 0.2, "l2": 1e-3,
-        "l1": 5e-4,
-    },
-    "sigmoid": {"sizes": [3, 6, 1], "activation": "tanh", "loss": "binary_cross_entropy"},
-    "two numbers": {
-        "sizes": [3, 6, 2], "loss": "huber", "activation": "mish", "target_scaling": ([1.0, 2.0], [3.0, 0.5]),
-    },
-    "Nielsen": {"sizes": [3, 6, 3], "activation": "sigmoid", "output_activation": "sigmoid", "loss": "quadratic"},
-    "counts": {"sizes": [3, 6, 2], "activation": "softplus", "loss": "poisson"},
-    "softmax without fusion": {"sizes": [3, 6, 3], "activation": "elu", "output_activation": "softmax", "loss": "mse"},
-}  # fmt: skip
-
-TRAIN = """
-    result = data.map(({ data, rule, hyper, learningRate, shuffle }) => {
-      const model = new Model(data);
-      const X = model.rows.map((row) => row.x);
-      const targets = model.rows.map((row) => model.targetRow(row.target));
-      const settings = { rule, hyper, learningRate, batchSize: 16, shuffle, seed: model.seed };
-      const training = new Training(model.network, X, targets, settings);
-      const first = training.next();
-      const one = model.network.parameters.slice();
-      while (training.step < 100) training.next();
-      return { first, one, all: model.network.parameters, losses: training.losses };
-    });
-"""
-
-
-def targets_of(name: str, n: int) -> Any:
-    rng = np.random.default_rng(1)
-    if name in ("two numbers", "counts"):
-        return rng.poisson(2, (n, 2)).astype(float)
-    if name in ("Nielsen", "softmax without fusion"):
-        return np.eye(3)[rng.integers(0, 3, n)]
-    return rng.integers(0, 2 if name == "sigmoid" else 3, n)
-
-
-def test_training_makes_the_steps_of_fit(engine: Engine) -> None:
-    X = np.random.default_rng(0).normal(size=(50, 3))
-    cases = [("softmax", rule, True) for rule in OPTIMIZERS] + [(name, "adam", True) for name in NETWORKS]
-    cases.append(("softmax", "sgd", False))
-    nets, tasks = [], []
-    for name, rule, shuffle in cases:
-        net = mlp.MLP(**NETWORKS[name], dtype="float64", backend="numpy")
-        optimizer = OPTIMIZERS[rule]
-        nets.append(net)
-        tasks.append(
-            {
-                "data": contents(net, X, targets_of(name, 50)),
-                "rule": optimizer.rule.name,
-                "hyper": dict(optimizer.rule.hyper),
-                "learningRate": optimizer.learning_rate,
-                "shuffle": shuffle,
-            }
-        )
-    for (name, rule, shuffle), net, found in zip(cases, nets, engine(TRAIN, tasks), strict=True):
-        first = FirstBatch()
-        history = net.fit(
-            X, targets_of(name, 50), epochs=25, batch_size=16, optimizer=OPTIMIZERS[rule], shuffle=shuffle,
-            callbacks=[first],
-        )  # fmt: skip
-        message = f"{name}, {rule}"
-        np.testing.assert_allclose(found["one"], first.parameters, rtol=1e-9, atol=1e-9, err_msg=message)
-        np.testing.assert_allclose(found["all"], net.parameters, rtol=1e-6, atol=1e-6, err_msg=message)
-        np.testing.assert_allclose(found["losses"], history.loss, rtol=1e-6, err_msg=message)
-
-
-class FirstBatch(mlp.Callback):
-    """Keeps the parameters after the first batch."""
-
-    parameters: Any = None
-
-    def on_batch_end(self, run: Any, batch: int, loss: float) -> None:
-        if self.parameters is None:
-            self.parameters = run.net.parameters.copy()
-
-
 # -- random integers and initial weights -------------------------------------------------------------------------
 
 
@@ -214,7 +113,7 @@ def test_the_order_of_rows_and_the_dropout_masks_are_the_same_integers(engine: E
         """
         const seed = BigInt(data);
         result = {
-          orders: [1, 2, 3, 64, 65, 1000].map((n) => [0, 7].map((epoch) => permutation(seed, epoch, n))),
+          orders: [1, 2, 3, 64, 65, 1000].map((n) => [0, 7].map((epoch) => finished(permutationParts(seed, epoch, n)))),
           masks: [1, 8, 9, 30].map((units) => [0, 1, 2, 3, 4].map((row) => keptUnits(seed, 3, 11, 2, row, units, 0.3))),
         };
         """,

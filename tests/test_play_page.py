@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from play_networks import HOSTILE, hostile_net, mnist_like
 
 import mlp
+from backends import random
 from mlp.cli import cli
 from mlp.inspection import play
 
@@ -144,6 +145,7 @@ def test_what_cannot_be_trained_says_why() -> None:
         ({"sizes": [64, 5, 3]}, "columns"),
         ({"sizes": [65, 5, 3], "input_scale": 1 / 16}, "columns"),
         ({"sizes": [2, 5, 3]}, "plane"),
+        ({"sizes": [1, 5, 3]}, "curve"),
         ({"sizes": [4, 5, 3]}, "columns"),
     ],
 )
@@ -153,10 +155,11 @@ def test_the_kind_of_the_inputs(settings: dict[str, Any], kind: str) -> None:
 
 def test_the_last_optimizer_is_offered(tmp_path: Path) -> None:
     net, X, y = hostile_net()
-    net.fit(X, y, epochs=2, batch_size=3, optimizer=mlp.SGD(0.25, momentum=0.7))
+    net.fit(X, y, epochs=2, batch_size=3, optimizer=mlp.SGD(0.25, momentum=0.7), shuffle=False, label_smoothing=0.1)
     net.play(tmp_path / "net.html", X, y)
     training = data_of((tmp_path / "net.html").read_text(encoding="utf-8"))["training"]
     assert (training["rule"], training["batchSize"]) == ("momentum", 3)
+    assert (training["shuffle"], training["labelSmoothing"], training["trainedRows"]) == (False, 0.1, None)
     assert training["rules"]["momentum"] | {"label": ""} == {"label": "", "hyper": {"momentum": 0.7}, "rate": 0.25}
 
 
@@ -171,37 +174,91 @@ def command(*arguments: str, status: int = 0) -> str:
 
 def test_the_page_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    command("train", "digits", "--epochs", "1", "--quiet", "--lr", "0.02", "--batch-size", "50")
+    settings = ["--lr", "0.02", "--batch-size", "50", "--schedule", "step:every=3", "--clip-norm", "2"]
+    command("train", "digits", "--epochs", "1", "--quiet", *settings)
     said = command("play", "runs/digits-1")
     page = Path("runs/digits-1/play.html")
-    assert re.search(rf"written: {page}, 0\.\d\d MB, with 100 rows of data\n", said)
-    text = page.read_text(encoding="utf-8")
-    assert "This page holds 100 rows of the test part of the data." in text
+    assert re.fullmatch(
+        rf"mlp: written: {page}, 0\.\d\d MB\nmlp: play.html holds no rows of the data; --data adds them\n", said
+    )
+    assert data_of(page.read_text(encoding="utf-8"))["rows"] is None
+    assert command("play", "runs/digits-1", "--no-data") == said
+
+    said = command("play", "runs/digits-1", "--data", "--output", "digits.html")
+    assert (
+        "digits.html holds 100 of the 1,438 rows that the network was trained on; --rows 1438 for all of them" in said
+    )
+    text = Path("digits.html").read_text(encoding="utf-8")
+    assert "This page holds 100 rows of the training part of the data." in text
     data = data_of(text)
     assert data["title"] == "digits-1"
-    assert (data["training"]["batchSize"], data["training"]["rules"]["adam"]["rate"]) == (50, 0.02)
+    training = data["training"]
+    assert (training["offered"], training["trainedRows"], training["batchSize"]) == (True, 1438, 50)
+    assert (training["rules"]["adam"]["rate"], training["clipNorm"]) == (0.02, 2)
+    assert training["schedule"]["label"] == "step (every=3, factor=0.1)"
     digits = mlp.data.load("digits")
-    assert digits.X_test is not None
     np.testing.assert_array_equal(
-        np.frombuffer(base64.b64decode(data["rows"]["X"]), np.uint8).reshape(100, 64), digits.X_test[:100]
+        np.frombuffer(base64.b64decode(data["rows"]["X"]), np.uint8).reshape(100, 64), digits.X[:100]
     )
-    assert "0 rows" in command("play", "runs/digits-1", "--no-data", "--output", "empty.html")
-    assert data_of(Path("empty.html").read_text(encoding="utf-8"))["rows"] is None
-    assert "0 rows" in command("play", "runs/digits-1/model.safetensors")
-    assert Path("play-model.html").exists()
+    assert data["rows"]["classes"] == digits.y[:100].tolist()
+
+    said = command("play", "runs/digits-1", "--data", "--rows", "1438", "--output", "digits.html")
+    assert said.endswith("mlp: digits.html holds 1,438 rows of the data\n")
+    assert data_of(Path("digits.html").read_text(encoding="utf-8"))["training"]["trainedRows"] is None
+
+    said = command("play", "runs/digits-1/model.safetensors")
+    assert said.endswith("mlp: play-model.html holds no rows of the data\n")
 
 
-def test_rows_of_a_file_are_held_only_if_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_a_run_are_held_only_if_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     lines = [f"{i % 17},{'Oslo' if i % 3 else 'Rome'},{i % 17 > 8}" for i in range(120)]
     Path("people.csv").write_text("\n".join(["age,city,left", *lines]))
-    command("train", "people.csv", "--target", "left", "--epochs", "1", "--quiet")
-    assert "with 0 rows" in command("play", "runs/people-1")
-    assert "with 96 rows" in command("play", "runs/people-1", "--data")
-    assert "with 7 rows" in command("play", "runs/people-1", "--data", "--rows", "7")
+    command("train", "people.csv", "--target", "left", "--epochs", "1", "--quiet", "--class-weight", "balanced")
+    assert "play.html holds no rows of the data" in command("play", "runs/people-1")
+    assert "play.html holds 96 rows of the data" in command("play", "runs/people-1", "--data")
+    assert "holds 7 of the 96 rows that" in command("play", "runs/people-1", "--data", "--rows", "7")
+    data = data_of(Path("runs/people-1/play.html").read_text(encoding="utf-8"))
+    count = np.bincount(mlp.data.load("people.csv", target="left").y)  # of all rows, not only those of the page
+    np.testing.assert_allclose(data["training"]["classWeights"], 96 / 2 / count)
+    Path("people.csv").unlink()
+    assert "Without --data the page holds the network alone" in command("play", "runs/people-1", "--data", status=2)
+    command("play", "runs/people-1")
+
+
+def test_a_page_of_a_run_holds_the_rows_in_the_order_of_its_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the rows of the validation set."""
+    monkeypatch.chdir(tmp_path)
+    command("train", "moons", "--epochs", "2", "--quiet", "--validation", "0.25", "--seed", "3")
+    command("play", "runs/moons-1", "--data")
+    data = data_of(Path("runs/moons-1/play.html").read_text(encoding="utf-8"))
+    moons = mlp.data.load("moons", seed=3)
+    kept = random.permutation(3, 0, 320, stream=random.SPLIT)[80:]
+    assert data["rows"]["n"] == 240
+    held = np.frombuffer(base64.b64decode(data["rows"]["X"]), data["rows"]["type"]).reshape(240, 2)
+    np.testing.assert_array_equal(held, moons.X[kept].astype(held.dtype))
+    assert data["rows"]["classes"] == moons.y[kept].tolist()
+
+
+def test_a_playground_is_about_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("people.csv").write_text("\n".join(["age,left", *(f"{i % 17},{i % 17 > 8}" for i in range(120))]))
     said = command("play", "people.csv", "--target", "left", "--rows", "50")
     assert "mlp: 50 of 120 rows; --rows 120 for all of them" in said
     assert "written: play-people.html" in said
+    assert "play-people.html holds 50 rows of the data" in said
     assert data_of(Path("play-people.html").read_text(encoding="utf-8"))["playground"]
-    Path("people.csv").unlink()
-    assert "With --no-data" in command("play", "runs/people-1", "--data", status=2)
+    assert "play-sine.html holds 400 rows of the data" in command("play", "sine")
+    data = data_of(Path("play-sine.html").read_text(encoding="utf-8"))
+    assert (data["kind"], data["training"]["offered"]) == ("curve", True)
+
+
+def test_a_playground_with_several_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = np.random.default_rng(0).normal(size=(30, 4)).round(3)
+    Path("two.csv").write_text("\n".join(["a,b,u,v", *(",".join(map(str, row)) for row in rows)]))
+    command("play", "two.csv", "--target", "u,v")
+    data = data_of(Path("play-two.html").read_text(encoding="utf-8"))
+    assert (data["kind"], data["network"]["sizes"]) == ("plane", [2, 8, 8, 2])

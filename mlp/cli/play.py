@@ -8,23 +8,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from mlp._backends import ConfigurationError, MLPError, formulas
-from mlp.checks import counted
 from mlp.cli import paths
 from mlp.cli.networks import reject_options
 from mlp.cli.options import SectionedCommand, data_dir_option, names, one_or_list, option, widths
 from mlp.cli.printing import print_message
-from mlp.cli.training_data import first_rows, test_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mlp.data import Dataset
+    from mlp.data import Dataset, StreamedDataset
     from mlp.model import MLP
 
 ROWS, IMAGES = 500, 100
 """Most rows of a page, and most images."""
 
 _MODEL_ONLY = ("with_data", "data_dir")
+_ROWS_ONLY = ("rows", "data_dir")
 _PLAYGROUND_ONLY = ("hidden", "activation", "target", "task", "seed")
 _ACTIVATIONS = [name for name, row in formulas.ACTIVATIONS.items() if row.role != "output" and row.backward]
 
@@ -36,6 +35,7 @@ class _Page(NamedTuple):
     X: NDArray[Any] | None
     y: NDArray[Any] | None
     settings: dict[str, Any]
+    of: int | None = None  # rows that the network was trained on, if the page holds fewer
 
 
 @click.command(cls=SectionedCommand, short_help="Write an HTML page in which a network runs.")
@@ -45,15 +45,16 @@ class _Page(NamedTuple):
     "Data",
     "--data/--no-data",
     "with_data",
-    default=None,
-    help="Whether the page of a run holds rows of its data.  Default: yes for built-in data sets, no for files.",
+    default=False,
+    show_default="--no-data",
+    help="Whether the page of a run holds rows of its training part, to look at and to train on.",
 )
 @option(
     "Data",
     "--rows",
     type=click.IntRange(1),
     metavar="N",
-    help=f"Most rows that the page holds.  Default: {IMAGES} images, {ROWS} other rows.",
+    help=f"Most rows that the page holds, if it holds any.  Default: {IMAGES} images, {ROWS} other rows.",
 )
 @option("Playground", "--target", metavar="COLUMN", help="The target column of a table.")
 @option("Playground", "--task", metavar="TASK", help="classification or regression.  Default: depends on the targets.")
@@ -89,14 +90,14 @@ class _Page(NamedTuple):
 def play(ctx: click.Context, /, source: str, **options: Any) -> None:
     """Write one HTML page in which a network runs, for SOURCE: a trained model, or data to learn in the page.
 
-    Of a run folder or a .safetensors file, the page has the trained network: images to draw, a plane with points to
-    move, or a slider and a menu for each column; the neurons of each layer; and the steps of the forward and backward
-    pass with formulas and numbers.
+    Of a run folder or a .safetensors file, the page has the trained network: images to draw, a curve or a plane with
+    points to move, or a slider and a menu for each column; the neurons of each layer; and the steps of the forward and
+    backward pass with formulas and numbers.  With --data it holds rows, and goes on training on them.
 
     moons, circles, spirals, xor, sine and a table (.csv, .tsv, .parquet) are a playground: a network that is not
     trained yet, and learns in the page.  Its weights can be saved as a .safetensors file for mlp.load.
 
-    The page works without a connection.  It says how many rows it holds.
+    The page works without a connection.  How many rows it holds is printed, and the page says it.
 
     \b
     mlp play runs/mnist-1
@@ -110,6 +111,8 @@ def play(ctx: click.Context, /, source: str, **options: Any) -> None:
     is_model = Path(source).is_dir() or Path(source).suffix.lower() == ".safetensors"
     if is_model:
         reject_options(ctx, _PLAYGROUND_ONLY, f"{source!r} is a trained model, and has its own network")
+        if not options["with_data"]:
+            reject_options(ctx, _ROWS_ONLY, "without --data the page of a run holds no rows")
         paths.require_model(source, "SOURCE")
         path = (Path(source) / "play.html") if Path(source).is_dir() else Path(f"play-{Path(source).stem}.html")
     else:
@@ -124,12 +127,20 @@ def play(ctx: click.Context, /, source: str, **options: Any) -> None:
 
     page = _of_model(source, options) if is_model else _playground(source, options)
     size = pages.write(page.net, path, page.X, page.y, **page.settings)
-    held = counted(0 if page.X is None else len(page.X), "row")
-    print_message(f"written: {path}, {size / 1e6:.2f} MB, with {held} of data")
+    print_message(f"written: {path}, {size / 1e6:.2f} MB")
+    print_message(f"{path.name} holds {_rows_text(page, is_run=Path(source).is_dir())}")
+
+
+def _rows_text(page: _Page, *, is_run: bool) -> str:
+    if page.X is None:
+        return "no rows of the data" + ("; --data adds them" if is_run else "")
+    if page.of is None:
+        return f"{len(page.X):,} row{'s' if len(page.X) != 1 else ''} of the data"
+    return f"{len(page.X):,} of the {page.of:,} rows that the network was trained on; --rows {page.of} for all of them"
 
 
 def _of_model(source: str, options: dict[str, Any]) -> _Page:
-    from mlp import data, optimizers, persistence
+    from mlp import persistence, runs
     from mlp.io import run_folders
 
     net = persistence.load(run_folders.model_path(source), backend="numpy")
@@ -138,24 +149,49 @@ def _of_model(source: str, options: dict[str, Any]) -> _Page:
             raise click.UsageError("--data: the rows are those of a run, but SOURCE is a file; name the run folder.")
         return _Page(net, None, None, {"title": Path(source).stem})
     config = run_folders.read_config(source)
-    settings = {
+    training = config["training"]
+    settings: dict[str, Any] = {
         "title": Path(source).resolve().name,
-        "optimizer": optimizers.from_dict(config["training"]["optimizer"]),
-        "batch_size": config["training"]["batch_size"],
+        "optimizer": runs.recorded_optimizer(training["optimizer"]),
+        "batch_size": training["batch_size"],
     }
-    wanted = options["with_data"]
-    if wanted is None:
-        wanted = config["data"]["source"] in data.SOURCE_NAMES
-    if not wanted:
+    if not options["with_data"]:
         return _Page(net, None, None, settings)
     try:
         dataset = run_folders.read_dataset(source, data_dir=options["data_dir"])
     except MLPError as error:
-        raise ConfigurationError(f"{error}.  With --no-data the page holds the network alone.") from error
-    # images are shown, and other rows are trained on
-    is_test = net.input_scale is not None and test_rows(dataset) > 0
+        raise ConfigurationError(f"{error}.  Without --data the page holds the network alone.") from error
     most = options["rows"] or (IMAGES if net.input_scale is not None else ROWS)
-    return _Page(net, *first_rows(dataset, most, test=is_test), settings | {"part": "test" if is_test else "training"})
+    rows, n, class_weights = _trained_rows(net, dataset, training, most)
+    settings |= {"part": "training", "trained_rows": n}
+    if class_weights is not None:
+        settings["class_weights"] = class_weights
+    return _Page(net, *rows, settings, of=n if n > most else None)
+
+
+def _trained_rows(
+    net: MLP, dataset: Dataset | StreamedDataset, training: dict[str, Any], most: int
+) -> tuple[tuple[Any, Any], int, NDArray[Any] | None]:
+    """The first rows that a run was trained on, in the order of its training, their number, and the class weights."""
+    import numpy as np
+
+    from mlp.data.streams import StreamedDataset, chunks
+    from mlp.network import Examples
+    from mlp.training import StreamedExamples
+    from mlp.training.class_weights import class_numbers_of, weights_of_classes
+    from mlp.training.validation_split import split_validation
+
+    fraction, class_weight = training["validation_fraction"], training.get("class_weight")
+    if isinstance(dataset, StreamedDataset):
+        stream = dataset.train.split(fraction, net.seed)[0] if fraction else dataset.train
+        weights = StreamedExamples(net, stream, class_weight).class_weights
+        return chunks.first_rows(stream, most), stream.n_rows, weights
+    trained, _ = split_validation(net, Examples(dataset.X, dataset.y, None), fraction)
+    weights = None
+    if class_weight:
+        numbers = class_numbers_of(net, net.check_examples(dataset.X, dataset.y)[0].target)
+        weights = weights_of_classes(net, np.bincount(numbers, minlength=max(net.sizes[-1], 2)), class_weight)
+    return (trained.X[:most], trained.target[:most]), trained.rows, weights
 
 
 def _playground(source: str, options: dict[str, Any]) -> _Page:

@@ -138,7 +138,7 @@ def _inputs(net: MLP, source: str, target: str | None) -> StreamedRows:
 
     def rows() -> Iterator[Rows]:
         firsts = range(0, n, step)
-        for first, X in zip(firsts, in_order(read, firsts, 1), strict=True):
+        for first, X in zip(firsts, in_order(read, firsts, threads=1, ahead=1), strict=True):
             inputs = X if column is None else without_column(X, column)
             yield Rows(preprocess(net, inputs), None, "all", np.arange(first, first + len(X)), n)
 

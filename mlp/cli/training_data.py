@@ -20,9 +20,7 @@ DATA_OPTIONS = (
 """The options that choose the data and the test part."""
 
 
-def load_for_training(
-    source: str, options: dict[str, Any]
-) -> tuple[Dataset | StreamedDataset, dict[str, Any]]:
+def load_for_training(source: str, options: dict[str, Any]) -> tuple[Dataset | StreamedDataset, dict[str, Any]]:
     """The data set for the options of a command, and the arguments of `run_folders.load_data` for it, from any folder.
 
     What was decided about reading in blocks is printed before they are read, unless the options say ``quiet`` or
@@ -103,14 +101,11 @@ def in_memory(dataset: Dataset | StreamedDataset, seed: int) -> tuple[Dataset, s
     return sample, f"{len(inputs):,} of {stream.n_rows:,} training rows, in blocks drawn at random"
 
 
-def first_rows(dataset: Dataset | StreamedDataset, count: int, *, test: bool = False) -> tuple[Any, Any]:
-    """X and y of the first rows of the training part; or of the test part, if there is one and `test` is true."""
+def first_rows(dataset: Dataset | StreamedDataset, count: int) -> tuple[Any, Any]:
+    """X and y of the first rows of the training part."""
     from mlp.data import StreamedDataset
     from mlp.data.streams import chunks
 
     if isinstance(dataset, StreamedDataset):
-        part = dataset.test if test and dataset.test is not None else dataset.train
-        return chunks.first_rows(part, count)
-    if test and dataset.X_test is not None and dataset.y_test is not None:
-        return dataset.X_test[:count], dataset.y_test[:count]
+        return chunks.first_rows(dataset.train, count)
     return dataset.X[:count], dataset.y[:count]

@@ -34,6 +34,7 @@ class StreamedExamples:
         Number of rows.
     class_numbers : bool
         Whether the targets are class numbers.
+    class_weights : ndarray, shape (number of classes,), or None
 
     Raises
     ------
@@ -47,17 +48,17 @@ class StreamedExamples:
         self._net, self.stream, self.rows = net, stream, stream.n_rows
         if not self.rows:
             raise DataError(f"{stream.name} has no rows.")
-        self._class_weight: NDArray[np.float64] | None = None
+        self.class_weights: NDArray[np.float64] | None = None
         first = self.first_rows()
         self._like = Examples(*(None if array is None else array[:0] for array in first))
         if class_weight is not None:
-            self._class_weight = self._weights(class_weight, first)
+            self.class_weights = self._weights(class_weight, first)
             self._like = self._like._replace(weight=np.empty(0, net.dtype))
 
     @property
     def fingerprint(self) -> str:
         """That of the stream, and the weights of the classes."""
-        weights = "" if self._class_weight is None else f" classes {self._class_weight.tolist()}"
+        weights = "" if self.class_weights is None else f" classes {self.class_weights.tolist()}"
         return self.stream.fingerprint + weights
 
     def read(self, block: int) -> Examples:
@@ -72,9 +73,9 @@ class StreamedExamples:
             examples, self.class_numbers = self._net.check_examples(X, y, xp=get_backend("numpy"))
         except DataError as error:
             raise DataError(f"{self.stream.name}, block {block}: {error}") from error
-        if self._class_weight is None:
+        if self.class_weights is None:
             return examples
-        weight = self._class_weight[class_numbers_of(self._net, examples.target)]
+        weight = self.class_weights[class_numbers_of(self._net, examples.target)]
         return examples._replace(weight=weight.astype(self._net.dtype))
 
     def first_rows(self) -> Examples:

@@ -27,17 +27,22 @@ from mlp.network import FeedForward
 LARGEST_PAGE = 32 * 10**6
 """Bytes of a page; browsers take long to open a larger one."""
 
-CORE = ("philox.js", "initial_weights.js", "network.js", "training.js", "model.js", "strokes.js", "model_file.js")
+CORE = (
+    "slices.js", "philox.js", "initial_weights.js", "network.js", "training.js", "model.js", "strokes.js",
+    "model_file.js",
+)  # fmt: skip
 """The scripts that compute; they need no browser."""
 
 SCRIPTS = (
-    *CORE, "ranking.js", "elements.js", "colours.js", "outputs.js", "drawing.js", "grid.js", "plane.js", "sliders.js",
-    "neurons.js", "step_list.js", "steps.js", "loss_curve.js", "trainer.js", "main.js",
+    *CORE, "ranking.js", "elements.js", "colours.js", "outputs.js", "drawing.js", "grid.js", "chart.js", "points.js",
+    "plane.js", "curve.js", "sliders.js", "neurons.js", "step_list.js", "steps.js", "loss_curve.js",
+    "training_settings.js", "trainer.js", "main.js",
 )  # fmt: skip
 """All scripts, in the order of the page."""
 
 HEADINGS = {
     "image": {"try": "Draw", "sentence": "The network answers while you draw."},
+    "curve": {"try": "The curve", "sentence": "The line shows what the network answers for each input."},
     "plane": {"try": "The plane", "sentence": "Colours show what the network answers at each place."},
     "columns": {"try": "What if?", "sentence": "Change a value, and see how the answer changes."},
 }

@@ -12,18 +12,15 @@ from numpy.typing import NDArray
 
 from mlp._backends import ConfigurationError
 from mlp.data.preprocessing import NumericColumn
-from mlp.inspection.play.formulas import RULES
+from mlp.inspection.play.update_settings import update_settings
 from mlp.inspection.trace import symbols
 from mlp.io.exports.model import Model
 from mlp.io.model_files import describe
 from mlp.network import FeedForward
-from mlp.optimizers import SGD, Adagrad, Adam, GradientDescent, Optimizer, RMSprop
+from mlp.optimizers import Optimizer
 
 MNIST_INPUTS = 784
 """Inputs that are taken for an image of 28 x 28 pixels even if the network has no factor for bytes."""
-
-RATES = {"sgd": 0.1, "momentum": 0.03, "nesterov": 0.03, "adagrad": 0.05, "rmsprop": 0.005, "adam": 0.01}
-"""Learning rates that the page suggests: those for small networks and many epochs."""
 
 
 def contents(
@@ -33,6 +30,10 @@ def contents(
     *,
     optimizer: Optimizer | None = None,
     batch_size: int | None = None,
+    label_smoothing: float = 0.0,
+    shuffle: bool = True,
+    class_weights: NDArray[np.float64] | None = None,
+    trained_rows: int | None = None,
     part: str = "",
     title: str = "",
     playground: bool = False,
@@ -48,6 +49,14 @@ def contents(
         What the training in the page begins with; default: Adam.
     batch_size : int, optional
         Likewise; default: 32.
+    label_smoothing : float
+        Likewise.
+    shuffle : bool
+        Likewise.
+    class_weights : ndarray, shape (number of classes,), optional
+        Likewise.
+    trained_rows : int, optional
+        How many rows the network was trained on, if that is known.
     part : str
         The part of the data that the rows are from, such as ``"test"``.
     title : str
@@ -69,7 +78,9 @@ def contents(
     plain = net.without_scaling_layer()
     rows = None if X is None else _rows(plain, X, y)
     side = image_side(model)
-    kind = "image" if side else "plane" if model.network_inputs == 2 and not _has_categories(model) else "columns"
+    kind = "image" if side else _KINDS.get(model.network_inputs, "columns")
+    if model.columns is not None and _has_categories(model):
+        kind = "columns"
     return {
         "title": title or "-".join(map(str, net.sizes)),
         "kind": kind,
@@ -80,11 +91,17 @@ def contents(
         "parameters": _base64(_flat(model)),
         "rows": rows,
         "part": part,
-        "training": _training(net, optimizer, batch_size or 32, kind, rows),
+        "training": _training(net, kind, rows, trained_rows)
+        | update_settings(net.plan.layout, optimizer, rows["n"] if rows else None, batch_size or 32, class_weights)
+        | {"labelSmoothing": label_smoothing, "shuffle": shuffle},
         "playground": playground,
         "file": _file(plain, rows),
         "formulas": _formulas(plain),
     }
+
+
+_KINDS = {1: "curve", 2: "plane"}
+"""How numbers are shown, by how many inputs there are."""
 
 
 def image_side(model: Model) -> int | None:
@@ -164,38 +181,17 @@ def _rows(net: FeedForward, X: Any, y: Any) -> dict[str, Any]:
     }
 
 
-def _training(
-    net: FeedForward, optimizer: Optimizer | None, batch_size: int, kind: str, rows: dict[str, Any] | None
-) -> dict[str, Any]:
-    """Whether the page can train the network, and the update rules with the settings that it begins with."""
+def _training(net: FeedForward, kind: str, rows: dict[str, Any] | None, trained_rows: int | None) -> dict[str, Any]:
+    """Whether the page can train the network, and on which part of the rows that it was trained on."""
     obstacle = None
     if any(row.backward is None for row in net.plan.activations):
         obstacle = "The activation step has no useful derivative, so the network cannot be trained."
     elif net.plan.layout.scaling_layer:
         obstacle = "The network has a scaling layer, which the page can use but not train."
-    choices: list[tuple[Optimizer, str]] = [
-        (SGD(), "SGD"),
-        (SGD(momentum=0.9), "SGD with momentum"),
-        (SGD(momentum=0.9, nesterov=True), "SGD with Nesterov momentum"),
-        (Adagrad(), "AdaGrad"),
-        (RMSprop(), "RMSprop"),
-        (Adam(), "Adam"),
-    ]
-    rules = {
-        choice.rule.name: {"label": label, "hyper": dict(choice.rule.hyper), "rate": RATES[choice.rule.name]}
-        for choice, label in choices
-    }
-    chosen = "adam"
-    if optimizer is not None and optimizer.rule.name in RULES:
-        chosen = optimizer.rule.name
-        rules[chosen] |= {"hyper": dict(optimizer.rule.hyper)}
-        if isinstance(optimizer.learning_rate, float | int):  # a schedule belongs to the training that is over
-            rules[chosen] |= {"rate": float(optimizer.learning_rate)}
-    if isinstance(optimizer, GradientDescent) and rows is not None:
-        batch_size = rows["n"]
     has_targets = rows is not None and (rows["classes"] is not None or rows["targets"] is not None)
-    offered = obstacle is None and (kind == "plane" or (kind == "columns" and has_targets))
-    return {"offered": offered, "obstacle": obstacle, "rules": rules, "rule": chosen, "batchSize": batch_size}
+    offered = obstacle is None and (kind in ("plane", "curve") or has_targets)
+    is_part = rows is not None and trained_rows is not None and rows["n"] < trained_rows
+    return {"offered": offered, "obstacle": obstacle, "trainedRows": trained_rows if is_part else None}
 
 
 def _formulas(net: FeedForward) -> dict[str, Any]:

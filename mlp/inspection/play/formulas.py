@@ -1,4 +1,4 @@
-"""All activations, losses and update rules as functions of JavaScript, translated from `backends.formulas`."""
+"""All activations, losses, update rules and schedules as functions of JavaScript, translated from Python."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from functools import cache
 from typing import Any
 
 from mlp._backends import formulas
+from mlp.inspection.play.scalar_functions import FLOOR_DIVIDE, scalar_function
 from mlp.io.exports.js_formulas import ERFC, JavaScript
-
-RULES = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam")
-"""The update rules that a page has."""
+from mlp.schedules import SCHEDULES, Schedule
 
 
 @cache
@@ -46,16 +45,35 @@ def javascript() -> str:
     }
     rules = {
         name: {
-            "formula": _Name(translator.add(formulas.RULES[name].formula)),
-            "state": list(formulas.RULES[name].state),
+            "formula": _Name(translator.add(row.formula)),
+            "state": list(row.state),
+            "scalars": _Name(f"scalars_of_{name}"),
         }
-        for name in RULES
+        for name, row in formulas.RULES.items()
     }
-    table = {"activations": activations, "losses": losses, "fused": fused, "rules": rules}
+    schedules = {
+        name: {
+            "rate": _Name(f"rate_of_{name}"),
+            "observe": _Name(f"observe_of_{name}") if _observes(schedule) else None,
+        }
+        for name, schedule in SCHEDULES.items()
+    }
+    functions = [
+        FLOOR_DIVIDE,
+        *(scalar_function(row.scalars, f"scalars_of_{name}") for name, row in formulas.RULES.items()),
+        *(scalar_function(schedule.__call__, f"rate_of_{name}") for name, schedule in SCHEDULES.items()),
+        *(scalar_function(one.observe, f"observe_of_{name}") for name, one in SCHEDULES.items() if _observes(one)),
+    ]
+    table = {"activations": activations, "losses": losses, "fused": fused, "rules": rules, "schedules": schedules}
     return (
         f"// The formulas of mlp, translated from Python.\n\nconst FORMULAS = (() => {{\n{ERFC}\n{translator.text()}\n"
-        f"return {_object(table)};\n}})();\n"
+        + "\n".join(functions)
+        + f"\nreturn {_object(table)};\n}})();\n"
     )
+
+
+def _observes(schedule: type[Schedule]) -> bool:
+    return schedule.observe is not Schedule.observe
 
 
 class _Name(str):

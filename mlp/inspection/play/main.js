@@ -15,11 +15,8 @@ function start() {
     isNetworkNew: true,
     isTraining: false,
     lastShown: 0,
-    grid: null, // outputs of all neurons over the plane
-    answers: null, // of the network, on the same nodes
-    nodeTexts: null, // what the nodes of the plane are called
-    contours: [],
-    range: null,
+    neuronPictures: null, // outputs of all neurons over one or two inputs, and how they are shown
+    drawnOutput: 0, // of those that the picture can show
   };
 
   function updateAll() {
@@ -69,8 +66,9 @@ function start() {
 
   document.getElementById("structure").textContent = structureText(model);
   let input;
-  if (data.kind === "plane") {
-    input = mount("input", planeView(app)); // first: the others show its grid
+  const hasPoints = data.kind === "plane" || data.kind === "curve";
+  if (hasPoints) {
+    input = mount("input", data.kind === "plane" ? planeView(app) : curveView(app)); // first: the others show its grid
     input.legend();
     mount("output", outputsView(app));
   } else {
@@ -81,7 +79,7 @@ function start() {
     );
     mount("output", outputs);
   }
-  if (app.rows.length && data.kind !== "plane") {
+  if (app.rows.length && !hasPoints) {
     document.getElementById("input").prepend(exampleChooser(app, input));
   }
   mount("neurons", neuronsView(app));
@@ -90,8 +88,7 @@ function start() {
   if (trainingPlace) mount("training", trainerView(app, { canRebuild: data.playground, canSave: true }));
 
   if (input.begin) input.begin();
-  else if (data.kind === "plane")
-    app.set(app.rows[0]?.x ?? [0, 0], app.rows[0]?.target ?? null, false, app.rows.length ? 0 : null);
+  else if (hasPoints) app.set(app.rows[0]?.x ?? app.x, app.rows[0]?.target ?? null, false, app.rows.length ? 0 : null);
   else if (app.rows.length) showExample(app, input, 0);
   else app.set(app.x, null, true);
   input.redraw?.();

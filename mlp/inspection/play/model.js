@@ -2,7 +2,9 @@
 
 /** The numbers of a typed array in base64. */
 function decoded(text, type) {
-  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const characters = atob(text);
+  const bytes = new Uint8Array(characters.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i);
   const kinds = { float32: Float32Array, float64: Float64Array, uint8: Uint8Array };
   return new kinds[type](bytes.buffer);
 }
@@ -14,8 +16,10 @@ class Model {
     this.seed = BigInt(data.network.seed);
     this.network = new Network(this.structure, decoded(data.parameters, this.structure.dtype));
     this.initial = this.network.parameters.slice();
+    this.isRebuilt = false;
     this.classes = this.structure.classes;
     this.isClassifier = this.structure.task === "classes";
+    this.hasRight = this.structure.task !== "numbers"; // answers are right or wrong
     this.rows = this.readRows(data.rows);
   }
 
@@ -45,6 +49,50 @@ class Model {
 
   targetOfClass(number) {
     return this.structure.oneOutput ? [number] : number;
+  }
+
+  /** What the outputs are called: classes, labels, or numbers by their position. */
+  get outputNames() {
+    const n = this.structure.oneOutput ? 2 : this.structure.sizes[this.structure.sizes.length - 1];
+    return Array.from({ length: n }, (_, k) => String(this.classes[k] ?? `output ${k + 1}`));
+  }
+
+  /** The target of a row in the units of the results: a number for each of them. */
+  targetValues(target) {
+    const number = this.classOf(target);
+    if (number === null) return this.results(this.targetRow(target));
+    return this.classes.map((_, k) => Number(k === number));
+  }
+
+  /** The target of a row whose results should be these numbers or labels. */
+  targetOfValues(values) {
+    const scaling = this.structure.targetScaling;
+    return scaling ? values.map((value, j) => (value - scaling[0][j]) / scaling[1][j]) : [...values];
+  }
+
+  /** The labels that a row of the results has, as predict says. */
+  labelsOf(results) {
+    return this.classes.filter((_, k) => results[k] > 0.5);
+  }
+
+  /** The results in words: the class, the labels, or the numbers as `write` writes them. */
+  answerText(results, write) {
+    if (this.isClassifier) return this.classes[results.indexOf(Math.max(...results))];
+    if (this.structure.task === "labels") return this.labelsOf(results).join(", ") || "no label";
+    return results.map((value) => write(value)).join(", ");
+  }
+
+  /** A target in words. */
+  targetText(target, write) {
+    if (target === null) return "no target";
+    const what = this.isClassifier ? "class " : this.structure.task === "labels" ? "labels: " : "target ";
+    return what + this.answerText(this.targetValues(target), write);
+  }
+
+  /** Whether the results are right for a target, by the score of `evaluate`. */
+  isRight(results, target) {
+    if (this.isClassifier) return results.indexOf(Math.max(...results)) === this.classOf(target);
+    return this.targetValues(target).every((value, k) => value > 0.5 === results[k] > 0.5);
   }
 
   /** The network's inputs for values of the columns. */
@@ -85,6 +133,7 @@ class Model {
       init: isSame ? init : [...names, last].map(initializerOf),
     });
     this.seed = seed;
+    this.isRebuilt = true;
     const layers = all.slice(1).map((nOut, l) => initialLayer(this.structure.init[l], seed, l, all[l], nOut));
     const weights = layers.map((layer, l) => layer.subarray(0, all[l] * all[l + 1]));
     const biases = layers.map((layer, l) => layer.subarray(all[l] * all[l + 1]));

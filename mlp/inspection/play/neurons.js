@@ -86,10 +86,9 @@ function neuronsView(app) {
       const weights = weightsOf(k);
       const most = largest(weights);
       paint(picture, model.data.image.side, weights, (value) => scale(value / most));
-    } else if (app.grid) {
-      const values = app.grid[layer][k];
-      const most = largest(values);
-      paint(picture, NODES, values, (value) => scale(value / most));
+    } else if (app.neuronPictures) {
+      const values = app.neuronPictures.grid[layer][k];
+      app.neuronPictures.paint(picture, values, largest(values), scale);
     } else {
       const a = app.pass.a[layer];
       const most = largest(a);
@@ -111,9 +110,9 @@ function neuronsView(app) {
     const a = app.pass.a[layer];
     const most = largest(a);
     list.classList.toggle("few", tiles.length <= 16);
-    list.classList.toggle("bars", !isImage() && !app.grid);
+    list.classList.toggle("bars", !isImage() && !app.neuronPictures);
     tiles.forEach(({ tile, picture, value }, k) => {
-      if (isNew || app.isNetworkNew || !(isImage() || app.grid)) paintTile(picture, k, scale);
+      if (isNew || app.isNetworkNew || !(isImage() || app.neuronPictures)) paintTile(picture, k, scale);
       const text = short(a[k], 3);
       if (value.textContent !== text) value.textContent = text;
       tile.setAttribute("aria-label", `neuron ${k + 1}, output ${text}`);
@@ -123,8 +122,8 @@ function neuronsView(app) {
     showDetail();
     const what = isImage()
       ? "Each picture shows the weights of a neuron: blue pixels raise its sum, orange ones lower it. The number is its present output; a thick frame marks outputs above half of the largest."
-      : app.grid
-        ? "Each picture shows the output of a neuron over the plane: blue is positive, orange negative. The number is its output at the cross."
+      : app.neuronPictures
+        ? `Each picture shows ${app.neuronPictures.what}. The number is its output at the cross.`
         : "Each bar shows the output of a neuron: to the right and blue if it is positive, to the left and orange if it is negative.";
     if (legend.textContent !== what) legend.replaceChildren(element("p", { class: "hint" }, what));
   }
@@ -137,11 +136,9 @@ function neuronsView(app) {
   }
 
   const behind = tableBehind("The picture as a table", () => {
-    if (!isImage() && !app.grid) return element("div"); // there is no picture
-    if (!isImage()) {
-      const values = app.grid[layer][chosen];
-      return gridTable(`Output of neuron ${chosen + 1}`, app.nodeTexts, (place) => short(values[place], 3));
-    }
+    if (!isImage() && !app.neuronPictures) return element("div"); // there is no picture
+    if (!isImage())
+      return app.neuronPictures.table(`Output of neuron ${chosen + 1}`, app.neuronPictures.grid[layer][chosen]);
     const { side } = model.data.image;
     const weights = weightsOf(chosen);
     const columns = Array.from({ length: side }, (_, j) => String(j + 1));
@@ -161,17 +158,20 @@ function neuronsView(app) {
     const picture = element("canvas", {
       class: isImage() ? "pixels large" : "smooth large",
       role: "img",
-      "aria-label": isImage() ? `Weights of neuron ${chosen + 1}` : `Output of neuron ${chosen + 1} over the plane`,
+      "aria-label": isImage()
+        ? `Weights of neuron ${chosen + 1}`
+        : `Output of neuron ${chosen + 1} ${app.neuronPictures?.where}`,
     });
-    const hasPicture = isImage() || Boolean(app.grid);
-    const most = isImage() ? largest(weights) : app.grid ? largest(app.grid[layer][chosen]) : 1;
+    const hasPicture = isImage() || Boolean(app.neuronPictures);
+    const most = isImage() ? largest(weights) : hasPicture ? largest(app.neuronPictures.grid[layer][chosen]) : 1;
+    const scaleOf = isImage() ? signedLegend : app.neuronPictures?.legend;
     if (hasPicture) paintTile(picture, chosen, signedScale());
     const rest = x.length - shown.length;
     behind.element.hidden = !hasPicture;
     if (hasPicture) behind.update();
     content.replaceChildren(
       element("h3", {}, `Neuron ${chosen + 1} of layer ${layer + 1}`),
-      ...(hasPicture ? [element("figure", {}, picture, element("figcaption", {}, signedLegend(most)))] : []),
+      ...(hasPicture ? [element("figure", {}, picture, element("figcaption", {}, scaleOf(most)))] : []),
       element(
         "p",
         {},

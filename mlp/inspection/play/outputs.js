@@ -2,6 +2,7 @@
 
 function outputsView(app) {
   const { model } = app;
+  const isLabel = model.structure.task === "labels";
   const answer = element("p", { class: "answer", "aria-live": "polite" });
   const content = element("div");
   let start = null; // the results that changes are compared with
@@ -19,7 +20,12 @@ function outputsView(app) {
       return [name, isBar ? element("span", { class: "track" }, bar) : null, value, change].filter(Boolean);
     });
     const what = model.structure.areProbabilities ? "Probability" : model.classes.length ? "Score" : "Predicted number";
-    const header = [model.classes.length ? "Class" : "Output", ...(isBar ? ["Bar"] : []), what, "Change"];
+    const header = [
+      isLabel ? "Label" : model.classes.length ? "Class" : "Output",
+      ...(isBar ? ["Bar"] : []),
+      what,
+      "Change",
+    ];
     content.replaceChildren(table(what, header, rows));
     content.querySelector("table").classList.add("outputs", ...(isBar ? [] : ["without-bars"]));
   }
@@ -35,7 +41,7 @@ function outputsView(app) {
       const shown = model.structure.areProbabilities ? `${(100 * change).toFixed(1)} %` : short(change);
       bars[k].change.textContent =
         start && Math.abs(change) > 5e-4 ? `${change > 0 ? "+" : ""}${shown.replace("-", "−")}` : "";
-      bars[k].bar.closest("tr")?.classList.toggle("best", model.isClassifier && k === best);
+      bars[k].bar.closest("tr")?.classList.toggle("best", model.isClassifier ? k === best : isLabel && value > 0.5);
     });
     content.querySelector("table").classList.toggle("without-change", !start);
     let text = "";
@@ -43,8 +49,8 @@ function outputsView(app) {
     else if (model.isClassifier) {
       const sure = model.structure.areProbabilities ? `, with a probability of ${percent(results[best])}` : "";
       text = `The network answers ${model.classes[best]}${sure}.`;
-    } else if (model.structure.task === "numbers")
-      text = `The network predicts ${results.map((value) => short(value, 6)).join(", ")}.`;
+    } else if (isLabel) text = `The network answers: ${model.answerText(results)}.`;
+    else text = `The network predicts ${results.map((value) => short(value, 6)).join(", ")}.`;
     answer.setAttribute("aria-live", app.isTraining ? "off" : "polite");
     if (answer.textContent !== text) answer.textContent = text;
   }

@@ -30,10 +30,17 @@ function philoxWords(key, counter, count) {
   return words;
 }
 
-/** The order of the rows in an epoch: row numbers sorted by random integers. */
-function permutation(seed, epoch, count) {
+const BLOCKS_OF_A_PART = 500;
+
+/** The order of the rows in an epoch, in parts of little work each: row numbers sorted by random integers. */
+function* permutationParts(seed, epoch, count) {
   const shift = BigInt(Math.max(count - 1, 1).toString(2).length);
-  const keys = philoxWords([seed, SHUFFLE], [0n, BigInt(epoch), 0n, 0n], count);
+  const keys = new BigUint64Array(count);
+  for (let block = 0; 4 * block < count; block += BLOCKS_OF_A_PART) {
+    const here = Math.min(4 * BLOCKS_OF_A_PART, count - 4 * block);
+    keys.set(philoxWords([seed, SHUFFLE], [BigInt(block), BigInt(epoch), 0n, 0n], here), 4 * block);
+    yield;
+  }
   for (let i = 0; i < count; i++) keys[i] = ((keys[i] >> shift) << shift) | BigInt(i);
   keys.sort();
   return Array.from(keys, (key) => Number(key & ((1n << shift) - 1n)));

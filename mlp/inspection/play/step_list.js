@@ -38,7 +38,7 @@ function stepsOf(model, pass, target) {
       title: `Sums of layer ${n}`,
       short: symbol("z", n),
       formula: `${symbol("z", n)} = ${symbol("a", n - 1)} · ${symbol("W", n)} + ${symbol("b", n)}`,
-      sentence: `Each of the ${b.length} neurons adds up its ${nIn} inputs, each times a weight, and its bias.${l === 0 ? ` ${symbol("a", 0)} is the input.` : ""}`,
+      sentence: `Each of the ${b.length} neurons adds up its ${nIn} input${nIn === 1 ? "" : "s"}, each times a weight, and its bias.${l === 0 ? ` ${symbol("a", 0)} is the input.` : ""}`,
       values: pass.z[l],
       entry: (j) => {
         const products = Array.from(x, (value, i) => value * weight(l, i, j));

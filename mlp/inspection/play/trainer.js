@@ -1,170 +1,164 @@
 // Training in the page: settings, buttons, the curve of the loss, and the weights as a file.
 
-const PIECE = 24; // milliseconds of training between two pictures
+const CHEAP = 2e6; // multiplications from which on a score is computed in slices
 
 function trainerView(app, { canRebuild, canSave }) {
   const { model } = app;
-  const { rules } = model.data.training;
-  let { rule, batchSize } = model.data.training;
+  const settings = trainingSettings(model, () => {
+    training = null; // a changed setting takes effect at the next step; the optimizer's state starts again
+  });
+  const work = new SlicedWork(); // the training
+  const scoring = new SlicedWork();
   let training = null;
-  let running = false;
-  let shuffle = true;
+  let goal = null; // of the training that runs: how many steps and epochs are to be done
   let seed = model.seed;
+  let score = { n: 0, loss: NaN, right: NaN, epoch: 0, isCurrent: false };
+  let epochs = 0;
+  let stepsDone = 0;
+  let pictureTime = 0; // milliseconds
   const history = [];
   const state = element("p", { class: "state", "aria-live": "off" });
   const news = element("p", { class: "news", "aria-live": "polite" });
   const curve = element("canvas", { class: "curve", role: "img" });
   const play = button("Train", toggle, { class: "primary" });
-  const rate = numberInput(rules[rule].rate, 0, (value) => restart({ rate: value }));
-  const momentum = numberInput(0.9, 0, (value) => restart({ momentum: value }));
-  const momentumField = labelled("Momentum", momentum);
+  const progress = element("progress", { "aria-label": "Progress of the epoch" });
+  const progressText = element("span");
+  const progressLine = element("p", { class: "progress", hidden: true }, progress, " ", progressText);
 
-  function numberInput(value, least, onChange) {
-    const made = element("input", { type: "number", step: "any", min: least, value });
-    made.addEventListener("change", () => {
-      const read = Number(made.value);
-      if (made.value !== "" && Number.isFinite(read) && read >= least) onChange(read);
-    });
-    return made;
-  }
-
-  /** A changed setting takes effect at the next step; the optimizer's state starts again. */
-  function restart({ rate: newRate, momentum: newMomentum } = {}) {
-    if (newRate !== undefined) rules[rule].rate = newRate;
-    if (newMomentum !== undefined) rules[rule].hyper.momentum = newMomentum;
-    rate.value = rules[rule].rate;
-    momentumField.hidden = rules[rule].hyper.momentum === undefined;
-    if (!momentumField.hidden) momentum.value = rules[rule].hyper.momentum;
-    training = null;
-  }
+  const rowsWithTargets = () => app.rows.filter((row) => row.target !== null);
+  const isCheap = () => app.rows.length * model.network.nParameters <= CHEAP;
 
   function current() {
     if (training) return training;
-    const rows = app.rows.filter((row) => row.target !== null);
+    const rows = rowsWithTargets();
     if (rows.length < 1) return null;
     training = new Training(
       model.network,
       rows.map((row) => row.x),
       rows.map((row) => model.targetRow(row.target)),
-      {
-        rule,
-        hyper: rules[rule].hyper,
-        learningRate: rules[rule].rate,
-        batchSize: Math.max(1, Math.min(batchSize, rows.length)),
-        shuffle,
-        seed,
-      },
+      settings.read(rows.length, seed),
+      rows.map((row) => model.data.training.classWeights?.[model.classOf(row.target)] ?? 1),
     );
     return training;
   }
 
   /** Mean loss over all rows, and the share of right answers; without dropout. */
-  function score() {
-    const rows = app.rows.filter((row) => row.target !== null);
+  function* scored() {
+    const rows = rowsWithTargets();
     let loss = 0;
     let right = 0;
     const last = model.network.nLayers - 1;
     for (const row of rows) {
       const { z, a } = model.network.forward(row.x);
       loss += model.network.lossAndDelta(z[last], a[last], model.targetRow(row.target)).loss / rows.length;
-      const results = model.results(a[last]);
-      if (model.isClassifier && results.indexOf(Math.max(...results)) === model.classOf(row.target)) right += 1;
+      if (model.hasRight && model.isRight(model.results(a[last]), row.target)) right += 1;
+      yield;
     }
-    return { n: rows.length, loss, right: right / rows.length };
+    return { n: rows.length, loss, right: right / rows.length, epoch: epochs, isCurrent: true };
   }
 
-  function advance(steps) {
-    const now = current();
-    if (!now) {
-      news.textContent = "There are no points with targets to train on: add some.";
-      return false;
-    }
-    steps(now);
-    if (!model.network.parameters.every(Number.isFinite)) {
-      news.textContent = "The training diverged, and the network is as it was at first: choose a lower learning rate.";
-      startOver();
-      return false;
-    }
-    return true;
+  function forgetScore() {
+    scoring.stop();
+    score.isCurrent = false;
   }
 
-  function record() {
-    const { loss } = score();
-    history.push({ epoch: epochs, step: stepsDone, loss });
+  function* record() {
+    if (!score.isCurrent) score = yield* scored();
+    if (Number.isFinite(score.loss)) history.push({ epoch: epochs, step: stepsDone, loss: score.loss });
   }
 
-  let pictureTime = 0; // milliseconds
-  let epochs = 0;
-  let stepsDone = 0;
-
-  function one(now) {
-    const { epoch } = now;
-    now.next();
-    stepsDone += 1;
-    if (now.epoch > epoch) {
+  /** Train until the goal is reached; the value is what to say at the end. */
+  function* trained() {
+    if (!history.length) yield* record();
+    while (stepsDone < goal.steps && epochs < goal.epochs) {
+      const now = current();
+      if (!now) return "There are no points with targets to train on: add some.";
+      const { epoch } = now;
+      yield* now.parts();
+      stepsDone += 1;
+      score.isCurrent = false;
+      if (!model.network.parameters.every(Number.isFinite)) {
+        startOver();
+        return "The training diverged, and the network is as it was at first: choose a lower learning rate.";
+      }
+      yield "whole";
+      if (now.epoch === epoch) continue;
       epochs += 1;
-      if (Number.isFinite(now.losses[epoch])) record();
+      yield* record();
     }
+    return news.textContent;
   }
 
   function show() {
-    const { n, loss, right } = score();
-    const parts = [`Epoch ${epochs}, step ${stepsDone}`, `${n} rows`];
-    if (n) parts.push(`loss ${short(loss)}`);
-    if (n && model.isClassifier) parts.push(`${percent(right)} right`);
+    if (isCheap()) score = finished(scored());
+    else if (!score.isCurrent && !work.isRunning && !scoring.isRunning) {
+      scoring.start(scored(), (found) => {
+        score = found;
+        showText();
+      });
+    }
+    showText();
+  }
+
+  function showText() {
+    const { n, loss, right } = score;
+    const parts = [`Epoch ${epochs}, step ${stepsDone}`, `${rowsWithTargets().length} rows`];
+    if (n && Number.isFinite(loss)) {
+      parts.push(score.isCurrent ? `loss ${short(loss)}` : `loss ${short(loss)} after epoch ${score.epoch}`);
+      if (model.hasRight) parts.push(`${percent(right)} right`);
+    }
+    if (training && settings.isScheduled) parts.push(`rate ${short(training.rate)}`);
     state.textContent = parts.join(" · ");
-    play.textContent = running ? "Pause" : "Train";
+    play.textContent = work.isRunning ? "Pause" : "Train";
+    progressLine.hidden = !work.isRunning || isCheap();
+    if (!progressLine.hidden && training) {
+      Object.assign(progress, { max: training.batches, value: training.batch });
+      progressText.textContent = `batch ${training.batch} of ${training.batches} of this epoch`;
+    }
     drawCurve(curve, history);
     behind.update();
   }
 
-  function loop() {
-    if (!running) return;
+  /** After a slice of training: a picture, unless the pictures would take more time than the training. */
+  function between() {
+    app.isTraining = true;
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-    const end = performance.now() + Math.max(PIECE, pictureTime); // half of the time at least is for training
-    const worked = advance((now) => {
-      do one(now);
-      while (performance.now() < end);
-    });
-    app.isTraining = running;
-    const due = performance.now() - app.lastShown > (calm ? 1500 : 60);
-    if (due || !worked) {
-      app.lastShown = performance.now();
-      app.networkChanged();
-      show();
-      pictureTime = performance.now() - app.lastShown;
-    }
-    if (running) setTimeout(loop, 0);
-    else finish();
+    const pause = Math.max(calm ? 1500 : 60, 2 * pictureTime);
+    const now = performance.now();
+    if (now - app.lastShown < pause) return;
+    app.networkChanged();
+    app.lastShown = performance.now();
+    pictureTime = app.lastShown - now;
   }
 
-  function finish() {
-    running = false;
+  function finish(text) {
+    news.textContent = text;
     app.isTraining = false;
     app.networkChanged();
-    show();
+  }
+
+  /** Train so many more steps or epochs; a click while such a training runs adds to it. */
+  function train(kind, count) {
+    scoring.stop();
+    const done = { steps: stepsDone, epochs }[kind];
+    const from = work.isRunning && Number.isFinite(goal[kind]) ? Math.max(goal[kind], done) : done;
+    goal = { steps: Infinity, epochs: Infinity, [kind]: from + count };
+    if (work.isRunning) return;
+    news.textContent = "";
+    app.lastShown = 0;
+    work.start(trained(), finish, between);
+    showText();
   }
 
   function toggle() {
-    if (running) return finish();
-    news.textContent = "";
-    running = true;
-    app.lastShown = 0;
-    if (!history.length && current()) record();
-    loop();
-    show();
-  }
-
-  function pieces(steps) {
-    running = false;
-    news.textContent = "";
-    if (!history.length && current()) record();
-    advance(steps);
-    finish();
+    if (!work.isRunning) return train("steps", Infinity);
+    goal = { steps: 0, epochs: 0 }; // it ends after the step
+    if (isCheap()) while (work.isRunning) work.complete();
   }
 
   function startOver() {
-    running = false;
+    work.stop();
+    forgetScore();
     training = null;
     epochs = stepsDone = 0;
     history.length = 0;
@@ -172,9 +166,8 @@ function trainerView(app, { canRebuild, canSave }) {
   }
 
   function startAgain() {
-    news.textContent = "";
     startOver();
-    finish();
+    finish("");
   }
 
   function rebuild() {
@@ -199,6 +192,7 @@ function trainerView(app, { canRebuild, canSave }) {
   }
 
   async function save() {
+    work.complete(); // a step may be half done
     const url = URL.createObjectURL(await modelFile(model));
     const link = element("a", { href: url, download: "network.safetensors" });
     link.click();
@@ -216,18 +210,6 @@ function trainerView(app, { canRebuild, canSave }) {
     );
   });
 
-  const menu = choice(
-    Object.entries(rules).map(([key, { label }]) => [key, label]),
-    rule,
-    (value) => {
-      rule = value;
-      restart();
-    },
-  );
-  const batches = numberInput(batchSize, 1, (value) => {
-    batchSize = Math.round(value);
-    training = null;
-  });
   const hiddenInput = element("input", {
     type: "text",
     value: model.structure.sizes.slice(1, -1).join(","),
@@ -242,47 +224,27 @@ function trainerView(app, { canRebuild, canSave }) {
     model.structure.activations[0],
     () => {},
   );
-  const order = element("input", {
-    type: "checkbox",
-    checked: true,
-    change: () => {
-      shuffle = order.checked;
-      training = null;
-    },
-  });
-
   const made = element(
     "div",
     { class: "trainer" },
+    partText(model),
     element(
       "p",
       { class: "buttons" },
       play,
       " ",
-      button("One step", () => pieces(one)),
+      button("One step", () => train("steps", 1)),
       " ",
-      button("One epoch", () =>
-        pieces((now) => {
-          const { epoch } = now;
-          while (now.epoch === epoch) one(now);
-        }),
-      ),
+      button("One epoch", () => train("epochs", 1)),
       " ",
       button("Start again", startAgain),
     ),
     state,
+    progressLine,
     news,
     curve,
     behind.element,
-    element(
-      "div",
-      { class: "fields" },
-      labelled("Optimizer", menu),
-      labelled("Learning rate", rate),
-      momentumField,
-      labelled("Batch size", batches),
-      element("label", { class: "check" }, order, element("span", {}, "New order of the rows in each epoch")),
-    ),
+    settings.elements,
     canRebuild
       ? element(
           "div",
@@ -299,14 +261,30 @@ function trainerView(app, { canRebuild, canSave }) {
       { class: "hint" },
       "The page trains as fit does, with the same order of the rows, batches and dropout masks from the same seed.",
     ),
+    model.data.training.notes.map((text) => element("p", { class: "hint" }, text)),
   );
-  restart();
   new ResizeObserver(() => drawCurve(curve, history)).observe(curve);
   return {
     element: made,
-    update: show,
+    update: () => {
+      if (app.isNetworkNew && !work.isRunning) forgetScore();
+      show();
+    },
     rowsChanged: () => {
       training = null;
+      forgetScore();
     },
   };
+}
+
+/** That the page has fewer rows than the network was trained on; null if it has all, or if that is not known. */
+function partText({ data }) {
+  const { trainedRows } = data.training;
+  if (trainedRows === null) return null;
+  const [held, all] = [data.rows.n, trainedRows].map((n) => n.toLocaleString("en"));
+  const what =
+    data.part === "training"
+      ? `This page holds only ${held} of the ${all} rows that the network was trained on.`
+      : `This page holds ${held} rows, but the network was trained on ${all}.`;
+  return element("p", { class: "warning" }, `${what} It goes on training on these alone, and may get worse at others.`);
 }
