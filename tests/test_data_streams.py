@@ -254,6 +254,19 @@ def test_the_fingerprint_is_the_hash_of_the_hashes_of_the_blocks(tmp_path: Path,
     )
 
 
+def test_progress_is_printed_to_the_standard_error(
+    tmp_path: Path, small_blocks: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlp.data.streams.first_pass._SECONDS", -1)
+    path = saved(tmp_path, "m.npy", np.random.default_rng(0).random((200, 3)))
+    stream(path)
+    assert capsys.readouterr() == ("", "")
+    stream(path, progress=True)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert [f"{share} %" in shown.err for share in (20, 61, 100)] == [True] * 3
+
+
 # -- networks ---------------------------------------------------------------------------------------------
 
 
