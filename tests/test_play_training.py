@@ -57,6 +57,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "two numbers": {
         "sizes": [3, 6, 2], "loss": "huber", "activation": "mish", "target_scaling": ([1.0, 2.0], [3.0, 0.5]),
     },
+    "quantiles": {"sizes": [3, 6, 3], "activation": "tanh", "loss": "quantile", "quantile": [0.1, 0.5, 0.9]},
+    "one quantile": {"sizes": [3, 6, 2], "activation": "tanh", "loss": "quantile", "quantile": 0.3},
     "Nielsen": {"sizes": [3, 6, 3], "activation": "sigmoid", "output_activation": "sigmoid", "loss": "quadratic"},
     "counts": {"sizes": [3, 6, 2], "activation": "softplus", "loss": "poisson"},
     "softmax without fusion": {"sizes": [3, 6, 3], "activation": "elu", "output_activation": "softmax", "loss": "mse"},
@@ -83,7 +85,9 @@ TRAIN = """
 
 def targets_of(name: str, n: int) -> Any:
     rng = np.random.default_rng(1)
-    if name in ("two numbers", "counts"):
+    if name == "quantiles":
+        return rng.normal(size=n)
+    if name in ("two numbers", "counts", "one quantile"):
         return rng.poisson(2, (n, 2)).astype(float)
     if name in ("Nielsen", "softmax without fusion"):
         return np.eye(3)[rng.integers(0, 3, n)]
