@@ -156,6 +156,28 @@ def test_the_curve_of_a_class_is_its_probability(opened: Any) -> None:
     assert cells(page, "Points")[8][2] == "class high"
 
 
+def test_quantiles_have_one_target(opened: Any) -> None:
+    X = np.linspace(-2, 2, 12)[:, np.newaxis]
+    scaling = ([3.0] * 3, [2.0] * 3)
+    net = mlp.MLP(
+        [1, 5, 3], "tanh", loss="quantile", quantile=[0.1, 0.5, 0.9], target_scaling=scaling, dtype="float64", seed=1
+    )
+    page = opened(net, X, 3 + X[:, 0])
+    assert f"loss {net.evaluate(X, 3 + X[:, 0])[0]:.4g}" in shown(page, ".state")
+    assert "the other quantiles" in shown(page, ".legend")
+    before = pixels(page)
+    choose(page, "Drawn output", "2")
+    assert pixels(page) != before
+    assert shown(page, ".axis") == "Up: the predicted number, quantile 0.9. To the right: x0."
+    page.run("document.querySelector('.plane').focus()")
+    page.key("n", 78, "n")
+    page.key("ArrowUp", 38)
+    moved = cells(page, "Points")[0][2]
+    assert numbers([moved.removeprefix("target ")])[0] > 1.05
+    targets = page.run("[...document.querySelectorAll('#steps .field input')].map((each) => Number(each.value))")
+    assert targets == pytest.approx([numbers([moved.removeprefix("target ")])[0]] * 3, rel=1e-3)
+
+
 # -- the output that the plane shows ---------------------------------------------------------------------------------
 
 

@@ -57,6 +57,8 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "two numbers": {
         "sizes": [3, 6, 2], "loss": "huber", "activation": "mish", "target_scaling": ([1.0, 2.0], [3.0, 0.5]),
     },
+    "quantiles": {"sizes": [3, 6, 3], "activation": "tanh", "loss": "quantile", "quantile": [0.1, 0.5, 0.9]},
+    "one quantile": {"sizes": [3, 6, 2], "activation": "tanh", "loss": "quantile", "quantile": 0.3},
     "Nielsen": {"sizes": [3, 6, 3], "activation": "sigmoid", "output_activation": "sigmoid", "loss": "quadratic"},
     "counts": {"sizes": [3, 6, 2], "activation": "softplus", "loss": "poisson"},
     "softmax without fusion": {"sizes": [3, 6, 3], "activation": "elu", "output_activation": "softmax", "loss": "mse"},
@@ -83,40 +85,63 @@ TRAIN = """
 
 def targets_of(name: str, n: int) -> Any:
     rng = np.random.default_rng(1)
-    if name in ("two numbers", "counts"):
+    if name == "quantiles":
+        return rng.normal(size=n)
+    if name in ("two numbers", "counts", "one quantile"):
         return rng.poisson(2, (n, 2)).astype(float)
     if name in ("Nielsen", "softmax without fusion"):
         return np.eye(3)[rng.integers(0, 3, n)]
     return rng.integers(0, 2 if name == "sigmoid" else 3, n)
 
 
-def test_training_makes_the_steps_of_fit(engine: Engine) -> None:
-    X = np.random.default_rng(0).normal(size=(50, 3))
-    cases: list[tuple[str, str, dict[str, Any]]] = [("softmax", rule, {}) for rule in OPTIMIZERS]
-    cases += [(name, "adam", {}) for name in NETWORKS]
-    cases += [("softmax", "sgd", {"shuffle": False}), ("dropout and penalties", "by both", {})]
-    cases += [(name, "sgd", {"label_smoothing": 0.2}) for name in ("softmax", "sigmoid")]
-    unequal = {0: 0.3, 1: 2.0}
-    cases += [("softmax", "adam", {"class_weight": unequal}), ("sigmoid", "plateau", {"class_weight": unequal})]
-    cases += [("softmax", "sgd", {"class_weight": {0: 1.0, 1: 0.0, 2: 0.0}, "label_smoothing": 0.1})]
-    nets, tasks = [], []
-    for name, rule, settings in cases:
+UNEQUAL = {0: 0.3, 1: 2.0}
+CASES: list[tuple[str, str, dict[str, Any]]] = [
+    *(("softmax", rule, {}) for rule in OPTIMIZERS),
+    *((name, "adam", {}) for name in NETWORKS),
+    ("softmax", "sgd", {"shuffle": False}),
+    ("dropout and penalties", "by both", {}),
+    *((name, "sgd", {"label_smoothing": 0.2}) for name in ("softmax", "sigmoid")),
+    ("softmax", "adam", {"class_weight": UNEQUAL}),
+    ("sigmoid", "plateau", {"class_weight": UNEQUAL}),
+    ("softmax", "sgd", {"class_weight": {0: 1.0, 1: 0.0, 2: 0.0}, "label_smoothing": 0.1}),
+]
+"""Network, optimizer, and further arguments of `fit`."""
+
+
+@pytest.fixture(scope="module")
+def trained() -> list[tuple[Any, Any, Any]]:
+    """What `fit` makes of the cases: the parameters after the first step, after 100, and the loss of each epoch."""
+    X, made = np.random.default_rng(0).normal(size=(50, 3)), []
+    for name, rule, settings in CASES:
         net = mlp.MLP(**NETWORKS[name], dtype="float64", backend="numpy")
-        nets.append(net)
-        chosen = settings.copy()
-        if "class_weight" in settings:
-            weights = chosen.pop("class_weight")
-            chosen["class_weights"] = weights_of_classes(net, targets_of(name, 50), weights)
-        tasks.append(contents(net, X, targets_of(name, 50), optimizer=OPTIMIZERS[rule], batch_size=16, **chosen))
-    for (name, rule, settings), net, found in zip(cases, nets, engine(TRAIN, tasks), strict=True):
-        first = FirstBatch()
+        first, optimizer = FirstBatch(), OPTIMIZERS[rule]
         history = net.fit(
-            X, targets_of(name, 50), epochs=25, batch_size=16, optimizer=OPTIMIZERS[rule], callbacks=[first], **settings
+            X, targets_of(name, 50), epochs=25, batch_size=16, optimizer=optimizer, callbacks=[first], **settings
         )
-        message = f"{name}, {rule}, {settings}"
-        np.testing.assert_allclose(found["one"], first.parameters, rtol=1e-9, atol=1e-9, err_msg=message)
-        np.testing.assert_allclose(found["all"], net.parameters, rtol=1e-6, atol=1e-6, err_msg=message)
-        np.testing.assert_allclose(found["losses"], history.loss, rtol=1e-6, err_msg=message)
+        made.append((first.parameters, net.parameters, history.loss))
+    return made
+
+
+def test_training_makes_the_steps_of_fit(engine: Engine, trained: list[tuple[Any, Any, Any]]) -> None:
+    X, tasks = np.random.default_rng(0).normal(size=(50, 3)), []
+    for name, rule, settings in CASES:
+        net, targets, chosen = mlp.MLP(**NETWORKS[name], dtype="float64"), targets_of(name, 50), settings.copy()
+        if "class_weight" in settings:
+            chosen["class_weights"] = weights_of_classes(net, targets, chosen.pop("class_weight"))
+        tasks.append(contents(net, X, targets, optimizer=OPTIMIZERS[rule], batch_size=16, **chosen))
+    for case, (first, last, losses), found in zip(CASES, trained, engine(TRAIN, tasks), strict=True):
+        np.testing.assert_allclose(found["one"], first, rtol=1e-9, atol=1e-9, err_msg=str(case))
+        np.testing.assert_allclose(found["all"], last, rtol=1e-6, atol=1e-6, err_msg=str(case))
+        np.testing.assert_allclose(found["losses"], losses, rtol=1e-6, err_msg=str(case))
+
+
+def test_the_cases_differ(trained: list[tuple[Any, Any, Any]]) -> None:
+    """Each setting leads to other weights, so that the comparison notices one that is left out."""
+    of_softmax = [(case, last) for case, (_, last, _) in zip(CASES, trained, strict=True) if case[0] == "softmax"]
+    same = [("softmax", "adam", {})]  # twice among the cases
+    for i, (case, one) in enumerate(of_softmax):
+        for other, two in of_softmax[:i]:
+            assert case == other in same or np.abs(one - two).max() > 1e-4, (case, other)
 
 
 class FirstBatch(mlp.Callback):
@@ -127,19 +152,6 @@ class FirstBatch(mlp.Callback):
     def on_batch_end(self, run: Any, batch: int, loss: float) -> None:
         if self.parameters is None:
             self.parameters = run.net.parameters.copy()
-
-
-def test_the_settings_of_the_optimizers_above_matter() -> None:
-    """Each of them leads to other weights, so that the comparison above would notice one that is left out."""
-    X = np.random.default_rng(0).normal(size=(50, 3))
-    ends = {}
-    for name, optimizer in OPTIMIZERS.items():
-        net = mlp.MLP(**NETWORKS["softmax"], dtype="float64", backend="numpy")
-        net.fit(X, targets_of("softmax", 50), epochs=25, batch_size=16, optimizer=optimizer)
-        ends[name] = net.parameters.copy()
-    for name, one in ends.items():
-        for other, two in ends.items():
-            assert name == other or np.abs(one - two).max() > 1e-4, (name, other)
 
 
 def test_a_training_of_images_makes_the_steps_of_fit(engine: Engine) -> None:

@@ -122,6 +122,7 @@ def _network(net: FeedForward, model: Model) -> dict[str, Any]:
         "sizes": config["sizes"],
         "activations": [*config["activation"], config["output_activation"]],
         "loss": config["loss"],
+        "levels": list(net.kind.loss.level_of_each(net.sizes[-1])) if net.kind.loss.levels else [],
         "dropout": [config["input_dropout"], *config["dropout"]],
         "l2": config["l2"],
         "l1": config["l1"],

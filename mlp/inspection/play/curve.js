@@ -81,18 +81,27 @@ function curveView(app) {
     for (const row of app.rows) chart.drawPoint(context, [row.x[0], heightOf(row)], lookOf(row));
   }
 
+  /** The curve of the drawn output; also those of the other quantiles, as thin lines. */
   function drawAnswers(context) {
+    if (model.hasOneTarget) {
+      const others = model.outputNames.map((_, k) => k).filter((k) => k !== app.drawnOutput);
+      for (const k of others) drawLine(context, k, [[1.5, "--text"]]);
+    }
+    drawLine(context, app.drawnOutput, [
+      [6, "--background"],
+      [3, "--accent"],
+    ]);
+  }
+
+  function drawLine(context, output, strokes) {
     context.beginPath();
     nodes.forEach((x, k) => {
-      const at = chart.toCanvas([x, results[k][app.drawnOutput]]);
+      const at = chart.toCanvas([x, results[k][output]]);
       if (k) context.lineTo(...at);
       else context.moveTo(...at);
     });
     context.lineJoin = "round";
-    for (const [width, colour] of [
-      [6, "--background"],
-      [3, "--accent"],
-    ]) {
+    for (const [width, colour] of strokes) {
       context.lineWidth = width;
       context.strokeStyle = ownColour(colour);
       context.stroke();
@@ -113,21 +122,24 @@ function curveView(app) {
   const crossAt = () => [app.x[0], answerAt(app.x)];
   const inputText = (x) => `${name} = ${short(chart.inUnits(x[0], 0), 3)}`;
 
+  /** The values of a target with the one that is drawn at a height; quantiles have the same target. */
+  function withHeight(values, height) {
+    const here = isNumber ? height : Number(height > 0.5);
+    return values.map((value, k) => (k === app.drawnOutput || model.hasOneTarget ? here : value));
+  }
+
   /** Only numbers and labels follow the height; other points keep their class. */
   function put(row, [x, height]) {
     row.x[0] = x;
     if (model.isClassifier || row.target === null) return;
-    const values = model.targetValues(row.target);
-    values[app.drawnOutput] = isNumber ? height : Number(height > 0.5);
-    row.target = model.targetOfValues(values);
+    row.target = model.targetOfValues(withHeight(model.targetValues(row.target), height));
   }
 
   /** The target of a new point: the height for the output that is drawn, and for the others what the network answers. */
   function targetAt([x, height]) {
     if (model.isClassifier) return newClass;
     const values = model.predict([x]).map((value) => (isNumber ? value : Number(value > 0.5)));
-    values[app.drawnOutput] = isNumber ? height : Number(height > 0.5);
-    return model.targetOfValues(values);
+    return model.targetOfValues(withHeight(values, height));
   }
 
   function showOutput() {
@@ -147,6 +159,9 @@ function curveView(app) {
         "ul",
         { class: "legend" },
         element("li", {}, element("span", { class: "line-mark curve-mark" }), "what the network answers"),
+        model.hasOneTarget
+          ? element("li", {}, element("span", { class: "line-mark thin-mark" }), "the other quantiles")
+          : null,
         marks,
         element("li", {}, element("span", { class: "cross-mark" }, "✛"), "the example of the sections below"),
       ),

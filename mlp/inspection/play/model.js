@@ -19,6 +19,7 @@ class Model {
     this.isRebuilt = false;
     this.classes = this.structure.classes;
     this.isClassifier = this.structure.task === "classes";
+    this.hasOneTarget = this.structure.levels.length > 1; // the outputs are quantiles of the same number
     this.hasRight = this.structure.task !== "numbers"; // answers are right or wrong
     this.rows = this.readRows(data.rows);
   }
@@ -54,7 +55,9 @@ class Model {
   /** What the outputs are called: classes, labels, or numbers by their position. */
   get outputNames() {
     const n = this.structure.oneOutput ? 2 : this.structure.sizes[this.structure.sizes.length - 1];
-    return Array.from({ length: n }, (_, k) => String(this.classes[k] ?? `output ${k + 1}`));
+    const { levels } = this.structure;
+    const name = (k) => (this.hasOneTarget ? `quantile ${levels[k]}` : `output ${k + 1}`);
+    return Array.from({ length: n }, (_, k) => String(this.classes[k] ?? name(k)));
   }
 
   /** The target of a row in the units of the results: a number for each of them. */
@@ -85,6 +88,7 @@ class Model {
   /** A target in words. */
   targetText(target, write) {
     if (target === null) return "no target";
+    if (this.hasOneTarget) return `target ${write(this.targetValues(target)[0])}`;
     const what = this.isClassifier ? "class " : this.structure.task === "labels" ? "labels: " : "target ";
     return what + this.answerText(this.targetValues(target), write);
   }

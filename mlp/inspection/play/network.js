@@ -3,7 +3,7 @@
 /** Parameters lie in one array: first the weights of all layers by rows, then all biases. */
 class Network {
   constructor(structure, parameters) {
-    Object.assign(this, structure); // sizes, activations, loss, dropout, l2, l1
+    Object.assign(this, structure); // sizes, activations, loss, levels (of quantiles), dropout, l2, l1
     this.rows = this.activations.map((name) => FORMULAS.activations[name]);
     this.output = this.rows[this.rows.length - 1];
     this.cost = FORMULAS.losses[this.loss];
@@ -83,7 +83,7 @@ class Network {
       [values, delta] = this.fused(z, target);
     } else {
       const formula = this.fused ?? this.cost.formula;
-      const pairs = Array.from(this.fused ? z : a, (entry, j) => formula(entry, target[j]));
+      const pairs = Array.from(this.fused ? z : a, (entry, j) => formula(entry, target[j], this.levels[j]));
       values = pairs.map((pair) => pair[0]);
       delta = Float64Array.from(pairs, (pair) => pair[1]);
       if (!this.fused) delta = this.activateBackward(this.nLayers - 1, delta, z, a);

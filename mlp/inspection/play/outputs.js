@@ -16,7 +16,7 @@ function outputsView(app) {
       const value = element("span", { class: "value" });
       const change = element("span", { class: "change" });
       bars.push({ bar, value, change });
-      const name = model.classes[k] ?? (results.length > 1 ? `output ${k + 1}` : "prediction");
+      const name = results.length > 1 ? model.outputNames[k] : "prediction";
       return [name, isBar ? element("span", { class: "track" }, bar) : null, value, change].filter(Boolean);
     });
     const what = model.structure.areProbabilities ? "Probability" : model.classes.length ? "Score" : "Predicted number";

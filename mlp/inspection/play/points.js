@@ -166,7 +166,7 @@ function shapeMark(number, shape = SHAPES[number % SHAPES.length]) {
 /** Controls for the numbers or the labels of new points, and a function that reads them; none for classes. */
 function targetFields(model) {
   if (model.isClassifier) return { element: null };
-  const names = model.outputNames;
+  const names = model.hasOneTarget ? ["all quantiles"] : model.outputNames;
   const isLabel = model.structure.task === "labels";
   const text = (k) => (names.length > 1 ? `Target of new points: ${names[k]}` : "Target of new points");
   const inputs = names.map(() =>
@@ -182,7 +182,9 @@ function targetFields(model) {
     );
   return {
     element: isLabel ? labels() : numbers(),
-    read: () =>
-      model.targetOfValues(inputs.map((input) => (isLabel ? Number(input.checked) : Number(input.value) || 0))),
+    read: () => {
+      const values = inputs.map((input) => (isLabel ? Number(input.checked) : Number(input.value) || 0));
+      return model.targetOfValues(model.outputNames.map((_, k) => values[k] ?? values[0]));
+    },
   };
 }
