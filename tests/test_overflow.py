@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -65,12 +65,13 @@ def test_rows_beyond_the_first_chunk_are_counted_from_the_beginning(backend: str
         network(backend).predict(X)
 
 
-def test_scaling_back_can_overflow(backend: str) -> None:
+@pytest.mark.parametrize("rows", [list, np.array])
+def test_scaling_back_can_overflow(backend: str, rows: Callable[[Any], Any]) -> None:
     net = mlp.MLP([1, 1], loss="mse", backend=backend, target_scaling=([0.0], [1e30]))
     net.weights = [[[1.0]]]
-    assert np.isfinite(net.predict([[1e8]])).all()
+    assert np.isfinite(net.predict(rows([[1e8]]))).all()
     with pytest.raises(mlp.DataError, match=r"row 0 .* from layer 1 on: scaling them back"):
-        net.predict([[1e9]])
+        net.predict(rows([[1e9]]))
 
 
 def test_infinity_within_the_network_is_allowed_where_the_outputs_are_finite(backend: str) -> None:

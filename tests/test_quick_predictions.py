@@ -73,6 +73,17 @@ def test_predictions_follow_the_network(backend):
     assert net.predict(X).tolist() == [0]
 
 
+def test_predictions_follow_what_is_assigned_to_a_network_and_to_its_copy(backend):
+    X = np.ones((1, 2), np.float32)
+    net = MLP([2, 1], loss="mse", init="zeros", target_scaling=([1.0], [2.0]), backend=backend)
+    assert net.predict(X).tolist() == [1]
+    copy = net.copy()
+    copy.biases = [[1.0]]
+    assert (net.predict(X).tolist(), copy.predict(X).tolist()) == ([1], [3])
+    net.target_scaling = ((5.0,), (2.0,))
+    assert net.predict(X).tolist() == [5]
+
+
 @pytest.mark.parametrize("n", [1, 5000])
 def test_targets_are_scaled_back(backend, n):
     net = MLP([1, 1], loss="mse", init="zeros", target_scaling=([10.0], [2.0]), backend=backend)
