@@ -323,7 +323,7 @@ def test_arguments_that_do_not_apply(arguments, message):
     net = network()
     with pytest.raises(mlp.ConfigurationError, match=message):
         net.fit(stream(), **{"epochs": 1} | arguments)
-    with pytest.raises(mlp.ConfigurationError, match="y is missing"):
+    with pytest.raises(mlp.DtypeError, match="y is None"):
         net.fit(X)
 
 

@@ -46,8 +46,6 @@ def training_examples(
             held_out = validation_examples(net, validation_data)
         streamed = StreamedExamples(net, X, class_weight)
         return streamed, held_out, streamed.class_numbers
-    if y is None:
-        raise ConfigurationError("y is missing: give fit X and y, or a stream, which has its targets.")
     examples, class_numbers = net.check_examples(X, y, sample_weight, require_two_classes=True)
     examples = with_class_weight(net, examples, class_weight)
     if validation_data is not None:
