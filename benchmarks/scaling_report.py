@@ -150,7 +150,7 @@ def plot(constants: Record, path: Path) -> None:
 
     networks = list(_networks(constants))
     kinds: list[tuple[str, Callable[[Costs, Costs], Costs], Cluster]] = [
-        ("CPU, measured here", lambda here, _: here, cluster_of(constants)),
+        ("CPU, from times measured here", lambda here, _: here, cluster_of(constants)),
         ("H200, not measured", lambda _, h200: h200, DGX_H200),
     ]
     figure = Figure(figsize=(9, 5.6), layout="constrained")

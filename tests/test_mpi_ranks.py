@@ -315,11 +315,11 @@ def test_an_error_of_one_rank_names_it(tmp_path):
 # -- threads ----------------------------------------------------------------------------------------------------
 
 THREADS = """
-import mlp, threadpoolctl
+import os, mlp, threadpoolctl
 from backends.environment import threads_of_environment, usable_processors
 comm = mlp.distributed.mpi()
 blas = max(each["num_threads"] for each in threadpoolctl.threadpool_info() if each["user_api"] == "blas")
-print(threads_of_environment(), usable_processors(), blas)
+os.write(1, f"{threads_of_environment()} {usable_processors()} {blas}\\n".encode())  # whole lines: both ranks print
 """
 
 
