@@ -544,16 +544,10 @@ def tiling_without_buffers(options, rows, limit):
 # the exchange of norms would keep a block from sending shares before others have read those of the step before
 UNCLIPPED, SEVERAL_UNCLIPPED = (replace(case, plan=replace(case.plan, clip_norm=None)) for case in (PLANTED, SEVERAL))
 ONE_SIDE = {
-    "shares": (
-        (UNCLIPPED, tiling_for),
-        {"(side * BLOCKS + rank) * SHARES": "rank * SHARES", "(side * BLOCKS + block) * SHARES": "block * SHARES"},
-    ),
+    "shares": ((UNCLIPPED, tiling_for), {"((batch & 1) * BLOCKS + block) * SHARES": "block * SHARES"}),
     "shares of a hidden layer": (
         (SEVERAL_UNCLIPPED, tiling_for),
-        {
-            "(side * BLOCKS + rank) * SHARES": "rank * SHARES",
-            "((batch & 1) * BLOCKS + block) * SHARES": "block * SHARES",
-        },
+        {"((batch & 1) * BLOCKS + block) * SHARES": "block * SHARES"},
     ),
     "masks of the second hidden layer": (SITUATIONS[4], {"((batch & 1) * BATCH_ROWS + row) * ((": "row * (("}),
     "row numbers": ((PLANTED, tiling_without_buffers), {"batch % 3": "batch % 2"}),
@@ -578,7 +572,7 @@ def test_each_further_side_of_a_buffer_is_needed(stand_in_gpu, monkeypatch, buff
             text = text.replace(old, new)
         return text
 
-    texts = [module.text_of(name) for name in module._FILES]
+    texts = [module.text_of(name) for name in module.files_of_kernel(on_grid=False)]
     assert all(any(old in text for text in texts) for old in changes)
     monkeypatch.setattr(module, "text_of", with_one_side)
     module.persistent_source.cache_clear()
