@@ -20,7 +20,7 @@ import argparse
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,18 @@ import numpy as np
 
 import mlp
 from backends.cupy_backend.arguments import arguments_dtype
+from backends.cupy_backend.grid_tilings import FASTER, fastest_grid, graph_microseconds
 from backends.cupy_backend.kernel_source import KernelOptions
 from backends.cupy_backend.persistent_source import persistent_source
-from backends.cupy_backend.tilings import Choice, Tiling, expected_microseconds, tiling_for, tilings
+from backends.cupy_backend.tilings import (
+    CYCLES_A_MICROSECOND,
+    Choice,
+    Tiling,
+    expected_microseconds,
+    meeting_cycles,
+    tiling_for,
+    tilings,
+)
 from backends.step_time import Gpu, Work, on_cpu, on_gpu
 from benchmarks.ptx_counts import SYMBOL, WAITS, Kernel, Thread, compile_to_ptx, parse
 
@@ -40,6 +49,13 @@ SHARED_BYTES = 232448
 
 CLOCK = 1.98
 """Cycles in a nanosecond: the highest clock of an H100 SXM or H200."""
+
+MULTIPROCESSORS = 132
+"""Of an H100 SXM or H200."""
+
+GRID_NETS = ("784-300-10", "784-512-10", "784-1024-10", "784-4096-10", "784-256-128-10", "784-512-64-10",
+             "784-512-512-10")  # fmt: skip
+GRID_BATCH_SIZES = (16, 32, 64, 128)
 
 SCHEDULERS = 4
 LANES = {"FMA": 128, "float": 128, "integer": 64, "conversion": 64, "double": 64, "shuffle": 32, "special": 16}
@@ -279,6 +295,51 @@ def beside_times(path: Path, clock: float) -> None:
         print(f"{net:<14}{each['rows']:>5} {each['X']:<8} {choice:<16}{times}")
 
 
+def on_grids(nets: Sequence[str], X_dtype: str) -> list[dict[str, Any]]:
+    """What is estimated for a cooperative grid and for CUDA graphs, for each network and batch size.
+
+    Returns
+    -------
+    list of dict
+        ``grid`` and ``graphs`` are microseconds of a step; ``exchange`` is the part of ``grid`` in which blocks wait for
+        each other and read what they sent; ``runs`` is how the execution ``"persistent"`` runs the network.  Without a
+        tiling of a grid, ``reason`` says why.
+    """
+    found = []
+    for net in nets:
+        for rows in GRID_BATCH_SIZES:
+            options = options_of(tuple(map(int, net.split("-"))), X_dtype)
+            on_cluster = isinstance(tiling_for(options, rows, SHARED_BYTES), Tiling)
+            graphs = graph_microseconds(options, rows, MULTIPROCESSORS)
+            each = {"net": net, "rows": rows, "graphs": graphs, "runs": "cluster" if on_cluster else "graphs"}
+            tiling = fastest_grid(options, rows, SHARED_BYTES, MULTIPROCESSORS)
+            if isinstance(tiling, Tiling):
+                exchange = meeting_cycles(options, rows, tiling.blocks, tiling.by_owners) / CYCLES_A_MICROSECOND
+                grid = expected_microseconds(options, tiling)
+                each |= {"tiling": tiling, "exchange": exchange, "grid": grid}
+                if not on_cluster and FASTER * grid <= graphs:
+                    each["runs"] = "grid"
+            else:
+                each["reason"] = tiling
+            found.append(each)
+    return found
+
+
+def show_grids(nets: Sequence[str], X_dtype: str) -> None:
+    """Print `on_grids`."""
+    print("microseconds a step, estimated; the last column is how execution = \"persistent\" runs the network")
+    print(f"{'network':<16}{'rows':>5}{'blocks':>8}{'threads':>9}{'meetings':>10}{'exchange':>10}{'grid':>8}{'graphs':>8}"
+          f"{'ratio':>7}  runs as")  # fmt: skip
+    for each in on_grids(nets, X_dtype):
+        line = f"{each['net']:<16}{each['rows']:>5}"
+        if "tiling" not in each:
+            print(f"{line}{'':>45}{each['graphs']:8.1f}{'':>7}  {each['runs']}: {each['reason']}")
+            continue
+        tiling, ratio = each["tiling"], each["graphs"] / each["grid"]
+        line += f"{tiling.blocks:8}{tiling.threads:9}{1 + tiling.by_owners:10}{each['exchange']:10.1f}{each['grid']:8.1f}"
+        print(f"{line}{each['graphs']:8.1f}{ratio:7.1f}  {each['runs']}")
+
+
 def beside_benchmark(path: Path, gpu: Gpu) -> None:
     """Print the estimates by which `auto` chooses beside the recorded times of our backends."""
     document = json.loads(path.read_text(encoding="utf-8"))
@@ -309,11 +370,14 @@ def main() -> None:
     )
     parser.add_argument("--everything", action="store_true", help="with dropout, and clipping by value and by norm")
     parser.add_argument("--clock", type=float, default=CLOCK, help="GHz; default %(default)g")
+    parser.add_argument("--grid", action="store_true", help="a cooperative grid beside CUDA graphs, by their estimates")
     parser.add_argument("--times", type=Path, metavar="FILE", help="tilings.json of benchmarks/on_gpu.py")
     parser.add_argument("--recorded", type=Path, metavar="FILE", help="a result of mlp bench; a GPU in it is an H200")
     options = parser.parse_args()
     if options.recorded:
         beside_benchmark(options.recorded, Gpu(90, 132, 1e9 * options.clock, 4.8e12))
+    elif options.grid:
+        show_grids([options.net] if options.net else GRID_NETS, options.X)
     elif options.times:
         beside_times(options.times, options.clock)
     else:

@@ -74,7 +74,21 @@ def fastest_grid(options: KernelOptions, rows: int, shared_limit: int, multiproc
         return next(tiling for tiling, expected in found.items() if expected <= ABOUT * min(found.values()))
     # most say that the weights do not fit in the registers of so few threads, which is not what prevents the others
     reasons = [str(each) for each in reversed(tried)]
-    return next((each for each in reasons if "shared memory" in each), reasons[0]) + " of a grid"
+    return "on a grid, " + next((each for each in reasons if "shared memory" in each), reasons[0])
+
+
+def grid_of(options: KernelOptions, rows: int, shared_limit: int, blocks: int) -> Tiling | str:
+    """The first tiling of a grid of at most `blocks` blocks, whatever its time: to test the kernel.
+
+    The parameters are those of `grid_tiling_for`.
+    """
+    n_hidden = options.network.layout.sizes[1]
+    units = -(-n_hidden // blocks)
+    tried = [
+        _tiling(options, rows, shared_limit, choice, on_grid=True)
+        for choice in _choices(options, (-(-n_hidden // units),))
+    ]
+    return next((each for each in tried if isinstance(each, Tiling)), tried[0])
 
 
 def graph_microseconds(options: KernelOptions, rows: int, multiprocessors: int) -> float:

@@ -54,7 +54,8 @@ def persistent_tiling(device: Device, options: KernelOptions, plan: EpochPlan) -
     on_grid = grid_tiling_for(options, plan.batch_size, device.shared_bytes, device.multiprocessors)
     if isinstance(on_grid, Tiling):
         return on_grid
-    return f"the persistent kernel has no tiling: {tiling}; {on_grid}"
+    reasons = on_grid if tiling in on_grid else f"{tiling}; {on_grid}"
+    return f"the persistent kernel has no tiling: {reasons}"
 
 
 def batches_of_launch(tiling: Tiling) -> int:

@@ -12,6 +12,9 @@ from backends.random import dropout_threshold
 COPIES_AT = 128
 """Where the numbers that blocks of a grid exchange begin in global memory, behind the counter of their arrivals."""
 
+BLOCKS_AT_ONCE = 8
+"""Numbers of as many blocks are read at once before they are added up: all of those of a cluster."""
+
 _MEMORY = """\
     extern __shared__ persistent::Bytes16 shared_memory[];
     unsigned char* const memory = shared_memory[0].value;
@@ -54,8 +57,9 @@ def persistent_source(options: KernelOptions, tiling: Tiling, piece: int, clippe
         "N_IN": n_in, "N_HIDDEN": n_hidden, "N_SECOND": n_second, "N_OUT": n_out, "HIDDEN_LAYERS": hidden_layers,
         "STRIDE2": odd(n_second) if hidden_layers > 1 else n_out, "WEIGHTS": layout.n_weights,
         "PARAMETERS": layout.n_parameters, "ABOVE": tiling.above, "QUADS": quads, "BATCH_ROWS": tiling.rows,
-        "BLOCKS": tiling.blocks, "BLOCKS_AT_ONCE": min(tiling.blocks, 16), "BLOCK_THREADS": tiling.threads, "GROUP_THREADS": tiling.group_threads,
-        "WEIGHT_THREADS": tiling.groups * tiling.group_threads, "UNITS": tiling.units,
+        "BLOCKS": tiling.blocks, "BLOCKS_AT_ONCE": min(tiling.blocks, BLOCKS_AT_ONCE), "BLOCK_THREADS": tiling.threads,
+        "GROUP_THREADS": tiling.group_threads, "WEIGHT_THREADS": tiling.groups * tiling.group_threads,
+        "UNITS": tiling.units,
         "PADDED_UNITS": tiling.padded_units, "UNITS_OF_THREAD": tiling.units_of_thread,
         "QUADS_OF_THREAD": tiling.quads_of_thread, "TILE_ROWS": tiling.tile_rows, "TALL": tiling.tall,
         "X_BUFFERS": tiling.x_buffers, "ROW_BYTES": tiling.row_bytes, "PIECE": piece,

@@ -10,6 +10,11 @@
 // have done before the barrier, and what they do after the next one.
 //
 // Other compilers than NVIDIA's get these functions from elsewhere.
+
+struct alignas(16) Words {
+    unsigned int a, b, c, d;
+};
+
 #ifdef __CUDACC__
 
 DEVICE void grid_fence() { asm volatile("fence.acq_rel.gpu;" ::: "memory"); }
@@ -36,18 +41,12 @@ DEVICE void publish(double* place, double value) {
     asm volatile("st.global.f64 [%0], %1;" ::"l"(place), "d"(value) : "memory");
 }
 
-// Sixteen bytes, past the L1 cache.
-template <class T>
-DEVICE T collect(const T* place) {
-    static_assert(sizeof(T) == 16, "four words");
-    union {
-        T value;
-        unsigned int word[4];
-    } found;
+// Past the L1 cache.
+DEVICE Words collect(const Words* place) {
+    Words found;
     asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(found.word[0]), "=r"(found.word[1]), "=r"(found.word[2]), "=r"(found.word[3])
-                 : "l"(place) : "memory");
-    return found.value;
+                 : "=r"(found.a), "=r"(found.b), "=r"(found.c), "=r"(found.d) : "l"(place) : "memory");
+    return found;
 }
 
 // Ends the program with an error of the launch.

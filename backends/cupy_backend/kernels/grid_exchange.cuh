@@ -81,19 +81,19 @@ struct Exchange : Thread {
         copy(AT_BLOCK_NORMS, copy_for(batch) + AT_BLOCK_NORMS, NORM_BYTES);
     }
 
-    // To shared memory.  Several loads are on their way at once, fewer where the weights take most registers.
+    // To shared memory.  Several loads are on their way at once.
     DEVICE void copy(int place, const unsigned char* from, int bytes) {
-        const int count = bytes / 16, AT_ONCE = WEIGHTS_OF_THREAD > 64 ? 2 : 4;
-        const Bytes16* const source = (const Bytes16*)from;
+        const int count = bytes / 16, AT_ONCE = 4;
+        const Words* const source = (const Words*)from;
 #pragma unroll 1
         for (int i = t; i < count; i += AT_ONCE * BLOCK_THREADS) {
-            Bytes16 found[AT_ONCE];
+            Words found[AT_ONCE];
 #pragma unroll
             for (int k = 0; k < AT_ONCE; ++k)
                 if (i + k * BLOCK_THREADS < count) found[k] = collect(source + i + k * BLOCK_THREADS);
 #pragma unroll
             for (int k = 0; k < AT_ONCE; ++k)
-                if (i + k * BLOCK_THREADS < count) at<Bytes16>(place)[i + k * BLOCK_THREADS] = found[k];
+                if (i + k * BLOCK_THREADS < count) at<Words>(place)[i + k * BLOCK_THREADS] = found[k];
         }
         // Any thread reads what others have copied.  Those that read what was there before are past the barriers of
         // `meet`.
