@@ -3,6 +3,7 @@
     python -m benchmarks.latency_model                                # 784-30-10 and 784-128-10
     python -m benchmarks.latency_model --net 784-128-10 --batch-size 32 --X float32 --everything
     python -m benchmarks.latency_model --net 784-30-10 --choice 8,4,2,2      # another tiling
+    python -m benchmarks.latency_model --grid                         # cooperative grids beside CUDA graphs
     python -m benchmarks.latency_model --times OUT/tilings.json       # beside what a GPU measured
     python -m benchmarks.latency_model --recorded benchmarks/results/cpu.json   # what `auto` estimates, and a benchmark
 
@@ -301,9 +302,9 @@ def on_grids(nets: Sequence[str], X_dtype: str) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        ``grid`` and ``graphs`` are microseconds of a step; ``exchange`` is the part of ``grid`` in which blocks wait for
-        each other and read what they sent; ``runs`` is how the execution ``"persistent"`` runs the network.  Without a
-        tiling of a grid, ``reason`` says why.
+        ``grid`` and ``graphs`` are microseconds of a step; ``exchange`` is the part of ``grid`` in which blocks wait
+        for each other and read what they sent; ``runs`` is how the execution ``"persistent"`` runs the network.
+        Without a tiling of a grid, ``reason`` says why.
     """
     found = []
     for net in nets:
@@ -327,7 +328,7 @@ def on_grids(nets: Sequence[str], X_dtype: str) -> list[dict[str, Any]]:
 
 def show_grids(nets: Sequence[str], X_dtype: str) -> None:
     """Print `on_grids`."""
-    print("microseconds a step, estimated; the last column is how execution = \"persistent\" runs the network")
+    print('microseconds a step, estimated; the last column is how execution = "persistent" runs the network')
     print(f"{'network':<16}{'rows':>5}{'blocks':>8}{'threads':>9}{'meetings':>10}{'exchange':>10}{'grid':>8}{'graphs':>8}"
           f"{'ratio':>7}  runs as")  # fmt: skip
     for each in on_grids(nets, X_dtype):
@@ -336,7 +337,9 @@ def show_grids(nets: Sequence[str], X_dtype: str) -> None:
             print(f"{line}{'':>45}{each['graphs']:8.1f}{'':>7}  {each['runs']}: {each['reason']}")
             continue
         tiling, ratio = each["tiling"], each["graphs"] / each["grid"]
-        line += f"{tiling.blocks:8}{tiling.threads:9}{1 + tiling.by_owners:10}{each['exchange']:10.1f}{each['grid']:8.1f}"
+        line += (
+            f"{tiling.blocks:8}{tiling.threads:9}{1 + tiling.by_owners:10}{each['exchange']:10.1f}{each['grid']:8.1f}"
+        )
         print(f"{line}{each['graphs']:8.1f}{ratio:7.1f}  {each['runs']}")
 
 

@@ -1,4 +1,4 @@
-"""The persistent kernel on a cooperative grid, on the stand-in for a GPU: the steps of NumPy, and each wait is needed."""
+"""The persistent kernel on a cooperative grid: on the stand-in the steps of NumPy, and each wait is needed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from backends.cupy_backend.tilings import (
 )
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks import latency_model  # noqa: E402
+from benchmarks import latency_model
 
 MULTIPROCESSORS = 132
 
@@ -271,7 +271,11 @@ def test_a_missing_wait_or_fence_is_noticed(stand_in_gpu, monkeypatch, line):
 
 
 CHANGES = {
-    "meeting before shares": ((PLANTED, ONE_LAYER), "        meet();\n        copy(RECEIVED_AT", "        copy(RECEIVED_AT"),
+    "meeting before shares": (
+        (PLANTED, ONE_LAYER),
+        "        meet();\n        copy(RECEIVED_AT",
+        "        copy(RECEIVED_AT",
+    ),
     "meeting before norms": (
         (PLANTED, ONE_LAYER),
         "        meet();\n        copy(AT_BLOCK_NORMS",
@@ -362,9 +366,15 @@ def test_a_grid_is_used_where_it_is_estimated_to_be_faster_than_graphs(sizes):
 
 
 REASONS = {
-    ((784, 512, 10), 128): r"a step on a grid of 32 blocks is estimated to take [0-9.]+ microseconds, which is not 1.3 times "
+    (
+        (784, 512, 10),
+        128,
+    ): r"a step on a grid of 32 blocks is estimated to take [0-9.]+ microseconds, which is not 1.3 times "
     r"as fast as CUDA graphs with [0-9.]+",
-    ((784, 512, 512, 10), 32): "on a grid, batches of 32 rows .* need 333104 bytes of shared memory in each of 128 blocks",
+    (
+        (784, 512, 512, 10),
+        32,
+    ): "on a grid, batches of 32 rows .* need 333104 bytes of shared memory in each of 128 blocks",
     ((784, 20_000, 10), 16): "20000 hidden units are too few for a grid, or too many for 132 blocks",
     ((9, 7, 700), 22): "7 hidden units are too few for a grid, or too many for 132 blocks",
 }

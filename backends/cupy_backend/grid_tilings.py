@@ -94,7 +94,7 @@ def grid_of(options: KernelOptions, rows: int, shared_limit: int, blocks: int) -
 def graph_microseconds(options: KernelOptions, rows: int, multiprocessors: int) -> float:
     """Estimated time of a step as CUDA graphs, by `backends.step_time.on_gpu`.
 
-    In favour of graphs, the clock is the highest, and the parameters are taken to be in the L2 cache without any traffic.
+    In favour of graphs, the clock is the highest, and reading and writing parameters is taken to need no time.
     """
     network = options.network
     work = Work(

@@ -69,8 +69,8 @@ def persistent_source(options: KernelOptions, tiling: Tiling, piece: int, clippe
     if tiling.on_grid:
         numbers |= _exchange_sizes(tiling)
     flags = {
-        "GRID": tiling.on_grid, "CLASS_NUMBERS": options.class_numbers, "WEIGHTED": options.weighted, "PENALIZED": options.penalized,
-        "CLIPPED": clipped, "BY_NORM": options.by_norm,
+        "GRID": tiling.on_grid, "CLASS_NUMBERS": options.class_numbers, "WEIGHTED": options.weighted,
+        "PENALIZED": options.penalized, "CLIPPED": clipped, "BY_NORM": options.by_norm,
         "INPUT_DROPOUT": network.dropout[0] > 0, "HIDDEN_DROPOUT": network.dropout[1] > 0,
         "SCALED": source != real or network.dropout[0] > 0, "BY_OWNERS": tiling.by_owners,
     }  # fmt: skip

@@ -41,12 +41,12 @@ EXCHANGE_BYTES = 8192
 """Bytes that a block can receive in the time of a further exchange: some 500 cycles at 16 bytes a cycle."""
 
 GRID_BARRIER = 2376
-"""Cycles in which all blocks of a grid wait for each other: ``grid.sync`` on an H800, Luo et al., "Dissecting the NVIDIA
-Hopper Architecture through Microbenchmarking and Multiple Level Analysis", arXiv:2501.12084."""
+"""Cycles in which all blocks of a grid wait for each other: ``grid.sync`` on an H800, Luo et al., "Dissecting the
+NVIDIA Hopper Architecture through Microbenchmarking and Multiple Level Analysis", arXiv:2501.12084."""
 
 L2_BYTES_A_CYCLE = 28
-"""Bytes that a multiprocessor reads from the L2 cache in a cycle while all others do so too.  An estimate: less than half
-of the 64 that one alone can read."""
+"""Bytes that a multiprocessor reads from the L2 cache in a cycle while all others do so too.  An estimate: less than
+half of the 64 that one alone can read."""
 
 PRODUCTS_A_CYCLE = {4: 20, 8: 10}
 """Products of the layers above the first, by the size of a number: each reads one or two numbers from shared memory,

@@ -148,7 +148,8 @@ class RawFunction:
         if stream is not None:
             raise NotImplementedError("the stand-in launches on the current stream only")
         if not enable_cooperative_groups:
-            return self(grid, block, args, shared_mem=shared_mem)
+            self(grid, block, args, shared_mem=shared_mem)
+            return
         blocks = math.prod(_three("grid", grid, (2**31 - 1, 65535, 65535)))
         most = machine.attributes["MultiProcessorCount"]  # with few blocks on each, which is what kernels here need
         if blocks > most or self._cluster > 1:
