@@ -34,8 +34,8 @@ from backends.cupy_backend.grid_tilings import FASTER, fastest_grid, graph_micro
 from backends.cupy_backend.tilings import (
     L2_BYTES_A_CYCLE,
     Tiling,
-    _choices,
-    _tiling,
+    choices_of,
+    tiling_of,
     expected_microseconds,
     meeting_cycles,
     tiling_for,
@@ -61,7 +61,7 @@ def grid_of(blocks, by_owners=None, x_buffers=2):
             if by_owners is not None:
                 cycles = [1.0, 0.0] if by_owners else [0.0, 1.0]
                 patch.setattr("backends.cupy_backend.tilings.meeting_cycles", lambda *a: cycles[a[-1]])
-            tilings = (_tiling(options, rows, limit, choice, True) for choice in _choices(options, (blocks,)))
+            tilings = (tiling_of(options, rows, limit, choice, True) for choice in choices_of(options, (blocks,)))
             return next(each for each in tilings if isinstance(each, Tiling) and each.x_buffers == x_buffers)
 
     return tiling

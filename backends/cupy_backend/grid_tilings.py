@@ -15,8 +15,8 @@ from backends.cupy_backend.tilings import (
     ABOUT,
     MOST_BLOCKS,
     Tiling,
-    _choices,
-    _tiling,
+    choices_of,
+    tiling_of,
     expected_microseconds,
 )
 from backends.step_time import Gpu, Work, on_gpu
@@ -68,7 +68,7 @@ def fastest_grid(options: KernelOptions, rows: int, shared_limit: int, multiproc
     blocks = [number for number in numbers if MOST_BLOCKS < number <= multiprocessors]
     if not blocks:
         return f"{n_hidden} hidden units are too few for a grid, or too many for {multiprocessors} blocks"
-    tried = [_tiling(options, rows, shared_limit, choice, on_grid=True) for choice in _choices(options, blocks)]
+    tried = [tiling_of(options, rows, shared_limit, choice, on_grid=True) for choice in choices_of(options, blocks)]
     found = {each: expected_microseconds(options, each) for each in tried if isinstance(each, Tiling)}
     if found:
         return next(tiling for tiling, expected in found.items() if expected <= ABOUT * min(found.values()))
@@ -85,8 +85,8 @@ def grid_of(options: KernelOptions, rows: int, shared_limit: int, blocks: int) -
     n_hidden = options.network.layout.sizes[1]
     units = -(-n_hidden // blocks)
     tried = [
-        _tiling(options, rows, shared_limit, choice, on_grid=True)
-        for choice in _choices(options, (-(-n_hidden // units),))
+        tiling_of(options, rows, shared_limit, choice, on_grid=True)
+        for choice in choices_of(options, (-(-n_hidden // units),))
     ]
     return next((each for each in tried if isinstance(each, Tiling)), tried[0])
 

@@ -170,7 +170,7 @@ def tiling_for(options: KernelOptions, rows: int, shared_limit: int) -> Tiling |
     The parameters are those of `tilings`.
     """
     choice = MEASURED.get((options.network.layout.sizes, rows, options.dtype.name, options.X_dtype.name))
-    measured = None if choice is None else _tiling(options, rows, shared_limit, choice)
+    measured = None if choice is None else tiling_of(options, rows, shared_limit, choice)
     # a table for plain SGD can have a tiling in which the state of another rule does not fit
     return measured if isinstance(measured, Tiling) else _estimated(options, rows, shared_limit)
 
@@ -180,7 +180,7 @@ def _estimated(options: KernelOptions, rows: int, shared_limit: int) -> Tiling |
     """The first of those that are estimated to be about as fast as the fastest."""
     found = {tiling: expected_microseconds(options, tiling) for tiling in tilings(options, rows, shared_limit)}
     if not found:
-        return _tiling(options, rows, shared_limit)  # a sentence
+        return tiling_of(options, rows, shared_limit)  # a sentence
     return next(tiling for tiling, expected in found.items() if expected <= ABOUT * min(found.values()))
 
 
@@ -206,14 +206,14 @@ def tilings(options: KernelOptions, rows: int, shared_limit: int) -> Iterator[Ti
         Bytes of shared memory that a block can have.
     """
     seen: set[Tiling] = set()
-    for choice in (None, *_choices(options, (8, 4, 2, 1))):
-        tiling = _tiling(options, rows, shared_limit, choice)
+    for choice in (None, *choices_of(options, (8, 4, 2, 1))):
+        tiling = tiling_of(options, rows, shared_limit, choice)
         if isinstance(tiling, Tiling) and tiling not in seen:
             seen.add(tiling)
             yield tiling
 
 
-def _choices(options: KernelOptions, numbers_of_blocks: Iterable[int]) -> Iterator[Choice]:
+def choices_of(options: KernelOptions, numbers_of_blocks: Iterable[int]) -> Iterator[Choice]:
     """All choices in which every block has units and every thread weights."""
     n_in, n_hidden, *_ = options.network.layout.sizes
     quads = -(-n_in // 4)
@@ -230,7 +230,7 @@ def _choices(options: KernelOptions, numbers_of_blocks: Iterable[int]) -> Iterat
                     yield Choice(blocks, units_of_thread, quads_of_thread, x_buffers)
 
 
-def _tiling(
+def tiling_of(
     options: KernelOptions, rows: int, shared_limit: int, choice: Choice | None = None, on_grid: bool = False
 ) -> Tiling | str:
     """The tiling of a choice, or the first one that fits; or a sentence that says what does not.
