@@ -35,6 +35,8 @@ from backends.cupy_backend.kernel_source import KernelOptions
 from backends.cupy_backend.persistent_source import persistent_source
 from backends.cupy_backend.tilings import (
     CYCLES_A_MICROSECOND,
+    GRID_BARRIER,
+    L2_BYTES_A_CYCLE,
     Choice,
     Tiling,
     expected_microseconds,
@@ -42,7 +44,7 @@ from backends.cupy_backend.tilings import (
     tiling_for,
     tilings,
 )
-from backends.step_time import Gpu, Work, on_cpu, on_gpu
+from backends.step_time import L2_CYCLES, Gpu, Work, on_cpu, on_gpu
 from benchmarks.ptx_counts import SYMBOL, WAITS, Kernel, Thread, compile_to_ptx, parse
 
 SHARED_BYTES = 232448
@@ -133,6 +135,7 @@ class Phase:
         cycles = {"schedulers": float(max(starts))}
         cycles |= {kind: self.count(kind) * 32 / lanes for kind, lanes in LANES.items()}
         accesses = [(opcode, n) for warp in self.warps for opcode, n in warp.items() if ".shared." in opcode]
+        cycles["L2 cache"] = sum(n * 32 * _bytes_of(opcode) for opcode, n in self._collected()) / L2_BYTES_A_CYCLE
         cycles["shared memory"] = sum(n * 32 * _bytes_of(opcode) / SHARED_BYTES_A_CYCLE for opcode, n in accesses)
         return max(cycles.items(), key=lambda item: item[1])
 
@@ -142,7 +145,17 @@ class Phase:
         if self.wait == "exchange":
             return REMOTE_LATENCY + SHARED_LATENCY
         (few, short), (many, long) = BARRIER_LATENCY.items()
-        return short + (len(self.warps) - few) * (long - short) / (many - few) + SHARED_LATENCY
+        latency = short + (len(self.warps) - few) * (long - short) / (many - few) + SHARED_LATENCY
+        return latency + GRID_BARRIER * self.meets + L2_CYCLES * bool(self._collected())
+
+    @property
+    def meets(self) -> bool:
+        """Whether the blocks of a grid wait for each other in this phase."""
+        return any(opcode.startswith("red.") for warp in self.warps for opcode in warp)
+
+    def _collected(self) -> list[tuple[str, int]]:
+        """Loads of what blocks of a grid have sent each other, and how many."""
+        return [(opcode, n) for warp in self.warps for opcode, n in warp.items() if opcode.startswith("ld.global.cg")]
 
     @property
     def cycles(self) -> float:
@@ -159,7 +172,13 @@ Memory = dict[tuple[str, int], Any]
 """What is read from memory, by space and address."""
 
 
-def phases_of_step(ptx: str, threads: int, arguments: dict[str, Any], memory: Callable[[int], Memory]) -> list[Phase]:
+def phases_of_step(
+    ptx: str,
+    threads: int,
+    arguments: dict[str, Any],
+    memory: Callable[[int], Memory],
+    special: dict[str, int] | None = None,
+) -> list[Phase]:
     """The phases of a step of the first block.
 
     Parameters
@@ -173,9 +192,13 @@ def phases_of_step(ptx: str, threads: int, arguments: dict[str, Any], memory: Ca
     memory : callable (steps)
         What the kernel reads where it is to run so many steps.  A step is the difference between runs of six and of
         five steps.
+    special : dict of int, optional
+        Special registers besides those of the thread.
     """
     kernel = parse(ptx, "train")
-    by_warp = [_step_of_thread(kernel, thread, threads, arguments, memory) for thread in range(0, threads, 32)]
+    by_warp = [
+        _step_of_thread(kernel, thread, threads, arguments, memory, special or {}) for thread in range(0, threads, 32)
+    ]
     if len({len(phases) for phases in by_warp}) != 1:
         raise ValueError("the warps of the block do not wait as often as each other")
     return [
@@ -185,9 +208,14 @@ def phases_of_step(ptx: str, threads: int, arguments: dict[str, Any], memory: Ca
 
 
 def _step_of_thread(
-    kernel: Kernel, thread: int, threads: int, arguments: dict[str, Any], memory: Callable[[int], Memory]
+    kernel: Kernel,
+    thread: int,
+    threads: int,
+    arguments: dict[str, Any],
+    memory: Callable[[int], Memory],
+    special: dict[str, int],
 ) -> list[Counter[str]]:
-    special = {"%tid.x": thread, "%ntid.x": threads, "%laneid": thread % 32}
+    special = {"%tid.x": thread, "%ntid.x": threads, "%laneid": thread % 32} | special
     five, six = (Thread(kernel, arguments, special, memory(steps)).run() for steps in (5, 6))
     waits = len(six) - len(five)  # of a step
     # the phases of a step in the middle: those before it and after it are the same in both runs
@@ -203,9 +231,15 @@ def persistent_phases(options: KernelOptions, tiling: Tiling, clipped: bool = Fa
     def memory(steps: int) -> Memory:
         read = {("shared", SYMBOL + places["arguments"] + offset): value for offset, value in fields.items()}
         first, last = SYMBOL + places["batches"], SYMBOL + places["batches"] + 4
-        return read | {("shared", first): 0, ("shared", last): steps}
+        read |= {("shared", first): 0, ("shared", last): steps}
+        if tiling.on_grid:  # the counter has been reached at every meeting
+            read[("shared", SYMBOL + places["exchange"])] = counter
+            read |= {("global", counter): 1 << 40, ("shared", SYMBOL + places["meeting"]): 0}
+        return read
 
-    return phases_of_step(ptx, tiling.threads, {"train_param_0": 0, "train_param_1": 1}, memory)
+    counter = 1 << 50
+    parameters = {"train_param_0": 0, "train_param_1": 1, "train_param_2": counter}
+    return phases_of_step(ptx, tiling.threads, parameters, memory, {"%nctaid.x": tiling.blocks})
 
 
 def _arguments(options: KernelOptions, tiling: Tiling) -> dict[int, Any]:
@@ -260,6 +294,7 @@ def show(title: str, phases: list[Phase], clock: float) -> None:
     totals = "".join(f"{sum(p.count(name) for p in phases) / len(phases[0].warps):13.1f}" for name in COLUMNS)
     print(f"{'':5} {'step':<14}{totals}")
     barriers, exchanges = (sum(phase.wait == kind for phase in phases) for kind in ("block barrier", "exchange"))
+    exchanges += sum(phase.meets for phase in phases)
     print(
         f"{barriers} barriers and {exchanges} exchanges a step; {sum(phase.cycles for phase in phases):.0f} cycles, "
         f"{microseconds(phases, clock):.2f} microseconds"
@@ -271,11 +306,15 @@ def describe(
 ) -> None:
     options = options_of(sizes, X_dtype, dropout=everything, by_norm=everything)
     tiling: Tiling | str | None = tiling_for(options, rows, SHARED_BYTES)
+    if isinstance(tiling, str):
+        on_grid = fastest_grid(options, rows, SHARED_BYTES, MULTIPROCESSORS)
+        tiling = on_grid if isinstance(on_grid, Tiling) else f"{tiling}; {on_grid}"
     if choice is not None:
         tiling = next((each for each in tilings(options, rows, SHARED_BYTES) if each.choice == choice), None)
     if not isinstance(tiling, Tiling):
         raise SystemExit(f"{'-'.join(map(str, sizes))}, {rows} rows: {tiling or f'{choice} does not fit'}")
-    title = f"{'-'.join(map(str, sizes))}, {rows} rows of {X_dtype}, {tiling.choice}, {tiling.threads} threads"
+    threads = f"{tiling.threads} threads{', a grid' * tiling.on_grid}"
+    title = f"{'-'.join(map(str, sizes))}, {rows} rows of {X_dtype}, {tiling.choice}, {threads}"
     if everything:
         title += ", with dropout and clipping"
     show(title, persistent_phases(options, tiling, clipped=everything), clock)

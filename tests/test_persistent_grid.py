@@ -35,10 +35,10 @@ from backends.cupy_backend.tilings import (
     L2_BYTES_A_CYCLE,
     Tiling,
     choices_of,
-    tiling_of,
     expected_microseconds,
     meeting_cycles,
     tiling_for,
+    tiling_of,
 )
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -417,6 +417,29 @@ def test_the_report_says_how_each_network_runs(capsys):
     assert lines["784-512-10", "128"].endswith("graphs")
     assert lines["784-128-10", "16"].endswith("cluster")
     assert "need 333104 bytes of shared memory" in lines["784-512-512-10", "32"]
+
+
+def test_the_instructions_of_a_step_on_a_grid_are_counted():
+    pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC is not installed")
+    options = latency_model.options_of((784, 512, 10))
+    tiling = fastest_grid(options, 16, SHARED_BYTES, MULTIPROCESSORS)
+    phases = latency_model.persistent_phases(options, tiling)
+    assert [phase.wait for phase in phases] == ["block barrier"] * 8
+    meeting, reading = (phases[number] for number in (3, 4))
+    assert [phase.meets for phase in phases] == [phase is meeting for phase in phases]
+    pieces = 64 * 16 * 10 * 4 / 16  # shares of 64 blocks for 16 rows of 10 logits
+    rounds = [warp["ld.global.cg.v4.u32"] for warp in reading.warps]
+    assert sum(rounds) == sum(len(range(first, int(pieces), tiling.threads)) for first in range(0, tiling.threads, 32))
+    barrier = phases[1].latency
+    assert (meeting.latency, reading.latency) == (barrier + 2376, barrier + 263)
+    assert reading.busiest[0] == "L2 cache"
+    assert reading.busiest[1] == pytest.approx(sum(rounds) * 32 * 16 / L2_BYTES_A_CYCLE)
+    # they wait for the same, and the one counts what the other estimates
+    ratio = latency_model.microseconds(phases, clock=1.5) / expected_microseconds(options, tiling)
+    assert 0.7 < ratio < 1.4
+    clipped = latency_model.options_of((784, 512, 10), by_norm=True)
+    tiling = fastest_grid(clipped, 16, SHARED_BYTES, MULTIPROCESSORS)
+    assert sum(phase.meets for phase in latency_model.persistent_phases(clipped, tiling)) == 2
 
 
 COMPILED = [

@@ -16,8 +16,8 @@ from backends.cupy_backend.tilings import (
     MOST_BLOCKS,
     Tiling,
     choices_of,
-    tiling_of,
     expected_microseconds,
+    tiling_of,
 )
 from backends.step_time import Gpu, Work, on_gpu
 
