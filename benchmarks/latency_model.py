@@ -30,7 +30,7 @@ import numpy as np
 
 import mlp
 from backends.cupy_backend.arguments import arguments_dtype
-from backends.cupy_backend.grid_tilings import FASTER, fastest_grid, graph_microseconds
+from backends.cupy_backend.grid_tilings import FASTER, fastest_grid, graph_microseconds, why_neither
 from backends.cupy_backend.kernel_source import KernelOptions
 from backends.cupy_backend.persistent_source import persistent_source
 from backends.cupy_backend.tilings import (
@@ -308,7 +308,7 @@ def describe(
     tiling: Tiling | str | None = tiling_for(options, rows, SHARED_BYTES)
     if isinstance(tiling, str):
         on_grid = fastest_grid(options, rows, SHARED_BYTES, MULTIPROCESSORS)
-        tiling = on_grid if isinstance(on_grid, Tiling) else f"{tiling}; {on_grid}"
+        tiling = on_grid if isinstance(on_grid, Tiling) else why_neither(tiling, on_grid)
     if choice is not None:
         tiling = next((each for each in tilings(options, rows, SHARED_BYTES) if each.choice == choice), None)
     if not isinstance(tiling, Tiling):

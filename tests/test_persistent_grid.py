@@ -339,7 +339,7 @@ def test_a_grid_of_another_size_ends_with_an_error(gpu, stand_in_gpu, monkeypatc
 
 ON_GRIDS = {
     (784, 512, 10): {16: True, 32: True, 128: False},
-    (784, 1024, 10): {16: True, 32: True, 128: False},
+    (784, 1024, 10): {16: True, 32: True, 64: False, 128: False},  # 64: faster, but not by as much
     (784, 512, 64, 10): {16: True, 32: True},
     (784, 512, 512, 10): {16: True, 32: False},
     (784, 128, 128, 128, 10): {16: False},
@@ -402,6 +402,8 @@ def test_the_estimate_of_graphs_is_that_of_auto_without_memory():
     tiles = 784 + 512 + -(-25 * 16 // 132) * 16 + 16 + 10  # inner dimensions, times rounds of tiles
     products = 32 * 32 * tiles / (128 * 0.7 * 1980)
     assert graph_microseconds(options, 16, 132) == pytest.approx(start + products)
+    double = persistent_options((784, 512, 10), "float64", "float64", False)
+    assert graph_microseconds(double, 16, 132) == pytest.approx(start + 2 * products)
 
 
 def test_the_report_says_how_each_network_runs(capsys):

@@ -77,6 +77,21 @@ def fastest_grid(options: KernelOptions, rows: int, shared_limit: int, multiproc
     return "on a grid, " + next((each for each in reasons if "shared memory" in each), reasons[0])
 
 
+def why_neither(cluster: str, grid: str) -> str:
+    """Why there is no tiling of a cluster, and none of a grid, in one sentence.
+
+    Examples
+    --------
+    >>> why_neither("it is too large", "on a grid, it is too slow")
+    'it is too large; on a grid, it is too slow'
+    >>> why_neither("the layers take too long", "on a grid, the layers take too long")
+    'on a cluster and on a grid, the layers take too long'
+    """
+    if grid == f"on a grid, {cluster}":
+        return f"on a cluster and on a grid, {cluster}"
+    return f"{cluster}; {grid}"
+
+
 def grid_of(options: KernelOptions, rows: int, shared_limit: int, blocks: int) -> Tiling | str:
     """The first tiling of a grid of at most `blocks` blocks, whatever its time: to test the kernel.
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from backends.cupy_backend.arguments import arguments_dtype
 from backends.cupy_backend.device import Device
-from backends.cupy_backend.grid_tilings import grid_tiling_for
+from backends.cupy_backend.grid_tilings import grid_tiling_for, why_neither
 from backends.cupy_backend.kernel_source import KernelOptions
 from backends.cupy_backend.persistent_source import exchange_bytes, persistent_source
 from backends.cupy_backend.step import EpochArrays
@@ -54,8 +54,7 @@ def persistent_tiling(device: Device, options: KernelOptions, plan: EpochPlan) -
     on_grid = grid_tiling_for(options, plan.batch_size, device.shared_bytes, device.multiprocessors)
     if isinstance(on_grid, Tiling):
         return on_grid
-    reasons = on_grid if tiling in on_grid else f"{tiling}; {on_grid}"
-    return f"the persistent kernel has no tiling: {reasons}"
+    return f"the persistent kernel has no tiling: {why_neither(tiling, on_grid)}"
 
 
 def batches_of_launch(tiling: Tiling) -> int:
