@@ -95,7 +95,7 @@ class Tiling:
     Attributes
     ----------
     blocks : int
-        Blocks of the cluster; each has `units` hidden units.
+        Blocks of the cluster or grid; each has `units` hidden units.
     threads : int
         Of a block.
     groups, group_threads : int

@@ -22,6 +22,9 @@
 //
 // The arithmetic is that of `step.cuh`; sums over inputs, rows and blocks have a fixed order.
 //
+// A network that no cluster holds can have a cooperative grid of its own.  Everything is the same, except how the blocks
+// exchange numbers (grid_exchange.cuh instead of cluster_exchange.cuh).
+//
 // Fixed when compiled: the sizes, the types REAL, SOURCE (of X) and TARGET, and the places AT_... in shared memory.
 // `persistent_source.py` writes them before this file, and explains them.
 
@@ -59,7 +62,7 @@ struct Launch : Layers {
         }
         copy_async_wait();
         // Within the block: the first rows, masks and parameters are in shared memory.  Between blocks: the mbarriers
-        // to which they send exist, and all have read `words`.
+        // to which they send exist, and all have read `words`, if they are those of a cluster.
         begin_exchange();
 
         unsigned int norms = 0;  // that have been exchanged
