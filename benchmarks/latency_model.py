@@ -3,6 +3,7 @@
     python -m benchmarks.latency_model                                # 784-30-10 and 784-128-10
     python -m benchmarks.latency_model --net 784-128-10 --batch-size 32 --X float32 --everything
     python -m benchmarks.latency_model --net 784-30-10 --choice 8,4,2,2      # another tiling
+    python -m benchmarks.latency_model --grid                         # cooperative grids beside CUDA graphs
     python -m benchmarks.latency_model --times OUT/tilings.json       # beside what a GPU measured
     python -m benchmarks.latency_model --recorded benchmarks/results/cpu.json   # what `auto` estimates, and a benchmark
 
@@ -20,7 +21,7 @@ import argparse
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,21 @@ import numpy as np
 
 import mlp
 from backends.cupy_backend.arguments import arguments_dtype
+from backends.cupy_backend.grid_tilings import FASTER, fastest_grid, graph_microseconds, why_neither
 from backends.cupy_backend.kernel_source import KernelOptions
 from backends.cupy_backend.persistent_source import persistent_source
-from backends.cupy_backend.tilings import Choice, Tiling, expected_microseconds, tiling_for, tilings
-from backends.step_time import Gpu, Work, on_cpu, on_gpu
+from backends.cupy_backend.tilings import (
+    CYCLES_A_MICROSECOND,
+    GRID_BARRIER,
+    L2_BYTES_A_CYCLE,
+    Choice,
+    Tiling,
+    expected_microseconds,
+    meeting_cycles,
+    tiling_for,
+    tilings,
+)
+from backends.step_time import L2_CYCLES, Gpu, Work, on_cpu, on_gpu
 from benchmarks.ptx_counts import SYMBOL, WAITS, Kernel, Thread, compile_to_ptx, parse
 
 SHARED_BYTES = 232448
@@ -40,6 +52,13 @@ SHARED_BYTES = 232448
 
 CLOCK = 1.98
 """Cycles in a nanosecond: the highest clock of an H100 SXM or H200."""
+
+MULTIPROCESSORS = 132
+"""Of an H100 SXM or H200."""
+
+GRID_NETS = ("784-300-10", "784-512-10", "784-1024-10", "784-4096-10", "784-256-128-10", "784-512-64-10",
+             "784-512-512-10")  # fmt: skip
+GRID_BATCH_SIZES = (16, 32, 64, 128)
 
 SCHEDULERS = 4
 LANES = {"FMA": 128, "float": 128, "integer": 64, "conversion": 64, "double": 64, "shuffle": 32, "special": 16}
@@ -116,6 +135,7 @@ class Phase:
         cycles = {"schedulers": float(max(starts))}
         cycles |= {kind: self.count(kind) * 32 / lanes for kind, lanes in LANES.items()}
         accesses = [(opcode, n) for warp in self.warps for opcode, n in warp.items() if ".shared." in opcode]
+        cycles["L2 cache"] = sum(n * 32 * _bytes_of(opcode) for opcode, n in self._collected()) / L2_BYTES_A_CYCLE
         cycles["shared memory"] = sum(n * 32 * _bytes_of(opcode) / SHARED_BYTES_A_CYCLE for opcode, n in accesses)
         return max(cycles.items(), key=lambda item: item[1])
 
@@ -125,7 +145,17 @@ class Phase:
         if self.wait == "exchange":
             return REMOTE_LATENCY + SHARED_LATENCY
         (few, short), (many, long) = BARRIER_LATENCY.items()
-        return short + (len(self.warps) - few) * (long - short) / (many - few) + SHARED_LATENCY
+        latency = short + (len(self.warps) - few) * (long - short) / (many - few) + SHARED_LATENCY
+        return latency + GRID_BARRIER * self.meets + L2_CYCLES * bool(self._collected())
+
+    @property
+    def meets(self) -> bool:
+        """Whether the blocks of a grid wait for each other in this phase."""
+        return any(opcode.startswith("red.") for warp in self.warps for opcode in warp)
+
+    def _collected(self) -> list[tuple[str, int]]:
+        """Loads of what blocks of a grid have sent each other, and how many."""
+        return [(opcode, n) for warp in self.warps for opcode, n in warp.items() if opcode.startswith("ld.global.cg")]
 
     @property
     def cycles(self) -> float:
@@ -142,7 +172,13 @@ Memory = dict[tuple[str, int], Any]
 """What is read from memory, by space and address."""
 
 
-def phases_of_step(ptx: str, threads: int, arguments: dict[str, Any], memory: Callable[[int], Memory]) -> list[Phase]:
+def phases_of_step(
+    ptx: str,
+    threads: int,
+    arguments: dict[str, Any],
+    memory: Callable[[int], Memory],
+    special: dict[str, int] | None = None,
+) -> list[Phase]:
     """The phases of a step of the first block.
 
     Parameters
@@ -156,9 +192,13 @@ def phases_of_step(ptx: str, threads: int, arguments: dict[str, Any], memory: Ca
     memory : callable (steps)
         What the kernel reads where it is to run so many steps.  A step is the difference between runs of six and of
         five steps.
+    special : dict of int, optional
+        Special registers besides those of the thread.
     """
     kernel = parse(ptx, "train")
-    by_warp = [_step_of_thread(kernel, thread, threads, arguments, memory) for thread in range(0, threads, 32)]
+    by_warp = [
+        _step_of_thread(kernel, thread, threads, arguments, memory, special or {}) for thread in range(0, threads, 32)
+    ]
     if len({len(phases) for phases in by_warp}) != 1:
         raise ValueError("the warps of the block do not wait as often as each other")
     return [
@@ -168,9 +208,14 @@ def phases_of_step(ptx: str, threads: int, arguments: dict[str, Any], memory: Ca
 
 
 def _step_of_thread(
-    kernel: Kernel, thread: int, threads: int, arguments: dict[str, Any], memory: Callable[[int], Memory]
+    kernel: Kernel,
+    thread: int,
+    threads: int,
+    arguments: dict[str, Any],
+    memory: Callable[[int], Memory],
+    special: dict[str, int],
 ) -> list[Counter[str]]:
-    special = {"%tid.x": thread, "%ntid.x": threads, "%laneid": thread % 32}
+    special = {"%tid.x": thread, "%ntid.x": threads, "%laneid": thread % 32} | special
     five, six = (Thread(kernel, arguments, special, memory(steps)).run() for steps in (5, 6))
     waits = len(six) - len(five)  # of a step
     # the phases of a step in the middle: those before it and after it are the same in both runs
@@ -186,9 +231,15 @@ def persistent_phases(options: KernelOptions, tiling: Tiling, clipped: bool = Fa
     def memory(steps: int) -> Memory:
         read = {("shared", SYMBOL + places["arguments"] + offset): value for offset, value in fields.items()}
         first, last = SYMBOL + places["batches"], SYMBOL + places["batches"] + 4
-        return read | {("shared", first): 0, ("shared", last): steps}
+        read |= {("shared", first): 0, ("shared", last): steps}
+        if tiling.on_grid:  # the counter has been reached at every meeting
+            read[("shared", SYMBOL + places["exchange"])] = counter
+            read |= {("global", counter): 1 << 40, ("shared", SYMBOL + places["meeting"]): 0}
+        return read
 
-    return phases_of_step(ptx, tiling.threads, {"train_param_0": 0, "train_param_1": 1}, memory)
+    counter = 1 << 50
+    parameters = {"train_param_0": 0, "train_param_1": 1, "train_param_2": counter}
+    return phases_of_step(ptx, tiling.threads, parameters, memory, {"%nctaid.x": tiling.blocks})
 
 
 def _arguments(options: KernelOptions, tiling: Tiling) -> dict[int, Any]:
@@ -243,6 +294,7 @@ def show(title: str, phases: list[Phase], clock: float) -> None:
     totals = "".join(f"{sum(p.count(name) for p in phases) / len(phases[0].warps):13.1f}" for name in COLUMNS)
     print(f"{'':5} {'step':<14}{totals}")
     barriers, exchanges = (sum(phase.wait == kind for phase in phases) for kind in ("block barrier", "exchange"))
+    exchanges += sum(phase.meets for phase in phases)
     print(
         f"{barriers} barriers and {exchanges} exchanges a step; {sum(phase.cycles for phase in phases):.0f} cycles, "
         f"{microseconds(phases, clock):.2f} microseconds"
@@ -254,11 +306,15 @@ def describe(
 ) -> None:
     options = options_of(sizes, X_dtype, dropout=everything, by_norm=everything)
     tiling: Tiling | str | None = tiling_for(options, rows, SHARED_BYTES)
+    if isinstance(tiling, str):
+        on_grid = fastest_grid(options, rows, SHARED_BYTES, MULTIPROCESSORS)
+        tiling = on_grid if isinstance(on_grid, Tiling) else why_neither(tiling, on_grid)
     if choice is not None:
         tiling = next((each for each in tilings(options, rows, SHARED_BYTES) if each.choice == choice), None)
     if not isinstance(tiling, Tiling):
         raise SystemExit(f"{'-'.join(map(str, sizes))}, {rows} rows: {tiling or f'{choice} does not fit'}")
-    title = f"{'-'.join(map(str, sizes))}, {rows} rows of {X_dtype}, {tiling.choice}, {tiling.threads} threads"
+    threads = f"{tiling.threads} threads{', a grid' * tiling.on_grid}"
+    title = f"{'-'.join(map(str, sizes))}, {rows} rows of {X_dtype}, {tiling.choice}, {threads}"
     if everything:
         title += ", with dropout and clipping"
     show(title, persistent_phases(options, tiling, clipped=everything), clock)
@@ -277,6 +333,53 @@ def beside_times(path: Path, clock: float) -> None:
         estimate = expected_microseconds(options, tiling)
         times = f"{model:8.2f}{estimate:12.2f}{each['microseconds']:10.2f}"
         print(f"{net:<14}{each['rows']:>5} {each['X']:<8} {choice:<16}{times}")
+
+
+def on_grids(nets: Sequence[str], X_dtype: str) -> list[dict[str, Any]]:
+    """What is estimated for a cooperative grid and for CUDA graphs, for each network and batch size.
+
+    Returns
+    -------
+    list of dict
+        ``grid`` and ``graphs`` are microseconds of a step; ``exchange`` is the part of ``grid`` in which blocks wait
+        for each other and read what they sent; ``runs`` is how the execution ``"persistent"`` runs the network.
+        Without a tiling of a grid, ``reason`` says why.
+    """
+    found = []
+    for net in nets:
+        for rows in GRID_BATCH_SIZES:
+            options = options_of(tuple(map(int, net.split("-"))), X_dtype)
+            on_cluster = isinstance(tiling_for(options, rows, SHARED_BYTES), Tiling)
+            graphs = graph_microseconds(options, rows, MULTIPROCESSORS)
+            each = {"net": net, "rows": rows, "graphs": graphs, "runs": "cluster" if on_cluster else "graphs"}
+            tiling = fastest_grid(options, rows, SHARED_BYTES, MULTIPROCESSORS)
+            if isinstance(tiling, Tiling):
+                exchange = meeting_cycles(options, rows, tiling.blocks, tiling.by_owners) / CYCLES_A_MICROSECOND
+                grid = expected_microseconds(options, tiling)
+                each |= {"tiling": tiling, "exchange": exchange, "grid": grid}
+                if not on_cluster and FASTER * grid <= graphs:
+                    each["runs"] = "grid"
+            else:
+                each["reason"] = tiling
+            found.append(each)
+    return found
+
+
+def show_grids(nets: Sequence[str], X_dtype: str) -> None:
+    """Print `on_grids`."""
+    print('microseconds a step, estimated; the last column is how execution = "persistent" runs the network')
+    print(f"{'network':<16}{'rows':>5}{'blocks':>8}{'threads':>9}{'meetings':>10}{'exchange':>10}{'grid':>8}{'graphs':>8}"
+          f"{'ratio':>7}  runs as")  # fmt: skip
+    for each in on_grids(nets, X_dtype):
+        line = f"{each['net']:<16}{each['rows']:>5}"
+        if "tiling" not in each:
+            print(f"{line}{'':>45}{each['graphs']:8.1f}{'':>7}  {each['runs']}: {each['reason']}")
+            continue
+        tiling, ratio = each["tiling"], each["graphs"] / each["grid"]
+        line += (
+            f"{tiling.blocks:8}{tiling.threads:9}{1 + tiling.by_owners:10}{each['exchange']:10.1f}{each['grid']:8.1f}"
+        )
+        print(f"{line}{each['graphs']:8.1f}{ratio:7.1f}  {each['runs']}")
 
 
 def beside_benchmark(path: Path, gpu: Gpu) -> None:
@@ -309,11 +412,14 @@ def main() -> None:
     )
     parser.add_argument("--everything", action="store_true", help="with dropout, and clipping by value and by norm")
     parser.add_argument("--clock", type=float, default=CLOCK, help="GHz; default %(default)g")
+    parser.add_argument("--grid", action="store_true", help="a cooperative grid beside CUDA graphs, by their estimates")
     parser.add_argument("--times", type=Path, metavar="FILE", help="tilings.json of benchmarks/on_gpu.py")
     parser.add_argument("--recorded", type=Path, metavar="FILE", help="a result of mlp bench; a GPU in it is an H200")
     options = parser.parse_args()
     if options.recorded:
         beside_benchmark(options.recorded, Gpu(90, 132, 1e9 * options.clock, 4.8e12))
+    elif options.grid:
+        show_grids([options.net] if options.net else GRID_NETS, options.X)
     elif options.times:
         beside_times(options.times, options.clock)
     else:

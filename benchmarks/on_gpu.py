@@ -5,6 +5,7 @@
     python benchmarks/on_gpu.py OUT --only device,training
     python benchmarks/on_gpu.py OUT --only tf32,compile,adam,sanitizer    # what ten minutes may not suffice for
     python benchmarks/on_gpu.py OUT --only tilings         # which tilings of the persistent kernel are fastest
+    python benchmarks/on_gpu.py OUT --only device,grid     # the persistent kernel on grids, for larger networks
     python benchmarks/on_gpu.py OUT --then "COMMAND"       # one more stage, at the end
 
 Each stage is a process of its own with a time limit, so that one which fails or hangs does not stop the others.  The
@@ -28,7 +29,7 @@ import sys
 import tarfile
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,11 @@ of its own."""
 PERSISTENT_NETS = ((784, 30, 10), (784, 128, 10), (784, 16, 16, 10), (784, 128, 64, 10))
 PERSISTENT_BATCH_SIZES = (16, 32, 128)
 
+GRID_NETS = ((784, 512, 10), (784, 1024, 10), (784, 512, 64, 10), (784, 512, 512, 10))
+GRID_BATCH_SIZES = (16, 32, 64)
+GRID_BLOCKS = (3, 20)
+"""Blocks of the grids on which small networks train, to compare their weights."""
+
 
 @contextlib.contextmanager
 def execution_of(xp: Any, way: str) -> Iterator[None]:
@@ -238,10 +244,48 @@ def check_persistent(backend: str) -> dict[str, Any]:
 
     The plans for which it has no tiling run as graphs in both cases; ``how`` says so.
     """
+    found = check_training(backend, ("graphs", "persistent"))
+    return found | _compare_with_graphs(backend, "the persistent kernel", PERSISTENT_NETS, PERSISTENT_BATCH_SIZES)
+
+
+def check_grid(backend: str) -> dict[str, Any]:
+    """Check the persistent kernel on cooperative grids, and time it beside graphs: is the estimate right?
+
+    First every training case of small networks, which clusters would hold, on grids of `GRID_BLOCKS`.
+    """
+    cases = []
+    for blocks in GRID_BLOCKS:
+        with _on_grids(backend, blocks):
+            cases += check_training(backend, ("graphs", "persistent"))["cases"]
+    found = _compare_with_graphs(backend, "the persistent kernel on grids", GRID_NETS, GRID_BATCH_SIZES)
+    return {"cases": cases} | found
+
+
+@contextlib.contextmanager
+def _on_grids(backend: str, blocks: int) -> Iterator[None]:
+    """Let the persistent kernel run on grids of about so many blocks, whatever their time."""
+    if backend != "cupy":
+        yield
+        return
+    from backends.cupy_backend import grid_tilings, persistent
+
+    before = persistent.tiling_for, persistent.grid_tiling_for
+    persistent.tiling_for = lambda *_: "a cluster is not asked for"
+    persistent.grid_tiling_for = lambda options, rows, limit, _: grid_tilings.grid_of(options, rows, limit, blocks)
+    try:
+        yield
+    finally:
+        persistent.tiling_for, persistent.grid_tiling_for = before
+
+
+def _compare_with_graphs(
+    backend: str, what: str, nets: Sequence[tuple[int, ...]], batch_sizes: Sequence[int]
+) -> dict[str, Any]:
+    """Errors and times of graphs and of the persistent kernel, and a sentence about them."""
     ways = ("graphs", "persistent")
-    found = check_training(backend, ways) | {"times": [], "sentence": ""}
-    for sizes in PERSISTENT_NETS:
-        for batch_size in PERSISTENT_BATCH_SIZES:
+    found: dict[str, Any] = {"times": [], "sentence": ""}
+    for sizes in nets:
+        for batch_size in batch_sizes:
             found["times"] += _times_of_ways(backend, ways, sizes, batch_size)
     wrong = [each for each in found["times"] if not (each["error"] <= TOLERANCE["float32"] and each["same bits"])]
     if wrong:
@@ -249,11 +293,11 @@ def check_persistent(backend: str) -> dict[str, Any]:
     ratios = [
         graphs["microseconds a step"] / other["microseconds a step"]
         for graphs, other in zip(found["times"], found["times"][1:], strict=False)
-        if (graphs["execution"], other["execution"]) == ways
+        if (graphs["execution"], other["execution"]) == ways and not other["how"].startswith("CUDA graphs")
     ]
     if ratios:
         found["sentence"] = (
-            f"the persistent kernel takes 1 / {min(ratios):.2f} to 1 / {max(ratios):.2f} of the time of CUDA graphs: "
+            f"{what} takes 1 / {min(ratios):.2f} to 1 / {max(ratios):.2f} of the time of CUDA graphs: "
             + ("make it the default" if min(ratios) > 1 else "the default remains graphs")
         )
     print(found["sentence"])
@@ -372,6 +416,7 @@ PARTS: dict[str, Callable[[str], dict[str, Any]]] = {
     "device": describe_device,
     "training": check_training,
     "persistent": check_persistent,
+    "grid": check_grid,
     "precision": check_precision,
     "windows": check_windows,
     "tilings": time_tilings,
@@ -420,6 +465,7 @@ def plan_stages(folder: Path, backend: str, then: str | None) -> list[Stage]:
         Stage("compile", 90, bench("compile", *one, *cpu_and_gpu, *compiled)),
         Stage("adam", 60, bench("adam", *one, *cpu_and_gpu, *peers, "--optimizer", "adam")),
         Stage("tilings", 560, part("tilings")),
+        Stage("grid", 200, part("grid")),
     ]
     if shutil.which("compute-sanitizer") and backend == "cupy":
         stages.append(Stage("sanitizer", 60, ["compute-sanitizer", "--error-exitcode", "9", *part("small")]))
@@ -458,7 +504,7 @@ def sentences(folder: Path) -> list[str]:
         if path.is_file()
     ]
     found = [each["sentence"] for document in documents for each in document["gpu_and_cpu"]]
-    for path in (folder / "persistent.json", folder / "tilings.json"):
+    for path in (folder / "persistent.json", folder / "grid.json", folder / "tilings.json"):
         if path.is_file():
             found.append(json.loads(path.read_text(encoding="utf-8"))["sentence"])
     return found

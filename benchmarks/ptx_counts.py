@@ -96,13 +96,14 @@ def parse(ptx: str, name: str) -> Kernel:
         text = line.strip()
         while text:
             label = re.match(r"([$\w]+):(?!:)\s*", text)
-            if text == "{":
-                blocks += 1
-                scopes.append(blocks)
-                break
-            if text == "}":
-                scopes.pop()
-                break
+            if text[0] in "{}":
+                if text[0] == "{":
+                    blocks += 1
+                    scopes.append(blocks)
+                else:
+                    scopes.pop()
+                text = text[1:].lstrip()
+                continue
             if label:
                 kernel.labels[_scoped(label[1], scopes[-1])] = len(kernel.instructions)
                 text = text[label.end() :]

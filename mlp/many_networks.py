@@ -94,7 +94,8 @@ def fit_many(
     core.  Larger ones, and those with user-defined functions, are trained one after the other, on all threads.
 
     With the CuPy backend, they are trained at the same time if its `execution` is ``"persistent"`` and the persistent
-    kernel can run them; else one after the other, as with the NumPy backend.  The logger ``mlp`` says which, and why.
+    kernel runs them on clusters of blocks; else one after the other, as with the NumPy backend.  The logger ``mlp``
+    says which, and why.
 
     Examples
     --------

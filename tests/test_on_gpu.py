@@ -18,6 +18,7 @@ from test_gpu_kernels import persistent_options
 import backends
 import mlp
 from backends.cupy_backend import tilings
+from backends.cupy_backend.trainer import GraphTrainer
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "on_gpu.py"
 
@@ -126,6 +127,46 @@ def test_the_persistent_kernel_is_compared_and_timed(script, monkeypatch, tmp_pa
         patch.setattr(script, "check_training", lambda *arguments: {})
         with pytest.raises(AssertionError, match=r"other weights than those of NumPy.*\"persistent\""):
             script.check_persistent("numba")
+
+
+def test_grids_are_compared_and_timed(script, monkeypatch, tmp_path):
+    monkeypatch.setattr(script, "GRID_NETS", ((20, 6, 4),))
+    monkeypatch.setattr(script, "GRID_BATCH_SIZES", (500,))
+    found = script.check_grid("numba")
+    assert len(found["cases"]) == 2 * 2 * 2 * 2  # cases, types, ways, grids
+    assert [each["execution"] for each in found["times"]] == ["graphs", "persistent"]
+    assert found["sentence"].startswith("the persistent kernel on grids takes 1 / ")
+    (tmp_path / "grid.json").write_text(json.dumps(found))
+    assert script.sentences(tmp_path) == [found["sentence"]]
+
+    original = script._times_of_ways
+
+    def as_graphs(*arguments):
+        return [each | {"how": "CUDA graphs of 32 steps"} for each in original(*arguments)]
+
+    monkeypatch.setattr(script, "_times_of_ways", as_graphs)
+    assert script.check_grid("numba")["sentence"] == ""  # nothing ran on a grid
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="the stand-in needs g++")
+def test_small_networks_are_trained_on_grids(script, stand_in_gpu, monkeypatch):
+    cases = list(script.training_cases())[:1]
+    monkeypatch.setattr(script, "training_cases", lambda: iter(cases))
+    monkeypatch.setattr(script, "TOLERANCE", {"float32": 1e-4})
+    methods, execution = [], GraphTrainer.execution
+
+    def noted(trainer, *arguments):
+        how = execution(trainer, *arguments)
+        methods.append(how.method.partition(",")[0])
+        return how
+
+    monkeypatch.setattr(GraphTrainer, "execution", noted)
+    with script._on_grids("cupy", 20):
+        script.check_training("cupy", ("persistent",))
+    assert set(methods) == {"persistent kernel on a grid of 16 blocks"}  # of two of the 32 units each
+    methods.clear()
+    script.check_training("cupy", ("persistent",))
+    assert set(methods) == {"persistent kernel on 8 blocks"}
 
 
 def test_the_stages_begin_with_what_one_wants_to_know_first(script, tmp_path):

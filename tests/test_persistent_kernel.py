@@ -395,9 +395,11 @@ OBSTACLES = {
     "has one learning rate": {"rate_factors": ((3, 9, 0.5),)},
     "no tiling: batches of 22 rows and the state of the update rule need [0-9]+ bytes of shared memory in each of 2 "
     "blocks, and a block can have 232448": {"sizes": (9, 7, 700), "batch": 22},
-    "no tiling: 50 hidden units of 900 weights do not fit in the registers of each of 8 blocks": {
+    "no tiling: 50 hidden units of 900 weights do not fit in the registers of each of 8 blocks; a step on a grid of 50 "
+    "blocks is estimated to take [0-9.]+ microseconds, which is not 1.3 times as fast as CUDA graphs": {
         "sizes": (900, 400, 2),
-        "n": 4,
+        "n": 128,
+        "batch": 128,
     },
     "no tiling: each block computes the layers above the second, and a step of them takes some 122082 cycles for 2 "
     "rows, more than 40000": {"sizes": (9, 7, 500, 402, 2), "n": 2, "batch": 2},
@@ -545,16 +547,10 @@ def tiling_without_buffers(options, rows, limit):
 # the exchange of norms would keep a block from sending shares before others have read those of the step before
 UNCLIPPED, SEVERAL_UNCLIPPED = (replace(case, plan=replace(case.plan, clip_norm=None)) for case in (PLANTED, SEVERAL))
 ONE_SIDE = {
-    "shares": (
-        (UNCLIPPED, tiling_for),
-        {"(side * BLOCKS + rank) * SHARES": "rank * SHARES", "(side * BLOCKS + block) * SHARES": "block * SHARES"},
-    ),
+    "shares": ((UNCLIPPED, tiling_for), {"((batch & 1) * BLOCKS + block) * SHARES": "block * SHARES"}),
     "shares of a hidden layer": (
         (SEVERAL_UNCLIPPED, tiling_for),
-        {
-            "(side * BLOCKS + rank) * SHARES": "rank * SHARES",
-            "((batch & 1) * BLOCKS + block) * SHARES": "block * SHARES",
-        },
+        {"((batch & 1) * BLOCKS + block) * SHARES": "block * SHARES"},
     ),
     "masks of the second hidden layer": (SITUATIONS[4], {"((batch & 1) * BATCH_ROWS + row) * ((": "row * (("}),
     "row numbers": ((PLANTED, tiling_without_buffers), {"batch % 3": "batch % 2"}),
@@ -579,7 +575,7 @@ def test_each_further_side_of_a_buffer_is_needed(stand_in_gpu, monkeypatch, buff
             text = text.replace(old, new)
         return text
 
-    texts = [module.text_of(name) for name in module._FILES]
+    texts = [module.text_of(name) for name in module.files_of_kernel(on_grid=False)]
     assert all(any(old in text for text in texts) for old in changes)
     monkeypatch.setattr(module, "text_of", with_one_side)
     module.persistent_source.cache_clear()

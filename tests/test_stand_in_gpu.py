@@ -365,6 +365,82 @@ def test_clusters_have_cudas_limits(stand_in_gpu):
             kernel(ROTATE.replace("4, 1, 1", dims), "rotate")((grid,), (64,), (x, x, np.int32(0)), shared_mem=2000)
 
 
+# -- cooperative grids ------------------------------------------------------------------------------------------
+
+PASS_ON = """
+struct alignas(16) Pair {
+    double value[2];
+};
+extern "C" __global__ void pass_on(double* y, unsigned long long* counter, double* copies, int rounds) {
+    const int next = (blockIdx.x + 1) % gridDim.x;
+    double value = blockIdx.x * 64 + threadIdx.x;
+    for (int round = 0; round < rounds; ++round) {
+        double* const side = copies + round % 2 * gridDim.x * 64;
+        publish(side + blockIdx.x * 64 + threadIdx.x, value);
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            grid_fence();
+            arrive(counter);
+            wait_for_count(counter, (round + 1) * gridDim.x);
+            grid_fence();  // acquires
+        }
+        __syncthreads();  // before others collect
+        value = collect((const Pair*)(side + next * 64) + threadIdx.x / 2).value[threadIdx.x % 2];
+    }
+    y[blockIdx.x * 64 + threadIdx.x] = value;
+}
+"""
+"""Each block takes over the numbers of the next one, again and again."""
+
+
+def passed_on(change=("", ""), blocks=5, cooperative=True):
+    y, counter = cupy().zeros(blocks * 64, "float64"), cupy().zeros(1, "uint64")
+    arguments = y, counter, cupy().zeros(2 * blocks * 64, "float64"), np.int32(5)
+    function = kernel(PASS_ON.replace(*change, 1), "pass_on")
+    function.kernel((blocks,), (64,), arguments, enable_cooperative_groups=cooperative)
+    return y.get().reshape(blocks, 64)
+
+
+def test_blocks_of_a_grid_exchange_numbers(stand_in_gpu):
+    for seed in SEEDS:
+        stand_in_gpu.seed(seed)
+        assert_array_equal(passed_on(), np.arange(5 * 64.0).reshape(5, 64))  # once around
+    assert_array_equal(passed_on(blocks=132), np.roll(np.arange(132 * 64.0).reshape(132, 64), -5, axis=0))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("        __syncthreads();\n        if", "        if"), None),
+        (("            grid_fence();\n            arrive", "            arrive"), None),
+        (("            arrive(counter);\n", ""), "deadlock"),
+        (("            wait_for_count(counter, (round + 1) * gridDim.x);\n", ""), None),
+        (("            grid_fence();  // acquires\n", ""), None),
+        (("        __syncthreads();  // before others collect\n", ""), None),
+        (("round % 2", "0"), None),
+        (("(const Pair*)(side + next * 64)", "(const Pair*)(side + next * 64 + 1)"), "not aligned"),
+    ],
+    ids=lambda value: value[0].strip() if isinstance(value, tuple) else "",
+)
+def test_mistakes_of_a_grid_are_noticed(stand_in_gpu, change, message):
+    expected, seen = passed_on(), []
+    for seed in SEEDS:
+        stand_in_gpu.seed(seed)
+        try:
+            seen.append("same" if np.array_equal(passed_on(change), expected) else "other")
+        except RuntimeError as error:
+            seen.append(str(error))
+    assert set(seen) != {"same"}
+    assert message is None or any(message in each for each in seen), seen
+
+
+def test_grids_have_cudas_limits(stand_in_gpu):
+    with pytest.raises(RuntimeError, match="COOPERATIVE_LAUNCH_TOO_LARGE: 133 blocks"):
+        passed_on(blocks=133)
+    with pytest.raises(RuntimeError, match="waits for others in a launch that is not cooperative"):
+        passed_on(cooperative=False)
+
+
 # -- streams and graphs ---------------------------------------------------------------------------------------
 
 

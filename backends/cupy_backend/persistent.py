@@ -8,8 +8,9 @@ import numpy as np
 
 from backends.cupy_backend.arguments import arguments_dtype
 from backends.cupy_backend.device import Device
+from backends.cupy_backend.grid_tilings import grid_tiling_for, why_neither
 from backends.cupy_backend.kernel_source import KernelOptions
-from backends.cupy_backend.persistent_source import persistent_source
+from backends.cupy_backend.persistent_source import exchange_bytes, persistent_source
 from backends.cupy_backend.step import EpochArrays
 from backends.cupy_backend.tilings import Tiling, tiling_for
 from backends.plan import Array, EpochPlan
@@ -48,7 +49,12 @@ def persistent_tiling(device: Device, options: KernelOptions, plan: EpochPlan) -
         return "the persistent kernel counts the rows of an epoch in 32 bits"
     # not by the rows of the order, which may be fewer: a part of an epoch must have the bits of the whole
     tiling = tiling_for(options, plan.batch_size, device.shared_bytes)
-    return f"the persistent kernel has no tiling: {tiling}" if isinstance(tiling, str) else tiling
+    if isinstance(tiling, Tiling):
+        return tiling
+    on_grid = grid_tiling_for(options, plan.batch_size, device.shared_bytes, device.multiprocessors)
+    if isinstance(on_grid, Tiling):
+        return on_grid
+    return f"the persistent kernel has no tiling: {why_neither(tiling, on_grid)}"
 
 
 def batches_of_launch(tiling: Tiling) -> int:
@@ -115,6 +121,8 @@ class PersistentKernel:
         self.record = record.view(np.uint8)
         self._arrays = arrays  # they live as long as the record has their addresses
         self._networks = arrays.cupy.asarray(self.record)
+        # the counter in it begins at zero; the same array for all launches
+        self._exchange = arrays.cupy.zeros(exchange_bytes(tiling), np.uint8) if tiling.on_grid else None
 
     def start(self, most: int) -> int:
         """Start up to `most` steps without waiting for them; return how many."""
@@ -127,5 +135,13 @@ class PersistentKernel:
         """
         tiling, steps = self.tiling, min(most, batches_of_launch(self.tiling))
         grid, arguments = (count * tiling.blocks,), (networks, np.int32(steps))
-        self._kernel(grid, (tiling.threads,), arguments, shared_mem=tiling.shared_bytes)
+        if self._exchange is None:
+            self._kernel(grid, (tiling.threads,), arguments, shared_mem=tiling.shared_bytes)
+            return steps
+        # all blocks of a cooperative launch run at the same time, as they must to wait for each other.  CuPy launches a
+        # kernel of a module in this way only through `kernel`, unless all kernels of the module are to be so
+        self._kernel.kernel(
+            grid, (tiling.threads,), (*arguments, self._exchange), shared_mem=tiling.shared_bytes,
+            enable_cooperative_groups=True,
+        )  # fmt: skip
         return steps

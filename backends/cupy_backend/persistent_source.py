@@ -9,10 +9,18 @@ from backends.cupy_backend.kernel_source import TYPES, KernelOptions, definition
 from backends.cupy_backend.tilings import Tiling, odd
 from backends.random import dropout_threshold
 
-_FILES = ("cluster.cuh", "persistent_thread.cuh", "persistent_step.cuh", "persistent_layers.cuh", "persistent.cuh")
-_CALL = """\
+COPIES_AT = 128
+"""Where the numbers that blocks of a grid exchange begin in global memory, behind the counter of their arrivals."""
+
+BLOCKS_AT_ONCE = 8
+"""Numbers of as many blocks are read at once before they are added up: all of those of a cluster."""
+
+_MEMORY = """\
     extern __shared__ persistent::Bytes16 shared_memory[];
     unsigned char* const memory = shared_memory[0].value;
+"""
+_KEEP_EXCHANGE = "    if (threadIdx.x == 0) *(unsigned char**)(memory + AT_EXCHANGE) = exchange;\n"
+_CALL = """\
     persistent::fetch_arguments(networks, count, memory);
     // Any thread reads what others have copied, and nobody writes it again.
     __syncthreads();
@@ -49,17 +57,20 @@ def persistent_source(options: KernelOptions, tiling: Tiling, piece: int, clippe
         "N_IN": n_in, "N_HIDDEN": n_hidden, "N_SECOND": n_second, "N_OUT": n_out, "HIDDEN_LAYERS": hidden_layers,
         "STRIDE2": odd(n_second) if hidden_layers > 1 else n_out, "WEIGHTS": layout.n_weights,
         "PARAMETERS": layout.n_parameters, "ABOVE": tiling.above, "QUADS": quads, "BATCH_ROWS": tiling.rows,
-        "BLOCKS": tiling.blocks, "BLOCK_THREADS": tiling.threads, "GROUP_THREADS": tiling.group_threads,
-        "WEIGHT_THREADS": tiling.groups * tiling.group_threads, "UNITS": tiling.units,
+        "BLOCKS": tiling.blocks, "BLOCKS_AT_ONCE": min(tiling.blocks, BLOCKS_AT_ONCE), "BLOCK_THREADS": tiling.threads,
+        "GROUP_THREADS": tiling.group_threads, "WEIGHT_THREADS": tiling.groups * tiling.group_threads,
+        "UNITS": tiling.units,
         "PADDED_UNITS": tiling.padded_units, "UNITS_OF_THREAD": tiling.units_of_thread,
         "QUADS_OF_THREAD": tiling.quads_of_thread, "TILE_ROWS": tiling.tile_rows, "TALL": tiling.tall,
         "X_BUFFERS": tiling.x_buffers, "ROW_BYTES": tiling.row_bytes, "PIECE": piece,
         "PIECES": -(-quads * 4 * options.X_dtype.itemsize // piece), "LANES": tiling.lanes,
         "OWN_GROUPS": tiling.own_groups, "OWNED": tiling.owned, "MBARRIERS": 3 + tiling.by_owners,
     }  # fmt: skip
+    if tiling.on_grid:
+        numbers |= _exchange_sizes(tiling)
     flags = {
-        "CLASS_NUMBERS": options.class_numbers, "WEIGHTED": options.weighted, "PENALIZED": options.penalized,
-        "CLIPPED": clipped, "BY_NORM": options.by_norm,
+        "GRID": tiling.on_grid, "CLASS_NUMBERS": options.class_numbers, "WEIGHTED": options.weighted,
+        "PENALIZED": options.penalized, "CLIPPED": clipped, "BY_NORM": options.by_norm,
         "INPUT_DROPOUT": network.dropout[0] > 0, "HIDDEN_DROPOUT": network.dropout[1] > 0,
         "SCALED": source != real or network.dropout[0] > 0, "BY_OWNERS": tiling.by_owners,
     }  # fmt: skip
@@ -70,14 +81,42 @@ def persistent_source(options: KernelOptions, tiling: Tiling, piece: int, clippe
     if hidden_layers == 1:
         constants.append("const int AT_DELTA2 = AT_DELTA;")
     constants += [f"const bool {name} = {'true' if value else 'false'};" for name, value in flags.items()]
+    cluster = "" if tiling.on_grid else f"__cluster_dims__({tiling.blocks}, 1, 1) "
+    exchange = ", unsigned char* exchange" if tiling.on_grid else ""
+    call = f"{_KEEP_EXCHANGE}{_CALL}" if tiling.on_grid else _CALL
     kernel = (
-        f'extern "C" __global__ void __cluster_dims__({tiling.blocks}, 1, 1) __launch_bounds__({tiling.threads}, 1) '
-        f"train(const unsigned char* networks, int count) {{\n{_CALL}}}\n"
+        f'extern "C" __global__ void {cluster}__launch_bounds__({tiling.threads}, 1) '
+        f"train(const unsigned char* networks, int count{exchange}) {{\n{_MEMORY}{call}}}\n"
         f'static_assert(sizeof(persistent::Arguments) == {arguments_dtype(options).itemsize}, "as in Python");\n'
     )
-    files = [text_of(name) for name in _FILES]
+    files = [text_of(name) for name in files_of_kernel(tiling.on_grid)]
     layers = ["template <int LAYER> struct Layer;", *(_layers(options, tiling) if hidden_layers > 1 else [])]
     return "\n".join([definitions(options), *constants, *layers, *files, kernel, *epoch_kernels(options)])
+
+
+def files_of_kernel(on_grid: bool) -> tuple[str, ...]:
+    """The files that the text contains, in their order."""
+    exchange = ("grid.cuh", "grid_exchange.cuh") if on_grid else ("cluster_exchange.cuh",)
+    steps = "persistent_step.cuh", "persistent_layers.cuh", "persistent.cuh"
+    return "cluster.cuh", "persistent_thread.cuh", *exchange, *steps
+
+
+def exchange_bytes(tiling: Tiling) -> int:
+    """Bytes of global memory by which the blocks of a grid exchange numbers."""
+    return COPIES_AT + 2 * _exchange_sizes(tiling)["COPY_BYTES"]
+
+
+def _exchange_sizes(tiling: Tiling) -> dict[str, int]:
+    """Sizes and places of the exchanged arrays of a grid; see ``grid_exchange.cuh``."""
+    places = dict(tiling.places)
+    ends = dict(zip(places, [*list(places.values())[1:], tiling.shared_bytes], strict=True))
+    owner = ends["shares"] - places["shares"] if tiling.by_owners else 0
+    received = places["saved2" if tiling.by_owners else "shares"]
+    return {
+        "COPIES_AT": COPIES_AT, "COPY_BYTES": ends["block_norms"] + tiling.blocks * owner,
+        "OWNERS_AT": ends["block_norms"], "OWNER_BYTES": owner, "RECEIVED_AT": received,
+        "RECEIVED_BYTES": places["block_norms"] - received, "NORM_BYTES": ends["block_norms"] - places["block_norms"],
+    }  # fmt: skip
 
 
 def _layers(options: KernelOptions, tiling: Tiling) -> list[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 from backends.cupy_backend.arguments import arguments_dtype
 from backends.cupy_backend.kernel_source import KernelOptions, n_scalars
+from backends.step_time import L2_CYCLES
 
 MOST_BLOCKS = 8
 """Blocks of a cluster: the largest number that every GPU with clusters has."""
@@ -38,6 +39,14 @@ STEP_CYCLES = 2000
 
 EXCHANGE_BYTES = 8192
 """Bytes that a block can receive in the time of a further exchange: some 500 cycles at 16 bytes a cycle."""
+
+GRID_BARRIER = 2376
+"""Cycles in which all blocks of a grid wait for each other: ``grid.sync`` on an H800, Luo et al., "Dissecting the
+NVIDIA Hopper Architecture through Microbenchmarking and Multiple Level Analysis", arXiv:2501.12084."""
+
+L2_BYTES_A_CYCLE = 28
+"""Bytes that a multiprocessor reads from the L2 cache in a cycle while all others do so too.  An estimate: less than
+half of the 64 that one alone can read."""
 
 PRODUCTS_A_CYCLE = {4: 20, 8: 10}
 """Products of the layers above the first, by the size of a number: each reads one or two numbers from shared memory,
@@ -86,7 +95,7 @@ class Tiling:
     Attributes
     ----------
     blocks : int
-        Blocks of the cluster; each has `units` hidden units.
+        Blocks of the cluster or grid; each has `units` hidden units.
     threads : int
         Of a block.
     groups, group_threads : int
@@ -118,6 +127,8 @@ class Tiling:
         Of a block.
     microseconds : float
         Estimated time of a step.
+    on_grid : bool
+        Whether the blocks are those of a cooperative grid (`grid_tilings`), not of a cluster.
     """
 
     blocks: int
@@ -141,6 +152,7 @@ class Tiling:
     places: tuple[tuple[str, int], ...]
     shared_bytes: int
     microseconds: float
+    on_grid: bool = False
 
     @property
     def own_groups(self) -> int:
@@ -158,7 +170,7 @@ def tiling_for(options: KernelOptions, rows: int, shared_limit: int) -> Tiling |
     The parameters are those of `tilings`.
     """
     choice = MEASURED.get((options.network.layout.sizes, rows, options.dtype.name, options.X_dtype.name))
-    measured = None if choice is None else _tiling(options, rows, shared_limit, choice)
+    measured = None if choice is None else tiling_of(options, rows, shared_limit, choice)
     # a table for plain SGD can have a tiling in which the state of another rule does not fit
     return measured if isinstance(measured, Tiling) else _estimated(options, rows, shared_limit)
 
@@ -168,7 +180,7 @@ def _estimated(options: KernelOptions, rows: int, shared_limit: int) -> Tiling |
     """The first of those that are estimated to be about as fast as the fastest."""
     found = {tiling: expected_microseconds(options, tiling) for tiling in tilings(options, rows, shared_limit)}
     if not found:
-        return _tiling(options, rows, shared_limit)  # a sentence
+        return tiling_of(options, rows, shared_limit)  # a sentence
     return next(tiling for tiling, expected in found.items() if expected <= ABOUT * min(found.values()))
 
 
@@ -194,21 +206,21 @@ def tilings(options: KernelOptions, rows: int, shared_limit: int) -> Iterator[Ti
         Bytes of shared memory that a block can have.
     """
     seen: set[Tiling] = set()
-    for choice in (None, *_choices(options)):
-        tiling = _tiling(options, rows, shared_limit, choice)
+    for choice in (None, *choices_of(options, (8, 4, 2, 1))):
+        tiling = tiling_of(options, rows, shared_limit, choice)
         if isinstance(tiling, Tiling) and tiling not in seen:
             seen.add(tiling)
             yield tiling
 
 
-def _choices(options: KernelOptions) -> Iterator[Choice]:
+def choices_of(options: KernelOptions, numbers_of_blocks: Iterable[int]) -> Iterator[Choice]:
     """All choices in which every block has units and every thread weights."""
     n_in, n_hidden, *_ = options.network.layout.sizes
     quads = -(-n_in // 4)
     widths = (4, 8) if options.dtype.itemsize == 4 else (4,)
-    for blocks, units_of_thread in ((blocks, width) for blocks in (8, 4, 2, 1) for width in widths):
+    for blocks, units_of_thread in ((blocks, width) for blocks in numbers_of_blocks for width in widths):
         units = -(-n_hidden // blocks)
-        if blocks > MOST_BLOCKS or (blocks - 1) * units >= n_hidden or (units_of_thread > 4 and units <= 4):
+        if (blocks - 1) * units >= n_hidden or (units_of_thread > 4 and units <= 4):
             continue
         known = set()
         for quads_of_thread, threads in _threads(-(-units // units_of_thread), quads):
@@ -218,7 +230,9 @@ def _choices(options: KernelOptions) -> Iterator[Choice]:
                     yield Choice(blocks, units_of_thread, quads_of_thread, x_buffers)
 
 
-def _tiling(options: KernelOptions, rows: int, shared_limit: int, choice: Choice | None = None) -> Tiling | str:
+def tiling_of(
+    options: KernelOptions, rows: int, shared_limit: int, choice: Choice | None = None, on_grid: bool = False
+) -> Tiling | str:
     """The tiling of a choice, or the first one that fits; or a sentence that says what does not.
 
     Parameters
@@ -244,6 +258,9 @@ def _tiling(options: KernelOptions, rows: int, shared_limit: int, choice: Choice
     units = -(-n_hidden // blocks)
     several, second = options.network.layout.n_layers > 2, rows * n_second
     by_owners = several and (blocks - 2) * second * options.dtype.itemsize > EXCHANGE_BYTES
+    if on_grid:
+        exchange = [meeting_cycles(options, rows, blocks, owners) for owners in range(1 + several)]
+        by_owners = exchange[-1] < exchange[0]
     units_of_thread = 4 if units <= 4 or words == 2 else 8
     if choice is not None:
         units_of_thread = choice.units_of_thread
@@ -261,8 +278,9 @@ def _tiling(options: KernelOptions, rows: int, shared_limit: int, choice: Choice
         for x_buffers in (2, 1, 0) if choice is None else (choice.x_buffers,):
             padded_units, tall = groups * units_of_thread, -(-rows // tile_rows) * tile_rows
             sizes = _shared_arrays(
-                options, rows, blocks, threads, group_threads, units, padded_units, weights, tall, x_buffers, by_owners
-            )
+                options, rows, blocks, threads, group_threads, units, padded_units, weights, tall, x_buffers, by_owners,
+                on_grid,
+            )  # fmt: skip
             places, end = {}, 0
             for name, size in sizes.items():
                 places[name] = end
@@ -273,13 +291,14 @@ def _tiling(options: KernelOptions, rows: int, shared_limit: int, choice: Choice
                     lanes //= 2
                 products = 2 * rows * weights * groups * group_threads / MULTIPROCESSOR_LANES[4 * words]
                 received = (2 if by_owners else blocks) * second * several * options.dtype.itemsize
-                cycles = STEP_CYCLES + 2 * products + above + received / EXCHANGE_BYTES * LAYER_CYCLES
+                cycles = STEP_CYCLES + 2 * products + above
+                cycles += min(exchange) if on_grid else received / EXCHANGE_BYTES * LAYER_CYCLES
                 cycles += several * 3 * rows * padded_units * n_second / PRODUCTS_A_CYCLE[4 * words]
                 return Tiling(
                     blocks, threads, groups, group_threads, units, padded_units, units_of_thread, quads_of_thread,
                     tile_rows, tall, x_buffers, lanes, rows, _row_bytes(options), by_owners, -(-second // blocks),
                     weights * threads + _others(options, padded_units) + _above(options), _above(options),
-                    tuple(places.items()), end, cycles / CYCLES_A_MICROSECOND,
+                    tuple(places.items()), end, cycles / CYCLES_A_MICROSECOND, on_grid,
                 )  # fmt: skip
             least = min(least or end, end)
     if least:
@@ -288,6 +307,12 @@ def _tiling(options: KernelOptions, rows: int, shared_limit: int, choice: Choice
             f"{blocks} blocks, and a block can have {shared_limit}"
         )
     return f"{units} hidden units of {n_in} weights do not fit in the registers of each of {blocks} blocks"
+
+
+def meeting_cycles(options: KernelOptions, rows: int, blocks: int, by_owners: int) -> float:
+    """Estimated cycles in which the blocks of a grid wait for each other and read what they have sent, in a step."""
+    received = (2 if by_owners else blocks) * rows * options.network.layout.sizes[2] * options.dtype.itemsize
+    return (1 + by_owners + options.by_norm) * (GRID_BARRIER + L2_CYCLES) + received / L2_BYTES_A_CYCLE
 
 
 def _threads(groups: int, quads: int) -> Iterator[tuple[int, int]]:
@@ -305,7 +330,7 @@ def _row_bytes(options: KernelOptions) -> int:
 
 def _shared_arrays(
     options: KernelOptions, rows: int, blocks: int, threads: int, group_threads: int, units: int, padded_units: int,
-    weights: int, tall: int, x_buffers: int, by_owners: bool,
+    weights: int, tall: int, x_buffers: int, by_owners: bool, on_grid: bool,
 ) -> dict[str, int]:  # fmt: skip
     """Bytes of each array in the shared memory of a block, for the constants ``AT_...`` of the kernel."""
     n_in, _, n_second, *_ = options.network.layout.sizes
@@ -314,7 +339,8 @@ def _shared_arrays(
     states, scalars = len(options.rule.state), 1 + n_scalars(options.rule)
     remembered = weights * threads + _others(options, padded_units) + _above(options)
     weights2 = padded_units * (odd(n_second) if several else n_second)
-    return {
+    sides = 1 if on_grid else 2  # of what blocks receive: those of a grid copy it to where they need it
+    sizes = {
         "x": x_buffers * tall * _row_bytes(options),
         "partial": group_threads // 32 * tall * padded_units * real,
         "saved": rows * padded_units * real,
@@ -324,7 +350,7 @@ def _shared_arrays(
         "gradient2": weights2 * real,
         "b1": padded_units * real,
         "b2": n_second * real,
-        "shares": (-(-rows * n_second // blocks) if by_owners else 2 * rows * n_second) * blocks * real,
+        "shares": (-(-rows * n_second // blocks) if by_owners else sides * rows * n_second) * blocks * real,
         "logits": logits * real,
         "delta": logits * real,
         "state": states * remembered * real,
@@ -339,7 +365,7 @@ def _shared_arrays(
         "batches": 8,
         "warp_losses": warps * 8,
         "warp_weights": 2 * warps * 8 * options.penalized,
-        "block_weights": 4 * blocks * 8 * options.penalized,
+        "block_weights": 2 * sides * blocks * 8 * options.penalized,
         "kept_inputs": 2 * rows * -(-n_in // 8) * bool(options.network.dropout[0]),
         "kept_hidden": 2 * rows * ((units + 14) // 8) * bool(options.network.dropout[1]),
         "warp_norms": warps * 8 * options.by_norm,
@@ -347,6 +373,13 @@ def _shared_arrays(
         "mbarriers": 24 + 8 * by_owners,
         **(_arrays_above(options, rows) if several else {}),
     }
+    if not on_grid:
+        return sizes
+    # instead of mbarriers, a pointer and a number; and those first of which there is a copy in global memory
+    exchanged = "shares", *(("saved2",) if by_owners else ()), "block_weights", "block_norms"
+    sizes |= {"exchange": 8, "meeting": 8}
+    del sizes["mbarriers"]
+    return {name: sizes[name] for name in exchanged} | sizes
 
 
 def odd(n: int) -> int:

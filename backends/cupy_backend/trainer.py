@@ -82,7 +82,8 @@ class GraphTrainer(Trainer):
         tiling = self._tiling(plan)
         if isinstance(tiling, Tiling):
             blocks, count = tiling.blocks, batches_of_launch(tiling)
-            return Execution(f"persistent kernel on {blocks} {_plural('block', blocks)}, {count} batches a launch")
+            where = f"a grid of {blocks}" if tiling.on_grid else str(blocks)
+            return Execution(f"persistent kernel on {where} {_plural('block', blocks)}, {count} batches a launch")
         count = self._steps_of_graph(plan)
         if not count:
             return Execution("launches of single kernels")
@@ -107,6 +108,8 @@ class GraphTrainer(Trainer):
         if isinstance(self.X, HostRows):
             return "X does not fit in the memory of the GPU"
         tiling = self._tiling(plan)
+        if isinstance(tiling, Tiling) and tiling.on_grid:
+            return f"a grid of {tiling.blocks} blocks trains one network"
         return "" if isinstance(tiling, Tiling) else tiling
 
     def _no_launches_to_share(self) -> str:

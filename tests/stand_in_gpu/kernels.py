@@ -82,7 +82,7 @@ def _compile(arguments, target, text=None):
 @cache
 def _scheduler():
     """The object file of the scheduler, in a folder for all that is compiled with it."""
-    sources = [HERE / "shim.h", HERE / "scheduler.cpp", HERE / "cluster.h"]
+    sources = [HERE / "shim.h", HERE / "scheduler.cpp", HERE / "cluster.h", HERE / "grid.h"]
     key = hashlib.sha256(repr((FLAGS, KERNEL_FLAGS, [path.read_bytes() for path in sources])).encode()).hexdigest()[:16]
     target = Path(tempfile.gettempdir()) / f"mlp-stand-in-gpu-{os.getuid()}" / key / "scheduler.o"
     if not target.exists():
@@ -141,6 +141,23 @@ class RawFunction:
         self.max_dynamic_shared_size_bytes = 48 << 10
 
     def __call__(self, grid, block, args, *, shared_mem=0):
+        self._start(grid, block, args, shared_mem, self._cluster)
+
+    def kernel(self, grid, block, args, shared_mem=0, stream=None, enable_cooperative_groups=False):
+        """As `cupy.cuda.Function`, which `cupy.RawKernel.kernel` is."""
+        if stream is not None:
+            raise NotImplementedError("the stand-in launches on the current stream only")
+        if not enable_cooperative_groups:
+            self(grid, block, args, shared_mem=shared_mem)
+            return
+        blocks = math.prod(_three("grid", grid, (2**31 - 1, 65535, 65535)))
+        most = machine.attributes["MultiProcessorCount"]  # with few blocks on each, which is what kernels here need
+        if blocks > most or self._cluster > 1:
+            raise CUDARuntimeError(f"CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE: {blocks} blocks, {most} multiprocessors")
+        self._start(grid, block, args, shared_mem, blocks)
+
+    def _start(self, grid, block, args, shared_mem, together):
+        """Launch; as many blocks run `together`."""
         grid, block = _three("grid", grid, (2**31 - 1, 65535, 65535)), _three("block", block, (1024, 1024, 64))
         if math.prod(block) > 1024:
             raise CUDARuntimeError(f"CUDA_ERROR_INVALID_VALUE: a block of {block} threads")
@@ -170,7 +187,7 @@ class RawFunction:
             machine.require(memories)
             message = ctypes.create_string_buffer(500)
             how = Launch(
-                Index(*grid), Index(*block), shared_mem, self._cluster, machine.random.getrandbits(63),
+                Index(*grid), Index(*block), shared_mem, together, machine.random.getrandbits(63),
                 ctypes.cast(message, ctypes.c_char_p), len(message),
             )  # fmt: skip
             pointers = (ctypes.c_void_p * (len(values) + 1))(*(value.ctypes.data for value in values))

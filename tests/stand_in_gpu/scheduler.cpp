@@ -11,6 +11,8 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
+#include <array>
+#include <map>
 #include <new>
 #include <vector>
 
@@ -95,6 +97,7 @@ template <class... Values>
 Block& block() { return blocks[current->thread / threads]; }
 
 #include "cluster.h"
+#include "grid.h"
 
 int choose() {
     if (patience-- <= 0) {
@@ -112,6 +115,7 @@ int choose() {
         stores_are_late = draw() % 2;
     }
     if (!stores_are_late && !stores.empty() && draw() % 2) complete_a_store();
+    if (!stores_are_late && !published.empty() && draw() % 2) complete_published(draw_below(published.size()));
     for (;;) {
         while (!ready.empty()) {
             const size_t at = newest_first ? ready.size() - 1 : draw_below(ready.size());
@@ -125,6 +129,8 @@ int choose() {
             held_end = held_first;
         } else if (!stores.empty()) {
             complete_a_store();
+        } else if (!published.empty()) {
+            complete_published(draw_below(published.size()));
         } else {
             return -1;
         }
@@ -142,7 +148,7 @@ void run_threads();
         for (size_t i = 1; i < blocks.size(); ++i)
             if (blocks[i].at_barrier.size() > blocks[most].at_barrier.size()) most = i;
         fail("deadlock: of %d threads %d have ended, %d wait at the barrier on line %d, %d for an mbarrier, and the others "
-             "wait for lanes of their warp or for the cluster", all, ended, (int)blocks[most].at_barrier.size(),
+             "wait for lanes of their warp, for the cluster or for the grid", all, ended, (int)blocks[most].at_barrier.size(),
              blocks[most].barrier_line, (int)at_mbarrier.size());
     }
     const int in_block = thread % threads;
@@ -203,7 +209,7 @@ bool run_cluster(unsigned first) {
         blocks[i].arena = arenas[i];
     }
     ended = 0, patience = 0;
-    held.clear(), at_cluster_barrier.clear(), forget_clusters();
+    held.clear(), at_cluster_barrier.clear(), forget_clusters(), forget_grid();
     ready.resize(all), waiting_fiber.assign(all, nullptr);
     for (int i = 0; i < all; ++i) ready[i] = i;
     const int reason = _setjmp(home);
@@ -349,6 +355,58 @@ void copy_async_wait() {
         memcpy(copies[i].to, copies[i].from, copies[i].bytes);
         copies[i] = copies.back(), copies.pop_back();
     }
+}
+
+void grid_fence() {
+    const int own = current->thread / threads;
+    for (size_t i = 0; i < published.size();) {
+        const Published& store = published[i];
+        const bool before = store.thread == current->thread || store.barrier_phase < block().barrier_phase;
+        if (store.block == own && before) complete_published(i);
+        else ++i;
+    }
+    const auto end = cached.lower_bound({own + 1, nullptr});
+    for (auto each = cached.lower_bound({own, nullptr}); each != end;) {
+        if (draw() % 2) memcpy(each->second.data(), each->first.second, 16), ++each;
+        else each = cached.erase(each);
+    }
+}
+
+void arrive(unsigned long long* counter) {
+    ++*counter;
+    for (size_t i = 0; i < at_count.size();) {
+        if (at_count[i].counter != counter || *counter < at_count[i].count) {
+            ++i;
+            continue;
+        }
+        ready.push_back(at_count[i].thread);
+        at_count[i] = at_count.back(), at_count.pop_back();
+    }
+}
+
+void wait_for_count(const unsigned long long* counter, unsigned long long count) {
+    if (blocks.size() != (size_t)grid_size.x * grid_size.y * grid_size.z)
+        fail("a block waits for others in a launch that is not cooperative");
+    if (*counter < count) at_count.push_back({current->thread, counter, count});
+    else ready.push_back(current->thread);
+    wait();
+}
+
+void publish(void* place, const void* value, size_t bytes) {
+    published.push_back({(unsigned char*)place, {}, bytes, current->thread / threads, current->thread,
+                         block().barrier_phase});
+    memcpy(published.back().value, value, bytes);
+}
+
+void collect(const void* place, void* result) {
+    if ((uintptr_t)place % 16) fail("a load of 16 bytes that is not aligned");
+    const auto found = cached.try_emplace({current->thread / threads, (const unsigned char*)place});
+    if (found.second) memcpy(found.first->second.data(), place, 16);
+    memcpy(result, found.first->second.data(), 16);
+}
+
+void fail_unless(int condition) {
+    if (!condition) fail("trap");
 }
 
 void* shared(const void* key, size_t bytes) {

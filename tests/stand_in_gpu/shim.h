@@ -46,6 +46,14 @@ void store_async(void* place, unsigned rank, const void* value, size_t bytes, vo
 void copy_async(void* to, const void* from, size_t bytes);
 void copy_async_wait();
 
+// -- of a cooperative grid; the names of kernels/grid.cuh
+void grid_fence();
+void arrive(unsigned long long* counter);
+void wait_for_count(const unsigned long long* counter, unsigned long long count);
+void publish(void* place, const void* value, size_t bytes);
+void collect(const void* place, void* result);
+void fail_unless(int condition);
+
 }  // namespace shim
 
 #ifndef SHIM_SCHEDULER
@@ -208,6 +216,23 @@ void store_async(T* place, int rank, T value, unsigned long long* mbarrier) {
 template <int BYTES>
 void copy_async(void* to, const void* from) {
     shim::copy_async(to, from, BYTES);
+}
+
+#define grid_fence() SHIM_UNLESS_LEFT_OUT(shim::grid_fence())
+#define arrive(counter) SHIM_UNLESS_LEFT_OUT(shim::arrive(counter))
+#define wait_for_count(counter, count) SHIM_UNLESS_LEFT_OUT(shim::wait_for_count(counter, count))
+#define fail_unless(condition) shim::fail_unless(condition)
+inline unsigned long long count_of(const unsigned long long* counter) { return *counter; }
+template <class T>
+void publish(T* place, T value) {
+    shim::publish(place, &value, sizeof value);
+}
+template <class T>
+T collect(const T* place) {
+    static_assert(sizeof(T) == 16, "");
+    T value;
+    shim::collect(place, &value);
+    return value;
 }
 
 inline void __threadfence() {}

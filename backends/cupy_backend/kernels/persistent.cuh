@@ -22,6 +22,9 @@
 //
 // The arithmetic is that of `step.cuh`; sums over inputs, rows and blocks have a fixed order.
 //
+// A network that no cluster holds can have a cooperative grid of its own.  Everything is the same, except how the blocks
+// exchange numbers (grid_exchange.cuh instead of cluster_exchange.cuh).
+//
 // Fixed when compiled: the sizes, the types REAL, SOURCE (of X) and TARGET, and the places AT_... in shared memory.
 // `persistent_source.py` writes them before this file, and explains them.
 
@@ -58,13 +61,9 @@ struct Launch : Layers {
             publish_weights();
         }
         copy_async_wait();
-        if (t == 0) {
-            for (int i = 0; i < MBARRIERS; ++i) mbarrier_init(at<unsigned long long>(AT_MBARRIERS) + i, 1);
-            fence_mbarrier_init();
-        }
         // Within the block: the first rows, masks and parameters are in shared memory.  Between blocks: the mbarriers
-        // to which they send exist, and all have read `words`.
-        cluster_barrier();
+        // to which they send exist, and all have read `words`, if they are those of a cluster.
+        begin_exchange();
 
         unsigned int norms = 0;  // that have been exchanged
         for (int batch = first; batch < last; ++batch) {
@@ -96,7 +95,7 @@ struct Launch : Layers {
                 // There is one side for them: a block sends shares of batch + 1 after it has received all sums of this
                 // batch, so all threads that add up shares have read theirs.  The phase does not end twice before this
                 // thread sees its end: this block sends for batch + 1 after the barrier at the end of this step.
-                mbarrier_wait(at<unsigned long long>(AT_MBARRIERS) + 3, (batch - first) & 1);
+                receive_owned(batch);
                 // The sums go to all blocks, where those of batch - 1 were.  They contain shares of all blocks, and a
                 // block sends its shares of this batch after the barrier at the end of the step before: none of its
                 // threads uses that place any more.
@@ -105,7 +104,7 @@ struct Launch : Layers {
             // This thread reads shares, or sums of them, that all blocks, its own too, have sent.  It cannot miss the
             // end of a later phase: no block sends for batch + 2 before this one has sent for batch + 1, after the
             // barrier at the end of this step.
-            mbarrier_wait(mbarrier(batch), (batch - first) / 2 & 1);
+            receive(batch);
             // Each part of these ends with a barrier: any thread reads the outputs of all units of a layer.  They are
             // written again in the next step.
             if constexpr (HIDDEN_LAYERS > 1) forward<2>(batch, n);
@@ -140,8 +139,8 @@ struct Launch : Layers {
                 // The sums go where those of an earlier step were.  This block sends them after it has received all
                 // shares of this step, or their sums, and others sent shares after the barrier at the end of the step
                 // before.
-                send_norm();
-                mbarrier_wait(at<unsigned long long>(AT_MBARRIERS) + 2, norms++ & 1);
+                send_norm_of_block(batch);
+                receive_norms(batch, norms++);
                 read_norm();
             }
             if (updates) {

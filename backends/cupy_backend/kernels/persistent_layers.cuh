@@ -94,22 +94,19 @@ struct Layers : Step {
 
     // What this block's units contribute to z of layer 2, to all blocks or to the owner of each entry.
     DEVICE void send_shares(int batch, int n) {
-        const int side = batch & 1, entry_bytes = (BY_OWNERS ? 1 : BLOCKS) * (int)sizeof(REAL);
-        unsigned long long* const to_owner = at<unsigned long long>(AT_MBARRIERS) + 3;
+        const int entry_bytes = (BY_OWNERS ? 1 : BLOCKS) * (int)sizeof(REAL);
         if (t == 0) {
-            mbarrier_expect(mbarrier(batch), n * N_SECOND * entry_bytes + (PENALIZED ? BLOCKS * 16 : 0));
-            if (BY_OWNERS) mbarrier_expect(to_owner, BLOCKS * owned(n) * (int)sizeof(REAL));
+            expect(batch, n * N_SECOND * entry_bytes + (PENALIZED ? BLOCKS * 16 : 0));
+            if (BY_OWNERS) expect_owned(BLOCKS * owned(n) * (int)sizeof(REAL));
         }
         products<BATCH_ROWS, N_SECOND, PADDED_UNITS, 1, STRIDE2, 1>(
             n, PADDED_UNITS, reals(AT_OUTPUT), reals(AT_W2), [=](int row, int unit, REAL share) {
                 const int q = row * N_SECOND + unit;
                 if (BY_OWNERS) {
-                    store_async(reals(AT_SHARES) + own_rank() * OWNED + q % OWNED, q / OWNED, share, to_owner);
+                    send_to_owner(batch, reals(AT_SHARES) + own_rank() * OWNED + q % OWNED, q / OWNED, share);
                     return;
                 }
-                REAL* const place = reals(AT_SHARES) + (side * BLOCKS + own_rank()) * SHARES + q;
-#pragma unroll
-                for (int to = 0; to < BLOCKS; ++to) store_async(place, to, share, mbarrier(batch));
+                send(batch, this->share(batch, own_rank(), q), share);
             });
         send_weights(batch);
     }
@@ -121,11 +118,10 @@ struct Layers : Step {
         const int count = owned(n);
         for (int i = thread_after(0); i < count; i += BLOCK_THREADS) {
             REAL z = REAL(0);
-#pragma unroll
+#pragma unroll BLOCKS_AT_ONCE
             for (int block = 0; block < BLOCKS; ++block) z += reals(AT_SHARES)[block * OWNED + i];
             const int q = own_rank() * OWNED + i, place = q / Own::N * Own::STRIDE + q % Own::N;
-#pragma unroll
-            for (int to = 0; to < BLOCKS; ++to) store_async(reals(Own::SAVED) + place, to, z, mbarrier(batch));
+            send(batch, reals(Own::SAVED) + place, z);
         }
     }
 
@@ -140,9 +136,9 @@ struct Layers : Step {
                 const int row = q / Own::N, unit = q % Own::N;
                 REAL z = REAL(0);
                 if (BY_OWNERS) z = reals(Own::SAVED)[row * Own::STRIDE + unit];
-#pragma unroll
+#pragma unroll BLOCKS_AT_ONCE
                 for (int block = 0; !BY_OWNERS && block < BLOCKS; ++block)
-                    z += reals(AT_SHARES)[((batch & 1) * BLOCKS + block) * SHARES + q];
+                    z += *share(batch, block, q);
                 activate_unit<LAYER>(batch, row, unit, z);
             }
         } else {

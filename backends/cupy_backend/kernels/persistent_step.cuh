@@ -3,13 +3,13 @@
 
 namespace persistent {
 
-struct Step : Thread {
+struct Step : Exchange {
     double squares, sizes;  // sums over weights, for the penalties
     double norm;            // sum of the squares of gradients
     REAL norm_factor;
 
     DEVICE Step(const Arguments& arguments, unsigned char* shared)
-        : Thread(arguments, shared), squares(0), sizes(0), norm(0), norm_factor(1) {}
+        : Exchange(arguments, shared), squares(0), sizes(0), norm(0), norm_factor(1) {}
 
     // Four inputs of a row, without `x_factor`.
     DEVICE Quad<REAL> inputs(int batch, int row, int n, int quad) const {
@@ -82,41 +82,35 @@ struct Step : Thread {
     }
 
     DEVICE void send_logits(int batch, int n) {
-        const int side = batch & 1;
-        if (t == 0)
-            mbarrier_expect(mbarrier(batch), BLOCKS * (n * N_OUT * (int)sizeof(REAL) + (PENALIZED ? 16 : 0)));
+        if (t == 0) expect(batch, BLOCKS * (n * N_OUT * (int)sizeof(REAL) + (PENALIZED ? 16 : 0)));
         for (int q = t; q < n * N_OUT; q += BLOCK_THREADS) {
             const int row = q / N_OUT, o = q % N_OUT;
-            REAL share = REAL(0);
+            REAL sum = REAL(0);
 #pragma unroll 32
             for (int unit = 0; unit < PADDED_UNITS; ++unit)
-                share += reals(AT_OUTPUT)[row * PADDED_UNITS + unit] * reals(AT_W2)[unit * N_OUT + o];
-#pragma unroll
-            for (int to = 0; to < BLOCKS; ++to)
-                store_async(reals(AT_SHARES) + (side * BLOCKS + rank) * SHARES + q, to, share, mbarrier(batch));
+                sum += reals(AT_OUTPUT)[row * PADDED_UNITS + unit] * reals(AT_W2)[unit * N_OUT + o];
+            send(batch, share(batch, rank, q), sum);
         }
         send_weights(batch);
     }
 
     // For the penalties: sums of squares, and of absolute values.
     DEVICE void send_weights(int batch) {
-        const int side = batch & 1;
         if (PENALIZED && t < 2) {
             double sum = 0;
             for (int warp = 0; warp < BLOCK_WARPS; ++warp) sum += at<double>(AT_WARP_WEIGHTS)[warp * 2 + t];
-            for (int to = 0; to < BLOCKS; ++to)
-                store_async(at<double>(AT_BLOCK_WEIGHTS) + (side * BLOCKS + rank) * 2 + t, to, sum, mbarrier(batch));
+            send(batch, weight_sum(batch, rank, t), sum);
         }
     }
 
     // A logit: the sum of what all blocks have sent, or with several hidden layers a product of the last one's output.
     template <int LAYERS>
-    DEVICE REAL logit(int side, int row, int k) const {
+    DEVICE REAL logit(int batch, int row, int k) const {
         REAL sum = REAL(0);
         if constexpr (LAYERS == 1) {
-#pragma unroll
+#pragma unroll BLOCKS_AT_ONCE
             for (int block = 0; block < BLOCKS; ++block)
-                sum += reals(AT_SHARES)[(side * BLOCKS + block) * SHARES + row * N_OUT + k];
+                sum += *share(batch, block, row * N_OUT + k);
             return sum + reals(AT_B2)[k];
         } else {
             typedef Layer<LAYERS> Last;
@@ -137,7 +131,7 @@ struct Step : Thread {
         for (int begin = t / 32 * (32 / LANES); begin < n; begin += BLOCK_THREADS / LANES) {
             const int own = begin + lane / LANES, row = own < n ? own : n - 1;
             REAL* const logits = reals(AT_LOGITS) + row * N_OUT;
-            for (int k = row_lane; own < n && k < N_OUT; k += LANES) logits[k] = logit<HIDDEN_LAYERS>(side, row, k);
+            for (int k = row_lane; own < n && k < N_OUT; k += LANES) logits[k] = logit<HIDDEN_LAYERS>(batch, row, k);
             __syncwarp();  // the lanes of a row read each other's logits
             REAL share = total > 0 ? REAL(1 / total) : REAL(0);
             if (WEIGHTED) share = reals(AT_WEIGHT)[side * BATCH_ROWS + row] / (total > 0 ? REAL(total) : REAL(1));
@@ -163,8 +157,9 @@ struct Step : Thread {
         double loss = 0, sums[2] = {0, 0};
         for (int warp = 0; warp < BLOCK_WARPS; ++warp) loss += at<double>(AT_WARP_LOSSES)[warp];
         loss *= a.loss_factor;
+#pragma unroll (2 * BLOCKS_AT_ONCE)
         for (int i = 0; PENALIZED && i < 2 * BLOCKS; ++i)
-            sums[i % 2] += at<double>(AT_BLOCK_WEIGHTS)[(batch & 1) * BLOCKS * 2 + i];
+            sums[i % 2] += *weight_sum(batch, 0, i);
         if (PENALIZED && l2(batch) != 0) loss += 0.5 * l2(batch) * sums[0];
         if (PENALIZED && a.l1 != 0) loss += a.l1 * sums[1];
         return loss;
@@ -282,24 +277,24 @@ struct Step : Thread {
 
     // -- clipping by the norm ----------------------------------------------------------------------------------------
 
-    // Leaves the sums of each warp for `send_norm`.
+    // Leaves the sums of each warp for `send_norm_of_block`.
     DEVICE void publish_norm() {
         norm = sum_over_warp(norm);
         if (lane == 0) at<double>(AT_WARP_NORMS)[t / 32] = norm;
         norm = 0;
     }
 
-    DEVICE void send_norm() {
+    DEVICE void send_norm_of_block(int batch) {
         if (t) return;
-        unsigned long long* const mbarrier = at<unsigned long long>(AT_MBARRIERS) + 2;
-        mbarrier_expect(mbarrier, BLOCKS * 8);
+        expect_norms();
         double sum = 0;
         for (int warp = 0; warp < BLOCK_WARPS; ++warp) sum += at<double>(AT_WARP_NORMS)[warp];
-        for (int to = 0; to < BLOCKS; ++to) store_async(at<double>(AT_BLOCK_NORMS) + rank, to, sum, mbarrier);
+        send_norm(batch, at<double>(AT_BLOCK_NORMS) + rank, sum);
     }
 
     DEVICE void read_norm() {
         double sum = 0;
+#pragma unroll BLOCKS_AT_ONCE
         for (int block = 0; block < BLOCKS; ++block) sum += at<double>(AT_BLOCK_NORMS)[block];
         norm_factor = REAL(np::minimum<double>(a.clip_norm / (::sqrt(sum) + 1e-6), 1.0));
     }

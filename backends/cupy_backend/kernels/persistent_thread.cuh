@@ -86,7 +86,7 @@ struct Thread {
     REAL w[QUADS_OF_THREAD][4][UNITS_OF_THREAD];
 
     DEVICE Thread(const Arguments& arguments, unsigned char* shared)
-        : a(arguments), memory(shared), t(threadIdx.x), rank(cluster_rank()), lane(t % 32), group(t / GROUP_THREADS),
+        : a(arguments), memory(shared), t(threadIdx.x), rank(GRID ? (int)blockIdx.x : cluster_rank()), lane(t % 32), group(t / GROUP_THREADS),
           slice(t % GROUP_THREADS), first(*at<int>(AT_BATCHES)), last(*(at<int>(AT_BATCHES) + 1)) {}
 
     template <class T>
@@ -104,7 +104,6 @@ struct Thread {
     DEVICE bool is_weight2(int q) const {
         return is_unit(q / STRIDE2) && (STRIDE2 == N_SECOND || q % STRIDE2 < N_SECOND);
     }
-    DEVICE unsigned long long* mbarrier(int batch) const { return at<unsigned long long>(AT_MBARRIERS) + (batch & 1); }
     DEVICE const REAL* scalars_of(int batch) const { return reals(AT_SCALARS) + (batch & 1) * SCALARS; }
     DEVICE double normalizer(int batch) const { return at<double>(AT_NORMALIZERS)[batch & 1]; }
     DEVICE double l2(int batch) const { return at<double>(AT_L2)[batch & 1]; }
