@@ -56,7 +56,7 @@ def draw(path: Path = PICTURE) -> None:
         axes.contour(STEPS, STEPS, losses, levels, colors="white", linewidths=0.4, alpha=0.6)
         axes.plot(0, 0, "*", color="white", markeredgecolor="black", markersize=13)
         layers = "1 hidden layer" if n_hidden == 1 else f"{n_hidden} hidden layers"
-        axes.set_title(f"{layers}: loss {net.evaluate(X, y)[0]:.2g} at the star", fontsize="medium")
+        axes.set_title(f"{layers}\nloss {net.evaluate(X, y)[0]:.2g} at the star", fontsize="medium")
         axes.set(xlabel="first direction", aspect="equal")
     panels[0].set_ylabel("second direction")
     bar = figure.colorbar(filled, ax=panels, label="loss", shrink=0.85)
