@@ -115,7 +115,8 @@ def _exchange_sizes(tiling: Tiling) -> dict[str, int]:
     return {
         "COPIES_AT": COPIES_AT, "COPY_BYTES": ends["block_norms"] + tiling.blocks * owner,
         "OWNERS_AT": ends["block_norms"], "OWNER_BYTES": owner, "RECEIVED_AT": received,
-        "RECEIVED_BYTES": places["block_norms"] - received, "NORM_BYTES": ends["block_norms"] - places["block_norms"],
+        "RECEIVED_BYTES": places["block_weights"] - received, "NORM_BYTES": ends["block_norms"] - places["block_norms"],
+        "WEIGHT_BYTES": places["block_norms"] - places["block_weights"],
     }  # fmt: skip
 
 

@@ -71,14 +71,19 @@ struct Exchange : Thread {
     DEVICE void receive(int batch) {
         meet();
         copy(RECEIVED_AT, copy_for(batch) + RECEIVED_AT, RECEIVED_BYTES);
+        // only where sums over weights are sent: what is in their place else is old
+        if (PENALIZED) copy(AT_BLOCK_WEIGHTS, copy_for(batch) + AT_BLOCK_WEIGHTS, WEIGHT_BYTES);
+        end_of_copies();
     }
     DEVICE void receive_owned(int batch) {
         meet();
         copy(AT_SHARES, copy_for(batch) + OWNERS_AT + rank * OWNER_BYTES, OWNER_BYTES);
+        end_of_copies();
     }
     DEVICE void receive_norms(int batch, unsigned int) {
         meet();
         copy(AT_BLOCK_NORMS, copy_for(batch) + AT_BLOCK_NORMS, NORM_BYTES);
+        end_of_copies();
     }
 
     // To shared memory.  Several loads are on their way at once.
@@ -95,10 +100,10 @@ struct Exchange : Thread {
             for (int k = 0; k < AT_ONCE; ++k)
                 if (i + k * BLOCK_THREADS < count) at<Words>(place)[i + k * BLOCK_THREADS] = found[k];
         }
-        // Any thread reads what others have copied.  Those that read what was there before are past the barriers of
-        // `meet`.
-        __syncthreads();
     }
+
+    // Any thread reads what others have copied.  Those that read what was there before are past the barriers of `meet`.
+    DEVICE void end_of_copies() { __syncthreads(); }
 };
 
 }  // namespace persistent
