@@ -155,9 +155,7 @@ def _answers(net: MLP, rows: Rows, options: dict[str, Any]) -> tuple[NDArray[Any
     return _class_names(net, answers), net.predict_proba(rows.X) if options["proba"] else None
 
 
-def _csv_texts(
-    answers: Iterable[tuple[Rows, NDArray[Any], NDArray[Any] | None]], names: list[str]
-) -> Iterator[str]:
+def _csv_texts(answers: Iterable[tuple[Rows, NDArray[Any], NDArray[Any] | None]], names: list[str]) -> Iterator[str]:
     """The text of `to_csv` in parts, of which the first one has the header."""
     for number, (rows, predictions, probabilities) in enumerate(answers):
         text = to_csv(rows, predictions, probabilities, names)

@@ -20,9 +20,7 @@ DATA_OPTIONS = (
 """The options that choose the data and the test part."""
 
 
-def load_for_training(
-    source: str, options: dict[str, Any]
-) -> tuple[Dataset | StreamedDataset, dict[str, Any]]:
+def load_for_training(source: str, options: dict[str, Any]) -> tuple[Dataset | StreamedDataset, dict[str, Any]]:
     """The data set for the options of a command, and the arguments of `run_folders.load_data` for it, from any folder.
 
     What was decided about reading in blocks is printed before they are read, unless the options say ``quiet`` or

@@ -50,9 +50,7 @@ class Reporter(Callback):
         Print nothing.
     """
 
-    def __init__(
-        self, dataset: Dataset | StreamedDataset, config: dict[str, Any], *, live: bool, silent: bool
-    ) -> None:
+    def __init__(self, dataset: Dataset | StreamedDataset, config: dict[str, Any], *, live: bool, silent: bool) -> None:
         self.dataset, self.config = dataset, config
         self.live, self.silent = live, silent
         self.first = 0

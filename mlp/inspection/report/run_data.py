@@ -121,7 +121,9 @@ def read_run(folder: str | os.PathLike[str], *, data_dir: str | os.PathLike[str]
     )
 
 
-def _dataset(folder: str | os.PathLike[str], config: dict[str, Any], data_dir: str | os.PathLike[str] | None) -> Dataset:
+def _dataset(
+    folder: str | os.PathLike[str], config: dict[str, Any], data_dir: str | os.PathLike[str] | None
+) -> Dataset:
     if config["data"].get("stream"):
         raise DataError(
             "they are read in blocks, and a report needs them in memory; mlp evaluate scores the network on them"
