@@ -54,8 +54,8 @@ def lr_find(data: str, output: str | None, as_json: bool, **options: Any) -> Non
     learning rates for training neural networks").  Two rates are printed, as in fastai: valley, in the longest stretch
     in which the smoothed loss falls, which is the suggestion; and steepest, where it falls fastest.
 
-    Only the training part is used, or a sample of about 32 MiB of it if the data are read in blocks.  No file is written
-    but --output.
+    Only the training part is used, or a sample of about 32 MiB of it if the data are read in blocks.  No file is
+    written but --output.
 
     \b
     mlp lr-find digits
