@@ -540,6 +540,16 @@ class Trainer:
         if self._host_weight is not None and self.weight is not None:
             self._host_weight[rows] = self.xp.to_numpy(self.weight[rows])
 
+    def another(self, params: Array, state: Array) -> Trainer:
+        """A trainer on the same rows with other parameters and another state of the rule."""
+        return self.xp.trainer(  # type: ignore[no-any-return]
+            self.network, self.rule, self.X, self.target, self.weight, params, state, self.batch_size
+        )
+
+    def inputs_of(self, plan: EpochPlan, batch: int) -> Array:
+        """The rows of X that are in a batch of the plan."""
+        return self.xp.take_rows(self.X, self.xp.asarray(self._rows(plan)[plan.batch_rows(batch)]))
+
     def _read_weight(self) -> None:
         weight = self.weight
         self._host_weight = None if weight is None else np.asarray(self.xp.to_numpy(weight), np.float64)

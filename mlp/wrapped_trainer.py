@@ -40,6 +40,9 @@ class WrappedTrainer(Trainer):
         super().refresh()
         self._trainer.refresh()
 
+    def another(self, params: Any, state: Any) -> Trainer:
+        return self._trainer.another(params, state)
+
     def write_rows(self, first: int, X: Any, target: Any, weight: Any = None) -> None:
         self._trainer.write_rows(first, X, target, weight)
         self._read_weight()

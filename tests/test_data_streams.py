@@ -19,6 +19,7 @@ from mlp import MLP, DataError, MLPError, ShapeError
 from mlp._backends import ConfigurationError, FileFormatError, UnknownNameError, random
 from mlp.data import Preprocessing, RowStream, StreamedDataset, load, stream
 from mlp.data.streams import npy_source, npy_stream
+from mlp.data.streams.encoded_targets import EncodedTargets
 from mlp.dataset_networks import network_for
 
 ROOT = Path(__file__).parent.parent
@@ -114,8 +115,9 @@ def test_a_matrix_has_the_inputs_the_targets_and_the_task_that_it_has_in_memory(
     np.testing.assert_array_equal(read_X, X)
     np.testing.assert_array_equal(read_y, y)
     if data.classes is not None:
-        assert data.class_counts is not None
-        np.testing.assert_array_equal(data.class_counts, np.bincount(y))
+        half = stream(path, target=target, test_fraction=0.5)
+        assert half.class_counts is not None
+        np.testing.assert_array_equal(half.class_counts, np.bincount(rows_of(half.train)[1]))
 
 
 def test_images_of_bytes_are_flattened_and_scaled_as_in_memory(tmp_path: Path) -> None:
@@ -252,6 +254,19 @@ def test_the_fingerprint_is_the_hash_of_the_hashes_of_the_blocks(tmp_path: Path,
     )
 
 
+def test_progress_is_printed_to_the_standard_error(
+    tmp_path: Path, small_blocks: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlp.data.streams.first_pass._SECONDS", -1)
+    path = saved(tmp_path, "m.npy", np.random.default_rng(0).random((200, 3)))
+    stream(path)
+    assert capsys.readouterr() == ("", "")
+    stream(path, progress=True)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert [f"{share} %" in shown.err for share in (20, 61, 100)] == [True] * 3
+
+
 # -- networks ---------------------------------------------------------------------------------------------
 
 
@@ -283,6 +298,27 @@ def test_a_file_that_is_shortened_changed_or_gone_is_an_error(tmp_path: Path) ->
         data.train.read(0)
 
 
+def test_a_read_that_returns_less_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = np.random.default_rng(0).random((500, 9))
+    path = saved(tmp_path, "m.npy", matrix)
+    read = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda file, buffers, place: read(file, [buffers[0][:1000]], place))
+    np.testing.assert_array_equal(rows_of(stream(path, test_fraction=0).train)[0], matrix[:, :-1])
+
+
+def test_labels_that_were_not_there_before_are_an_error() -> None:
+    for values, classes in ((np.array([0, 7, 1]), (0, 1)), (np.array(["a", "x"], object), ("a", "b"))):
+        with pytest.raises(DataError, match="the labels has labels now that it did not have before"):
+            EncodedTargets("classification", "", "the labels", classes).encode(values)
+
+
+def test_one_number_that_is_not_whole_makes_a_regression(tmp_path: Path, small_blocks: None) -> None:
+    matrix = np.arange(900.0).reshape(300, 3) % 2
+    matrix[0, 2] = 0.5
+    data = stream(saved(tmp_path, "m.npy", matrix))
+    assert (data.task, data.task_reason) == ("regression", "not whole numbers")
+
+
 def test_files_beyond_the_limit_are_opened_for_each_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlp.data.streams.open_file._MAX_OPEN", 0)
     matrix = np.random.default_rng(0).random((100, 5))
@@ -303,7 +339,8 @@ def test_files_are_read_without_reads_at_a_place_too(tmp_path: Path, monkeypatch
 
 def test_values_that_are_not_finite_are_named_with_their_rows(tmp_path: Path, small_blocks: None) -> None:
     matrix = np.random.default_rng(0).random((400, 3))
-    matrix[[7, 150, 160, 200, 222, 390], 1] = np.nan
+    matrix[7, 1] = np.nan
+    matrix[[150, 160, 200, 222, 390], 0] = np.nan
     path = saved(tmp_path, "m.npy", matrix)
     expected = r"inputs are NaN or infinite in rows 7, 150, 160, 200, 222 and 1 more .*first in column 1; remove"
     with pytest.raises(DataError, match=expected):
@@ -400,8 +437,9 @@ def test_a_file_of_a_gigabyte_is_read_in_little_address_space(tmp_path: Path) ->
 import resource, sys
 import numpy as np
 import mlp
-used = 1024 * int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmSize")))
-limit = used + 200 * 2**20
+def status(name):
+    return 1024 * int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith(name)))
+limit = status("VmSize") + 200 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 try:
     np.memmap(sys.argv[1])
@@ -411,8 +449,7 @@ except OSError:
 data = mlp.data.stream(sys.argv[1], task="regression")
 for block in range(0, len(data.train.block_rows), 97):
     data.train.read(block)
-resident = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(data.train.n_rows + data.test.n_rows, resident)
+print(data.train.n_rows + data.test.n_rows, status("VmHWM"))  # ru_maxrss has that of the parent process in it
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -421,7 +458,7 @@ print(data.train.n_rows + data.test.n_rows, resident)
     assert done.returncode == 0, done.stderr
     rows, resident = map(int, done.stdout.split())
     assert rows == 2**20
-    assert resident < 300 * 2**20
+    assert resident < 200 * 2**20
 
 
 def test_a_streamed_network_is_trained_on_the_rows_of_a_block(tmp_path: Path) -> None:

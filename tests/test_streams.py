@@ -110,13 +110,33 @@ def test_blocks_windows_and_batches_of_any_size(backend, sizes, window_rows, dat
     assert len(source.reads) >= 2 * np.count_nonzero(sizes)
 
 
-def test_bytes_and_class_weights(backend):
+@pytest.mark.parametrize("shards", [1, 4])
+def test_bytes_and_class_weights(backend, shards):
     images = RNG.integers(0, 256, (203, 12)).astype(np.uint8)
     nets = [network(backend=backend, input_scale=1 / 255) for _ in range(2)]
     source = stream(images)
-    nets[0].fit(source, epochs=2, batch_size=16, class_weight="balanced", label_smoothing=0.1)
-    fit_in_memory(nets[1], source, epochs=2, batch_size=16, class_weight="balanced", label_smoothing=0.1)
+    nets[0].fit(source, epochs=2, batch_size=16, class_weight="balanced", label_smoothing=0.1, shards=shards)
+    fit_in_memory(nets[1], source, epochs=2, batch_size=16, class_weight="balanced", label_smoothing=0.1, shards=shards)
     assert digest(nets[0]) == digest(nets[1])
+
+
+def test_learning_rates_change_with_each_batch(backend):
+    rate = mlp.schedules.Cosine(0.2, epochs=3, warmup=2)
+    nets = [network(backend=backend) for _ in range(2)]
+    nets[0].fit(stream(), epochs=3, batch_size=32, optimizer=mlp.SGD(rate))
+    fit_in_memory(nets[1], stream(), epochs=3, batch_size=32, optimizer=mlp.SGD(rate))
+    assert digest(nets[0]) == digest(nets[1])
+
+
+def test_a_training_that_diverges_names_the_batch(backend):
+    messages = []
+    for fit in (lambda net, source, **kw: net.fit(source, **kw), fit_in_memory):
+        huge = np.where(np.arange(203)[:, np.newaxis] == 150, np.float32(3e38), X)
+        net = network(backend=backend, activation="relu")
+        with pytest.raises(mlp.DivergenceError) as error:
+            fit(net, stream(huge), epochs=1, batch_size=16)
+        messages.append(str(error.value))
+    assert messages[0] == messages[1]
 
 
 def test_without_shuffling_rows_are_in_their_order(backend):
@@ -229,6 +249,9 @@ def test_batches_are_numbered_through_the_epoch(backend):
     class Watch(mlp.Callback):
         def on_batch_end(self, run, batch, loss):
             seen.append((batch, run.control.batches_done))
+
+        def on_epoch_end(self, run):
+            assert run.control.batches_done == run.control.words[1] == 7
 
     network(backend=backend).fit(stream(), epochs=2, batch_size=32, callbacks=[Watch()])
     assert seen == [(batch, batch + 1) for batch in range(7)] * 2

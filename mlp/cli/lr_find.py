@@ -61,7 +61,7 @@ def lr_find(data: str, output: str | None, as_json: bool, **options: Any) -> Non
     mlp lr-find digits
     mlp lr-find houses.csv --target price --optimizer sgd --momentum 0.9 --output rates.png
     """
-    paths.require_data(data, options["data_dir"])
+    paths.require_data(data, options["data_dir"], parts=True)
     if output is not None:
         from mlp.inspection.plots.style import check_path, new_figure
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,24 +138,61 @@ def prepare(
     DataError
         If no column is left.
     """
-    used: list[RawColumn] = []
-    left_out: list[tuple[str, str]] = []
+    decisions, ambiguous = decide(table, rows, choices, counters)
+    return finish_preparation(decisions, ambiguous, where)
+
+
+Decisions = dict[str, RawColumn | str]
+"""For each column of a raw table how it is read, or why it is left out."""
+
+
+def decide(
+    table: Mapping[str, NDArray[Any]],
+    rows: NDArray[np.intp],
+    choices: ColumnChoices,
+    counters: Collection[str] = (),
+    *,
+    keep_constant: bool = False,
+) -> tuple[Decisions, list[Note]]:
+    """Decide how each column of a raw table is read; the arguments are those of `prepare`.
+
+    With `keep_constant`, columns and parts of dates that are constant in these rows are kept, since others follow.
+
+    Returns
+    -------
+    decisions : dict
+    ambiguous : list of Note
+        The columns of dates of which it is unknown whether the day or the month comes first.
+    """
+    decisions: Decisions = {}
     ambiguous: list[Note] = []
     for name, column in table.items():
         if name in counters and name not in choices.named and name not in choices.drop:
             decision: RawColumn | str = "it counts the rows"
         else:
-            decision = _decide(name, column, rows, choices)
+            decision = _decide(name, column, rows, choices, keep_constant)
         example = None if name in choices.named else _ambiguous_date(column[rows], decision)
         if example is not None and isinstance(decision, RawColumn):
             text = f"text, because {quoted(example)} may begin with the day or the month; write 2024-12-31"
             ambiguous.append(Note("dates", f"{plain(name)}: {text}"))
         elif example is not None:
             decision = f"dates such as {quoted(example)}, which may begin with the day or the month; write 2024-12-31"
-        if isinstance(decision, RawColumn):
-            used.append(decision)
-        else:
-            left_out.append((name, decision))
+        decisions[name] = decision
+    return decisions, ambiguous
+
+
+def finish_preparation(
+    decisions: Mapping[str, RawColumn | str], ambiguous: Sequence[Note], where: str
+) -> tuple[Preparation, list[Note]]:
+    """Return the preparation for some decisions, and the notes on them; see `prepare`.
+
+    Raises
+    ------
+    DataError
+        If no column is left, or two would have the same name.
+    """
+    used = [decision for decision in decisions.values() if isinstance(decision, RawColumn)]
+    left_out = [(name, decision) for name, decision in decisions.items() if isinstance(decision, str)]
     _require_some(used, left_out, where)
     _require_different_names(used, where)
     notes = [Note("left out", f"{plain(name)} ({reason})") for name, reason in left_out]
@@ -165,7 +202,7 @@ def prepare(
             notes.append(Note("dates", f"{plain(raw.name)}: {', '.join(raw.parts)}{written}"))
         elif raw.kind == "time":
             notes.append(Note("dates", f"{plain(raw.name)}: hour"))
-    return Preparation(MISSING_MARKS, tuple(used), tuple(left_out)), notes + ambiguous
+    return Preparation(MISSING_MARKS, tuple(used), tuple(left_out)), [*notes, *ambiguous]
 
 
 def _ambiguous_date(training: NDArray[Any], decision: RawColumn | str) -> str | None:
@@ -178,7 +215,9 @@ def _spoken(date_format: str) -> str:
     return date_format.replace("%Y", "year").replace("%m", "month").replace("%d", "day")
 
 
-def _decide(name: str, column: NDArray[Any], rows: NDArray[np.intp], choices: ColumnChoices) -> RawColumn | str:
+def _decide(
+    name: str, column: NDArray[Any], rows: NDArray[np.intp], choices: ColumnChoices, keep_constant: bool
+) -> RawColumn | str:
     """How to read a column, or why it is left out."""
     if name in choices.drop:
         return "as asked"
@@ -198,26 +237,40 @@ def _decide(name: str, column: NDArray[Any], rows: NDArray[np.intp], choices: Co
         date_format = find_date_format(_text_counts(training), MOSTLY)[0] or ISO
     values, _ = read_values(training, kind, _MARKS, date_format)
     if kind == "date":
-        return _decide_date(name, values, date_format)
+        return _decide_date(name, values, date_format, keep_constant)
     if kind in ("number", "time"):
         present = values[~np.isnan(values)]
         if not len(present):
             return "empty" if kind_of(training) is None else "it has no number"
-        return f"constant: {present[0]:g}" if (present == present[0]).all() else RawColumn(name, kind)
-    counts = Counter(values.tolist())
+        constant = not keep_constant and (present == present[0]).all()
+        return constant_number(present[0]) if constant else RawColumn(name, kind)
+    return decide_categories(name, kind, Counter(values.tolist()), choices, keep_constant=keep_constant)
+
+
+def constant_number(value: float) -> str:
+    """The reason to leave out a column of numbers that are all this one."""
+    return f"constant: {value:g}"
+
+
+def decide_categories(
+    name: str, kind: RawKind, counts: Counter[Any], choices: ColumnChoices, *, keep_constant: bool = False
+) -> RawColumn | str:
+    """Decide if a column of text or booleans is used, by how often each value and None occurs in the training rows."""
+    n = sum(counts.values())
+    counts = counts.copy()
     missing = counts.pop(None, 0)
     if not counts:
         return "empty"
     if len(counts) == 1 and not missing:
-        return f"constant: {quoted(next(iter(counts)))}"
-    return _decide_text(name, kind, counts, len(values), missing, choices)
+        return RawColumn(name, kind) if keep_constant else f"constant: {quoted(next(iter(counts)))}"
+    return _decide_text(name, kind, counts, n, missing, choices)
 
 
-def _decide_date(name: str, dates: NDArray[Any], date_format: str) -> RawColumn | str:
+def _decide_date(name: str, dates: NDArray[Any], date_format: str, keep_constant: bool) -> RawColumn | str:
     parts = date_parts(dates[~np.isnat(dates)])
     if not len(parts["elapsed"]):
         return "empty"
-    changing = tuple(part for part in DATE_PARTS if (parts[part] != parts[part][0]).any())
+    changing = tuple(part for part in DATE_PARTS if keep_constant or (parts[part] != parts[part][0]).any())
     return RawColumn(name, "date", changing, date_format) if changing else f"constant: {dates[~np.isnat(dates)][0]}"
 
 

@@ -99,24 +99,30 @@ class FloatMoments:
 
     The moments of a block are computed in float64 in two passes, and merged with those of the blocks before (Chan,
     Golub and LeVeque 1979, "Updating formulae and a pairwise algorithm for computing sample variances", equation 2.1).
-    So the result depends on the order of the blocks and on their rows alone.
+    The mean of the first block is subtracted from all values before, so that the digits of a large mean are not lost in
+    each step.  So the result depends on the order of the blocks and on their rows alone.
 
     Parameters
     ----------
     n_columns : int
+
+    Attributes
+    ----------
+    count : ndarray of int64, shape (k,)
 
     Examples
     --------
     >>> moments = FloatMoments(1)
     >>> moments.add(np.array([[1.0], [np.nan]]))
     >>> moments.add(np.array([[2.0], [3.0]]))
-    >>> moments.mean, moments.variance()
+    >>> moments.mean(), moments.variance()
     (array([2.]), array([0.66666667]))
     """
 
     def __init__(self, n_columns: int) -> None:
         self.count = np.zeros(n_columns, np.int64)
-        self.mean = np.zeros(n_columns)
+        self._origin = np.zeros(n_columns)
+        self._mean = np.zeros(n_columns)  # from the origin
         self._squares = np.zeros(n_columns)  # of the differences from the mean
 
     def add(self, values: NDArray[np.float64]) -> None:
@@ -130,21 +136,29 @@ class FloatMoments:
         with np.errstate(
             over="ignore", invalid="ignore"
         ):  # what has overflowed is reported with the name of its column
-            mean = values.sum(axis=0, where=present) / np.maximum(count, 1)
-            differences = np.where(present, values - mean, 0.0)
-            self.merge(count, mean, np.einsum("ij,ij->j", differences, differences))
+            first = (self.count == 0) & (count > 0)
+            if first.any():
+                self._origin = np.where(first, values.sum(axis=0, where=present) / np.maximum(count, 1), self._origin)
+            shifted = np.where(present, values - self._origin, 0.0)
+            mean = shifted.sum(axis=0) / np.maximum(count, 1)
+            differences = np.where(present, shifted - mean, 0.0)
+            self._merge(count, mean, np.einsum("ij,ij->j", differences, differences))
 
-    def merge(self, count: NDArray[np.int64], mean: NDArray[np.float64], squares: NDArray[np.float64] | float) -> None:
-        """Add groups of values, one for each column, by their numbers, means, and squared differences from the mean."""
+    def add_equal(self, count: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+        """Add, to each column, so many equal values; both of shape (k,)."""
+        self._merge(count, values - self._origin, np.zeros(len(values)))
+
+    def _merge(self, count: NDArray[np.int64], mean: NDArray[np.float64], squares: NDArray[np.float64]) -> None:
+        total = np.maximum(self.count + count, 1)
         with np.errstate(over="ignore", invalid="ignore"):
-            total = np.maximum(self.count + count, 1)
-            difference = mean - self.mean
-            some = count > 0  # a column without values in this block is left as it is
-            self._squares = np.where(
-                some, self._squares + squares + difference**2 * (self.count * (count / total)), self._squares
-            )
-            self.mean = np.where(some, self.mean + difference * (count / total), self.mean)
+            difference = mean - self._mean
+            self._squares = self._squares + squares + difference**2 * (self.count * (count / total))
+            self._mean = self._mean + difference * (count / total)
         self.count = self.count + count
+
+    def mean(self) -> NDArray[np.float64]:
+        """The means, shape (k,)."""
+        return self._origin + self._mean
 
     def variance(self) -> NDArray[np.float64]:
         """The variances (ddof 0), shape (k,)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,33 +70,84 @@ def read_parquet(
         If pyarrow is not installed.
     """
     require_extra("pyarrow", where)
-    import pyarrow.parquet
-
-    n_rows, chunks = read_footer(_footer(handle, size, chosen_limit(max_bytes), where), where)
+    n_rows, chunks = read_layout(handle, size, max_bytes, where)
     limit = expansion_limit(size, max_bytes)
+    check_limit(sum(chunk.n_rows for chunk in chunks) * _VALUE_BYTES, limit, where)
+    metadata, schema = read_schema(handle, where, raw=raw)
+    check_pages(handle, size, chunks, lambda expanded: check_limit(expanded, limit, where), where)
+    return read_columns(handle, metadata, schema, schema.names, n_rows, where, raw=raw)
+
+
+def read_layout(
+    handle: io.BufferedReader, size: int, max_bytes: int | None, where: str
+) -> tuple[int, list[ColumnChunk]]:
+    """Return the number of rows and all column chunks of an open Parquet file.
+
+    Raises
+    ------
+    FileFormatError
+        If they cannot be read, or take too much memory.
+    """
+    n_rows, chunks = read_footer(_footer(handle, size, chosen_limit(max_bytes), where), where)
     n_columns = len({chunk.name for chunk in chunks})
     if n_columns > MAX_COLUMNS:
         raise FileFormatError(f"{where} has {n_columns} columns, more than the limit of {MAX_COLUMNS}; remove some")
-    check_limit(sum(chunk.n_rows for chunk in chunks) * _VALUE_BYTES, limit, where)
+    return n_rows, chunks
+
+
+def read_schema(handle: io.BufferedReader, where: str, *, raw: bool) -> tuple[Any, pyarrow.Schema]:
+    """Return pyarrow's metadata and schema of a file whose layout has been read.
+
+    Raises
+    ------
+    FileFormatError
+        If two columns have the same name.
+    DtypeError
+        If a column holds neither numbers, text nor booleans, nor, if `raw`, dates.
+    """
+    import pyarrow.parquet
+
     handle.seek(0)
     metadata = pyarrow.parquet.read_metadata(handle)
     schema = _open(handle, metadata, ()).schema_arrow
     _check_columns(schema, where, raw)
-    _check_pages(handle, size, chunks, limit, where)
+    return metadata, schema
+
+
+def read_columns(
+    handle: io.BufferedReader,
+    metadata: Any,
+    schema: pyarrow.Schema,
+    names: Sequence[str],
+    n_rows: int,
+    where: str,
+    *,
+    raw: bool,
+    group: int | None = None,
+) -> dict[str, NDArray[Any]]:
+    """Read some columns of all rows, or of a row group, whose pages have been checked.
+
+    Raises
+    ------
+    FileFormatError
+        If there are not as many values as rows.
+    DataError
+        As `read_parquet`.
+    """
     if n_rows == 0:
-        return {name: np.empty(0) for name in schema.names}
-    text = [field.name for field in schema if _is_text(_value_type(field))]
+        return {name: np.empty(0) for name in names}
+    text = [name for name in names if _is_text(_value_type(schema.field(name)))]
     # as a dictionary, a text that occurs in many rows is stored once
     file = _open(handle, metadata, text)
     columns = {}
-    for field in schema:
-        column_where = f"{where}, column {quoted(field.name)}"
-        column = _read_column(file, field, column_where, raw)
+    for name in names:
+        column_where = f"{where}, column {quoted(name)}"
+        column = _read_column(file, schema.field(name), column_where, raw, group)
         if len(column) != n_rows:
             raise FileFormatError(
                 f"{column_where} has {len(column)} values, but the file declares {n_rows} rows; write or copy it again"
             )
-        columns[field.name] = column
+        columns[name] = column
     return columns
 
 
@@ -182,8 +233,14 @@ def _is_date(kind: pyarrow.DataType) -> bool:
     return bool(kinds.is_date(kind) or kinds.is_timestamp(kind))
 
 
-def _check_pages(handle: io.BufferedReader, size: int, chunks: list[ColumnChunk], limit: int, where: str) -> None:
-    """Check that the columns take no more memory than the limit, by the sizes that the file declares.
+def check_pages(
+    handle: io.BufferedReader,
+    size: int,
+    chunks: Sequence[ColumnChunk],
+    check_size: Callable[[int], None],
+    where: str,
+) -> None:
+    """Check how much memory columns take, by the sizes that the file declares; `check_size` raises the error.
 
     They take at most 8 bytes for each value, the size of each page after decompression, and 56 bytes for each text that
     is not in a dictionary.  A page that holds more than it declares is an error of pyarrow.
@@ -194,6 +251,7 @@ def _check_pages(handle: io.BufferedReader, size: int, chunks: list[ColumnChunk]
         If the sum is above the limit, there are too many pages, or the declared numbers contradict each other.
     """
     total = sum(chunk.n_rows for chunk in chunks) * _VALUE_BYTES
+    check_size(total)
     n_pages = 0
     for chunk in chunks:
         column_where = f"{where}, column {quoted(chunk.name)}"
@@ -219,7 +277,7 @@ def _check_pages(handle: io.BufferedReader, size: int, chunks: list[ColumnChunk]
             total += page.size
             if chunk.is_text and (page.is_dictionary or page.encoding == _PLAIN):
                 total += page.n_values * _STRING_BYTES
-            check_limit(total, limit, where)
+            check_size(total)
         if n_values != chunk.n_rows:
             raise FileFormatError(
                 f"{column_where} has {n_values} values in {chunk.n_rows} rows; the file is damaged, write or copy it "
@@ -227,12 +285,14 @@ def _check_pages(handle: io.BufferedReader, size: int, chunks: list[ColumnChunk]
             )
 
 
-def _read_column(file: Any, field: pyarrow.Field, where: str, raw: bool) -> NDArray[Any]:
+def _read_column(file: Any, field: pyarrow.Field, where: str, raw: bool, group: int | None) -> NDArray[Any]:
     import pyarrow
 
     batches = (
         batch.column(batch.schema.get_field_index(field.name))
-        for batch in file.iter_batches(_BATCH_ROWS, columns=[field.name], use_threads=False)
+        for batch in file.iter_batches(
+            _BATCH_ROWS, None if group is None else [group], columns=[field.name], use_threads=False
+        )
     )
     if _is_text(_value_type(field)):
         return np.concatenate(list(_texts(batches)))

@@ -35,6 +35,8 @@ class ColumnChunk:
         Its place in the file.
     n_rows : int
         Number of rows of the row group.
+    group : int
+        The number of the row group.
     """
 
     name: str
@@ -42,6 +44,7 @@ class ColumnChunk:
     start: int
     stop: int
     n_rows: int
+    group: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +85,12 @@ def read_footer(footer: bytes, where: str) -> tuple[int, list[ColumnChunk]]:
                 n_rows = reader.integer()
             elif (number, kind) == (4, LIST):
                 count, element = reader.elements()
-                for _ in range(count):
+                for group in range(count):
                     if element != STRUCT:
                         raise ValueError("row groups are structs")
-                    rows, group = _row_group(reader)
+                    rows, found = _row_group(reader, group)
                     counted += rows
-                    chunks += group
+                    chunks += found
             else:
                 reader.skip(kind)
     except (IndexError, ValueError) as error:
@@ -97,7 +100,7 @@ def read_footer(footer: bytes, where: str) -> tuple[int, list[ColumnChunk]]:
     return n_rows, chunks
 
 
-def _row_group(reader: ThriftReader) -> tuple[int, list[ColumnChunk]]:
+def _row_group(reader: ThriftReader, group: int) -> tuple[int, list[ColumnChunk]]:
     n_rows, found = -1, []
     for number, kind in reader.fields():
         if (number, kind) == (1, LIST):
@@ -112,7 +115,7 @@ def _row_group(reader: ThriftReader) -> tuple[int, list[ColumnChunk]]:
             reader.skip(kind)
     if n_rows < 0:
         raise ValueError("a row group has no number of rows")
-    return n_rows, [ColumnChunk(*parts, n_rows) for parts in found]
+    return n_rows, [ColumnChunk(*parts, n_rows, group) for parts in found]
 
 
 def _chunk(reader: ThriftReader) -> tuple[str, bool, int, int]:

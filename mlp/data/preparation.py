@@ -73,14 +73,13 @@ class RawColumn:
         """The names of the columns that are made of it."""
         return tuple(f"{self.name} {part}" for part in self.parts) if self.kind == "date" else (self.name,)
 
-    def prepare(self, column: NDArray[Any], marks: frozenset[str]) -> tuple[dict[str, NDArray[Any]], list[Note]]:
+    def prepare(self, column: NDArray[Any], marks: frozenset[str]) -> tuple[dict[str, NDArray[Any]], Counts]:
         """Return the columns that are made of it, with NaN or None for missing values, and what was read as missing."""
         values, counts = read_values(column, self.kind, marks, self.date_format)
-        notes = list(counts.notes(self))
         if self.kind == "date":
             parts = date_parts(values)
-            return {name: parts[part] for name, part in zip(self.prepared_names, self.parts, strict=True)}, notes
-        return {self.name: values}, notes
+            return {name: parts[part] for name, part in zip(self.prepared_names, self.parts, strict=True)}, counts
+        return {self.name: values}, counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +124,7 @@ Note(heading='stray', text="age: 1 text such as 'old' among numbers, read as mis
         for column in self.columns:
             made, found = column.prepare(table[column.name], marks)
             prepared |= made
-            notes += found
+            notes += found.notes(column)
         return prepared, notes
 
     @property
@@ -227,6 +226,13 @@ class Counts:
     strays: int = 0
     stray: object = None
     infinite: int = 0
+
+    def add(self, others: Counts) -> None:
+        """Add those of rows that follow."""
+        self.mark = self.mark if self.marks else others.mark
+        self.stray = self.stray if self.strays else others.stray
+        self.marks, self.strays = self.marks + others.marks, self.strays + others.strays
+        self.infinite += others.infinite
 
     def notes(self, column: RawColumn) -> Iterator[Note]:
         """A note for each kind that occurs."""

@@ -42,7 +42,7 @@ logger = logging.getLogger("mlp")
 
 _BLOCK_BYTES = 2**22
 
-_FAR = {"standard": 1e6, "minmax": 1e6, "none": 1e30, "robust": 1e30}
+FAR = {"standard": 1e6, "minmax": 1e6, "none": 1e30, "robust": 1e30}
 """A number of a raw table that is larger after scaling is read as missing: a network cannot compute with it."""
 
 
@@ -205,7 +205,7 @@ class Preprocessing:
         prepared, notes = self.preparation.apply(table)
         for column in self.columns:
             if isinstance(column, NumericColumn):
-                notes += _leave_out_far(column, prepared[column.name], _FAR[self.scale])
+                notes += _leave_out_far(column, prepared[column.name], FAR[self.scale])
         return prepared, notes
 
     def encode(self, columns: Columns) -> NDArray[np.float64]:
@@ -227,7 +227,7 @@ class Preprocessing:
             stop = start + column.n_outputs
             n, example = encode_column(column, table[column.name], outputs[:, start:stop])
             if n:
-                notes.append(_unknown(column, n, example))
+                notes.append(unknown_note(column, n, example))
             start = stop
         return outputs, notes
 
@@ -374,7 +374,8 @@ def _leave_out_far(column: NumericColumn, values: NDArray[np.float64], limit: fl
     return [Note("stray", f"{plain(column.name)}: {numbers} such as {example:g} out of all range, read as missing")]
 
 
-def _unknown(column: Column, n: int, example: object) -> Note:
+def unknown_note(column: Column, n: int, example: object) -> Note:
+    """What is to be said of `n` rows with a category that the training rows did not have, such as `example`."""
     assert isinstance(column, CategoricalColumn)
     effect = "read as rare" if column.rare else "which sets none of its inputs"
     are = "that the training rows did not have"

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 SAMPLE_ROWS = 2**20
 """Most rows of a sample."""
 
-SAMPLE_VALUES = 2**24
-"""Most values of a sample: columns times rows."""
+SAMPLE_BYTES = 2**27
+"""Most memory of a sample."""
 
 MAX_DISTINCT = 2**16
 """Most different values of a column that are counted."""
@@ -20,15 +20,15 @@ _ALL_DISTINCT = 2**22  # of all columns together
 _COLUMN_BYTES = 2**24
 
 
-def sample_rows(n_columns: int) -> int:
-    """Number of rows of a sample of so many columns.
+def sample_rows(n_columns: int, value_bytes: int) -> int:
+    """Number of rows of a sample of so many columns, whose values have so many bytes.
 
     Examples
     --------
-    >>> sample_rows(10), sample_rows(784)
-    (1048576, 21399)
+    >>> sample_rows(16, 8), sample_rows(784, 4)
+    (1048576, 42799)
     """
-    return min(SAMPLE_ROWS, max(SAMPLE_VALUES // max(n_columns, 1), 1))
+    return min(SAMPLE_ROWS, max(SAMPLE_BYTES // max(n_columns * value_bytes, 1), 1))
 
 
 def max_distinct(n_columns: int) -> int:

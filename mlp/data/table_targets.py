@@ -105,14 +105,14 @@ def read_targets(columns: Mapping[str, NDArray[Any]], names: tuple[str, ...], ta
     values = []
     for name in names:
         in_column = f"{where}, column {name!r}"
-        kind = _kind(columns[name], "regression" if len(names) > 1 else task, in_column)
+        kind = target_kind(columns[name], "regression" if len(names) > 1 else task, in_column)
         if kind == "number" and columns[name].dtype.kind in "iu":
             values.append(columns[name])
             continue
         read, counts = read_values(columns[name], kind, _MARKS)
         notes += [note for note in counts.notes(RawColumn(name, kind)) if note.heading == "stray"]
         values.append(read)
-    present = np.all([_has_value(column) for column in values], axis=0)
+    present = np.all([has_value(column) for column in values], axis=0)
     rows = np.flatnonzero(present)
     shown = " and ".join(map(plain, names))
     if not len(rows):
@@ -155,11 +155,18 @@ def read_labels(column: NDArray[Any], classes: tuple[Any, ...] | None) -> tuple[
     if kind == "number" and column.dtype.kind in "iu":
         return column, np.arange(len(column))
     values, _ = read_values(column, kind, _MARKS)
-    rows = np.flatnonzero(_has_value(values))
+    rows = np.flatnonzero(has_value(values))
     return values[rows], rows
 
 
-def _kind(column: NDArray[Any], task: Task | None, where: str) -> RawKind:
+def target_kind(column: NDArray[Any], task: Task | None, where: str) -> RawKind:
+    """Return what a target column of a raw table is read as.
+
+    Raises
+    ------
+    DataError
+        If it holds dates or times.
+    """
     kind = kind_of(column)
     if kind is None or (task == "classification" and kind in ("date", "time")):
         return "text"  # no value, which is told when the rows are counted
@@ -170,7 +177,8 @@ def _kind(column: NDArray[Any], task: Task | None, where: str) -> RawKind:
     return kind
 
 
-def _has_value(values: NDArray[Any]) -> NDArray[np.bool_]:
+def has_value(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Mask of the values that are not missing."""
     if values.dtype.kind == "f":
         missing: NDArray[np.bool_] = np.isnan(values)
         return ~missing

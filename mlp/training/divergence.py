@@ -24,11 +24,10 @@ def divergence_error(
     xp = net.xp
     params, slots = net.parameters.copy(), state.slots.copy()
     # this stops before the update if the loss is not finite; otherwise the update made the weights not finite
-    xp.train_epoch(
-        replace(plan, n_batches=batch + 1 - plan.first_batch), trainer.X, trainer.target, trainer.weight, params, slots
-    )
-    rows = xp.asarray(plan.row_numbers()[plan.batch_rows(batch)])
-    x = net.as_floats(xp.take_rows(trainer.X, rows))
+    repeated = trainer.another(params, slots)
+    repeated.epochs([replace(plan, n_batches=batch + 1 - plan.first_batch)])
+    repeated.read_back()
+    x = net.as_floats(repeated.inputs_of(plan, batch))
     if (factors := net.plan.layout.scaling(params)) is not None:
         with no_float_warnings():
             x = xp.scale_columns(x, factors)  # if the result is not finite, neither is that of the first layer

@@ -41,6 +41,16 @@ class StreamedTrainer(WrappedTrainer):
         self._batch = 0  # the next one of that epoch
         self._waiting = np.empty(0, np.int64)  # numbers of the rows in the arrays that wait for their batch
 
+    def another(self, params: Any, state: Any) -> Trainer:
+        self._order = None  # the arrays of rows are shared, and will have other rows
+        return StreamedTrainer(super().another(params, state), self._examples)
+
+    def inputs_of(self, plan: EpochPlan, batch: int) -> Any:
+        one = replace(plan, first_batch=batch, n_batches=1)
+        self._begin(one)
+        part, _ = self._next_part(one, 1)
+        return self._trainer.inputs_of(part, part.first_batch)
+
     def _epoch(self, plan: EpochPlan, control: Control, on_batch: BatchHook | None) -> EpochResult:
         batches = plan.batches
         if self._order is not plan.order or self._batch != batches.start:

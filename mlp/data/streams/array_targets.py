@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,25 +33,34 @@ class ArrayTargets:
     Parameters
     ----------
     dtype : dtype
-        Of the targets: real numbers or booleans.
+        Of the targets: real numbers, booleans or objects.
     shape : tuple of int
         Of all of them: (n,) or (n, k).
     where : str
         The targets, for error messages.
     task : {"classification", "regression"} or None
         The task; None chooses it.
+    labels : {"text", "boolean"} or None
+        What objects are; the dtype is that of objects then.
     few_are_classes : bool
         Whether numbers may be classes even if they are floating-point numbers, as `choose_task` says; otherwise the
         dtype decides, as in `encode_targets`.
     """
 
     def __init__(
-        self, dtype: np.dtype[Any], shape: tuple[int, ...], where: str, task: Task | None, *, few_are_classes: bool
+        self,
+        dtype: np.dtype[Any],
+        shape: tuple[int, ...],
+        where: str,
+        task: Task | None,
+        *,
+        labels: Literal["text", "boolean"] | None = None,
+        few_are_classes: bool,
     ) -> None:
         check_task(task)
         if len(shape) not in (1, 2) or 0 in shape:
             raise ShapeError(f"{where} has shape {shape}, expected one target per row: (n,) or (n, k)")
-        self._dtype, self._shape, self._where, self._task = dtype, shape, where, task
+        self._dtype, self._shape, self._where, self._task, self._labels = dtype, shape, where, task, labels
         self._chooses = few_are_classes and dtype.kind in "iuf"
         self._is_matrix = len(shape) == 2
         # by number of rows: of all rows, and of the training part
@@ -60,6 +71,10 @@ class ArrayTargets:
 
     def add(self, values: NDArray[Any], first: int, training: NDArray[np.bool_]) -> None:
         """Add the targets of a block, the number of its first row, and a mask of the rows of the training part."""
+        if self._labels is not None:
+            in_training = Counter(values[training].tolist())
+            self._add_counts({label: (n, in_training[label]) for label, n in Counter(values.tolist()).items()})
+            return
         matrix = values.reshape(len(values), -1)
         if values.dtype.kind == "f":
             self._faulty.add(~np.isfinite(matrix).all(axis=1), first)
@@ -78,14 +93,19 @@ class ArrayTargets:
         self._count(values, training)
 
     def _count(self, values: NDArray[Any], training: NDArray[np.bool_]) -> None:
+        if self._counts is None or (self._task is None and not self._whole):
+            return  # there are too many, or they will not be classes
+        distinct, codes = np.unique(values, return_inverse=True)
+        counts = np.bincount(codes), np.bincount(codes[training], minlength=len(distinct))
+        self._add_counts(dict(zip(distinct.tolist(), zip(*map(np.ndarray.tolist, counts), strict=True), strict=True)))
+
+    def _add_counts(self, counts: Mapping[Any, tuple[int, int]]) -> None:
         if self._counts is None:
             return
-        distinct, codes = np.unique(values, return_inverse=True)
-        in_training = np.bincount(codes[training], minlength=len(distinct))
-        for value, n, n_training in zip(distinct.tolist(), np.bincount(codes), in_training, strict=True):
-            counts = self._counts.setdefault(value, [0, 0])
-            counts[0] += int(n)
-            counts[1] += int(n_training)
+        for value, (n, n_training) in counts.items():
+            known = self._counts.setdefault(value, [0, 0])
+            known[0] += n
+            known[1] += n_training
         if len(self._counts) > MAX_CLASSES:
             self._counts = None
 
@@ -105,8 +125,8 @@ class ArrayTargets:
             raise not_finite(str(self._faulty), where)
         task, reason = self._choose()
         if task == "regression":
-            if self._dtype.kind == "b":
-                raise no_numbers("boolean", where)
+            if self._dtype.kind not in "iuf":
+                raise no_numbers(self._labels or "boolean", where)
             return EncodedTargets(task, reason, where, statistics=self._statistics)
         if self._is_matrix:
             if self._not_one_hot:
@@ -128,6 +148,8 @@ class ArrayTargets:
     def _choose(self) -> tuple[Task, str]:
         if self._task is not None:
             return self._task, "as asked"
+        if self._labels is not None:
+            return "classification", "text" if self._labels == "text" else "true and false"
         if not self._chooses:
             return "regression" if self._dtype.kind == "f" else "classification", ""
         if not self._whole:

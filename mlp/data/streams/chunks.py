@@ -37,7 +37,7 @@ def chunks(stream: RowStream, multiple: int = 1) -> Iterator[tuple[NDArray[Any],
     waiting: list[tuple[NDArray[Any], NDArray[Any]]] = []
     count = 0
     blocks = np.flatnonzero(stream.block_rows).tolist()
-    for X, y in in_order(stream.read, blocks, READERS):
+    for X, y in in_order(stream.read, blocks, READERS, READERS):
         waiting.append((X, y))
         count += len(X)
         while count >= rows:

@@ -43,17 +43,24 @@ class ColumnFit:
         Number of rows of the training part.
     seed : int
         Chooses the sample.
+
+    Attributes
+    ----------
+    present : ndarray of int64, shape (k,)
+        Number of values that are not missing.
+    low, high : ndarray of float64, shape (k,)
+        The smallest and the largest value; infinity and its negative without one.
     """
 
     def __init__(self, n_columns: int, dtype: np.dtype[Any], scale: Scale, n_training: int, seed: int) -> None:
         self._n_columns, self._scale, self._n_training, self._seed = n_columns, scale, n_training, seed
         self._exact = dtype.kind in "biu"
         self._moments = (IntegerMoments if self._exact else FloatMoments)(n_columns) if scale == "standard" else None
-        self._sample_rows = sample_rows(n_columns)
+        self._sample_rows = sample_rows(n_columns, dtype.itemsize)
         self._complete = n_training <= self._sample_rows
         is_bytes = dtype == np.uint8 or dtype.kind == "b"
         self._quartiles = ColumnQuartiles(n_columns, is_bytes=is_bytes, complete=self._complete)
-        self._present = np.zeros(n_columns, np.int64)
+        self.present = np.zeros(n_columns, np.int64)
         self.low, self.high = np.full(n_columns, np.inf), np.full(n_columns, -np.inf)
 
     def sampled(self, rows: range) -> NDArray[np.bool_]:
@@ -66,32 +73,45 @@ class ColumnFit:
         """Add training rows, shape (n, k), and the mask of those in the sample, shape (n,)."""
         if not len(values):
             return
+        self._quartiles.add(values, sampled)
         if values.dtype.kind == "f":
             values = values.astype(np.float64, copy=False)
-            self._present += np.count_nonzero(~np.isnan(values), axis=0)
+            self.present += np.count_nonzero(~np.isnan(values), axis=0)
             self.low = np.fmin(self.low, np.fmin.reduce(values, axis=0))
             self.high = np.fmax(self.high, np.fmax.reduce(values, axis=0))
         else:
-            self._present += len(values)
+            self.present += len(values)
             self.low = np.minimum(self.low, values.min(axis=0))
             self.high = np.maximum(self.high, values.max(axis=0))
         if self._moments is not None:
             self._moments.add(values)
-        self._quartiles.add(values, sampled)
 
-    def finish(self, names: Sequence[str]) -> tuple[tuple[NumericColumn, ...], list[Note]]:
+    def finish(
+        self, names: Sequence[str], used: NDArray[np.intp] | None = None
+    ) -> tuple[tuple[NumericColumn, ...], list[Note]]:
         """Return the fitted columns, and a note if quantiles are those of a sample.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Of all columns.
+        used : ndarray of int, optional
+            The numbers of those that are used.
 
         Raises
         ------
         DataError
             If a column has no value, or numbers too large to be scaled.
         """
-        require_values(names, self._present == 0)
+        if used is None:
+            used = np.arange(self._n_columns)
+        names = [names[number] for number in used]
+        require_values(names, self.present[used] == 0)
         fill, exact = self._quartiles.medians()
         with np.errstate(over="ignore", invalid="ignore"):  # reported by `number_columns`
             shift, divisor = self._shift_and_divisor(fill)
-        return number_columns(names, fill, shift, divisor, self._scale), self._notes(exact)
+        columns = number_columns(names, fill[used], shift[used], divisor[used], self._scale)
+        return columns, self._notes(exact[used])
 
     def _shift_and_divisor(self, fill: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         if self._scale == "none":
@@ -101,12 +121,10 @@ class ColumnFit:
         if self._scale == "robust":
             first, third = self._quartiles.quartiles()
             return fill, robust_divisor(self.low, first, third, self.high)
-        if isinstance(self._moments, IntegerMoments):
-            mean = self._moments.mean()
-        else:
-            assert self._moments is not None
-            self._moments.merge(self._n_training - self._present, fill, 0.0)  # missing values become the median
-            mean = self._moments.mean
+        assert self._moments is not None
+        if isinstance(self._moments, FloatMoments):
+            self._moments.add_equal(self._n_training - self.present, fill)  # missing values become the median
+        mean = self._moments.mean()
         return mean, standard_divisor(mean, self._moments.variance(), self._n_training)
 
     def _notes(self, exact: NDArray[np.bool_]) -> list[Note]:

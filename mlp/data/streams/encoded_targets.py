@@ -62,10 +62,19 @@ class EncodedTargets:
         if self.is_one_hot:
             places: NDArray[np.int64] = values.argmax(axis=1).astype(np.int64)
             return places
+        if values.dtype.kind == "O":
+            numbers = {label: number for number, label in enumerate(self.classes)}
+            listed = [numbers.get(label, -1) for label in values.tolist()]
+            if -1 in listed:
+                raise self._unknown()
+            return np.array(listed, np.int64)
         if values.dtype.kind == "f":
             values = values.astype(np.float64)
         labels = np.array(self.classes)
         codes = np.minimum(np.searchsorted(labels, values), len(labels) - 1).astype(np.int64)
         if (labels[codes] != values).any():
-            raise DataError(f"{self.where} has labels now that it did not have before; read the data again")
+            raise self._unknown()
         return codes
+
+    def _unknown(self) -> DataError:
+        return DataError(f"{self.where} has labels now that it did not have before; read the data again")

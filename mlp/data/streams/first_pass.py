@@ -54,7 +54,7 @@ class FirstPass:
 
         whole, first, shown = hashlib.sha256(), 0, time.monotonic()
         total = int(self._block_rows.sum())
-        results = in_order(read_and_hash, range(len(self._block_rows)), self._readers)
+        results = in_order(read_and_hash, range(len(self._block_rows)), self._readers, self._readers)
         for block, (result, digest) in enumerate(results):
             rows = range(first, first + int(self._block_rows[block]))
             whole.update(digest)

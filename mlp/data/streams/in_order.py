@@ -11,26 +11,21 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def in_order(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
-    """Yield ``function(item)`` for each item, in order, computed by some threads a few items ahead.
+def in_order(function: Callable[[T], R], items: Iterable[T], threads: int, ahead: int) -> Iterator[R]:
+    """Yield ``function(item)`` for each item, in order, computed by some threads up to `ahead` items ahead.
 
     An error of the function is raised in its turn.
 
     Examples
     --------
-    >>> list(in_order(abs, [-1, 2, -3], threads=2))
+    >>> list(in_order(abs, [-1, 2, -3], threads=2, ahead=2))
     [1, 2, 3]
     """
-    ahead = 2 * threads
     pending: deque[Future[R]] = deque()
     with ThreadPoolExecutor(threads, "mlp-reader") as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) > ahead:
-                    yield pending.popleft().result()
-            while pending:
+        for item in items:
+            pending.append(pool.submit(function, item))
+            if len(pending) > ahead:
                 yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+        while pending:
+            yield pending.popleft().result()

@@ -37,7 +37,7 @@ class OpenFile:
     def __init__(self, path: str | os.PathLike[str], kind: str, n_files: int = 1) -> None:
         self.path, self.where = os.fspath(path), repr(os.fspath(path))
         with open_checked(path, kind) as (handle, self.size):
-            self._state = _state(handle.fileno())
+            self._state = file_state(handle.fileno())
         self._descriptor: int | None = None
         self._lock = threading.Lock()  # only where reading at a place moves the place of the next read
         if n_files <= _MAX_OPEN:
@@ -71,7 +71,7 @@ class OpenFile:
                         "opened; do not shorten a file while it is used"
                     )
                 done += n
-            if _state(descriptor) != self._state:
+            if file_state(descriptor) != self._state:
                 raise FileFormatError(
                     f"{self.where} has been changed while it was used; open it again, and do not write to it meanwhile"
                 )
@@ -93,7 +93,7 @@ class OpenFile:
         return len(block)
 
 
-def _state(descriptor: int) -> tuple[int, int, int]:
+def file_state(descriptor: int) -> tuple[int, int, int]:
     """What changes if the contents do."""
     status = os.fstat(descriptor)
     return status.st_ino, status.st_size, status.st_mtime_ns

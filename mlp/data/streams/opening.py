@@ -15,12 +15,16 @@ from mlp.data.splitting import check_test_fraction
 from mlp.data.streams.npy_file import NpyFile
 from mlp.data.streams.npy_source import NpySource
 from mlp.data.streams.npy_stream import stream_npy
+from mlp.data.streams.parquet_file import ParquetFile
+from mlp.data.streams.parquet_source import ParquetSource
+from mlp.data.streams.parts import list_parts
 from mlp.data.streams.streamed_dataset import StreamedDataset
+from mlp.data.streams.table_stream import stream_table
 from mlp.data.table_files import STANDARD_INPUT, table_suffix
 from mlp.data.table_targets import Target
 from mlp.data.targets import check_task
 
-STREAM_SUFFIXES = (".npy",)
+STREAM_SUFFIXES = (".npy", ".parquet")
 """Suffixes of the files that `stream` reads."""
 
 
@@ -46,12 +50,15 @@ def stream(
     Parameters
     ----------
     source : str or path-like
-        A path that ends in ``.npy``: a matrix, one of whose columns is the target; or, if `target` is another NPY
-        file, the inputs.  uint8 arrays of more than two dimensions are images: they are flattened, and `input_scale`
-        is 1/255.
+        - a path that ends in ``.npy``: a matrix, one of whose columns is the target; or, if `target` is another NPY
+          file, the inputs.  uint8 arrays of more than two dimensions are images: they are flattened, and `input_scale`
+          is 1/255;
+        - a path that ends in ``.parquet``: a table.  Its blocks are the row groups; none may take more than 256 MiB;
+        - a folder: its NPY or Parquet files are the parts, in natural order of their names.
     target : str, int, path-like or list of str, optional
-        The number of the target column of a matrix (by default the last, -1), or the path of the NPY file of the
-        targets.
+        The number of the target column of a matrix (by default the last, -1), the path of the NPY file of the targets,
+        or the folder of its parts; of a table, the name of the target column, or those of several, as in `load`.  Each
+        row must have a value.
     test_fraction : float
         Probability of a row to be in the test part; 0 for no test part.  A row is chosen by its number and the seed
         alone, see `RowStream.split`; so the classes are not split in proportion, as they are by `load`.
@@ -60,10 +67,11 @@ def stream(
     task : {"classification", "regression"}, optional
         As in `load`.  At most 65,536 classes are possible.
     scale : {"none", "standard", "minmax", "robust"}, optional
-        Scaling of the inputs, fitted on the training part, see `Preprocessing.fit`.  By default arrays are not changed.
-        Scaled inputs are computed in float64 and rounded to float32.
+        Scaling of the inputs, fitted on the training part, see `Preprocessing.fit`.  By default tables are
+        standardised, and arrays are not changed.  Scaled inputs are computed in float64 and rounded to float32.
     drop, columns, categorical, numeric : sequence of str
-        Columns of a table, as in `load`.
+        Columns of a table that are left out, the only ones that are used, and those that are read as categories or as
+        numbers, as in `load`.
     progress : bool
         Print the share that is read to the standard error.
 
@@ -82,12 +90,19 @@ def stream(
         If a file is missing, damaged, in Fortran order, of a kind that cannot be read in blocks, or changes meanwhile.
     DataError, ShapeError, DtypeError
         If the contents are not valid training data.
+    MissingExtraError
+        If pyarrow is not installed, for Parquet.
 
     Notes
     -----
+    What the columns of a table are is decided on the first 2**18 training rows, or on fewer if these have more than
+    2**23 values; a note says so.  These are the decisions if a column holds numbers, text or dates, counts the rows, is
+    empty, or is nearly unique text.  Constant columns, rare categories and missing values are those of all training
+    rows.
+
     Means and standard deviations are exact for integers.  For floating-point numbers, those of the blocks are merged in
     the order of the file; so nothing depends on the number of threads.  Medians and quartiles are exact if the training
-    part has at most 2**20 rows and 2**24 values, and for columns of bytes or with few different values (at most 2**16,
+    part has at most 2**20 rows and 128 MiB, and for columns of bytes or with few different values (at most 2**16,
     and at most 2**22 divided by the number of columns).  Otherwise they are those of a sample of about that many
     training rows, chosen by row number; a note says so.
 
@@ -118,20 +133,37 @@ def stream(
     choices = ColumnChoices(
         tuple(drop), None if columns is None else tuple(columns), tuple(categorical), tuple(numeric)
     )
-    kind = _kind(name)
+    kind, parts = _find_parts(name)
     if choices != ColumnChoices() and kind == ".npy":
         given = next(argument for argument in vars(choices) if getattr(choices, argument))
         raise ConfigurationError(f"{given} names columns of a table and does not apply to {name!r}; remove it")
-    files = [NpyFile(name)]
-    targets = [NpyFile(str(target))] if names_npy_file(target) else None
-    return stream_npy(NpySource(name, files, targets, target), task, scale, test_fraction, seed, progress=progress)
+    if kind == ".parquet":
+        table = ParquetSource(name, [ParquetFile(part) for part in parts])
+        chosen_scale: Scale = "standard" if scale is None else scale
+        return stream_table(table, target, task, chosen_scale, choices, test_fraction, seed, progress=progress)
+    matrix = NpySource(name, *_npy_files(parts, target), target)
+    return stream_npy(matrix, task, scale, test_fraction, seed, progress=progress)
 
 
-def _kind(name: str) -> str:
-    """The suffix of a source that can be read in blocks."""
+def _npy_files(parts: Sequence[str], target: Target) -> tuple[list[NpyFile], list[NpyFile] | None]:
+    """The files of the inputs and of the targets; a target may be a file or a folder."""
+    others: list[str] | None = None
+    if isinstance(target, str) and os.path.isdir(target):
+        others = list_parts(target, (".npy",))[1]
+    elif names_npy_file(target):
+        others = [str(target)]
+    n_files = len(parts) + len(others or ())
+    files = [NpyFile(part, n_files) for part in parts]
+    return files, None if others is None else [NpyFile(part, n_files) for part in others]
+
+
+def _find_parts(name: str) -> tuple[str, list[str]]:
+    """The suffix of a source that can be read in blocks, and its files."""
+    if name not in (*SOURCE_NAMES, STANDARD_INPUT) and os.path.isdir(name):
+        return list_parts(name, STREAM_SUFFIXES)
     suffix = Path(name).suffix.lower()
     if suffix in STREAM_SUFFIXES:
-        return suffix
+        return suffix, [name]
     if name in SOURCE_NAMES:
         raise ConfigurationError(f"{name!r} is small and is not read in blocks; use mlp.data.load")
     if name == STANDARD_INPUT:

@@ -49,9 +49,7 @@ class TargetStatistics:
     @property
     def mean(self) -> NDArray[np.float64]:
         """The means, shape (n_out,)."""
-        if self._moments is None:
-            return np.full(self._n_out, np.nan)
-        return self._moments.mean() if isinstance(self._moments, IntegerMoments) else self._moments.mean
+        return np.full(self._n_out, np.nan) if self._moments is None else self._moments.mean()
 
     @property
     def std(self) -> NDArray[np.float64]:
