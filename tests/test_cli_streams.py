@@ -218,6 +218,9 @@ def test_the_memory_is_the_least_of_all_limits(tmp_path: Path, monkeypatch: pyte
         ("train digits --stream", "small and is not read in blocks"),
         ("train table.csv --target b --stream", "cannot be read in blocks"),
         ("train fortran.npy --stream", "Fortran order"),
+        ("train rows.npy --stream --data-dir .", "--data-dir"),
+        ("train rows.npy --stream --separator ;", "--separator"),
+        ("predict memory table.csv --stream", "only NPY files are read in blocks"),
         ("train rows.npy --stream --drop a", "drop names columns of a table"),
         ("evaluate memory rows.npy --stream", "was trained on 'rows.npy' in memory"),
         ("evaluate stream rows.npy --no-stream", "was trained on 'rows.npy' in blocks"),
@@ -240,6 +243,45 @@ def test_what_cannot_be_read_in_blocks_is_refused(command: str, message: str) ->
     assert message in error, result.stderr
     assert all("read in blocks: --stream" in line for line in before)
     assert not Path("runs").exists()
+
+
+# -- Parquet files and folders of parts ----------------------------------------------------------------------
+
+
+def test_a_parquet_file_trains_in_blocks_and_resumes() -> None:
+    polars = pytest.importorskip("polars")
+    pytest.importorskip("pyarrow")
+    rng = np.random.default_rng(0)
+    x, kind = rng.normal(size=2000), rng.choice(["a", "b", "c"], 2000)
+    label = np.where(x + (kind == "b") > 0.5, "yes", "no")
+    polars.DataFrame({"x": x, "kind": kind, "label": label}).write_parquet("t.parquet", row_group_size=300)
+    train("t.parquet", "--target", "label", "--stream", "--epochs", 3, to="whole")
+    train("t.parquet", "--target", "label", "--stream", "--epochs", 2, to="part")
+    run("train", "--resume", "part", "--epochs", 3, "--output-dir", "rest", "--quiet")
+    assert state("rest") == state("whole")
+    assert config("whole")["training"]["validation_fraction"] == 0.15
+    run("train", "--config", "whole", "--output-dir", "again", "--quiet")
+    assert weights("again") == weights("whole")
+    assert run("evaluate", "whole", "t.parquet", status=2).stderr.endswith("use --part all\n")
+    assert scores("whole", "t.parquet", "--part", "all")["accuracy"] > 0.6
+    assert len(run("predict", "whole", "t.parquet").stdout.splitlines()) == 2001
+    assert reading_in_blocks.bytes_in_memory("t.parquet") == 2000 * 3 * 4
+
+
+def test_a_folder_of_parts_is_read_in_blocks() -> None:
+    rng = np.random.default_rng(0)
+    for folder in ("inputs", "targets", "empty"):
+        Path(folder).mkdir()
+    for part in range(3):
+        np.save(f"inputs/part-{part}.npy", rng.integers(0, 256, (200, 6), np.uint8))
+        np.save(f"targets/part-{part}.npy", rng.integers(0, 3, 200))
+    output = train("inputs", "--target", "targets", "--epochs", 1, to="run").stdout
+    assert output.startswith("reading   3,600 bytes in a folder, read in blocks\n")
+    assert config("run")["data"]["target"] == os.path.abspath("targets")
+    run("train", "--config", "run", "--output-dir", "again", "--quiet")
+    assert weights("again") == weights("run")
+    assert "can only be read in blocks" in run("train", "inputs", "--no-stream", status=2).stderr
+    assert "'empty' is a folder" in run("train", "empty", status=2).stderr
 
 
 # -- predict ------------------------------------------------------------------------------------------------

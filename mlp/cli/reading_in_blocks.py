@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import click
+
 from mlp.cli.options import Function, option
 
 SHARE = 4
@@ -37,14 +39,12 @@ def choose(source: str, options: dict[str, Any]) -> tuple[bool, str]:
 
     Raises
     ------
-    ConfigurationError, FileFormatError
+    UsageError, ConfigurationError, FileFormatError
         If the source is to be read in blocks, and cannot be.
     """
     asked = options["stream"]
     if asked is False and Path(source).is_dir():
-        from mlp._backends import ConfigurationError
-
-        raise ConfigurationError(f"--no-stream: the folder {source!r} can only be read in blocks; remove it")
+        raise click.UsageError(f"--no-stream: the folder {source!r} can only be read in blocks; remove it.")
     if not can_be_read_in_blocks(source):
         if asked:
             from mlp import data

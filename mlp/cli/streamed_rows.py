@@ -68,8 +68,8 @@ def _not_npy(model: str, source: str, asked: bool | None) -> ConfigurationError:
             f"--stream: with a trained model only NPY files are read in blocks, and {source!r} is none; remove it"
         )
     return ConfigurationError(
-        f"{model!r} was trained on {source!r} in blocks, and the parts of tables that are read in blocks are only known "
-        "to mlp train, whose results have the scores of the test part; use --part all"
+        f"{model!r} was trained on {source!r} in blocks, and of tables that are read in blocks only mlp train knows "
+        "the parts; results.json of the run has the scores of the test part; use --part all"
     )
 
 
