@@ -310,13 +310,13 @@ def test_predictions_are_the_same_bytes(kind: str, scale: str) -> None:
         assert len(printed[1].splitlines()) == N + 1
 
 
-def test_predictions_of_a_part_are_those_of_its_rows() -> None:
+@pytest.mark.parametrize("part", ["test", "train"])  # the latter has two chunks
+def test_predictions_of_a_part_are_those_of_its_rows(part: str) -> None:
     write()
     train("rows.npy", "--stream", "--epochs", 1, to="run")
-    table = run("predict", "run", "rows.npy", "--part", "test").stdout.splitlines()[1:]
+    table = run("predict", "run", "rows.npy", "--part", part).stdout.splitlines()[1:]
     numbers = [int(line.partition(",")[0]) for line in table]
-    test = mlp.runs.read_dataset("run").test
-    X = np.concatenate([X for X, _ in test])
+    X = np.concatenate([X for X, _ in getattr(mlp.runs.read_dataset("run"), part)])
     assert (np.load("rows.npy")[numbers, :6] == X).all()
     net = mlp.load("run/model.safetensors")
     assert [float(line.partition(",")[2]) for line in table] == [net.classes[c] for c in net.predict(X)]
