@@ -107,8 +107,10 @@ def test_every_option_can_be_in_the_file(separator: str) -> None:
 def test_no_option_is_forgotten_above() -> None:
     long_names = {option.opts[0].removeprefix("--") for option in train.params if isinstance(option, click.Option)}
     of_the_test = {"config", "output-dir", "quiet", "json", "resume", "allow-different-machine"}
-    for_tables = {"target", "drop", "columns", "categorical", "numeric", "data-dir", "separator", "encoding", "decimal"}
-    assert long_names == {*EVERY_OPTION, *of_the_test, *for_tables} - {"data"}
+    for_files = {
+        "target", "drop", "columns", "categorical", "numeric", "data-dir", "separator", "encoding", "decimal", "stream",
+    }  # fmt: skip
+    assert long_names == {*EVERY_OPTION, *of_the_test, *for_files} - {"data"}
 
 
 def test_the_options_for_tables_and_output_can_be_in_the_file() -> None:

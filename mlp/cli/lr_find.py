@@ -54,14 +54,14 @@ def lr_find(data: str, output: str | None, as_json: bool, **options: Any) -> Non
     learning rates for training neural networks").  Two rates are printed, as in fastai: valley, in the longest stretch
     in which the smoothed loss falls, which is the suggestion; and steepest, where it falls fastest.
 
-    Only the training part is used, and no file is written but --output.  Of data that are read in blocks, it is a
-    sample of about 32 MiB.
+    Only the training part is used, or a sample of about 32 MiB of it if the data are read in blocks.  No file is
+    written but --output.
 
     \b
     mlp lr-find digits
     mlp lr-find houses.csv --target price --optimizer sgd --momentum 0.9 --output rates.png
     """
-    paths.require_data(data, options["data_dir"])
+    paths.require_data(data, options["data_dir"], parts=True)
     if output is not None:
         from mlp.inspection.plots.style import check_path, new_figure
 

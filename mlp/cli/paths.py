@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from mlp.cli.reading_in_blocks import can_be_read_in_blocks
+
 
 def require_file(path: str | None, name: str) -> None:
     """Raise a usage error if the file `path` of the argument or option `name` does not exist."""
@@ -38,8 +40,11 @@ def require_run(path: str, name: str) -> None:
         raise _error(name, f"the folder {path!r} is not a run; the folder of a run contains {CONFIG} and {MODEL}.")
 
 
-def require_data(source: str | None, data_dir: str | None, name: str = "DATA") -> None:
-    """Raise a usage error if the file `source` or the folder of MNIST does not exist."""
+def require_data(source: str | None, data_dir: str | None, name: str = "DATA", *, parts: bool = False) -> None:
+    """Raise a usage error if the file `source` or the folder of MNIST does not exist.
+
+    With `parts`, the source may be a folder of files that can be read in blocks.
+    """
     from mlp import data
     from mlp.data.sources import FILE_SUFFIXES
     from mlp.data.table_files import STANDARD_INPUT, table_suffix
@@ -49,6 +54,8 @@ def require_data(source: str | None, data_dir: str | None, name: str = "DATA") -
     if source == "mnist" and data_dir is None and os.environ.get("MLP_DATA"):
         _require_folder(os.environ["MLP_DATA"], "environment variable MLP_DATA")
     if source is None or source == STANDARD_INPUT or source in data.SOURCE_NAMES:
+        return
+    if parts and Path(source).is_dir() and can_be_read_in_blocks(source):
         return
     is_known = bool(table_suffix(source)) or Path(source).suffix.lower() in FILE_SUFFIXES
     if is_known or Path(source).is_dir():

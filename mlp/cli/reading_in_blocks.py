@@ -7,14 +7,16 @@ import os
 from pathlib import Path
 from typing import Any
 
+import click
+
 from mlp.cli.options import Function, option
 
 SHARE = 4
 """Data that take more than one part in so many of the memory are read in blocks by default."""
 
 _HELP = (
-    "Read an NPY file in blocks, again in each epoch, instead of keeping it in memory.  Default: if its rows take more "
-    "than a quarter of the memory that this process may use."
+    "Read an NPY or Parquet file in blocks, again in each epoch, instead of keeping it in memory; a folder of them is "
+    "always read so.  Default: if the rows take more than a quarter of the memory that this process may use."
 )
 
 
@@ -37,10 +39,12 @@ def choose(source: str, options: dict[str, Any]) -> tuple[bool, str]:
 
     Raises
     ------
-    ConfigurationError, FileFormatError
+    UsageError, ConfigurationError, FileFormatError
         If the source is to be read in blocks, and cannot be.
     """
     asked = options["stream"]
+    if asked is False and Path(source).is_dir():
+        raise click.UsageError(f"--no-stream: the folder {source!r} can only be read in blocks; remove it.")
     if not can_be_read_in_blocks(source):
         if asked:
             from mlp import data
@@ -50,6 +54,8 @@ def choose(source: str, options: dict[str, Any]) -> tuple[bool, str]:
     size = bytes_in_memory(source, scale=options.get("scale"), dtype=options.get("dtype"))
     if asked is not None:
         return asked, f"{gigabytes(size)}, read in blocks: --stream" if asked else ""
+    if Path(source).is_dir():
+        return True, f"{gigabytes(size)} in a folder, read in blocks"
     from mlp.io.memory_limits import usable_memory
 
     memory = usable_memory()
@@ -62,19 +68,28 @@ def choose(source: str, options: dict[str, Any]) -> tuple[bool, str]:
 
 
 def can_be_read_in_blocks(source: str) -> bool:
-    """Whether a source is a file of a kind that `mlp.data.stream` reads."""
+    """Whether a source is a file of a kind that `mlp.data.stream` reads, or a folder of such files."""
     from mlp.data.streams.opening import STREAM_SUFFIXES
 
+    if Path(source).is_dir():
+        return any(Path(name).suffix.lower() in STREAM_SUFFIXES for name in os.listdir(source))
     return Path(source).suffix.lower() in STREAM_SUFFIXES and Path(source).is_file()
 
 
 def bytes_in_memory(source: str, *, scale: str | None = None, dtype: str | None = None) -> int:
-    """The size of the rows as a training in memory keeps them: a byte for each value of uint8, else four or eight.
+    """The size of the rows as a training in memory keeps them: a byte for each value of uint8, else four or eight."""
+    if Path(source).is_dir():
+        from mlp.data.streams.opening import STREAM_SUFFIXES
+        from mlp.data.streams.parts import list_parts
 
-    Of files other than NPY it is the size of the file.
-    """
-    if Path(source).suffix.lower() != ".npy":
-        return os.path.getsize(source)
+        parts = list_parts(source, STREAM_SUFFIXES)[1]
+        return sum(bytes_in_memory(part, scale=scale, dtype=dtype) for part in parts)
+    floats = 8 if dtype == "float64" else 4
+    if Path(source).suffix.lower() == ".parquet":
+        from mlp.data.streams.parquet_file import ParquetFile
+
+        file = ParquetFile(source)
+        return int(file.group_rows.sum()) * len(file.types) * floats
     import numpy as np
 
     from mlp.data.arrays import check_header
@@ -82,7 +97,6 @@ def bytes_in_memory(source: str, *, scale: str | None = None, dtype: str | None 
 
     with open_checked(source, "NPY") as (handle, size):
         element, shape, _, _ = check_header(handle, size, repr(source))
-    floats = 8 if dtype == "float64" else 4
     return math.prod(shape) * (1 if element == np.uint8 and scale is None else floats)
 
 

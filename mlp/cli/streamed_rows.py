@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from mlp._backends import ConfigurationError, ShapeError, UnknownNameError
 from mlp.cli.input_rows import PARTS, has_class_targets, load_rows, preprocess, run_config
 from mlp.cli.options import READING_OPTIONS
 from mlp.cli.printing import print_message
-from mlp.cli.reading_in_blocks import can_be_read_in_blocks, choose
+from mlp.cli.reading_in_blocks import choose
 from mlp.cli.table_rows import Rows, encode_labels, warn_of_change
 from mlp.data.arrays import column_number, without_column
 from mlp.data.streams import RowStream
@@ -40,10 +41,13 @@ def choose_for_model(model: str, source: str, options: dict[str, Any]) -> str:
     ConfigurationError
         If ``--stream`` or ``--no-stream`` contradicts that.
     """
+    part, asked, trained = options["part"], options["stream"], _training_on(model, source)
+    if Path(source).suffix.lower() != ".npy":
+        if asked or (trained and part != "all"):
+            raise _not_npy(model, source, asked)
+        return ""
     in_blocks, reason = choose(source, options)
-    part, asked = options["part"], options["stream"]
-    trained = _training_on(model, source)
-    if part == "all" or trained is None or not can_be_read_in_blocks(source):
+    if part == "all" or trained is None:
         return reason if in_blocks else ""
     if trained and asked is False:
         raise ConfigurationError(
@@ -56,6 +60,17 @@ def choose_for_model(model: str, source: str, options: dict[str, Any]) -> str:
             "--part all, or remove --stream"
         )
     return (reason or "in blocks, as in the training") if trained else ""
+
+
+def _not_npy(model: str, source: str, asked: bool | None) -> ConfigurationError:
+    if asked:
+        return ConfigurationError(
+            f"--stream: with a trained model only NPY files are read in blocks, and {source!r} is none; remove it"
+        )
+    return ConfigurationError(
+        f"{model!r} was trained on {source!r} in blocks, and of tables that are read in blocks only mlp train knows "
+        "the parts; results.json of the run has the scores of the test part; use --part all"
+    )
 
 
 def _training_on(model: str, source: str) -> bool | None:
@@ -93,7 +108,7 @@ class StreamedRows:
 
 def some_rows(net: MLP, model: str, source: str, options: dict[str, Any]) -> Rows:
     """The rows of `load_rows` with their targets; of data that a run has read in blocks, only the first ones."""
-    if not _training_on(model, source):
+    if not choose_for_model(model, source, options | {"stream": None}):
         return load_rows(net, model, source, options, with_targets=True)
     opened = open_rows(net, model, source, options, with_targets=True, progress=sys.stderr.isatty())
     rows = next(opened.chunks())

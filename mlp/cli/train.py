@@ -220,7 +220,7 @@ def train(ctx: click.Context, /, data: str | None, **options: Any) -> None:
         paths.require_new_folder(options["output_dir"], label(ctx, "output_dir"))
     else:
         paths.require_folder_for_runs("runs", "--output-dir")
-    paths.require_data(data, options["data_dir"], label(ctx, "data"))
+    paths.require_data(data, options["data_dir"], label(ctx, "data"), parts=True)
     if options["resume"] is not None:
         paths.require_run(options["resume"], label(ctx, "resume"))
         net, dataset, config = _resume_run(ctx, options)

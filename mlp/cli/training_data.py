@@ -38,8 +38,9 @@ def load_for_training(source: str, options: dict[str, Any]) -> tuple[Dataset | S
     arguments |= {name: options[name] for name in COLUMN_OPTIONS if options[name]}
     arguments |= {name: options[name] for name in READING_OPTIONS if options[name] is not None}
     is_file = source not in (*data.SOURCE_NAMES, STANDARD_INPUT)
-    if is_file and names_npy_file(options["target"]):
-        arguments["target"] = os.path.abspath(options["target"])
+    target = options["target"]
+    if is_file and (names_npy_file(target) or (target and os.path.isdir(source) and os.path.isdir(target))):
+        arguments["target"] = os.path.abspath(target)
     arguments |= {
         "source": os.path.abspath(source) if is_file else source,
         "data_dir": os.path.abspath(folder) if folder else folder,  # "" is refused when the data are read
@@ -51,7 +52,7 @@ def load_for_training(source: str, options: dict[str, Any]) -> tuple[Dataset | S
         if not silent:
             print_wrapped("reading", reason)
     # the paths as typed, for error messages
-    typed = {"source": source, "target": options["target"]}
+    typed = {"source": source, "target": target}
     return load_data(arguments | typed, progress=shows_progress(options)), arguments
 
 

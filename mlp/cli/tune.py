@@ -102,7 +102,7 @@ def tune(ctx: click.Context, /, data: str, **options: Any) -> None:
 
     require_optuna()
     resolve(options["backend"], options["device"])
-    paths.require_data(data, options["data_dir"])
+    paths.require_data(data, options["data_dir"], parts=True)
     if options["class_weight"] not in (None, *CLASS_WEIGHTS):
         raise UnknownNameError.among("class weight", options["class_weight"], CLASS_WEIGHTS)
     for name in ("storage", "output"):

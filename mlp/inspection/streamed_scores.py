@@ -16,7 +16,7 @@ from mlp.inspection.plots.regression import predictions_and_targets
 from mlp.inspection.scores import Scores, log_loss_of, number_scores, with_class_baseline
 from mlp.network import CHUNK, FeedForward
 
-KEPT_VALUES = 2**22
+KEPT_VALUES = 2**20
 """Most outputs that are kept in memory; with more of them, scores that need all of them are left out."""
 
 RANKING_SCORES = ("roc_auc", "average_precision")

@@ -163,8 +163,9 @@ def load_data(arguments: Mapping[str, Any], *, progress: bool = False) -> Datase
     settings = {name: value for name, value in arguments.items() if name != "stream"}
     if not arguments.get("stream"):
         return data.load(**settings)
-    if settings.get("data_dir") is None:
-        settings.pop("data_dir", None)
+    for name in ("data_dir", "separator", "encoding", "decimal"):
+        if settings.pop(name, None) is not None:
+            raise ConfigurationError(f"{name} does not apply to {settings['source']!r}; remove it")
     return data.stream(**settings, progress=progress)
 
 
