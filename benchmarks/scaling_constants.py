@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 import mlp
-from backends.plan import EpochPlan, Shuffle
+from backends.plan import EpochPlan
+from backends.row_orders import Shuffle
 from benchmarks.data_parallel import BATCH, SIZES, examples, mpiexec
 from mlp.distributed import MPICommunicator
 from mlp.distributed.mpi_ranks import SMALL
