@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import signal
 import subprocess
 import sys
 import warnings
+from unittest import mock
 
 import joblib
 import numpy as np
@@ -90,6 +92,7 @@ def test_a_grid_search_on_dask_workers_has_the_scores_of_one_process(model):
     search = GridSearchCV(model, {"batch_size": [32, 64], "hidden_layer_sizes": [(8,), (16,)]}, cv=2)
     here = search.fit(X, y).cv_results_["mean_test_score"]
     with (
+        mock.patch.dict(os.environ),  # dask sets variables such as OMP_NUM_THREADS and leaves them
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         distributed.Client(cluster) as client,
         joblib.parallel_config("dask"),
