@@ -45,6 +45,7 @@ def persistent_source(options: KernelOptions, tiling: Tiling, piece: int, clippe
     hidden_layers, n_out = layout.n_layers - 1, layout.sizes[-1]
     real, source = TYPES[options.dtype], TYPES[options.X_dtype]
     quads = -(-n_in // 4)
+    pieces = -(-quads * 4 * options.X_dtype.itemsize // piece)
     numbers = {
         "N_IN": n_in, "N_HIDDEN": n_hidden, "N_SECOND": n_second, "N_OUT": n_out, "HIDDEN_LAYERS": hidden_layers,
         "STRIDE2": odd(n_second) if hidden_layers > 1 else n_out, "WEIGHTS": layout.n_weights,
@@ -54,7 +55,8 @@ def persistent_source(options: KernelOptions, tiling: Tiling, piece: int, clippe
         "PADDED_UNITS": tiling.padded_units, "UNITS_OF_THREAD": tiling.units_of_thread,
         "QUADS_OF_THREAD": tiling.quads_of_thread, "TILE_ROWS": tiling.tile_rows, "TALL": tiling.tall,
         "X_BUFFERS": tiling.x_buffers, "ROW_BYTES": tiling.row_bytes, "PIECE": piece,
-        "PIECES": -(-quads * 4 * options.X_dtype.itemsize // piece), "LANES": tiling.lanes,
+        "PIECES": pieces, "COPIERS": min(32, 1 << (pieces - 1).bit_length()), "UNROLLED_TILES": tiling.unrolled_tiles,
+        "LANES": tiling.lanes,
         "OWN_GROUPS": tiling.own_groups, "OWNED": tiling.owned, "MBARRIERS": 3 + tiling.by_owners,
     }  # fmt: skip
     flags = {

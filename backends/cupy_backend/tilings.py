@@ -148,6 +148,12 @@ class Tiling:
         return (self.units + 14) // 8
 
     @property
+    def unrolled_tiles(self) -> int:
+        """Tiles of which the kernel has the instructions one after the other: only if these are not too many."""
+        tiles = self.tall // self.tile_rows
+        return tiles if self.tall * self.quads_of_thread * self.units_of_thread <= 256 else 1
+
+    @property
     def choice(self) -> Choice:
         return Choice(self.blocks, self.units_of_thread, self.quads_of_thread, self.x_buffers)
 
@@ -299,8 +305,9 @@ def _threads(groups: int, quads: int) -> Iterator[tuple[int, int]]:
 
 
 def _row_bytes(options: KernelOptions) -> int:
-    """Bytes of a row of X in shared memory: whole quads, and whole pieces of 16 bytes."""
-    return -(-(-(-options.network.layout.sizes[0] // 4) * 4 * options.X_dtype.itemsize) // 16) * 16
+    """Bytes of a row of X in shared memory: so many that lanes of a warp that read from several rows use all banks."""
+    whole = 32 if options.X_dtype.itemsize == 1 else 128
+    return -(-(-(-options.network.layout.sizes[0] // 4) * 4 * options.X_dtype.itemsize) // whole) * whole
 
 
 def _shared_arrays(

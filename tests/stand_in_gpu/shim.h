@@ -202,6 +202,10 @@ struct Same {
 #define copy_async_wait() SHIM_UNLESS_LEFT_OUT(shim::copy_async_wait())
 inline void recompute(int&) {}
 template <class T>
+T clipped(T x, T limit) {
+    return x != x ? x : x < -limit ? -limit : x > limit ? limit : x;
+}
+template <class T>
 void store_async(T* place, int rank, T value, unsigned long long* mbarrier) {
     shim::store_async(place, rank, &value, sizeof value, mbarrier);
 }

@@ -105,7 +105,7 @@ struct Launch : Layers {
             // This thread reads shares, or sums of them, that all blocks, its own too, have sent.  It cannot miss the
             // end of a later phase: no block sends for batch + 2 before this one has sent for batch + 1, after the
             // barrier at the end of this step.
-            mbarrier_wait(mbarrier(batch), (batch - first) / 2 & 1);
+            mbarrier_wait(mbarrier(batch), (batch - first) >> 1 & 1);
             // Each part of these ends with a barrier: any thread reads the outputs of all units of a layer.  They are
             // written again in the next step.
             if constexpr (HIDDEN_LAYERS > 1) forward<2>(batch, n);

@@ -11,15 +11,17 @@ struct Step : Thread {
     DEVICE Step(const Arguments& arguments, unsigned char* shared)
         : Thread(arguments, shared), squares(0), sizes(0), norm(0), norm_factor(1) {}
 
+    // The quads of this thread in a row, of which it needs every GROUP_THREADS-th.
+    DEVICE const Quad<SOURCE>* row_of_thread(int batch, int row, int n) const {
+        if (X_BUFFERS) return (const Quad<SOURCE>*)(rows_in_memory(batch) + row * ROW_BYTES) + slice;
+        // the sums of rows behind the last are not used
+        const long long own = (at<long long>(AT_X_ORDER) + slot_of(batch))[row < n ? row : n - 1];
+        return (const Quad<SOURCE>*)(a.X + own * a.X_stride) + slice;
+    }
+
     // Four inputs of a row, without `x_factor`.
-    DEVICE Quad<REAL> inputs(int batch, int row, int n, int quad) const {
-        const SOURCE* from;
-        if (X_BUFFERS) {
-            from = (const SOURCE*)(rows_in_memory(batch) + row * ROW_BYTES);
-        } else {  // the sums of rows behind the last are not used
-            from = a.X + (at<long long>(AT_X_ORDER) + batch % 3 * BATCH_ROWS)[row < n ? row : n - 1] * a.X_stride;
-        }
-        const Quad<SOURCE> source = ((const Quad<SOURCE>*)from)[quad];
+    DEVICE Quad<REAL> inputs(const Quad<SOURCE>* place, int batch, int row, int n, int quad) const {
+        const Quad<SOURCE> source = *place;
         unsigned int kept = 15;
         if (INPUT_DROPOUT)
             kept = kept_inputs(batch, row < n ? row : n - 1)[quad / 2] >> quad % 2 * 4;
@@ -33,21 +35,43 @@ struct Step : Thread {
         return x;
     }
 
+    // Whether a thread has inputs in its quad i.
+    DEVICE bool has_quad(int i) const {
+        return (i + 1) * GROUP_THREADS <= QUADS || slice + i * GROUP_THREADS < QUADS;
+    }
+
+    // The rows of a tile are not in the same order in all lanes: the first sums of a lane are those that it keeps when
+    // the warp adds them up, so that no instruction has to choose.  Rows in shared memory are so far apart that
+    // the lanes still read from different banks.
     DEVICE void partial_sums(int batch, int n) {
         if (!has_weights1()) return;
-        const int sums_of_lane = TILE_ROWS * UNITS_OF_THREAD / 32;
-#pragma unroll 1
-        for (int row = 0; row < n; row += TILE_ROWS) {
+        const int first = X_BUFFERS ? lane / UNITS_OF_THREAD : 0;
+        int offsets[TILE_ROWS];  // in shared memory, of the rows of a tile: row r ^ first is the one of number r
+        offsets[0] = (int)(rows_in_memory(batch) - memory) + first * ROW_BYTES + slice * (int)sizeof(Quad<SOURCE>);
+        recompute(offsets[0]);  // or each would be computed again for each tile
+#pragma unroll
+        for (int r = 1; r < TILE_ROWS; ++r) {
+            const int bit = r & -r;
+            offsets[r] = offsets[r - bit] + (first & bit ? -bit : bit) * ROW_BYTES;
+            recompute(offsets[r]);
+        }
+        REAL* const to = reals(AT_PARTIAL) + (slice / 32 * TALL + lane / UNITS_OF_THREAD) * PADDED_UNITS +
+                         group * UNITS_OF_THREAD + lane % UNITS_OF_THREAD;
+#pragma unroll(UNROLLED_TILES)
+        for (int row = 0; row < TALL; row += TILE_ROWS) {
+            if (row >= n) break;
             REAL sums[TILE_ROWS * UNITS_OF_THREAD];
 #pragma unroll
             for (int i = 0; i < TILE_ROWS * UNITS_OF_THREAD; ++i) sums[i] = REAL(0);
 #pragma unroll
             for (int i = 0; i < QUADS_OF_THREAD; ++i) {
-                const int quad = slice + i * GROUP_THREADS;
-                if (quad < QUADS) {
+                if (has_quad(i)) {
 #pragma unroll
                     for (int r = 0; r < TILE_ROWS; ++r) {
-                        const Quad<REAL> x = inputs(batch, row + r, n, quad);
+                        const int own = row + (r ^ first), quad = slice + i * GROUP_THREADS;
+                        const Quad<SOURCE>* place = (const Quad<SOURCE>*)(memory + offsets[r] + row * ROW_BYTES);
+                        if (!X_BUFFERS) place = row_of_thread(batch, own, n);
+                        const Quad<REAL> x = inputs(place + i * GROUP_THREADS, batch, own, n, quad);
 #pragma unroll
                         for (int c = 0; c < 4; ++c)
 #pragma unroll
@@ -56,17 +80,13 @@ struct Step : Thread {
                     }
                 }
             }
-            WarpSums<TILE_ROWS * UNITS_OF_THREAD, 16>::run(sums, lane);
-#pragma unroll
-            for (int i = 0; i < sums_of_lane; ++i) {
-                const int number = lane * sums_of_lane + i, tall = slice / 32 * TALL + row + number / UNITS_OF_THREAD;
-                reals(AT_PARTIAL)[tall * PADDED_UNITS + group * UNITS_OF_THREAD + number % UNITS_OF_THREAD] = sums[i];
-            }
+            WarpSums<TILE_ROWS * UNITS_OF_THREAD, 16, X_BUFFERS ? UNITS_OF_THREAD : 32>::run(sums, lane);
+            to[row * PADDED_UNITS] = sums[0];
         }
     }
 
     DEVICE void activate(int batch, int n) {
-        for (int q = t; q < n * PADDED_UNITS; q += BLOCK_THREADS) {
+        for_each<BATCH_ROWS * PADDED_UNITS>(n * PADDED_UNITS, [&](int q) {
             const int row = q / PADDED_UNITS, unit = q % PADDED_UNITS;
             REAL z = REAL(0);
 #pragma unroll
@@ -78,14 +98,14 @@ struct Step : Thread {
             reals(AT_SAVED)[q] = Activation1::SAVES_Z ? z : y;
             if (HIDDEN_DROPOUT) y = keeps(batch, row, unit) ? y * a.hidden_dropout.scale : REAL(0);
             reals(AT_OUTPUT)[q] = is_unit(unit) ? y : REAL(0);
-        }
+        });
     }
 
     DEVICE void send_logits(int batch, int n) {
         const int side = batch & 1;
         if (t == 0)
             mbarrier_expect(mbarrier(batch), BLOCKS * (n * N_OUT * (int)sizeof(REAL) + (PENALIZED ? 16 : 0)));
-        for (int q = t; q < n * N_OUT; q += BLOCK_THREADS) {
+        for_each<BATCH_ROWS * N_OUT>(n * N_OUT, [&](int q) {
             const int row = q / N_OUT, o = q % N_OUT;
             REAL share = REAL(0);
 #pragma unroll 32
@@ -94,7 +114,7 @@ struct Step : Thread {
 #pragma unroll
             for (int to = 0; to < BLOCKS; ++to)
                 store_async(reals(AT_SHARES) + (side * BLOCKS + rank) * SHARES + q, to, share, mbarrier(batch));
-        }
+        });
         send_weights(batch);
     }
 
@@ -172,23 +192,24 @@ struct Step : Thread {
 
     DEVICE void gradients(int batch, int n) {
         const REAL *const delta = reals(AT_DELTA), *const output = reals(AT_OUTPUT), *const w2 = reals(AT_W2);
-        for (int q = t; q < PADDED_UNITS * N_OUT + n * PADDED_UNITS; q += BLOCK_THREADS) {
-            if (q < PADDED_UNITS * N_OUT) {
+        const int weights = PADDED_UNITS * N_OUT;
+        for_each<weights + BATCH_ROWS * PADDED_UNITS>(weights + n * PADDED_UNITS, [&](int q) {
+            if (q < weights) {
                 const int unit = q / N_OUT, o = q % N_OUT;
                 REAL g = REAL(0);
 #pragma unroll 8
                 for (int row = 0; row < n; ++row) g += output[row * PADDED_UNITS + unit] * delta[row * N_OUT + o];
                 reals(AT_GRADIENT2)[q] = g;
-                continue;
+                return;
             }
-            const int p = q - PADDED_UNITS * N_OUT, row = p / PADDED_UNITS, unit = p % PADDED_UNITS;
+            const int p = q - weights, row = p / PADDED_UNITS, unit = p % PADDED_UNITS;
             REAL d = REAL(0);
 #pragma unroll 32
             for (int o = 0; o < N_OUT; ++o) d += delta[row * N_OUT + o] * w2[unit * N_OUT + o];
             if (HIDDEN_DROPOUT) d = keeps(batch, row, unit) ? d * a.hidden_dropout.scale : REAL(0);
             d = Activation1::backward(d, reals(AT_SAVED)[p]);
             reals(AT_DELTA1)[p] = is_unit(unit) ? d : REAL(0);
-        }
+        });
     }
 
     // Updates a parameter; if it MEASURES, adds the square of its gradient to `norm` instead.  What all blocks have
@@ -199,7 +220,7 @@ struct Step : Thread {
             if (l2 != 0) g += REAL(l2) * p;
             if (a.l1 != 0) g += REAL(a.l1) * np::sign<REAL>(p);
         }
-        if (CLIPPED) g = np::minimum<REAL>(np::maximum<REAL>(g, -a.clip_value), a.clip_value);
+        if (CLIPPED) g = clipped(g, a.clip_value);
         if (MEASURES) {
             norm += (double)(g * g);
             return;
@@ -222,13 +243,11 @@ struct Step : Thread {
         for (int i = 0; i < SCALARS; ++i) scalars[i] = scalars_of(batch)[i];
         const double penalty = PENALIZED ? l2(batch) : 0;
 #pragma unroll
-        for (int i = 0; i < QUADS_OF_THREAD; ++i) {
-            const int quad = slice + i * GROUP_THREADS;
-            if (has_weights1() && quad < QUADS) update_quad<MEASURES>(batch, n, i, quad, scalars, penalty);
-        }
+        for (int i = 0; i < QUADS_OF_THREAD; ++i)
+            if (has_weights1() && has_quad(i)) update_quad<MEASURES>(batch, n, i, scalars, penalty);
         const REAL *const delta2 = reals(AT_DELTA2), *const delta1 = reals(AT_DELTA1);
         const int others = WEIGHTS_OF_THREAD * BLOCK_THREADS, weights = PADDED_UNITS * STRIDE2;
-        for (int q = t; q < OTHERS; q += BLOCK_THREADS) {
+        for_each<OTHERS>(OTHERS, [&](int q) {
             REAL g = REAL(0);
             if (q < weights) {
                 if (is_weight2(q))
@@ -244,38 +263,48 @@ struct Step : Thread {
                 for (int row = 0; row < n; ++row) g += delta2[row * STRIDE2 + o];
                 change<MEASURES>(reals(AT_B2)[o], g, others + q, false, scalars, penalty);
             }
-        }
+        });
     }
 
     // The gradient of the weights of four inputs, and their update.
     template <bool MEASURES>
-    DEVICE void update_quad(int batch, int n, int i, int quad, const REAL* scalars, double penalty) {
+    DEVICE void update_quad(int batch, int n, int i, const REAL* scalars, double penalty) {
+        const int quad = slice + i * GROUP_THREADS;
+        const REAL* const delta1 = reals(AT_DELTA1) + group * UNITS_OF_THREAD;
         REAL g[4][UNITS_OF_THREAD];
 #pragma unroll
         for (int c = 0; c < 4; ++c)
 #pragma unroll
             for (int j = 0; j < UNITS_OF_THREAD; ++j) g[c][j] = REAL(0);
-#pragma unroll 2
-        for (int row = 0; row < n; ++row) {
-            const Quad<REAL> x = inputs(batch, row, n, quad);
+        auto add_row = [&](int row) {
+            const Quad<REAL> x = inputs(row_of_thread(batch, row, n) + i * GROUP_THREADS, batch, row, n, quad);
 #pragma unroll
             for (int j = 0; j < UNITS_OF_THREAD; j += 4) {
-                const Quad<REAL> d =
-                    *(const Quad<REAL>*)(reals(AT_DELTA1) + row * PADDED_UNITS + group * UNITS_OF_THREAD + j);
+                const Quad<REAL> d = *(const Quad<REAL>*)(delta1 + row * PADDED_UNITS + j);
 #pragma unroll
                 for (int c = 0; c < 4; ++c)
 #pragma unroll
                     for (int unit = 0; unit < 4; ++unit) g[c][j + unit] += x.value[c] * d.value[unit];
             }
+        };
+        if (n == BATCH_ROWS) {  // with a constant number of rows, their addresses are constants
+#pragma unroll 2
+            for (int row = 0; row < BATCH_ROWS; ++row) add_row(row);
+        } else {
+#pragma unroll 1
+            for (int row = 0; row < n; ++row) add_row(row);
         }
+        const REAL x_factor = a.x_factor;
 #pragma unroll
         for (int c = 0; c < 4; ++c)
 #pragma unroll
             for (int j = 0; j < UNITS_OF_THREAD; ++j) {
-                if (N_IN % 4 && quad * 4 + c >= N_IN) continue;
-                if (!is_unit(group * UNITS_OF_THREAD + j)) continue;
+                // Weights that only fill up remain zero without a check: their gradient is zero.  But a rule may divide
+                // by what it remembers, which is zero as well.
+                const bool exists = (!(N_IN % 4) || quad * 4 + c < N_IN) && is_unit(group * UNITS_OF_THREAD + j);
+                if (Rule::STATES && !exists) continue;
                 const int number = (i * 4 + c) * UNITS_OF_THREAD + j;
-                const REAL gradient = SCALED ? g[c][j] * a.x_factor : g[c][j];
+                const REAL gradient = SCALED ? g[c][j] * x_factor : g[c][j];
                 change<MEASURES>(w[i][c][j], gradient, number * BLOCK_THREADS + t, true, scalars, penalty);
             }
     }

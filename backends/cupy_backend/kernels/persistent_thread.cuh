@@ -39,21 +39,22 @@ const int REMEMBERED = WEIGHTS_OF_THREAD * BLOCK_THREADS + OTHERS + ABOVE;
 const int INPUT_GROUPS = (N_IN + 7) / 8, HIDDEN_GROUPS = (N_HIDDEN + 7) / 8;  // that share a block of random numbers
 const int SCALARS = 1 + Rule::SCALARS, BLOCK_WARPS = BLOCK_THREADS / 32, SHARES = BATCH_ROWS * N_SECOND;
 
-// Adds up COUNT values over the lanes of a warp; each lane keeps COUNT / 32 sums, from number lane * COUNT / 32 on.
-template <int COUNT, int DISTANCE>
+// Adds up COUNT values over the lanes of a warp; each lane keeps COUNT / 32 sums, from number lane * COUNT / 32 on.  In
+// the steps of a distance of at least ORDERED, the values that a lane keeps are the first half already.
+template <int COUNT, int DISTANCE, int ORDERED>
 struct WarpSums {
     static DEVICE void run(REAL* values, int lane) {
-        const bool upper = lane & DISTANCE;
+        const bool upper = DISTANCE < ORDERED && (lane & DISTANCE);
 #pragma unroll
         for (int i = 0; i < COUNT / 2; ++i) {
             const REAL low = values[i], high = values[i + COUNT / 2];
             values[i] = (upper ? high : low) + __shfl_xor_sync(0xffffffffu, upper ? low : high, DISTANCE);
         }
-        WarpSums<COUNT / 2, DISTANCE / 2>::run(values, lane);
+        WarpSums<COUNT / 2, DISTANCE / 2, ORDERED>::run(values, lane);
     }
 };
-template <int COUNT>
-struct WarpSums<COUNT, 0> {
+template <int COUNT, int ORDERED>
+struct WarpSums<COUNT, 0, ORDERED> {
     static DEVICE void run(REAL*, int) {}
 };
 
@@ -81,19 +82,29 @@ DEVICE void fetch_arguments(const unsigned char* networks, int count, unsigned c
 struct Thread {
     const Arguments& a;
     unsigned char* const memory;
-    const int t, rank, lane, group, slice;
+    const int t, rank, lane, group, slice;  // the compiler knows that t is not negative, and so how to divide it
     const volatile int &first, &last;  // batches of this launch, without the last one; in shared memory
     REAL w[QUADS_OF_THREAD][4][UNITS_OF_THREAD];
 
     DEVICE Thread(const Arguments& arguments, unsigned char* shared)
-        : a(arguments), memory(shared), t(threadIdx.x), rank(cluster_rank()), lane(t % 32), group(t / GROUP_THREADS),
-          slice(t % GROUP_THREADS), first(*at<int>(AT_BATCHES)), last(*(at<int>(AT_BATCHES) + 1)) {}
+        : a(arguments), memory(shared), t(threadIdx.x & 1023), rank(cluster_rank()), lane(t % 32),
+          group(t / GROUP_THREADS), slice(t % GROUP_THREADS), first(*at<int>(AT_BATCHES)), last(*(at<int>(AT_BATCHES) + 1)) {}
 
     template <class T>
     DEVICE T* at(int place) const {
         return (T*)(memory + place);
     }
     DEVICE REAL* reals(int place) const { return at<REAL>(place); }
+
+    // Calls f(0), ..., f(count - 1), each in one thread; count is at most MOST.
+    template <int MOST, class F>
+    DEVICE void for_each(int count, F f) const {
+        if (MOST <= BLOCK_THREADS) {
+            if (t < count) f(t);
+            return;
+        }
+        for (int q = t; q < count; q += BLOCK_THREADS) f(q);
+    }
 
     DEVICE int rows_of(int batch) const {
         const int left = a.n_rows - batch * BATCH_ROWS;
@@ -177,12 +188,16 @@ struct Thread {
 
     // -- copies for a later batch ---------------------------------------------------------------------------------
 
+    // Where the row numbers of a batch begin.
+    DEVICE static int slot_of(int batch) { return (unsigned int)batch % 3 * BATCH_ROWS; }
+
     DEVICE void fetch_order(int batch) {
-        const int slot = batch % 3 * BATCH_ROWS, n = rows_of(batch);
-        for (int row = t; row < n; row += BLOCK_THREADS) {
-            copy_async<8>(at<long long>(AT_X_ORDER) + slot + row, a.X_order + batch * BATCH_ROWS + row);
-            copy_async<8>(at<long long>(AT_ORDER) + slot + row, a.order + batch * BATCH_ROWS + row);
-        }
+        const int slot = slot_of(batch);
+        const long long *const X_order = a.X_order + batch * BATCH_ROWS, *const order = a.order + batch * BATCH_ROWS;
+        for_each<BATCH_ROWS>(rows_of(batch), [=](int row) {
+            copy_async<8>(at<long long>(AT_X_ORDER) + slot + row, X_order + row);
+            copy_async<8>(at<long long>(AT_ORDER) + slot + row, order + row);
+        });
     }
 
     DEVICE unsigned char* rows_in_memory(int batch) const {
@@ -190,24 +205,38 @@ struct Thread {
     }
 
     DEVICE void fetch_rows(int batch) {
-        const int n = rows_of(batch);
-        const long long* const rows = at<long long>(AT_X_ORDER) + batch % 3 * BATCH_ROWS;
-        for (int q = t; q < n * PIECES; q += BLOCK_THREADS)
-            copy_async<PIECE>(rows_in_memory(batch) + q / PIECES * ROW_BYTES + q % PIECES * PIECE,
-                              (const unsigned char*)(a.X + rows[q / PIECES] * a.X_stride) + q % PIECES * PIECE);
+        // COPIERS threads copy a row
+        const int n = rows_of(batch), first = t % COPIERS * PIECE;
+        const long long* const rows = at<long long>(AT_X_ORDER) + slot_of(batch);
+        const unsigned char* const X = (const unsigned char*)a.X + first;
+        const long long X_bytes = a.X_stride * (int)sizeof(SOURCE);
+        unsigned char* const to = rows_in_memory(batch) + first;
+        for (int row = t / COPIERS; row < n; row += BLOCK_THREADS / COPIERS) {
+            const unsigned char* const from = X + rows[row] * X_bytes;
+#pragma unroll
+            for (int i = 0; i < PIECES * PIECE; i += COPIERS * PIECE)
+                if (i + COPIERS * PIECE <= PIECES * PIECE || first + i < PIECES * PIECE)
+                    copy_async<PIECE>(to + row * ROW_BYTES + i, from + i);
+        }
     }
 
     // Targets, weights of the rows, and the numbers of the batch.
     DEVICE void fetch_numbers(int batch) {
-        const int width = CLASS_NUMBERS ? 1 : N_OUT, side = batch & 1, n = rows_of(batch);
-        const long long* const rows = at<long long>(AT_ORDER) + batch % 3 * BATCH_ROWS;
-        for (int q = t; q < n * width; q += BLOCK_THREADS)
+        constexpr int width = CLASS_NUMBERS ? 1 : N_OUT;
+        const int side = batch & 1, n = rows_of(batch);
+        const long long* const rows = at<long long>(AT_ORDER) + slot_of(batch);
+        const TARGET* const from = a.target;
+        for_each<BATCH_ROWS * width>(n * width, [=](int q) {
             copy_async<sizeof(TARGET)>(at<TARGET>(AT_TARGET) + side * BATCH_ROWS * width + q,
-                                       a.target + rows[q / width] * width + q % width);
-        for (int row = t; WEIGHTED && row < n; row += BLOCK_THREADS)
-            copy_async<sizeof(REAL)>(reals(AT_WEIGHT) + side * BATCH_ROWS + row, a.weight + rows[row]);
-        for (int i = t; i < SCALARS; i += BLOCK_THREADS)
+                                       from + rows[q / width] * width + q % width);
+        });
+        if (WEIGHTED)
+            for_each<BATCH_ROWS>(n, [=](int row) {
+                copy_async<sizeof(REAL)>(reals(AT_WEIGHT) + side * BATCH_ROWS + row, a.weight + rows[row]);
+            });
+        for_each<SCALARS>(SCALARS, [=](int i) {
             copy_async<sizeof(REAL)>(reals(AT_SCALARS) + side * SCALARS + i, a.scalars + batch * SCALARS + i);
+        });
         if (t == 0) {
             copy_async<8>(at<double>(AT_NORMALIZERS) + side, a.normalizers + batch);
             copy_async<8>(at<double>(AT_L2) + side, a.l2 + batch);
@@ -225,12 +254,16 @@ struct Thread {
 
     DEVICE void draw_masks(int batch) {
         const int n = rows_of(batch);
-        for (int q = t; INPUT_DROPOUT && q < n * INPUT_GROUPS; q += BLOCK_THREADS)
-            kept_inputs(batch, 0)[q] = (unsigned char)step::kept_units(
-                a.words, batch, q / INPUT_GROUPS, INPUT_GROUPS, q % INPUT_GROUPS, a.input_dropout);
-        for (int q = t; HIDDEN_DROPOUT && q < n * OWN_GROUPS; q += BLOCK_THREADS)
-            kept_hidden(batch, 0)[q] = (unsigned char)step::kept_units(
-                a.words, batch, q / OWN_GROUPS, HIDDEN_GROUPS, rank * UNITS / 8 + q % OWN_GROUPS, a.hidden_dropout);
+        if (INPUT_DROPOUT)
+            for_each<BATCH_ROWS * INPUT_GROUPS>(n * INPUT_GROUPS, [=](int q) {
+                kept_inputs(batch, 0)[q] = (unsigned char)step::kept_units(
+                    a.words, batch, q / INPUT_GROUPS, INPUT_GROUPS, q % INPUT_GROUPS, a.input_dropout);
+            });
+        if (HIDDEN_DROPOUT)
+            for_each<BATCH_ROWS * OWN_GROUPS>(n * OWN_GROUPS, [=](int q) {
+                kept_hidden(batch, 0)[q] = (unsigned char)step::kept_units(
+                    a.words, batch, q / OWN_GROUPS, HIDDEN_GROUPS, rank * UNITS / 8 + q % OWN_GROUPS, a.hidden_dropout);
+            });
         if constexpr (HIDDEN_LAYERS > 1) draw_masks_of<2>(batch, n);
     }
 
