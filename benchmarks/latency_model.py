@@ -2,7 +2,7 @@
 
     python -m benchmarks.latency_model                                # 784-30-10 and 784-128-10
     python -m benchmarks.latency_model --net 784-128-10 --batch-size 32 --X float32 --everything
-    python -m benchmarks.latency_model --net 784-30-10 --choice 8,4,2,2      # another tiling
+    python -m benchmarks.latency_model --net 784-30-10 --choice 8,4,2,2,16     # another tiling
     python -m benchmarks.latency_model --times OUT/tilings.json       # beside what a GPU measured
     python -m benchmarks.latency_model --recorded benchmarks/results/cpu.json   # what `auto` estimates, and a benchmark
 
@@ -185,8 +185,8 @@ def persistent_phases(options: KernelOptions, tiling: Tiling, clipped: bool = Fa
 
     def memory(steps: int) -> Memory:
         read = {("shared", SYMBOL + places["arguments"] + offset): value for offset, value in fields.items()}
-        first, last = SYMBOL + places["batches"], SYMBOL + places["batches"] + 4
-        return read | {("shared", first): 0, ("shared", last): steps}
+        first, last = (SYMBOL + places["parts_of_launch"] + offset for offset in (0, 4))
+        return read | {("shared", first): 0, ("shared", last): steps * tiling.parts}
 
     return phases_of_step(ptx, tiling.threads, {"train_param_0": 0, "train_param_1": 1}, memory)
 
@@ -305,7 +305,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--X", choices=("uint8", "float32"), default="uint8", help="type of the rows")
     parser.add_argument(
-        "--choice", help="blocks,units_of_thread,quads_of_thread,x_buffers; default: as tilings.py chooses"
+        "--choice", help="blocks,units_of_thread,quads_of_thread,x_buffers,part_rows; default: as tilings.py chooses"
     )
     parser.add_argument("--everything", action="store_true", help="with dropout, and clipping by value and by norm")
     parser.add_argument("--clock", type=float, default=CLOCK, help="GHz; default %(default)g")

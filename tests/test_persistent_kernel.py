@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import re
@@ -194,10 +195,25 @@ def tiling_by_owners(options, rows, limit):
         return tiling_for(options, rows, limit)
 
 
+def tiling_in_parts(options, rows, limit, part_rows=2, tilings_of=all_tilings):
+    """A tiling by which batches are worked off in parts of so many rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tilings, "PART_ROWS", part_rows)
+        return next(each for each in tilings_of(options, rows, limit) if each.part_rows == part_rows)
+
+
+def tiling_in_parts_by_owners(options, rows, limit):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tilings, "EXCHANGE_BYTES", -(2**40))
+        return tiling_in_parts(options, rows, limit)
+
+
 NETWORKS = {
     "one hidden layer": ({}, tiling_for),
+    "one, in parts": ({"sizes": (9, 11, 3)}, tiling_in_parts),
     "two": ({"sizes": (9, 11, 5, 3)}, tiling_for),
     "three": ({"sizes": (9, 11, 5, 6, 3)}, tiling_by_owners),
+    "three, in parts": ({"sizes": (9, 11, 5, 6, 3)}, tiling_in_parts_by_owners),
 }
 
 
@@ -229,6 +245,21 @@ def test_blocks_own_shares_of_a_last_batch_of_any_size(gpu, monkeypatch, rows):
 
     monkeypatch.setattr(persistent, "tiling_for", tiling_by_owners)
     assert_trains_like_numpy(gpu, case_of((5, 9, 3, 2), n=14 + rows, batch=7))
+
+
+@pytest.mark.parametrize(("rows", "part_rows"), [(7, 4), (8, 4), (9, 4), (70, 32)])
+@pytest.mark.parametrize("buffers", [2, 1, 0])
+def test_batches_may_be_worked_off_in_parts(gpu, monkeypatch, rows, part_rows, buffers):
+    from backends.cupy_backend import persistent
+
+    def with_buffers(*arguments):
+        return (each for each in all_tilings(*arguments) if each.x_buffers == buffers)
+
+    chosen = functools.partial(tiling_in_parts, part_rows=part_rows, tilings_of=with_buffers)
+    monkeypatch.setattr(persistent, "tiling_for", chosen)
+    # the last batch has two rows: parts of it have none
+    case = case_of((20, 12, 4), n=2 * rows + 2, batch=rows, rule=RULES[7], bytes_in=True, weighted=True, l2=1e-3)
+    assert_trains_like_numpy(gpu, case)
 
 
 @settings(max_examples=max(12, settings.default.max_examples // 5))  # each compiles a kernel
@@ -552,15 +583,15 @@ ONE_SIDE = {
         (SEVERAL_UNCLIPPED, tiling_for),
         {
             "(side * BLOCKS + rank) * SHARES": "rank * SHARES",
-            "((batch & 1) * BLOCKS + block) * SHARES": "block * SHARES",
+            "((part & 1) * BLOCKS + block) * SHARES": "block * SHARES",
         },
     ),
-    "masks of the second hidden layer": (SITUATIONS[4], {"((batch & 1) * BATCH_ROWS + row) * ((": "row * (("}),
-    "row numbers": ((PLANTED, tiling_without_buffers), {"batch % 3": "batch % 2"}),
-    "rows": (SITUATIONS[0], {"(batch & 1) * TALL": "0 * TALL"}),
-    "weights": (SITUATIONS[0], {"side * BATCH_ROWS + row": "row"}),
-    "masks": (SITUATIONS[0], {"((batch & 1) * BATCH_ROWS + row) * OWN_GROUPS": "row * OWN_GROUPS"}),
-    "scalars": (SITUATIONS[0], {"(batch & 1) * SCALARS": "0", "side * SCALARS": "0"}),
+    "masks of the second hidden layer": (SITUATIONS[4], {"((part & 1) * PART_ROWS + row) * ((": "row * (("}),
+    "row numbers": ((PLANTED, tiling_without_buffers), {"(unsigned int)part % 3": "(unsigned int)part % 2"}),
+    "rows": (SITUATIONS[0], {"(part & 1) * TALL": "0 * TALL"}),
+    "weights": (SITUATIONS[0], {"side * PART_ROWS + row": "row"}),
+    "masks": (SITUATIONS[0], {"((part & 1) * PART_ROWS + row) * OWN_GROUPS": "row * OWN_GROUPS"}),
+    "scalars": (SITUATIONS[0], {"(batch & 1) * SCALARS": "0", "of_batch * SCALARS": "0"}),
 }
 
 

@@ -9,7 +9,10 @@ from backends.cupy_backend.kernel_source import TYPES, KernelOptions, definition
 from backends.cupy_backend.tilings import Tiling, odd
 from backends.random import dropout_threshold
 
-_FILES = ("cluster.cuh", "persistent_thread.cuh", "persistent_step.cuh", "persistent_layers.cuh", "persistent.cuh")
+_FILES = (
+    "cluster.cuh", "persistent_thread.cuh", "persistent_first.cuh", "persistent_step.cuh", "persistent_layers.cuh",
+    "persistent.cuh",
+)  # fmt: skip
 _CALL = """\
     extern __shared__ persistent::Bytes16 shared_memory[];
     unsigned char* const memory = shared_memory[0].value;
@@ -50,12 +53,14 @@ def persistent_source(options: KernelOptions, tiling: Tiling, piece: int, clippe
         "N_IN": n_in, "N_HIDDEN": n_hidden, "N_SECOND": n_second, "N_OUT": n_out, "HIDDEN_LAYERS": hidden_layers,
         "STRIDE2": odd(n_second) if hidden_layers > 1 else n_out, "WEIGHTS": layout.n_weights,
         "PARAMETERS": layout.n_parameters, "ABOVE": tiling.above, "QUADS": quads, "BATCH_ROWS": tiling.rows,
+        "PARTS": tiling.parts, "PART_ROWS": tiling.part_rows,
         "BLOCKS": tiling.blocks, "BLOCK_THREADS": tiling.threads, "GROUP_THREADS": tiling.group_threads,
         "WEIGHT_THREADS": tiling.groups * tiling.group_threads, "UNITS": tiling.units,
         "PADDED_UNITS": tiling.padded_units, "UNITS_OF_THREAD": tiling.units_of_thread,
         "QUADS_OF_THREAD": tiling.quads_of_thread, "TILE_ROWS": tiling.tile_rows, "TALL": tiling.tall,
         "X_BUFFERS": tiling.x_buffers, "ROW_BYTES": tiling.row_bytes, "PIECE": piece,
         "PIECES": pieces, "COPIERS": min(32, 1 << (pieces - 1).bit_length()), "UNROLLED_TILES": tiling.unrolled_tiles,
+        "UNROLLED_ROWS": tiling.unrolled_rows,
         "LANES": tiling.lanes,
         "OWN_GROUPS": tiling.own_groups, "OWNED": tiling.owned, "MBARRIERS": 3 + tiling.by_owners,
     }  # fmt: skip
@@ -64,6 +69,7 @@ def persistent_source(options: KernelOptions, tiling: Tiling, piece: int, clippe
         "CLIPPED": clipped, "BY_NORM": options.by_norm,
         "INPUT_DROPOUT": network.dropout[0] > 0, "HIDDEN_DROPOUT": network.dropout[1] > 0,
         "SCALED": source != real or network.dropout[0] > 0, "BY_OWNERS": tiling.by_owners,
+        "KEEPS_GRADIENT": tiling.keeps_gradient,
     }  # fmt: skip
     target = "long long" if options.class_numbers else real
     constants = [f"typedef {real} REAL;", f"typedef {source} SOURCE;", f"typedef {target} TARGET;"]
@@ -102,6 +108,7 @@ def _layers(options: KernelOptions, tiling: Tiling) -> list[str]:
             members = []
             if layer > 2:
                 numbers |= {"W_STRIDE": odd(n), "W": f"AT_W{layer}", "GRADIENT": f"AT_GRADIENT{layer}"}
+                numbers["GRADIENT_BIASES"] = f"AT_GRADIENT_BIASES{layer}"
                 numbers |= {"FLAT_W": flat_w, "PLACE": place}
                 place += below * odd(n) + n
             if not last:

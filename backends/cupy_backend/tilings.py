@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import typing
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 
 from backends.cupy_backend.arguments import arguments_dtype
 from backends.cupy_backend.kernel_source import KernelOptions, n_scalars
@@ -61,6 +61,9 @@ WAIT_FOR_ROWS = {2: 0, 1: 500, 0: 1000}
 GPU's memory takes about 500, and rows that are not in shared memory are read twice."""
 
 
+PART_ROWS = 32
+"""Rows of the parts in which a larger batch may be worked off."""
+
 ABOUT = 1.1
 """Ratio of two estimates that are not exact enough to distinguish the tilings."""
 
@@ -72,6 +75,7 @@ class Choice(typing.NamedTuple):
     units_of_thread: int
     quads_of_thread: int
     x_buffers: int
+    part_rows: int
 
 
 MEASURED: dict[tuple[tuple[int, ...], int, str, str], Choice] = {}
@@ -97,10 +101,15 @@ class Tiling:
         A thread has the weights from `quads_of_thread` times four inputs to `units_of_thread` units, in registers.
     tile_rows : int
         Rows of the batch for which a thread computes sums at once.
+    part_rows, parts : int
+        Rows of the parts in which a batch is worked off, one after the other; their number.
     tall : int
-        Rows of a batch, rounded up to tiles.
+        Rows of a part, rounded up to tiles.
+    keeps_gradient : bool
+        Whether a thread has registers for the gradient of its weights: to add up that of several parts, or to need it
+        twice, for the norm and for the update.
     x_buffers : int
-        Batches of X in shared memory.  2: rows are copied during the step before; 1: at its end; 0: they are read from
+        Parts of batches of X in shared memory.  2: rows are copied during the step before; 1: at its end; 0: they are read from
         global memory when they are needed.
     lanes : int
         Threads of a warp that share a row of the outputs: as many as finish all rows at once.
@@ -129,7 +138,9 @@ class Tiling:
     units_of_thread: int
     quads_of_thread: int
     tile_rows: int
+    part_rows: int
     tall: int
+    keeps_gradient: bool
     x_buffers: int
     lanes: int
     rows: int
@@ -148,14 +159,27 @@ class Tiling:
         return (self.units + 14) // 8
 
     @property
+    def parts(self) -> int:
+        return -(-self.rows // self.part_rows)
+
+    @property
+    def unrolled_rows(self) -> int:
+        """Rows of which the kernel has the instructions for the gradient one after the other."""
+        return 8 if self._unrolls else 1
+
+    @property
     def unrolled_tiles(self) -> int:
-        """Tiles of which the kernel has the instructions one after the other: only if these are not too many."""
-        tiles = self.tall // self.tile_rows
-        return tiles if self.tall * self.quads_of_thread * self.units_of_thread <= 256 else 1
+        """Tiles of which the kernel has the instructions one after the other."""
+        return self.tall // self.tile_rows if self._unrolls else 1
+
+    @property
+    def _unrolls(self) -> bool:
+        """Whether there are few instructions for a row, and registers to have several rows at work."""
+        return self.quads_of_thread * self.units_of_thread * self.tall <= 256 and self.threads <= 256
 
     @property
     def choice(self) -> Choice:
-        return Choice(self.blocks, self.units_of_thread, self.quads_of_thread, self.x_buffers)
+        return Choice(self.blocks, self.units_of_thread, self.quads_of_thread, self.x_buffers, self.part_rows)
 
 
 def tiling_for(options: KernelOptions, rows: int, shared_limit: int) -> Tiling | str:
@@ -200,14 +224,14 @@ def tilings(options: KernelOptions, rows: int, shared_limit: int) -> Iterator[Ti
         Bytes of shared memory that a block can have.
     """
     seen: set[Tiling] = set()
-    for choice in (None, *_choices(options)):
+    for choice in (None, *_choices(options, rows)):
         tiling = _tiling(options, rows, shared_limit, choice)
         if isinstance(tiling, Tiling) and tiling not in seen:
             seen.add(tiling)
             yield tiling
 
 
-def _choices(options: KernelOptions) -> Iterator[Choice]:
+def _choices(options: KernelOptions, rows: int) -> Iterator[Choice]:
     """All choices in which every block has units and every thread weights."""
     n_in, n_hidden, *_ = options.network.layout.sizes
     quads = -(-n_in // 4)
@@ -220,8 +244,13 @@ def _choices(options: KernelOptions) -> Iterator[Choice]:
         for quads_of_thread, threads in _threads(-(-units // units_of_thread), quads):
             if threads not in known:  # more quads for as many threads are weights of zero
                 known.add(threads)
-                for x_buffers in (2, 1, 0):
-                    yield Choice(blocks, units_of_thread, quads_of_thread, x_buffers)
+                for part_rows, x_buffers in itertools.product(_parts(rows), (2, 1, 0)):
+                    yield Choice(blocks, units_of_thread, quads_of_thread, x_buffers, part_rows)
+
+
+def _parts(rows: int) -> tuple[int, ...]:
+    """Rows of a part, for a batch of so many."""
+    return (rows, PART_ROWS) if rows > PART_ROWS else (rows,)
 
 
 def _tiling(options: KernelOptions, rows: int, shared_limit: int, choice: Choice | None = None) -> Tiling | str:
@@ -237,56 +266,55 @@ def _tiling(options: KernelOptions, rows: int, shared_limit: int, choice: Choice
         Bytes of shared memory that a block can have.
     """
     n_in, n_hidden, n_second, *_ = options.network.layout.sizes
-    above = _cycles_above(options, rows)
+    above = _cycles_above(options, rows, 1)
     if above > MOST_ABOVE:
         return (
             f"each block computes the layers above the second, and a step of them takes some {above:.0f} cycles for "
             f"{rows} rows, more than {MOST_ABOVE}"
         )
-    words = options.dtype.itemsize // 4  # registers of a number
     blocks = 1 if choice is None else choice.blocks
     while choice is None and blocks < MOST_BLOCKS and blocks * UNITS_OF_BLOCK < n_hidden:
         blocks *= 2
-    units = -(-n_hidden // blocks)
-    several, second = options.network.layout.n_layers > 2, rows * n_second
-    by_owners = several and (blocks - 2) * second * options.dtype.itemsize > EXCHANGE_BYTES
+    units, words = -(-n_hidden // blocks), options.dtype.itemsize // 4  # registers of a number
     units_of_thread = 4 if units <= 4 or words == 2 else 8
     if choice is not None:
         units_of_thread = choice.units_of_thread
     tile_rows = 32 // units_of_thread  # a lane of a warp keeps one of the sums
-    groups, quads = -(-units // units_of_thread), -(-n_in // 4)
+    groups, quads, several = -(-units // units_of_thread), -(-n_in // 4), options.network.layout.n_layers > 2
     least = 0
-    for quads_of_thread, group_threads in _threads(groups, quads):
+    for part_rows, (quads_of_thread, group_threads) in itertools.product(_parts(rows), _threads(groups, quads)):
+        if choice is not None and (choice.quads_of_thread, choice.part_rows) != (quads_of_thread, part_rows):
+            continue
         threads = max(groups * group_threads, LEAST_THREADS * several)
         weights, sums = quads_of_thread * 4 * units_of_thread, tile_rows * units_of_thread
-        available = min(REGISTERS_OF_THREAD, REGISTERS // threads // 8 * 8)
-        if (weights + sums) * words + OTHER_REGISTERS[4 * words] > available:
+        available = min(REGISTERS_OF_THREAD, REGISTERS // threads // 8 * 8) - OTHER_REGISTERS[4 * words]
+        in_parts = part_rows < rows
+        if (weights * (1 + in_parts) + sums) * words > available:
             continue
-        if choice is not None and choice.quads_of_thread != quads_of_thread:
-            continue
+        second = part_rows * n_second
+        by_owners = several and (blocks - 2) * second * options.dtype.itemsize > EXCHANGE_BYTES
         for x_buffers in (2, 1, 0) if choice is None else (choice.x_buffers,):
-            padded_units, tall = groups * units_of_thread, -(-rows // tile_rows) * tile_rows
+            padded_units, tall = groups * units_of_thread, -(-part_rows // tile_rows) * tile_rows
             sizes = _shared_arrays(
-                options, rows, blocks, threads, group_threads, units, padded_units, weights, tall, x_buffers, by_owners
-            )
+                options, part_rows, in_parts, blocks, threads, group_threads, units, padded_units, weights, tall,
+                x_buffers, by_owners,
+            )  # fmt: skip
             places, end = {}, 0
             for name, size in sizes.items():
                 places[name] = end
                 end += -(-size // 16) * 16
             if end <= shared_limit:
                 lanes = options.lanes
-                while lanes > 1 and threads // lanes < rows:
+                while lanes > 1 and threads // lanes < part_rows:
                     lanes //= 2
-                products = 2 * rows * weights * groups * group_threads / MULTIPROCESSOR_LANES[4 * words]
-                received = (2 if by_owners else blocks) * second * several * options.dtype.itemsize
-                cycles = STEP_CYCLES + 2 * products + above + received / EXCHANGE_BYTES * LAYER_CYCLES
-                cycles += several * 3 * rows * padded_units * n_second / PRODUCTS_A_CYCLE[4 * words]
-                return Tiling(
+                tiling = Tiling(
                     blocks, threads, groups, group_threads, units, padded_units, units_of_thread, quads_of_thread,
-                    tile_rows, tall, x_buffers, lanes, rows, _row_bytes(options), by_owners, -(-second // blocks),
+                    tile_rows, part_rows, tall, in_parts or (options.by_norm and (2 * weights + sums) * words <= available),
+                    x_buffers, lanes, rows, _row_bytes(options), by_owners, -(-second // blocks),
                     weights * threads + _others(options, padded_units) + _above(options), _above(options),
-                    tuple(places.items()), end, cycles / CYCLES_A_MICROSECOND,
+                    tuple(places.items()), end, 0.0,
                 )  # fmt: skip
+                return replace(tiling, microseconds=_cycles(options, tiling) / CYCLES_A_MICROSECOND)
             least = min(least or end, end)
     if least:
         return (
@@ -294,6 +322,19 @@ def _tiling(options: KernelOptions, rows: int, shared_limit: int, choice: Choice
             f"{blocks} blocks, and a block can have {shared_limit}"
         )
     return f"{units} hidden units of {n_in} weights do not fit in the registers of each of {blocks} blocks"
+
+
+def _cycles(options: KernelOptions, tiling: Tiling) -> float:
+    """Estimated cycles of a step."""
+    n_second, several, itemsize = options.network.layout.sizes[2], options.network.layout.n_layers > 2, options.dtype.itemsize
+    weights = tiling.quads_of_thread * 4 * tiling.units_of_thread * tiling.groups * tiling.group_threads
+    products = 2 * tiling.rows * weights / MULTIPROCESSOR_LANES[itemsize]
+    cycles = tiling.parts * STEP_CYCLES + 2 * products
+    if several:
+        received = (2 if tiling.by_owners else tiling.blocks) * tiling.rows * n_second * itemsize
+        cycles += _cycles_above(options, tiling.rows, tiling.parts) + received / EXCHANGE_BYTES * LAYER_CYCLES
+        cycles += 3 * tiling.rows * tiling.padded_units * n_second / PRODUCTS_A_CYCLE[itemsize]
+    return cycles
 
 
 def _threads(groups: int, quads: int) -> Iterator[tuple[int, int]]:
@@ -311,10 +352,10 @@ def _row_bytes(options: KernelOptions) -> int:
 
 
 def _shared_arrays(
-    options: KernelOptions, rows: int, blocks: int, threads: int, group_threads: int, units: int, padded_units: int,
-    weights: int, tall: int, x_buffers: int, by_owners: bool,
+    options: KernelOptions, rows: int, in_parts: bool, blocks: int, threads: int, group_threads: int, units: int,
+    padded_units: int, weights: int, tall: int, x_buffers: int, by_owners: bool,
 ) -> dict[str, int]:  # fmt: skip
-    """Bytes of each array in the shared memory of a block, for the constants ``AT_...`` of the kernel."""
+    """Bytes of each array in the shared memory of a block, for the constants ``AT_...`` of the kernel; rows of a part."""
     n_in, _, n_second, *_ = options.network.layout.sizes
     n_out, several = options.network.layout.sizes[-1], options.network.layout.n_layers > 2
     real, logits, warps = options.dtype.itemsize, rows * n_out, threads // 32
@@ -329,6 +370,7 @@ def _shared_arrays(
         "delta1": rows * padded_units * real,
         "w2": weights2 * real,
         "gradient2": weights2 * real,
+        "gradient_biases": (padded_units + n_second) * real * in_parts,
         "b1": padded_units * real,
         "b2": n_second * real,
         "shares": (-(-rows * n_second // blocks) if by_owners else 2 * rows * n_second) * blocks * real,
@@ -343,7 +385,7 @@ def _shared_arrays(
         "normalizers": 16,
         "l2": 16,
         "arguments": arguments_dtype(options).itemsize,
-        "batches": 8,
+        "parts_of_launch": 8,
         "warp_losses": warps * 8,
         "warp_weights": 2 * warps * 8 * options.penalized,
         "block_weights": 4 * blocks * 8 * options.penalized,
@@ -352,7 +394,7 @@ def _shared_arrays(
         "warp_norms": warps * 8 * options.by_norm,
         "block_norms": blocks * 8 * options.by_norm,
         "mbarriers": 24 + 8 * by_owners,
-        **(_arrays_above(options, rows) if several else {}),
+        **(_arrays_above(options, rows, in_parts) if several else {}),
     }
 
 
@@ -370,7 +412,7 @@ def _others(options: KernelOptions, padded_units: int) -> int:
 
 def _layers_above(options: KernelOptions) -> list[tuple[int, int]]:
     """Inputs and units of the third and higher layers, which every block has."""
-    return list(pairwise(options.network.layout.sizes[2:]))
+    return list(itertools.pairwise(options.network.layout.sizes[2:]))
 
 
 def _above(options: KernelOptions) -> int:
@@ -378,13 +420,13 @@ def _above(options: KernelOptions) -> int:
     return sum(below * odd(n) + n for below, n in _layers_above(options))
 
 
-def _cycles_above(options: KernelOptions, rows: int) -> float:
+def _cycles_above(options: KernelOptions, rows: int, parts: int) -> float:
     """Estimated cycles of a step in these: three products of matrices for each."""
     products = PRODUCTS_A_CYCLE[options.dtype.itemsize]
-    return sum(LAYER_CYCLES + 3 * rows * below * n / products for below, n in _layers_above(options))
+    return sum(parts * LAYER_CYCLES + 3 * rows * below * n / products for below, n in _layers_above(options))
 
 
-def _arrays_above(options: KernelOptions, rows: int) -> dict[str, int]:
+def _arrays_above(options: KernelOptions, rows: int, in_parts: bool) -> dict[str, int]:
     """Bytes of the arrays that several hidden layers need besides."""
     layout, dropout, real = options.network.layout, options.network.dropout, options.dtype.itemsize
     found: dict[str, int] = {}
@@ -393,5 +435,5 @@ def _arrays_above(options: KernelOptions, rows: int) -> dict[str, int]:
         found[f"kept{layer}"] = 2 * rows * -(-n // 8) * bool(dropout[layer])
     for layer, (below, n) in enumerate(_layers_above(options), start=3):
         found |= {f"{name}{layer}": below * odd(n) * real for name in ("w", "gradient")}
-        found[f"b{layer}"] = n * real
+        found |= {f"b{layer}": n * real, f"gradient_biases{layer}": n * real * in_parts}
     return found

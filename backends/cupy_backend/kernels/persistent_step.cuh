@@ -3,90 +3,17 @@
 
 namespace persistent {
 
-struct Step : Thread {
+struct Step : FirstLayer {
+    double losses;          // of rows of this thread
     double squares, sizes;  // sums over weights, for the penalties
     double norm;            // sum of the squares of gradients
     REAL norm_factor;
 
     DEVICE Step(const Arguments& arguments, unsigned char* shared)
-        : Thread(arguments, shared), squares(0), sizes(0), norm(0), norm_factor(1) {}
+        : FirstLayer(arguments, shared), losses(0), squares(0), sizes(0), norm(0), norm_factor(1) {}
 
-    // The quads of this thread in a row, of which it needs every GROUP_THREADS-th.
-    DEVICE const Quad<SOURCE>* row_of_thread(int batch, int row, int n) const {
-        if (X_BUFFERS) return (const Quad<SOURCE>*)(rows_in_memory(batch) + row * ROW_BYTES) + slice;
-        // the sums of rows behind the last are not used
-        const long long own = (at<long long>(AT_X_ORDER) + slot_of(batch))[row < n ? row : n - 1];
-        return (const Quad<SOURCE>*)(a.X + own * a.X_stride) + slice;
-    }
-
-    // Four inputs of a row, without `x_factor`.
-    DEVICE Quad<REAL> inputs(const Quad<SOURCE>* place, int batch, int row, int n, int quad) const {
-        const Quad<SOURCE> source = *place;
-        unsigned int kept = 15;
-        if (INPUT_DROPOUT)
-            kept = kept_inputs(batch, row < n ? row : n - 1)[quad / 2] >> quad % 2 * 4;
-        Quad<REAL> x;
-#pragma unroll
-        for (int c = 0; c < 4; ++c) {
-            x.value[c] = REAL(source.value[c]);
-            if (N_IN % 4 && quad * 4 + c >= N_IN) x.value[c] = REAL(0);  // what is there belongs to something else
-            if (INPUT_DROPOUT && !(kept >> c & 1)) x.value[c] = REAL(0);
-        }
-        return x;
-    }
-
-    // Whether a thread has inputs in its quad i.
-    DEVICE bool has_quad(int i) const {
-        return (i + 1) * GROUP_THREADS <= QUADS || slice + i * GROUP_THREADS < QUADS;
-    }
-
-    // The rows of a tile are not in the same order in all lanes: the first sums of a lane are those that it keeps when
-    // the warp adds them up, so that no instruction has to choose.  Rows in shared memory are so far apart that
-    // the lanes still read from different banks.
-    DEVICE void partial_sums(int batch, int n) {
-        if (!has_weights1()) return;
-        const int first = X_BUFFERS ? lane / UNITS_OF_THREAD : 0;
-        int offsets[TILE_ROWS];  // in shared memory, of the rows of a tile: row r ^ first is the one of number r
-        offsets[0] = (int)(rows_in_memory(batch) - memory) + first * ROW_BYTES + slice * (int)sizeof(Quad<SOURCE>);
-        recompute(offsets[0]);  // or each would be computed again for each tile
-#pragma unroll
-        for (int r = 1; r < TILE_ROWS; ++r) {
-            const int bit = r & -r;
-            offsets[r] = offsets[r - bit] + (first & bit ? -bit : bit) * ROW_BYTES;
-            recompute(offsets[r]);
-        }
-        REAL* const to = reals(AT_PARTIAL) + (slice / 32 * TALL + lane / UNITS_OF_THREAD) * PADDED_UNITS +
-                         group * UNITS_OF_THREAD + lane % UNITS_OF_THREAD;
-#pragma unroll(UNROLLED_TILES)
-        for (int row = 0; row < TALL; row += TILE_ROWS) {
-            if (row >= n) break;
-            REAL sums[TILE_ROWS * UNITS_OF_THREAD];
-#pragma unroll
-            for (int i = 0; i < TILE_ROWS * UNITS_OF_THREAD; ++i) sums[i] = REAL(0);
-#pragma unroll
-            for (int i = 0; i < QUADS_OF_THREAD; ++i) {
-                if (has_quad(i)) {
-#pragma unroll
-                    for (int r = 0; r < TILE_ROWS; ++r) {
-                        const int own = row + (r ^ first), quad = slice + i * GROUP_THREADS;
-                        const Quad<SOURCE>* place = (const Quad<SOURCE>*)(memory + offsets[r] + row * ROW_BYTES);
-                        if (!X_BUFFERS) place = row_of_thread(batch, own, n);
-                        const Quad<REAL> x = inputs(place + i * GROUP_THREADS, batch, own, n, quad);
-#pragma unroll
-                        for (int c = 0; c < 4; ++c)
-#pragma unroll
-                            for (int j = 0; j < UNITS_OF_THREAD; ++j)
-                                sums[r * UNITS_OF_THREAD + j] += x.value[c] * w[i][c][j];
-                    }
-                }
-            }
-            WarpSums<TILE_ROWS * UNITS_OF_THREAD, 16, X_BUFFERS ? UNITS_OF_THREAD : 32>::run(sums, lane);
-            to[row * PADDED_UNITS] = sums[0];
-        }
-    }
-
-    DEVICE void activate(int batch, int n) {
-        for_each<BATCH_ROWS * PADDED_UNITS>(n * PADDED_UNITS, [&](int q) {
+    DEVICE void activate(int part, int n) {
+        for_each<PART_ROWS * PADDED_UNITS>(n * PADDED_UNITS, [&](int q) {
             const int row = q / PADDED_UNITS, unit = q % PADDED_UNITS;
             REAL z = REAL(0);
 #pragma unroll
@@ -96,16 +23,16 @@ struct Step : Thread {
             z += reals(AT_B1)[unit];
             REAL y = Activation1::forward(z);
             reals(AT_SAVED)[q] = Activation1::SAVES_Z ? z : y;
-            if (HIDDEN_DROPOUT) y = keeps(batch, row, unit) ? y * a.hidden_dropout.scale : REAL(0);
+            if (HIDDEN_DROPOUT) y = keeps(part, row, unit) ? y * a.hidden_dropout.scale : REAL(0);
             reals(AT_OUTPUT)[q] = is_unit(unit) ? y : REAL(0);
         });
     }
 
-    DEVICE void send_logits(int batch, int n) {
-        const int side = batch & 1;
+    DEVICE void send_logits(int part, int n) {
+        const int side = part & 1;
         if (t == 0)
-            mbarrier_expect(mbarrier(batch), BLOCKS * (n * N_OUT * (int)sizeof(REAL) + (PENALIZED ? 16 : 0)));
-        for_each<BATCH_ROWS * N_OUT>(n * N_OUT, [&](int q) {
+            mbarrier_expect(mbarrier(part), BLOCKS * (n * N_OUT * (int)sizeof(REAL) + (sends_weights(part) ? 16 : 0)));
+        for_each<PART_ROWS * N_OUT>(n * N_OUT, [&](int q) {
             const int row = q / N_OUT, o = q % N_OUT;
             REAL share = REAL(0);
 #pragma unroll 32
@@ -113,19 +40,20 @@ struct Step : Thread {
                 share += reals(AT_OUTPUT)[row * PADDED_UNITS + unit] * reals(AT_W2)[unit * N_OUT + o];
 #pragma unroll
             for (int to = 0; to < BLOCKS; ++to)
-                store_async(reals(AT_SHARES) + (side * BLOCKS + rank) * SHARES + q, to, share, mbarrier(batch));
+                store_async(reals(AT_SHARES) + (side * BLOCKS + rank) * SHARES + q, to, share, mbarrier(part));
         });
-        send_weights(batch);
+        send_weights(part);
     }
 
     // For the penalties: sums of squares, and of absolute values.
-    DEVICE void send_weights(int batch) {
-        const int side = batch & 1;
-        if (PENALIZED && t < 2) {
+    DEVICE static bool sends_weights(int part) { return PENALIZED && begins_batch(part); }
+    DEVICE void send_weights(int part) {
+        const int side = batch_of(part) & 1;
+        if (sends_weights(part) && t < 2) {
             double sum = 0;
             for (int warp = 0; warp < BLOCK_WARPS; ++warp) sum += at<double>(AT_WARP_WEIGHTS)[warp * 2 + t];
             for (int to = 0; to < BLOCKS; ++to)
-                store_async(at<double>(AT_BLOCK_WEIGHTS) + (side * BLOCKS + rank) * 2 + t, to, sum, mbarrier(batch));
+                store_async(at<double>(AT_BLOCK_WEIGHTS) + (side * BLOCKS + rank) * 2 + t, to, sum, mbarrier(part));
         }
     }
 
@@ -149,18 +77,18 @@ struct Step : Thread {
     }
 
     // LANES threads of a warp share a row, as in `step::loss_rows`.
-    DEVICE void evaluate_loss(int batch, int n) {
-        const int side = batch & 1, row_lane = t % LANES;
-        const double total = normalizer(batch);
-        const TARGET* const target = at<TARGET>(AT_TARGET) + side * BATCH_ROWS * (CLASS_NUMBERS ? 1 : N_OUT);
-        double loss = 0;
+    DEVICE void evaluate_loss(int part, int n) {
+        const int side = part & 1, row_lane = t % LANES;
+        const double total = normalizer(batch_of(part));
+        const TARGET* const target = at<TARGET>(AT_TARGET) + side * PART_ROWS * (CLASS_NUMBERS ? 1 : N_OUT);
+        double loss = begins_batch(part) ? 0 : losses;
         for (int begin = t / 32 * (32 / LANES); begin < n; begin += BLOCK_THREADS / LANES) {
             const int own = begin + lane / LANES, row = own < n ? own : n - 1;
             REAL* const logits = reals(AT_LOGITS) + row * N_OUT;
             for (int k = row_lane; own < n && k < N_OUT; k += LANES) logits[k] = logit<HIDDEN_LAYERS>(side, row, k);
             __syncwarp();  // the lanes of a row read each other's logits
             REAL share = total > 0 ? REAL(1 / total) : REAL(0);
-            if (WEIGHTED) share = reals(AT_WEIGHT)[side * BATCH_ROWS + row] / (total > 0 ? REAL(total) : REAL(1));
+            if (WEIGHTED) share = reals(AT_WEIGHT)[side * PART_ROWS + row] / (total > 0 ? REAL(total) : REAL(1));
             REAL* const delta = reals(AT_DELTA) + row * N_OUT;
             auto z = [=](int k) -> REAL { return logits[k]; };
             auto wanted = [=](int k) -> REAL {
@@ -173,6 +101,10 @@ struct Step : Thread {
                 delta[k] = slope * (share * a.loss.delta_factor);
             };
             Loss::template rows<REAL>(Row<LANES>{N_OUT, row_lane}, z, wanted, write);
+        }
+        if (!ends_batch(part)) {
+            losses = loss;
+            return;
         }
         loss = sum_over_warp(loss);
         if (lane == 0) at<double>(AT_WARP_LOSSES)[t / 32] = loss;
@@ -190,13 +122,13 @@ struct Step : Thread {
         return loss;
     }
 
-    DEVICE void gradients(int batch, int n) {
+    DEVICE void gradients(int part, int n) {
         const REAL *const delta = reals(AT_DELTA), *const output = reals(AT_OUTPUT), *const w2 = reals(AT_W2);
         const int weights = PADDED_UNITS * N_OUT;
-        for_each<weights + BATCH_ROWS * PADDED_UNITS>(weights + n * PADDED_UNITS, [&](int q) {
+        for_each<weights + PART_ROWS * PADDED_UNITS>(weights + n * PADDED_UNITS, [&](int q) {
             if (q < weights) {
                 const int unit = q / N_OUT, o = q % N_OUT;
-                REAL g = REAL(0);
+                REAL g = begins_batch(part) ? REAL(0) : reals(AT_GRADIENT2)[q];
 #pragma unroll 8
                 for (int row = 0; row < n; ++row) g += output[row * PADDED_UNITS + unit] * delta[row * N_OUT + o];
                 reals(AT_GRADIENT2)[q] = g;
@@ -206,9 +138,31 @@ struct Step : Thread {
             REAL d = REAL(0);
 #pragma unroll 32
             for (int o = 0; o < N_OUT; ++o) d += delta[row * N_OUT + o] * w2[unit * N_OUT + o];
-            if (HIDDEN_DROPOUT) d = keeps(batch, row, unit) ? d * a.hidden_dropout.scale : REAL(0);
+            if (HIDDEN_DROPOUT) d = keeps(part, row, unit) ? d * a.hidden_dropout.scale : REAL(0);
             d = Activation1::backward(d, reals(AT_SAVED)[p]);
             reals(AT_DELTA1)[p] = is_unit(unit) ? d : REAL(0);
+        });
+    }
+
+    // The gradient of bias number q of b1 and b2: of this part, or of the batch up to this part.
+    DEVICE REAL bias_gradient(int part, int n, int q) const {
+        const bool is_b1 = q < PADDED_UNITS;
+        const int stride = is_b1 ? PADDED_UNITS : STRIDE2;
+        const REAL* const delta = is_b1 ? reals(AT_DELTA1) + q : reals(AT_DELTA2) + q - PADDED_UNITS;
+        REAL g = begins_batch(part) ? REAL(0) : reals(AT_GRADIENT_BIASES)[q];
+#pragma unroll 8
+        for (int row = 0; row < n; ++row) g += delta[row * stride];
+        return g;
+    }
+
+    // Adds the gradients of a part that is not the last to those of the batch, or those that are to be kept.
+    DEVICE void keep_gradients(int part, int n) {
+        weight_gradients(part, n, [](int, const REAL*) {});
+        if (ends_batch(part)) return;
+        // the thread that will need them: see `update`
+        for_each<OTHERS>(OTHERS, [&](int q) {
+            const int bias = q - PADDED_UNITS * STRIDE2;
+            if (bias >= 0) reals(AT_GRADIENT_BIASES)[bias] = bias_gradient(part, n, bias);
         });
     }
 
@@ -237,76 +191,46 @@ struct Step : Thread {
     }
 
     template <bool MEASURES>
-    DEVICE void update(int batch, int n) {
+    DEVICE void update(int part, int n) {
+        const int batch = batch_of(part);
         REAL scalars[SCALARS];
 #pragma unroll
         for (int i = 0; i < SCALARS; ++i) scalars[i] = scalars_of(batch)[i];
         const double penalty = PENALIZED ? l2(batch) : 0;
+        const REAL x_factor = a.x_factor;
+        auto change_span = [&](int i, const REAL* g) {
 #pragma unroll
-        for (int i = 0; i < QUADS_OF_THREAD; ++i)
-            if (has_weights1() && has_quad(i)) update_quad<MEASURES>(batch, n, i, scalars, penalty);
-        const REAL *const delta2 = reals(AT_DELTA2), *const delta1 = reals(AT_DELTA1);
+            for (int j = 0; j < SPAN_WEIGHTS; ++j) {
+                // Weights that only fill up remain zero without a check: their gradient is zero.  But a rule may divide
+                // by what it remembers, which is zero as well.
+                const int number = i * SPAN_WEIGHTS + j;
+                const bool exists =
+                    (!(N_IN % 4) || input_of(number, slice) < N_IN) && is_unit(unit_of(number, group));
+                if (Rule::STATES && !exists) continue;
+                const REAL gradient = SCALED ? g[j] * x_factor : g[j];
+                change<MEASURES>(w[number], gradient, number * BLOCK_THREADS + t, true, scalars, penalty);
+            }
+        };
+        if (KEEPS_GRADIENT) {
+#pragma unroll
+            for (int i = 0; i < SPANS; ++i)
+                if (has_weights1() && has_span(i)) change_span(i, kept + i * SPAN_WEIGHTS);
+        } else {
+            weight_gradients(part, n, change_span);
+        }
         const int others = WEIGHTS_OF_THREAD * BLOCK_THREADS, weights = PADDED_UNITS * STRIDE2;
         for_each<OTHERS>(OTHERS, [&](int q) {
-            REAL g = REAL(0);
             if (q < weights) {
                 if (is_weight2(q))
                     change<MEASURES>(reals(AT_W2)[q], reals(AT_GRADIENT2)[q], others + q, true, scalars, penalty);
-            } else if (q < weights + PADDED_UNITS) {
-                const int unit = q - weights;
-#pragma unroll 8
-                for (int row = 0; row < n; ++row) g += delta1[row * PADDED_UNITS + unit];
-                if (is_unit(unit)) change<MEASURES>(reals(AT_B1)[unit], g, others + q, false, scalars, penalty);
-            } else if (!MEASURES || rank == 0) {  // in the norm, b2 counts once
-                const int o = q - weights - PADDED_UNITS;
-#pragma unroll 8
-                for (int row = 0; row < n; ++row) g += delta2[row * STRIDE2 + o];
-                change<MEASURES>(reals(AT_B2)[o], g, others + q, false, scalars, penalty);
+                return;
             }
+            const int unit = q - weights, o = unit - PADDED_UNITS;
+            // in the norm, b2 counts once
+            if (o < 0 ? !is_unit(unit) : MEASURES && rank) return;
+            REAL& bias = o < 0 ? reals(AT_B1)[unit] : reals(AT_B2)[o];
+            change<MEASURES>(bias, bias_gradient(part, n, unit), others + q, false, scalars, penalty);
         });
-    }
-
-    // The gradient of the weights of four inputs, and their update.
-    template <bool MEASURES>
-    DEVICE void update_quad(int batch, int n, int i, const REAL* scalars, double penalty) {
-        const int quad = slice + i * GROUP_THREADS;
-        const REAL* const delta1 = reals(AT_DELTA1) + group * UNITS_OF_THREAD;
-        REAL g[4][UNITS_OF_THREAD];
-#pragma unroll
-        for (int c = 0; c < 4; ++c)
-#pragma unroll
-            for (int j = 0; j < UNITS_OF_THREAD; ++j) g[c][j] = REAL(0);
-        auto add_row = [&](int row) {
-            const Quad<REAL> x = inputs(row_of_thread(batch, row, n) + i * GROUP_THREADS, batch, row, n, quad);
-#pragma unroll
-            for (int j = 0; j < UNITS_OF_THREAD; j += 4) {
-                const Quad<REAL> d = *(const Quad<REAL>*)(delta1 + row * PADDED_UNITS + j);
-#pragma unroll
-                for (int c = 0; c < 4; ++c)
-#pragma unroll
-                    for (int unit = 0; unit < 4; ++unit) g[c][j + unit] += x.value[c] * d.value[unit];
-            }
-        };
-        if (n == BATCH_ROWS) {  // with a constant number of rows, their addresses are constants
-#pragma unroll 2
-            for (int row = 0; row < BATCH_ROWS; ++row) add_row(row);
-        } else {
-#pragma unroll 1
-            for (int row = 0; row < n; ++row) add_row(row);
-        }
-        const REAL x_factor = a.x_factor;
-#pragma unroll
-        for (int c = 0; c < 4; ++c)
-#pragma unroll
-            for (int j = 0; j < UNITS_OF_THREAD; ++j) {
-                // Weights that only fill up remain zero without a check: their gradient is zero.  But a rule may divide
-                // by what it remembers, which is zero as well.
-                const bool exists = (!(N_IN % 4) || quad * 4 + c < N_IN) && is_unit(group * UNITS_OF_THREAD + j);
-                if (Rule::STATES && !exists) continue;
-                const int number = (i * 4 + c) * UNITS_OF_THREAD + j;
-                const REAL gradient = SCALED ? g[c][j] * x_factor : g[c][j];
-                change<MEASURES>(w[i][c][j], gradient, number * BLOCK_THREADS + t, true, scalars, penalty);
-            }
     }
 
     // -- clipping by the norm ----------------------------------------------------------------------------------------
