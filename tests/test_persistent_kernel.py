@@ -277,6 +277,78 @@ def test_any_plan_gives_the_steps_of_numpy(case):
         undo()
 
 
+def on_tensor_cores(options, rows, limit, part_rows=tilings.PART_ROWS, buffers=2):
+    """The first tiling with tensor cores, in parts of so many rows if the batch has more."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tilings, "PART_ROWS", part_rows)
+        every = all_tilings(options, rows, limit)
+        return next(each for each in every if each.tensor and each.x_buffers == buffers)
+
+
+TENSOR_SHAPES = {
+    "usual": {"sizes": (784, 30, 10), "n": 40, "batch": 16},
+    "inputs that do not fill up a tile, of rows in wider arrays": {"sizes": (37, 9, 3), "n": 22, "batch": 9},
+    "one of each": {"sizes": (1, 1, 1), "n": 5, "batch": 1, "kind": "sigmoid+binary_cross_entropy"},
+    "two tiles of units": {"sizes": (50, 100, 4), "n": 40, "batch": 16},
+    "three tiles of units": {"sizes": (50, 160, 4), "n": 40, "batch": 20},
+    "two tiles of rows, and a last batch of one": {"sizes": (100, 12, 5), "n": 81, "batch": 20},
+    "dropout": {"sizes": (45, 30, 4), "dropout": (0.3, 0.4), "n": 40, "batch": 10},
+    "several hidden layers": {"sizes": (60, 40, 9, 3), "n": 40, "batch": 16, "clip_norm": 0.05, "l2": 1e-3},
+    "clipping by the norm": {"sizes": (60, 40, 3), "n": 40, "batch": 16, "clip_norm": 0.05, "l2": 1e-3},
+    "in parts": {"sizes": (60, 40, 3), "n": 150, "batch": 70, "clip_value": 0.05, "weighted": True},
+    "in parts of other sizes": {"sizes": (60, 12, 9, 3), "n": 90, "batch": 40, "clip_norm": 0.05, "part_rows": 9},
+    "one batch of X": {"sizes": (60, 40, 3), "n": 40, "batch": 16, "buffers": 1},
+}
+
+
+@pytest.mark.parametrize("name", TENSOR_SHAPES)
+@pytest.mark.parametrize("rule", [RULES[0], RULES[7]], ids=lambda rule: rule.name)
+def test_tensor_cores_are_as_accurate_as_float32(gpu, monkeypatch, name, rule):
+    from backends.cupy_backend import persistent
+
+    fields = dict(TENSOR_SHAPES[name])
+    how = {key: fields.pop(key) for key in ("part_rows", "buffers") if key in fields}
+    case = case_of(**fields, bytes_in=True, activation="tanh", rule=rule)
+    exact = case.run(backends.get_backend("numpy"), "float64")
+
+    def error(tiling):
+        monkeypatch.setattr(persistent, "tiling_for", tiling)
+        found = case.run(gpu, "float32", persistently)
+        assert np.isfinite(found[1]).all()
+        return max(np.abs(a - b).max() / max(1e-30, np.abs(b).max()) for a, b in zip(found[:2], exact[:2], strict=True))
+
+    def without(options, rows, limit):
+        return next(each for each in all_tilings(options, rows, limit) if not each.tensor)
+
+    plain, tensor = error(without), error(functools.partial(on_tensor_cores, **how))
+    assert tensor <= max(2 * plain, 4e-7), (plain, tensor)
+
+
+def test_without_one_of_the_three_products_it_would_not_be(gpu, monkeypatch):
+    from backends.cupy_backend import persistent
+    from backends.cupy_backend import persistent_source as module
+
+    case = case_of((100, 40, 5), 40, 16, bytes_in=True)
+    monkeypatch.setattr(persistent, "tiling_for", on_tensor_cores)
+    exact = case.run(backends.get_backend("numpy"), "float64")[1]
+    text_of = module.text_of
+    errors = []
+    try:
+        for first in (2, 1, 0):
+            changed = f"for (int p = {first}; p >= 0; --p)"
+            monkeypatch.setattr(module, "text_of", lambda name, new=changed: text_of(name).replace(OF_PRODUCTS, new))
+            module.persistent_source.cache_clear()
+            backends.get_backend("cupy").execution = "persistent"
+            errors.append(np.abs(case.run(gpu, "float32", persistently)[1] - exact).max())
+    finally:
+        module.persistent_source.cache_clear()
+    assert text_of("persistent_tensor.cuh").count(OF_PRODUCTS) == 2
+    assert 3 * errors[0] < errors[1] < errors[2] / 20, errors
+
+
+OF_PRODUCTS = "for (int p = 2; p >= 0; --p)"
+
+
 def test_float32_is_near_float64(gpu):
     for sizes in ((784, 30, 10), (784, 128, 64, 10)):
         case = case_of(sizes, 33, 16, bytes_in=True, activation="relu", rule=RULES[1])

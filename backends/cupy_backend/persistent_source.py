@@ -9,10 +9,13 @@ from backends.cupy_backend.kernel_source import TYPES, KernelOptions, definition
 from backends.cupy_backend.tilings import Tiling, odd
 from backends.random import dropout_threshold
 
-_FILES = (
-    "cluster.cuh", "persistent_thread.cuh", "persistent_first.cuh", "persistent_step.cuh", "persistent_layers.cuh",
-    "persistent.cuh",
-)  # fmt: skip
+_FIRST = {False: "persistent_first.cuh", True: "persistent_tensor.cuh"}
+"""The first layer without tensor cores, and on them."""
+
+_BEFORE, _AFTER = (
+    ("cluster.cuh", "persistent_thread.cuh"),
+    ("persistent_step.cuh", "persistent_layers.cuh", "persistent.cuh"),
+)
 _CALL = """\
     extern __shared__ persistent::Bytes16 shared_memory[];
     unsigned char* const memory = shared_memory[0].value;
@@ -69,7 +72,7 @@ def persistent_source(options: KernelOptions, tiling: Tiling, piece: int, clippe
         "CLIPPED": clipped, "BY_NORM": options.by_norm,
         "INPUT_DROPOUT": network.dropout[0] > 0, "HIDDEN_DROPOUT": network.dropout[1] > 0,
         "SCALED": source != real or network.dropout[0] > 0, "BY_OWNERS": tiling.by_owners,
-        "KEEPS_GRADIENT": tiling.keeps_gradient,
+        "KEEPS_GRADIENT": tiling.keeps_gradient, "TENSOR": tiling.tensor,
     }  # fmt: skip
     target = "long long" if options.class_numbers else real
     constants = [f"typedef {real} REAL;", f"typedef {source} SOURCE;", f"typedef {target} TARGET;"]
@@ -83,7 +86,7 @@ def persistent_source(options: KernelOptions, tiling: Tiling, piece: int, clippe
         f"train(const unsigned char* networks, int count) {{\n{_CALL}}}\n"
         f'static_assert(sizeof(persistent::Arguments) == {arguments_dtype(options).itemsize}, "as in Python");\n'
     )
-    files = [text_of(name) for name in _FILES]
+    files = [text_of(name) for name in (*_BEFORE, _FIRST[tiling.tensor], *_AFTER)]
     layers = ["template <int LAYER> struct Layer;", *(_layers(options, tiling) if hidden_layers > 1 else [])]
     return "\n".join([definitions(options), *constants, *layers, *files, kernel, *epoch_kernels(options)])
 

@@ -33,6 +33,9 @@ REGISTERS, REGISTERS_OF_THREAD = 65536, 255
 MULTIPROCESSOR_LANES = {4: 128, 8: 64}
 """Multiplications with addition in a cycle of a multiprocessor, by the size of a number (compute capability 9.0)."""
 
+INSTRUCTIONS_A_CYCLE = 4
+"""Of a multiprocessor, each of a whole warp."""
+
 STEP_CYCLES = 2000
 """Of a step besides those products: the exchange, barriers, the loss.  An estimate, from latencies others measured."""
 
@@ -76,6 +79,7 @@ class Choice(typing.NamedTuple):
     quads_of_thread: int
     x_buffers: int
     part_rows: int
+    tensor: bool
 
 
 MEASURED: dict[tuple[tuple[int, ...], int, str, str], Choice] = {}
@@ -99,6 +103,10 @@ class Tiling:
         Hidden units of a block; the same, rounded up to those of its groups.
     units_of_thread, quads_of_thread : int
         A thread has the weights from `quads_of_thread` times four inputs to `units_of_thread` units, in registers.
+    tensor : bool
+        Whether the products of the first layer are computed by tensor cores, as sums of products in bfloat16 that have
+        float32's accuracy.  A thread then has the weights from `quads_of_thread` times four inputs to one unit of each
+        of `units_of_thread` times eight.
     tile_rows : int
         Rows of the batch for which a thread computes sums at once.
     part_rows, parts : int
@@ -137,6 +145,7 @@ class Tiling:
     padded_units: int
     units_of_thread: int
     quads_of_thread: int
+    tensor: bool
     tile_rows: int
     part_rows: int
     tall: int
@@ -179,7 +188,7 @@ class Tiling:
 
     @property
     def choice(self) -> Choice:
-        return Choice(self.blocks, self.units_of_thread, self.quads_of_thread, self.x_buffers, self.part_rows)
+        return Choice(self.blocks, self.units_of_thread, self.quads_of_thread, self.x_buffers, self.part_rows, self.tensor)
 
 
 def tiling_for(options: KernelOptions, rows: int, shared_limit: int) -> Tiling | str:
@@ -204,11 +213,14 @@ def _estimated(options: KernelOptions, rows: int, shared_limit: int) -> Tiling |
 
 def expected_microseconds(options: KernelOptions, tiling: Tiling) -> float:
     """Estimated time of a step, with what distinguishes the tilings of a network: reading X, and waiting for it."""
+    wait = WAIT_FOR_ROWS[tiling.x_buffers] / CYCLES_A_MICROSECOND
+    if tiling.tensor:
+        return tiling.microseconds + wait
     read = 2 * tiling.rows * tiling.threads * tiling.quads_of_thread * 4  # entries of X, forward and for the gradient
     cycles = options.X_dtype.itemsize / SHARED_BYTES_A_CYCLE
     if options.X_dtype != options.dtype:
         cycles += 1 / CONVERSIONS_A_CYCLE
-    return tiling.microseconds + (read * cycles + WAIT_FOR_ROWS[tiling.x_buffers]) / CYCLES_A_MICROSECOND
+    return tiling.microseconds + read * cycles / CYCLES_A_MICROSECOND + wait
 
 
 def tilings(options: KernelOptions, rows: int, shared_limit: int) -> Iterator[Tiling]:
@@ -234,18 +246,28 @@ def tilings(options: KernelOptions, rows: int, shared_limit: int) -> Iterator[Ti
 def _choices(options: KernelOptions, rows: int) -> Iterator[Choice]:
     """All choices in which every block has units and every thread weights."""
     n_in, n_hidden, *_ = options.network.layout.sizes
-    quads = -(-n_in // 4)
-    widths = (4, 8) if options.dtype.itemsize == 4 else (4,)
-    for blocks, units_of_thread in ((blocks, width) for blocks in (8, 4, 2, 1) for width in widths):
+    for blocks in (8, 4, 2, 1):
         units = -(-n_hidden // blocks)
-        if blocks > MOST_BLOCKS or (blocks - 1) * units >= n_hidden or (units_of_thread > 4 and units <= 4):
+        if blocks > MOST_BLOCKS or (blocks - 1) * units >= n_hidden:
             continue
-        known = set()
-        for quads_of_thread, threads in _threads(-(-units // units_of_thread), quads):
-            if threads not in known:  # more quads for as many threads are weights of zero
+        for tensor, units_of_thread in _units_of_thread(options, units):
+            known = set()
+            for quads_of_thread, threads in _threads(n_in, units, units_of_thread, tensor):
+                if threads in known:  # more quads for as many threads are weights of zero
+                    continue
                 known.add(threads)
                 for part_rows, x_buffers in itertools.product(_parts(rows), (2, 1, 0)):
-                    yield Choice(blocks, units_of_thread, quads_of_thread, x_buffers, part_rows)
+                    if not tensor or (x_buffers and part_rows <= PART_ROWS):
+                        yield Choice(blocks, units_of_thread, quads_of_thread, x_buffers, part_rows, tensor)
+
+
+def _units_of_thread(options: KernelOptions, units: int) -> Iterator[tuple[bool, int]]:
+    """Whether on tensor cores, and `Tiling.units_of_thread`, for blocks with so many units."""
+    yield False, 4
+    if options.dtype.itemsize == 4 and units > 4:
+        yield False, 8
+    if options.dtype.itemsize == 4 and options.X_dtype.itemsize == 1:
+        yield True, -(-units // 8)
 
 
 def _parts(rows: int) -> tuple[int, ...]:
@@ -279,14 +301,21 @@ def _tiling(options: KernelOptions, rows: int, shared_limit: int, choice: Choice
     units_of_thread = 4 if units <= 4 or words == 2 else 8
     if choice is not None:
         units_of_thread = choice.units_of_thread
-    tile_rows = 32 // units_of_thread  # a lane of a warp keeps one of the sums
-    groups, quads, several = -(-units // units_of_thread), -(-n_in // 4), options.network.layout.n_layers > 2
+    tensor = choice is not None and choice.tensor
+    # of the FMA: a lane of a warp keeps one of the sums
+    tile_rows, of_group = (16, 8 * units_of_thread) if tensor else (32 // units_of_thread, units_of_thread)
+    several = options.network.layout.n_layers > 2
     least = 0
-    for part_rows, (quads_of_thread, group_threads) in itertools.product(_parts(rows), _threads(groups, quads)):
+    for part_rows, (quads_of_thread, group_threads) in itertools.product(
+        _parts(rows), _threads(n_in, units, units_of_thread, tensor)
+    ):
         if choice is not None and (choice.quads_of_thread, choice.part_rows) != (quads_of_thread, part_rows):
             continue
+        groups, tall = -(-units // of_group), -(-part_rows // tile_rows) * tile_rows
         threads = max(groups * group_threads, LEAST_THREADS * several)
         weights, sums = quads_of_thread * 4 * units_of_thread, tile_rows * units_of_thread
+        if tensor:  # of z, and delta1 in three parts
+            sums = tall // 4 * units_of_thread + tall // 16 * 12 * -(-units_of_thread // 2)
         available = min(REGISTERS_OF_THREAD, REGISTERS // threads // 8 * 8) - OTHER_REGISTERS[4 * words]
         in_parts = part_rows < rows
         if (weights * (1 + in_parts) + sums) * words > available:
@@ -294,10 +323,10 @@ def _tiling(options: KernelOptions, rows: int, shared_limit: int, choice: Choice
         second = part_rows * n_second
         by_owners = several and (blocks - 2) * second * options.dtype.itemsize > EXCHANGE_BYTES
         for x_buffers in (2, 1, 0) if choice is None else (choice.x_buffers,):
-            padded_units, tall = groups * units_of_thread, -(-part_rows // tile_rows) * tile_rows
+            padded_units = groups * of_group
             sizes = _shared_arrays(
-                options, part_rows, in_parts, blocks, threads, group_threads, units, padded_units, weights, tall,
-                x_buffers, by_owners,
+                options, part_rows, in_parts, blocks, threads, group_threads, units, padded_units, weights,
+                x_buffers * tall * _row_bytes(options, tensor), tall, by_owners,
             )  # fmt: skip
             places, end = {}, 0
             for name, size in sizes.items():
@@ -308,9 +337,9 @@ def _tiling(options: KernelOptions, rows: int, shared_limit: int, choice: Choice
                 while lanes > 1 and threads // lanes < part_rows:
                     lanes //= 2
                 tiling = Tiling(
-                    blocks, threads, groups, group_threads, units, padded_units, units_of_thread, quads_of_thread,
+                    blocks, threads, groups, group_threads, units, padded_units, units_of_thread, quads_of_thread, tensor,
                     tile_rows, part_rows, tall, in_parts or (options.by_norm and (2 * weights + sums) * words <= available),
-                    x_buffers, lanes, rows, _row_bytes(options), by_owners, -(-second // blocks),
+                    x_buffers, lanes, rows, _row_bytes(options, tensor), by_owners, -(-second // blocks),
                     weights * threads + _others(options, padded_units) + _above(options), _above(options),
                     tuple(places.items()), end, 0.0,
                 )  # fmt: skip
@@ -327,9 +356,12 @@ def _tiling(options: KernelOptions, rows: int, shared_limit: int, choice: Choice
 def _cycles(options: KernelOptions, tiling: Tiling) -> float:
     """Estimated cycles of a step."""
     n_second, several, itemsize = options.network.layout.sizes[2], options.network.layout.n_layers > 2, options.dtype.itemsize
-    weights = tiling.quads_of_thread * 4 * tiling.units_of_thread * tiling.groups * tiling.group_threads
-    products = 2 * tiling.rows * weights / MULTIPROCESSOR_LANES[itemsize]
-    cycles = tiling.parts * STEP_CYCLES + 2 * products
+    if tiling.tensor:
+        products = _tensor_instructions(options, tiling) / INSTRUCTIONS_A_CYCLE
+    else:
+        weights = tiling.quads_of_thread * 4 * tiling.units_of_thread * tiling.groups * tiling.group_threads
+        products = 2 * 2 * tiling.rows * weights / MULTIPROCESSOR_LANES[itemsize]
+    cycles = tiling.parts * STEP_CYCLES + products
     if several:
         received = (2 if tiling.by_owners else tiling.blocks) * tiling.rows * n_second * itemsize
         cycles += _cycles_above(options, tiling.rows, tiling.parts) + received / EXCHANGE_BYTES * LAYER_CYCLES
@@ -337,23 +369,38 @@ def _cycles(options: KernelOptions, tiling: Tiling) -> float:
     return cycles
 
 
-def _threads(groups: int, quads: int) -> Iterator[tuple[int, int]]:
+def _tensor_instructions(options: KernelOptions, tiling: Tiling) -> float:
+    """Instructions of all warps of a block in a step, for the first layer on tensor cores."""
+    tiles, warps, units = -(-options.network.layout.sizes[0] // 16), tiling.group_threads // 32, tiling.units_of_thread
+    pairs, row_tiles = -(-units // 2), tiling.parts * tiling.tall // 16
+    split_weights = tiles * tiling.parts * 22 * units
+    split_gradient = warps * row_tiles * 60 * pairs
+    of_rows = tiles * row_tiles * (36 + 7 * units + 14 * pairs)  # bytes to bfloat16, products, and their sums
+    return split_weights + split_gradient + of_rows + tiles * 4 * units * 6
+
+
+def _threads(n_in: int, units: int, units_of_thread: int, tensor: bool) -> Iterator[tuple[int, int]]:
     """Quads of a thread, from one on, and threads of a group: whole warps."""
+    groups = 1 if tensor else -(-units // units_of_thread)
     for quads_of_thread in range(1, 17):
-        group_threads = -(-quads // (32 * quads_of_thread)) * 32
+        quads_of_warp = (4 if tensor else 32) * quads_of_thread  # on tensor cores eight lanes have the same inputs
+        group_threads = -(-(-(-n_in // 4)) // quads_of_warp) * 32
         if groups * group_threads <= MOST_THREADS:
             yield quads_of_thread, group_threads
 
 
-def _row_bytes(options: KernelOptions) -> int:
+def _row_bytes(options: KernelOptions, tensor: bool) -> int:
     """Bytes of a row of X in shared memory: so many that lanes of a warp that read from several rows use all banks."""
-    whole = 32 if options.X_dtype.itemsize == 1 else 128
-    return -(-(-(-options.network.layout.sizes[0] // 4) * 4 * options.X_dtype.itemsize) // whole) * whole
+    n_in, itemsize = options.network.layout.sizes[0], options.X_dtype.itemsize
+    if tensor:  # an odd number of tiles
+        return (-(-n_in // 16) | 1) * 16
+    whole = 32 if itemsize == 1 else 128
+    return -(-(-(-n_in // 4) * 4 * itemsize) // whole) * whole
 
 
 def _shared_arrays(
     options: KernelOptions, rows: int, in_parts: bool, blocks: int, threads: int, group_threads: int, units: int,
-    padded_units: int, weights: int, tall: int, x_buffers: int, by_owners: bool,
+    padded_units: int, weights: int, x_bytes: int, tall: int, by_owners: bool,
 ) -> dict[str, int]:  # fmt: skip
     """Bytes of each array in the shared memory of a block, for the constants ``AT_...`` of the kernel; rows of a part."""
     n_in, _, n_second, *_ = options.network.layout.sizes
@@ -363,7 +410,7 @@ def _shared_arrays(
     remembered = weights * threads + _others(options, padded_units) + _above(options)
     weights2 = padded_units * (odd(n_second) if several else n_second)
     return {
-        "x": x_buffers * tall * _row_bytes(options),
+        "x": x_bytes,
         "partial": group_threads // 32 * tall * padded_units * real,
         "saved": rows * padded_units * real,
         "output": rows * padded_units * real,

@@ -82,7 +82,7 @@ def _compile(arguments, target, text=None):
 @cache
 def _scheduler():
     """The object file of the scheduler, in a folder for all that is compiled with it."""
-    sources = [HERE / "shim.h", HERE / "scheduler.cpp", HERE / "cluster.h"]
+    sources = [HERE / "shim.h", HERE / "scheduler.cpp", HERE / "cluster.h", HERE / "tensor_core.h"]
     key = hashlib.sha256(repr((FLAGS, KERNEL_FLAGS, [path.read_bytes() for path in sources])).encode()).hexdigest()[:16]
     target = Path(tempfile.gettempdir()) / f"mlp-stand-in-gpu-{os.getuid()}" / key / "scheduler.o"
     if not target.exists():

@@ -204,8 +204,8 @@ struct Step : FirstLayer {
                 // Weights that only fill up remain zero without a check: their gradient is zero.  But a rule may divide
                 // by what it remembers, which is zero as well.
                 const int number = i * SPAN_WEIGHTS + j;
-                const bool exists =
-                    (!(N_IN % 4) || input_of(number, slice) < N_IN) && is_unit(unit_of(number, group));
+                const bool exists = (!(N_IN % (TENSOR ? 16 : 4)) || input_of(number, slice) < N_IN) &&
+                                    is_unit(unit_of(number, group, slice));
                 if (Rule::STATES && !exists) continue;
                 const REAL gradient = SCALED ? g[j] * x_factor : g[j];
                 change<MEASURES>(w[number], gradient, number * BLOCK_THREADS + t, true, scalars, penalty);

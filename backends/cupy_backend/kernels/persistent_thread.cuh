@@ -134,14 +134,20 @@ struct Thread {
     DEVICE double normalizer(int batch) const { return at<double>(AT_NORMALIZERS)[batch & 1]; }
     DEVICE double l2(int batch) const { return at<double>(AT_L2)[batch & 1]; }
 
-    // The input and the unit to which a weight of this thread belongs.
+    // The input and the unit to which a weight of a thread belongs: see the files of the first layer.
     DEVICE static int input_of(int number, int slice) {
-        return (slice + number / SPAN_WEIGHTS * GROUP_THREADS) * 4 + number % SPAN_WEIGHTS / UNITS_OF_THREAD;
+        const int i = number / SPAN_WEIGHTS;
+        if (TENSOR) return (slice / 32 + i * (GROUP_THREADS / 32)) * 16 + slice % 4 * 4 + number % 4;
+        return (slice + i * GROUP_THREADS) * 4 + number % SPAN_WEIGHTS / UNITS_OF_THREAD;
     }
-    DEVICE static int unit_of(int number, int group) { return group * UNITS_OF_THREAD + number % UNITS_OF_THREAD; }
+    DEVICE static int unit_of(int number, int group, int slice) {
+        if (TENSOR) return (group * UNITS_OF_THREAD + number % SPAN_WEIGHTS / 4) * 8 + slice % 32 / 4;
+        return group * UNITS_OF_THREAD + number % UNITS_OF_THREAD;
+    }
     // Whether a thread has inputs in its span i.
     DEVICE bool has_span(int i) const {
-        return (i + 1) * GROUP_THREADS <= QUADS || slice + i * GROUP_THREADS < QUADS;
+        const int spans = TENSOR ? (QUADS + 3) / 4 : QUADS, threads = TENSOR ? GROUP_THREADS / 32 : GROUP_THREADS;
+        return (i + 1) * threads <= spans || (TENSOR ? slice / 32 : slice) + i * threads < spans;
     }
 
     // Calls f(parameter, its place in the state, its place in the flat buffer) for all parameters that this thread has.
@@ -152,7 +158,7 @@ struct Thread {
         const int group = t / GROUP_THREADS, slice = t % GROUP_THREADS;
 #pragma unroll
         for (int number = 0; number < WEIGHTS_OF_THREAD; ++number) {
-            const int k = input_of(number, slice), unit = unit_of(number, group);
+            const int k = input_of(number, slice), unit = unit_of(number, group, slice);
             const bool exists = k < N_IN && is_unit(unit);
             f(w[number], number * BLOCK_THREADS + t, exists ? k * N_HIDDEN + rank * UNITS + unit : -1);
         }
