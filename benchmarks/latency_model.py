@@ -29,6 +29,7 @@ import numpy as np
 
 import mlp
 from backends.cupy_backend.arguments import arguments_dtype
+from backends.cupy_backend.clusters import LARGE_CLUSTER
 from backends.cupy_backend.kernel_source import KernelOptions
 from backends.cupy_backend.persistent_source import persistent_source
 from backends.cupy_backend.tilings import Choice, Tiling, expected_microseconds, tiling_for, tilings
@@ -257,9 +258,9 @@ def describe(
     sizes: tuple[int, ...], rows: int, X_dtype: str, choice: Choice | None, everything: bool, clock: float
 ) -> None:
     options = options_of(sizes, X_dtype, dropout=everything, by_norm=everything)
-    tiling: Tiling | str | None = tiling_for(options, rows, SHARED_BYTES)
+    tiling: Tiling | str | None = tiling_for(options, rows, SHARED_BYTES, LARGE_CLUSTER)
     if choice is not None:
-        tiling = next((each for each in tilings(options, rows, SHARED_BYTES) if each.choice == choice), None)
+        tiling = next((each for each in tilings(options, rows, SHARED_BYTES, LARGE_CLUSTER) if each.choice == choice), None)
     if not isinstance(tiling, Tiling):
         raise SystemExit(f"{'-'.join(map(str, sizes))}, {rows} rows: {tiling or f'{choice} does not fit'}")
     title = f"{'-'.join(map(str, sizes))}, {rows} rows of {X_dtype}, {tiling.choice}, {tiling.threads} threads"
@@ -274,7 +275,7 @@ def beside_times(path: Path, clock: float) -> None:
     print(f"{'network':<14}{'rows':>5} {'X':<8} {'tiling':<16}{'model':>8}{'tilings.py':>12}{'measured':>10}")
     for each in json.loads(path.read_text(encoding="utf-8"))["table"]:
         options = options_of(tuple(each["sizes"]), each["X"])
-        every = tilings(options, each["rows"], SHARED_BYTES)
+        every = tilings(options, each["rows"], SHARED_BYTES, LARGE_CLUSTER)
         tiling = next(tiling for tiling in every if tiling.choice == tuple(each["choice"]))
         model = microseconds(persistent_phases(options, tiling), clock)
         net, choice = "-".join(map(str, each["sizes"])), ",".join(map(str, each["choice"]))

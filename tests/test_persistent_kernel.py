@@ -130,7 +130,7 @@ def test_every_shape_gives_the_steps_of_numpy(gpu, name):
 def test_rows_may_be_in_shared_memory_or_not(gpu, monkeypatch, buffers, bytes_in):
     from backends.cupy_backend import persistent
 
-    def with_buffers(options, rows, limit):
+    def with_buffers(options, rows, limit, _):
         for size in range(1000, limit, 200):
             tiling = tilings.tiling_for(options, rows, size)
             if not isinstance(tiling, str) and tiling.x_buffers == buffers:
@@ -188,21 +188,21 @@ FIELDS = {
 }
 
 
-def tiling_by_owners(options, rows, limit):
+def tiling_by_owners(options, rows, limit, most_blocks=8):
     """A tiling by which blocks add up shares for each other, however few these are."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tilings, "EXCHANGE_BYTES", -(2**40))
-        return tiling_for(options, rows, limit)
+        return tiling_for(options, rows, limit, most_blocks)
 
 
-def tiling_in_parts(options, rows, limit, part_rows=2, tilings_of=all_tilings):
+def tiling_in_parts(options, rows, limit, _=8, *, part_rows=2, tilings_of=all_tilings):
     """A tiling by which batches are worked off in parts of so many rows."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tilings, "PART_ROWS", part_rows)
         return next(each for each in tilings_of(options, rows, limit) if each.part_rows == part_rows)
 
 
-def tiling_in_parts_by_owners(options, rows, limit):
+def tiling_in_parts_by_owners(options, rows, limit, _=8):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tilings, "EXCHANGE_BYTES", -(2**40))
         return tiling_in_parts(options, rows, limit)
@@ -277,7 +277,7 @@ def test_any_plan_gives_the_steps_of_numpy(case):
         undo()
 
 
-def on_tensor_cores(options, rows, limit, part_rows=tilings.PART_ROWS, buffers=2):
+def on_tensor_cores(options, rows, limit, _=8, *, part_rows=tilings.PART_ROWS, buffers=2):
     """The first tiling with tensor cores, in parts of so many rows if the batch has more."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tilings, "PART_ROWS", part_rows)
@@ -317,7 +317,7 @@ def test_tensor_cores_are_as_accurate_as_float32(gpu, monkeypatch, name, rule):
         assert np.isfinite(found[1]).all()
         return max(np.abs(a - b).max() / max(1e-30, np.abs(b).max()) for a, b in zip(found[:2], exact[:2], strict=True))
 
-    def without(options, rows, limit):
+    def without(options, rows, limit, _):
         return next(each for each in all_tilings(options, rows, limit) if not each.tensor)
 
     plain, tensor = error(without), error(functools.partial(on_tensor_cores, **how))
@@ -347,6 +347,39 @@ def test_without_one_of_the_three_products_it_would_not_be(gpu, monkeypatch):
 
 
 OF_PRODUCTS = "for (int p = 2; p >= 0; --p)"
+
+
+def with_sixteen_blocks(options, rows, limit, most_blocks):
+    """The first tiling with as many blocks."""
+    every = all_tilings(options, rows, limit, most_blocks)
+    return next((each for each in every if each.blocks == 16), "no cluster has 16 blocks")
+
+
+@pytest.mark.parametrize("sizes", [(9, 48, 3), (9, 47, 5, 3)])
+def test_clusters_may_have_sixteen_blocks_where_the_gpu_has_them(gpu, stand_in_gpu, monkeypatch, caplog, sizes):
+    from backends.cupy_backend import persistent
+
+    caplog.set_level(logging.INFO, "mlp")
+    monkeypatch.setattr(persistent, "tiling_for", with_sixteen_blocks)
+    case = case_of(sizes, dropout=(0.2, 0.5), clip_norm=0.5, l2=1e-2, weighted=True)
+    assert "no cluster has 16 blocks" in trainer_of(gpu, case).execution(case.plan).reason
+    assert "in clusters of 8 blocks, not of 16: cuFuncSetAttribute failed (CUresult 1)" in caplog.text
+    stand_in_gpu.allow_clusters_of(16)
+    stand_in_gpu.forget_backends()
+    gpu = backends.get_backend("cupy")
+    gpu.execution = "persistent"
+    assert "on 16 blocks" in trainer_of(gpu, case).execution(case.plan).method
+    assert_trains_like_numpy(gpu, case)
+
+
+def test_a_kernel_must_ask_for_sixteen_blocks(gpu, stand_in_gpu, monkeypatch):
+    from backends.cupy_backend import persistent
+
+    stand_in_gpu.allow_clusters_of(16)
+    monkeypatch.setattr(persistent, "tiling_for", with_sixteen_blocks)
+    monkeypatch.setattr(persistent, "allow_large_clusters", lambda kernel: None)
+    with pytest.raises(RuntimeError, match="CLUSTER_SIZE"):
+        case_of((9, 48, 3)).run(gpu, train=persistently)
 
 
 def test_float32_is_near_float64(gpu):
@@ -554,7 +587,7 @@ def planted_options(case):
     return KernelOptions(plan.network, row, real, real, True, weighted=True, penalized=True, by_norm=True)
 
 
-def tiling_with_one_buffer(options, rows, limit):
+def tiling_with_one_buffer(options, rows, limit, _=8):
     """The tiling with the rows of X once in shared memory."""
     return tiling_with_buffers(1, options, rows, limit)
 
@@ -639,7 +672,7 @@ def test_a_missing_wait_is_noticed(stand_in_gpu, monkeypatch, complete_outcomes,
     pytest.fail(f"nothing happens without the wait on line {line}")
 
 
-def tiling_without_buffers(options, rows, limit):
+def tiling_without_buffers(options, rows, limit, _=8):
     """The tiling with the rows of X in global memory."""
     return tiling_with_buffers(0, options, rows, limit)
 

@@ -7,11 +7,12 @@ import math
 import numpy as np
 
 from backends.cupy_backend.arguments import arguments_dtype
+from backends.cupy_backend.clusters import allow_large_clusters
 from backends.cupy_backend.device import Device
 from backends.cupy_backend.kernel_source import KernelOptions
 from backends.cupy_backend.persistent_source import persistent_source
 from backends.cupy_backend.step import EpochArrays
-from backends.cupy_backend.tilings import Tiling, tiling_for
+from backends.cupy_backend.tilings import MOST_BLOCKS, Tiling, tiling_for
 from backends.plan import Array, EpochPlan
 from backends.random import dropout_threshold
 
@@ -47,7 +48,7 @@ def persistent_tiling(device: Device, options: KernelOptions, plan: EpochPlan) -
     if len(plan.order) >= 2**31:
         return "the persistent kernel counts the rows of an epoch in 32 bits"
     # not by the rows of the order, which may be fewer: a part of an epoch must have the bits of the whole
-    tiling = tiling_for(options, plan.batch_size, device.shared_bytes)
+    tiling = tiling_for(options, plan.batch_size, device.shared_bytes, device.most_blocks)
     return f"the persistent kernel has no tiling: {tiling}" if isinstance(tiling, str) else tiling
 
 
@@ -91,6 +92,8 @@ class PersistentKernel:
         self.source, self.tiling = arrays.source, tiling
         self._kernel = arrays.kernel("train")
         self._kernel.max_dynamic_shared_size_bytes = tiling.shared_bytes
+        if tiling.blocks > MOST_BLOCKS:
+            allow_large_clusters(self._kernel)
         record = np.zeros(1, arguments_dtype(arrays.options))
         for name, array in {
             "words": tables.words, "X_order": arrays.X_order, "order": tables.order, "X": arrays.X,

@@ -12,7 +12,8 @@ from backends.cupy_backend.arguments import arguments_dtype
 from backends.cupy_backend.kernel_source import KernelOptions, n_scalars
 
 MOST_BLOCKS = 8
-"""Blocks of a cluster: the largest number that every GPU with clusters has."""
+"""Blocks of a cluster: the largest number that every GPU with clusters has.  Where a GPU has more (`clusters.py`), there are
+tilings with twice as many, which are taken where they are estimated to be clearly faster."""
 
 UNITS_OF_BLOCK = 4
 """Hidden units of a block, at least: with fewer the exchange between blocks takes longer than what they save."""
@@ -32,9 +33,6 @@ REGISTERS, REGISTERS_OF_THREAD = 65536, 255
 
 MULTIPROCESSOR_LANES = {4: 128, 8: 64}
 """Multiplications with addition in a cycle of a multiprocessor, by the size of a number (compute capability 9.0)."""
-
-INSTRUCTIONS_A_CYCLE = 4
-"""Of a multiprocessor, each of a whole warp."""
 
 STEP_CYCLES = 2000
 """Of a step besides those products: the exchange, barriers, the loss.  An estimate, from latencies others measured."""
@@ -191,23 +189,28 @@ class Tiling:
         return Choice(self.blocks, self.units_of_thread, self.quads_of_thread, self.x_buffers, self.part_rows, self.tensor)
 
 
-def tiling_for(options: KernelOptions, rows: int, shared_limit: int) -> Tiling | str:
+def tiling_for(
+    options: KernelOptions, rows: int, shared_limit: int, most_blocks: int = MOST_BLOCKS
+) -> Tiling | str:
     """The fastest tiling, as measured or else as estimated, or a sentence that says what does not fit.
 
     The parameters are those of `tilings`.
     """
     choice = MEASURED.get((options.network.layout.sizes, rows, options.dtype.name, options.X_dtype.name))
-    measured = None if choice is None else _tiling(options, rows, shared_limit, choice)
+    measured = None
+    if choice is not None and choice.blocks <= most_blocks:
+        measured = _tiling(options, rows, shared_limit, choice)
     # a table for plain SGD can have a tiling in which the state of another rule does not fit
-    return measured if isinstance(measured, Tiling) else _estimated(options, rows, shared_limit)
+    return measured if isinstance(measured, Tiling) else _estimated(options, rows, shared_limit, most_blocks)
 
 
 @functools.lru_cache(maxsize=256)
-def _estimated(options: KernelOptions, rows: int, shared_limit: int) -> Tiling | str:
+def _estimated(options: KernelOptions, rows: int, shared_limit: int, most_blocks: int) -> Tiling | str:
     """The first of those that are estimated to be about as fast as the fastest."""
-    found = {tiling: expected_microseconds(options, tiling) for tiling in tilings(options, rows, shared_limit)}
+    every = tilings(options, rows, shared_limit, most_blocks)
+    found = {tiling: expected_microseconds(options, tiling) for tiling in every}
     if not found:
-        return _tiling(options, rows, shared_limit)  # a sentence
+        return _tiling(options, rows, shared_limit, most_blocks=most_blocks)  # a sentence
     return next(tiling for tiling, expected in found.items() if expected <= ABOUT * min(found.values()))
 
 
@@ -223,8 +226,12 @@ def expected_microseconds(options: KernelOptions, tiling: Tiling) -> float:
     return tiling.microseconds + read * cycles / CYCLES_A_MICROSECOND + wait
 
 
-def tilings(options: KernelOptions, rows: int, shared_limit: int) -> Iterator[Tiling]:
+def tilings(
+    options: KernelOptions, rows: int, shared_limit: int, most_blocks: int = MOST_BLOCKS
+) -> Iterator[Tiling]:
     """All tilings that fit, beginning with the one that uses most blocks and threads, and so waits least.
+
+    Those of larger clusters than `MOST_BLOCKS` come last.
 
     Parameters
     ----------
@@ -234,21 +241,23 @@ def tilings(options: KernelOptions, rows: int, shared_limit: int) -> Iterator[Ti
         Of a batch.
     shared_limit : int
         Bytes of shared memory that a block can have.
+    most_blocks : int
+        Blocks that a cluster can have.
     """
     seen: set[Tiling] = set()
-    for choice in (None, *_choices(options, rows)):
+    for choice in (None, *_choices(options, rows, most_blocks)):
         tiling = _tiling(options, rows, shared_limit, choice)
         if isinstance(tiling, Tiling) and tiling not in seen:
             seen.add(tiling)
             yield tiling
 
 
-def _choices(options: KernelOptions, rows: int) -> Iterator[Choice]:
+def _choices(options: KernelOptions, rows: int, most_blocks: int) -> Iterator[Choice]:
     """All choices in which every block has units and every thread weights."""
     n_in, n_hidden, *_ = options.network.layout.sizes
-    for blocks in (8, 4, 2, 1):
+    for blocks in (8, 4, 2, 1, 16):
         units = -(-n_hidden // blocks)
-        if blocks > MOST_BLOCKS or (blocks - 1) * units >= n_hidden:
+        if blocks > most_blocks or (blocks - 1) * units >= n_hidden:
             continue
         for tensor, units_of_thread in _units_of_thread(options, units):
             known = set()
@@ -275,7 +284,9 @@ def _parts(rows: int) -> tuple[int, ...]:
     return (rows, PART_ROWS) if rows > PART_ROWS else (rows,)
 
 
-def _tiling(options: KernelOptions, rows: int, shared_limit: int, choice: Choice | None = None) -> Tiling | str:
+def _tiling(
+    options: KernelOptions, rows: int, shared_limit: int, choice: Choice | None = None, most_blocks: int = MOST_BLOCKS
+) -> Tiling | str:
     """The tiling of a choice, or the first one that fits; or a sentence that says what does not.
 
     Parameters
@@ -295,7 +306,7 @@ def _tiling(options: KernelOptions, rows: int, shared_limit: int, choice: Choice
             f"{rows} rows, more than {MOST_ABOVE}"
         )
     blocks = 1 if choice is None else choice.blocks
-    while choice is None and blocks < MOST_BLOCKS and blocks * UNITS_OF_BLOCK < n_hidden:
+    while choice is None and blocks < most_blocks and blocks * UNITS_OF_BLOCK < n_hidden:
         blocks *= 2
     units, words = -(-n_hidden // blocks), options.dtype.itemsize // 4  # registers of a number
     units_of_thread = 4 if units <= 4 or words == 2 else 8
@@ -314,9 +325,10 @@ def _tiling(options: KernelOptions, rows: int, shared_limit: int, choice: Choice
         groups, tall = -(-units // of_group), -(-part_rows // tile_rows) * tile_rows
         threads = max(groups * group_threads, LEAST_THREADS * several)
         weights, sums = quads_of_thread * 4 * units_of_thread, tile_rows * units_of_thread
-        if tensor:  # of z, and delta1 in three parts
-            sums = tall // 4 * units_of_thread + tall // 16 * 12 * -(-units_of_thread // 2)
-        available = min(REGISTERS_OF_THREAD, REGISTERS // threads // 8 * 8) - OTHER_REGISTERS[4 * words]
+        if tensor:  # of z; delta1 and the weights of a tile, in three parts; bytes
+            sums = tall // 4 * units_of_thread + tall // 16 * 12 * -(-units_of_thread // 2) + 6 * units_of_thread + 16
+        # each of four schedulers has a quarter of the registers, and of the warps, rounded up
+        available = min(REGISTERS_OF_THREAD, REGISTERS // (-(-threads // 128) * 128) // 8 * 8) - OTHER_REGISTERS[4 * words]
         in_parts = part_rows < rows
         if (weights * (1 + in_parts) + sums) * words > available:
             continue
@@ -357,26 +369,25 @@ def _cycles(options: KernelOptions, tiling: Tiling) -> float:
     """Estimated cycles of a step."""
     n_second, several, itemsize = options.network.layout.sizes[2], options.network.layout.n_layers > 2, options.dtype.itemsize
     if tiling.tensor:
-        products = _tensor_instructions(options, tiling) / INSTRUCTIONS_A_CYCLE
+        products = _tensor_instructions(tiling) * -(-tiling.group_threads // 128)
     else:
         weights = tiling.quads_of_thread * 4 * tiling.units_of_thread * tiling.groups * tiling.group_threads
         products = 2 * 2 * tiling.rows * weights / MULTIPROCESSOR_LANES[itemsize]
-    cycles = tiling.parts * STEP_CYCLES + products
+    received = (2 if tiling.by_owners else tiling.blocks) * tiling.rows * n_second * itemsize
+    cycles = tiling.parts * STEP_CYCLES + products + received / EXCHANGE_BYTES * LAYER_CYCLES
     if several:
-        received = (2 if tiling.by_owners else tiling.blocks) * tiling.rows * n_second * itemsize
-        cycles += _cycles_above(options, tiling.rows, tiling.parts) + received / EXCHANGE_BYTES * LAYER_CYCLES
+        cycles += _cycles_above(options, tiling.rows, tiling.parts)
         cycles += 3 * tiling.rows * tiling.padded_units * n_second / PRODUCTS_A_CYCLE[itemsize]
     return cycles
 
 
-def _tensor_instructions(options: KernelOptions, tiling: Tiling) -> float:
-    """Instructions of all warps of a block in a step, for the first layer on tensor cores."""
-    tiles, warps, units = -(-options.network.layout.sizes[0] // 16), tiling.group_threads // 32, tiling.units_of_thread
-    pairs, row_tiles = -(-units // 2), tiling.parts * tiling.tall // 16
-    split_weights = tiles * tiling.parts * 22 * units
-    split_gradient = warps * row_tiles * 60 * pairs
+def _tensor_instructions(tiling: Tiling) -> int:
+    """Instructions of a warp in a step, for the first layer on tensor cores; counted in the PTX."""
+    tiles, units, row_tiles = tiling.quads_of_thread, tiling.units_of_thread, tiling.parts * tiling.tall // 16
+    pairs = -(-units // 2)
+    of_weights = tiles * units * (22 * tiling.parts + 24)  # split in three, updated
     of_rows = tiles * row_tiles * (36 + 7 * units + 14 * pairs)  # bytes to bfloat16, products, and their sums
-    return split_weights + split_gradient + of_rows + tiles * 4 * units * 6
+    return of_weights + of_rows + 60 * pairs * row_tiles  # the gradient of z split in three
 
 
 def _threads(n_in: int, units: int, units_of_thread: int, tensor: bool) -> Iterator[tuple[int, int]]:

@@ -129,6 +129,13 @@ class RawModule:
         return RawFunction(library, name, clusters[name])
 
 
+class Function:
+    """As `cupy.cuda.function.Function`; `ptr` is what the driver knows a function by."""
+
+    def __init__(self, ptr):
+        self.ptr = ptr
+
+
 class RawFunction:
     """A kernel; called as ``kernel(grid, block, arguments, shared_mem=0)``."""
 
@@ -139,12 +146,13 @@ class RawFunction:
         self.types = text.value.decode().split(",")[:-1]
         self._launch = getattr(library, f"launch_{name}")
         self.max_dynamic_shared_size_bytes = 48 << 10
+        self.kernel = Function(ctypes.cast(self._launch, ctypes.c_void_p).value)
 
     def __call__(self, grid, block, args, *, shared_mem=0):
         grid, block = _three("grid", grid, (2**31 - 1, 65535, 65535)), _three("block", block, (1024, 1024, 64))
         if math.prod(block) > 1024:
             raise CUDARuntimeError(f"CUDA_ERROR_INVALID_VALUE: a block of {block} threads")
-        if not 1 <= self._cluster <= 8 or grid[0] % self._cluster:
+        if not 1 <= self._cluster <= (16 if self.kernel.ptr in machine.large_clusters else 8) or grid[0] % self._cluster:
             raise CUDARuntimeError(f"CUDA_ERROR_INVALID_CLUSTER_SIZE: {grid} blocks in clusters of {self._cluster}")
         if not 0 <= shared_mem <= min(self.max_dynamic_shared_size_bytes, 227 << 10):
             raise CUDARuntimeError(f"CUDA_ERROR_INVALID_VALUE: {shared_mem} bytes of dynamic shared memory")
