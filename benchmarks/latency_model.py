@@ -43,7 +43,9 @@ CLOCK = 1.98
 """Cycles in a nanosecond: the highest clock of an H100 SXM or H200."""
 
 SCHEDULERS = 4
-LANES = {"FMA": 128, "float": 128, "integer": 64, "conversion": 64, "double": 64, "shuffle": 32, "special": 16, "tensor": 20}
+LANES = {
+    "FMA": 128, "float": 128, "integer": 64, "conversion": 64, "double": 64, "shuffle": 32, "special": 16, "tensor": 20,
+}  # fmt: skip
 """Results of a multiprocessor in a cycle: CUDA Programming Guide, "Throughput of Native Arithmetic Instructions",
 compute capability 9.0.  Each of its schedulers starts one instruction of a warp in a cycle.
 
@@ -111,6 +113,12 @@ class Phase:
     def count(self, kind: str) -> int:
         """Instructions of a kind, of all warps together."""
         return sum(number for warp in self.warps for opcode, number in warp.items() if kind_of(opcode) == kind)
+
+    @property
+    def instructions(self) -> float:
+        """Of a warp, on average, besides moves."""
+        counts = (n for warp in self.warps for opcode, n in warp.items() if kind_of(opcode) != "move")
+        return sum(counts) / len(self.warps)
 
     @property
     def busiest(self) -> tuple[str, float]:
@@ -219,17 +227,26 @@ def microseconds(phases: list[Phase], clock: float = CLOCK) -> float:
 
 
 def options_of(
-    sizes: tuple[int, ...], X_dtype: str = "uint8", *, dropout: bool = False, by_norm: bool = False
+    sizes: tuple[int, ...],
+    X_dtype: str = "uint8",
+    *,
+    dropout: bool = False,
+    input_dropout: bool = False,
+    by_norm: bool = False,
 ) -> KernelOptions:
     """ReLU, softmax with cross-entropy and plain SGD in float32."""
-    rate = 0.2 if dropout else 0.0
-    net = mlp.MLP(list(sizes), dropout=rate, input_dropout=rate, input_scale=1 / 255, init="zeros", backend="numpy")
+    rates = {"dropout": 0.2 * dropout, "input_dropout": 0.2 * input_dropout}
+    net = mlp.MLP(list(sizes), **rates, input_scale=1 / 255, init="zeros", backend="numpy")
     real = np.dtype(np.float32)
     return KernelOptions(net.plan, mlp.SGD().rule.row, real, np.dtype(X_dtype), class_numbers=True, by_norm=by_norm)
 
 
 # -- the report ---------------------------------------------------------------------------------------------------
 
+EXTRAS = {
+    "dropout": "dropout of the hidden units, and clipping by value",
+    "everything": "dropout, and clipping by value and by norm",
+}
 COLUMNS = ("FMA", "tensor", "shared load", "shared store", "shuffle", "conversion", "integer", "copy", "remote store")
 
 
@@ -249,24 +266,25 @@ def show(title: str, phases: list[Phase], clock: float) -> None:
     print(f"{'':5} {'step':<14}{totals}")
     barriers, exchanges = (sum(phase.wait == kind for phase in phases) for kind in ("block barrier", "exchange"))
     print(
+        f"{sum(phase.instructions for phase in phases):.0f} instructions of a warp besides moves, "
         f"{barriers} barriers and {exchanges} exchanges a step; {sum(phase.cycles for phase in phases):.0f} cycles, "
         f"{microseconds(phases, clock):.2f} microseconds"
     )
 
 
-def describe(
-    sizes: tuple[int, ...], rows: int, X_dtype: str, choice: Choice | None, everything: bool, clock: float
-) -> None:
-    options = options_of(sizes, X_dtype, dropout=everything, by_norm=everything)
-    tiling: Tiling | str | None = tiling_for(options, rows, SHARED_BYTES, LARGE_CLUSTER)
+def describe(sizes: tuple[int, ...], rows: int, X_dtype: str, choice: Choice | None, extra: str, clock: float) -> None:
+    everything, dropout = extra == "everything", bool(extra)
+    options = options_of(sizes, X_dtype, dropout=dropout, input_dropout=everything, by_norm=everything)
+    tiling: Tiling | str | None = tiling_for(options, rows, SHARED_BYTES)
     if choice is not None:
-        tiling = next((each for each in tilings(options, rows, SHARED_BYTES, LARGE_CLUSTER) if each.choice == choice), None)
+        every = tilings(options, rows, SHARED_BYTES, LARGE_CLUSTER)
+        tiling = next((each for each in every if each.choice == choice), None)
     if not isinstance(tiling, Tiling):
         raise SystemExit(f"{'-'.join(map(str, sizes))}, {rows} rows: {tiling or f'{choice} does not fit'}")
     title = f"{'-'.join(map(str, sizes))}, {rows} rows of {X_dtype}, {tiling.choice}, {tiling.threads} threads"
-    if everything:
-        title += ", with dropout and clipping"
-    show(title, persistent_phases(options, tiling, clipped=everything), clock)
+    if extra:
+        title += ", with " + EXTRAS[extra]
+    show(title, persistent_phases(options, tiling, clipped=dropout), clock)
 
 
 def beside_times(path: Path, clock: float) -> None:
@@ -310,9 +328,12 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--X", choices=("uint8", "float32"), default="uint8", help="type of the rows")
     parser.add_argument(
-        "--choice", help="blocks,units_of_thread,quads_of_thread,x_buffers,part_rows,tensor; default: as tilings.py chooses"
+        "--choice",
+        help="blocks,units_of_thread,quads_of_thread,x_buffers,part_rows,tensor; default: as tilings.py chooses",
     )
-    parser.add_argument("--everything", action="store_true", help="with dropout, and clipping by value and by norm")
+    for extra, words in EXTRAS.items():
+        how = {"dest": "extra", "action": "store_const", "const": extra, "default": ""}
+        parser.add_argument(f"--{extra}", help=f"with {words}", **how)  # type: ignore[arg-type]
     parser.add_argument("--clock", type=float, default=CLOCK, help="GHz; default %(default)g")
     parser.add_argument("--times", type=Path, metavar="FILE", help="tilings.json of benchmarks/on_gpu.py")
     parser.add_argument("--recorded", type=Path, metavar="FILE", help="a result of mlp bench; a GPU in it is an H200")
@@ -325,7 +346,7 @@ def main() -> None:
         choice = Choice(*map(int, options.choice.split(","))) if options.choice else None
         for net in [options.net] if options.net else ["784-30-10", "784-128-10"]:
             sizes = tuple(map(int, net.split("-")))
-            describe(sizes, options.batch_size, options.X, choice, options.everything, options.clock)
+            describe(sizes, options.batch_size, options.X, choice, options.extra, options.clock)
 
 
 if __name__ == "__main__":

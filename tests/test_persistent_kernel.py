@@ -575,6 +575,9 @@ PLANTED, SEVERAL = (
     case_of(sizes, 44, 9, l2=1e-2, clip_norm=0.5, weighted=True, dropout=(0.2, 0.5), rule=RULES[1])
     for sizes in ((140, 8, 3), (140, 8, 5, 6, 3))
 )
+# the exchange of norms would keep a block from sending shares before others have read those of the step before, and a
+# thread from fetching rows that others read
+UNCLIPPED, SEVERAL_UNCLIPPED = (replace(case, plan=replace(case.plan, clip_norm=None)) for case in (PLANTED, SEVERAL))
 HALTING, SEVERAL_HALTING = (
     replace(case, X=np.where(np.arange(44)[:, None] == case.plan.order[20], np.nan, case.X))
     for case in (PLANTED, SEVERAL)
@@ -638,8 +641,9 @@ def outcome(stand_in_gpu, monkeypatch, case, tiling, seed, line=0):
 SITUATIONS = (
     (PLANTED, tiling_for), (PLANTED, tiling_with_one_buffer), (HALTING, tiling_for), (SEVERAL, tiling_by_owners),
     (SEVERAL, tiling_for), (SEVERAL, tiling_with_one_buffer), (SEVERAL_HALTING, tiling_for),
+    (UNCLIPPED, tiling_with_one_buffer),
 )  # fmt: skip
-WAITS_OF = {"one hidden layer": (0, 1, 2), "several, by owners": (3,), "several": (4, 5, 6)}
+WAITS_OF = {"one hidden layer": (0, 1, 2, 7), "several, by owners": (3,), "several": (4, 5, 6)}
 
 
 @pytest.fixture(scope="module")
@@ -677,8 +681,6 @@ def tiling_without_buffers(options, rows, limit, _=8):
     return tiling_with_buffers(0, options, rows, limit)
 
 
-# the exchange of norms would keep a block from sending shares before others have read those of the step before
-UNCLIPPED, SEVERAL_UNCLIPPED = (replace(case, plan=replace(case.plan, clip_norm=None)) for case in (PLANTED, SEVERAL))
 ONE_SIDE = {
     "shares": (
         (UNCLIPPED, tiling_for),
@@ -714,7 +716,7 @@ def test_each_further_side_of_a_buffer_is_needed(stand_in_gpu, monkeypatch, buff
             text = text.replace(old, new)
         return text
 
-    texts = [module.text_of(name) for name in module._FILES]
+    texts = [module.text_of(name) for name in (*module._BEFORE, *module._FIRST.values(), *module._AFTER)]
     assert all(any(old in text for text in texts) for old in changes)
     monkeypatch.setattr(module, "text_of", with_one_side)
     module.persistent_source.cache_clear()

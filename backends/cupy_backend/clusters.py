@@ -77,7 +77,7 @@ def most_blocks(device: Any) -> int:
 
 
 def _active_clusters(kernel: Any, shared_bytes: int) -> int:
-    """Clusters of 16 blocks that can run at the same time, if each block needs all shared memory of a multiprocessor."""
+    """Clusters of 16 blocks that can run at the same time, if each block needs all of a multiprocessor."""
     kernel.max_dynamic_shared_size_bytes = shared_bytes
     allow_large_clusters(kernel)
     config = _LaunchConfig(LARGE_CLUSTER, 1, 1, 128, 1, 1, shared_bytes, None, None, 0)

@@ -12,8 +12,8 @@ from backends.cupy_backend.arguments import arguments_dtype
 from backends.cupy_backend.kernel_source import KernelOptions, n_scalars
 
 MOST_BLOCKS = 8
-"""Blocks of a cluster: the largest number that every GPU with clusters has.  Where a GPU has more (`clusters.py`), there are
-tilings with twice as many, which are taken where they are estimated to be clearly faster."""
+"""Blocks of a cluster: the largest number that every GPU with clusters has.  Where a GPU has more (`clusters.py`), there
+are tilings with twice as many, which are taken where they are estimated to be clearly faster."""
 
 UNITS_OF_BLOCK = 4
 """Hidden units of a block, at least: with fewer the exchange between blocks takes longer than what they save."""
@@ -115,8 +115,8 @@ class Tiling:
         Whether a thread has registers for the gradient of its weights: to add up that of several parts, or to need it
         twice, for the norm and for the update.
     x_buffers : int
-        Parts of batches of X in shared memory.  2: rows are copied during the step before; 1: at its end; 0: they are read from
-        global memory when they are needed.
+        Parts of batches of X in shared memory.  2: rows are copied during the step before; 1: at its end; 0: they are
+        read from global memory when they are needed.
     lanes : int
         Threads of a warp that share a row of the outputs: as many as finish all rows at once.
     rows, row_bytes : int
@@ -186,12 +186,12 @@ class Tiling:
 
     @property
     def choice(self) -> Choice:
-        return Choice(self.blocks, self.units_of_thread, self.quads_of_thread, self.x_buffers, self.part_rows, self.tensor)
+        return Choice(
+            self.blocks, self.units_of_thread, self.quads_of_thread, self.x_buffers, self.part_rows, self.tensor
+        )
 
 
-def tiling_for(
-    options: KernelOptions, rows: int, shared_limit: int, most_blocks: int = MOST_BLOCKS
-) -> Tiling | str:
+def tiling_for(options: KernelOptions, rows: int, shared_limit: int, most_blocks: int = MOST_BLOCKS) -> Tiling | str:
     """The fastest tiling, as measured or else as estimated, or a sentence that says what does not fit.
 
     The parameters are those of `tilings`.
@@ -226,9 +226,7 @@ def expected_microseconds(options: KernelOptions, tiling: Tiling) -> float:
     return tiling.microseconds + read * cycles / CYCLES_A_MICROSECOND + wait
 
 
-def tilings(
-    options: KernelOptions, rows: int, shared_limit: int, most_blocks: int = MOST_BLOCKS
-) -> Iterator[Tiling]:
+def tilings(options: KernelOptions, rows: int, shared_limit: int, most_blocks: int = MOST_BLOCKS) -> Iterator[Tiling]:
     """All tilings that fit, beginning with the one that uses most blocks and threads, and so waits least.
 
     Those of larger clusters than `MOST_BLOCKS` come last.
@@ -325,11 +323,14 @@ def _tiling(
         groups, tall = -(-units // of_group), -(-part_rows // tile_rows) * tile_rows
         threads = max(groups * group_threads, LEAST_THREADS * several)
         weights, sums = quads_of_thread * 4 * units_of_thread, tile_rows * units_of_thread
-        if tensor:  # of z; delta1 and the weights of a tile, in three parts; bytes
-            sums = tall // 4 * units_of_thread + tall // 16 * 12 * -(-units_of_thread // 2) + 6 * units_of_thread + 16
+        if tensor:  # forward z and the weights of a tile in three parts; for the gradient, that of z in three parts
+            forward = tall // 4 * units_of_thread + 6 * units_of_thread + 20
+            sums = max(forward, tall // 16 * 12 * -(-units_of_thread // 2) + 28)
         # each of four schedulers has a quarter of the registers, and of the warps, rounded up
-        available = min(REGISTERS_OF_THREAD, REGISTERS // (-(-threads // 128) * 128) // 8 * 8) - OTHER_REGISTERS[4 * words]
+        registers = min(REGISTERS_OF_THREAD, REGISTERS // (-(-threads // 128) * 128) // 8 * 8)
+        available = registers - OTHER_REGISTERS[4 * words]
         in_parts = part_rows < rows
+        keeps_gradient = in_parts or (options.by_norm and (2 * weights + sums) * words <= available)
         if (weights * (1 + in_parts) + sums) * words > available:
             continue
         second = part_rows * n_second
@@ -349,8 +350,8 @@ def _tiling(
                 while lanes > 1 and threads // lanes < part_rows:
                     lanes //= 2
                 tiling = Tiling(
-                    blocks, threads, groups, group_threads, units, padded_units, units_of_thread, quads_of_thread, tensor,
-                    tile_rows, part_rows, tall, in_parts or (options.by_norm and (2 * weights + sums) * words <= available),
+                    blocks, threads, groups, group_threads, units, padded_units, units_of_thread, quads_of_thread,
+                    tensor, tile_rows, part_rows, tall, keeps_gradient,
                     x_buffers, lanes, rows, _row_bytes(options, tensor), by_owners, -(-second // blocks),
                     weights * threads + _others(options, padded_units) + _above(options), _above(options),
                     tuple(places.items()), end, 0.0,
@@ -367,7 +368,8 @@ def _tiling(
 
 def _cycles(options: KernelOptions, tiling: Tiling) -> float:
     """Estimated cycles of a step."""
-    n_second, several, itemsize = options.network.layout.sizes[2], options.network.layout.n_layers > 2, options.dtype.itemsize
+    layout, itemsize = options.network.layout, options.dtype.itemsize
+    n_second, several = layout.sizes[2], layout.n_layers > 2
     if tiling.tensor:
         products = _tensor_instructions(tiling) * -(-tiling.group_threads // 128)
     else:
@@ -392,10 +394,10 @@ def _tensor_instructions(tiling: Tiling) -> int:
 
 def _threads(n_in: int, units: int, units_of_thread: int, tensor: bool) -> Iterator[tuple[int, int]]:
     """Quads of a thread, from one on, and threads of a group: whole warps."""
-    groups = 1 if tensor else -(-units // units_of_thread)
+    groups, quads = 1 if tensor else -(-units // units_of_thread), -(-n_in // 4)
     for quads_of_thread in range(1, 17):
         quads_of_warp = (4 if tensor else 32) * quads_of_thread  # on tensor cores eight lanes have the same inputs
-        group_threads = -(-(-(-n_in // 4)) // quads_of_warp) * 32
+        group_threads = -(-quads // quads_of_warp) * 32
         if groups * group_threads <= MOST_THREADS:
             yield quads_of_thread, group_threads
 
@@ -413,7 +415,10 @@ def _shared_arrays(
     options: KernelOptions, rows: int, in_parts: bool, blocks: int, threads: int, group_threads: int, units: int,
     padded_units: int, weights: int, x_bytes: int, tall: int, by_owners: bool,
 ) -> dict[str, int]:  # fmt: skip
-    """Bytes of each array in the shared memory of a block, for the constants ``AT_...`` of the kernel; rows of a part."""
+    """Bytes of each array in the shared memory of a block, for the constants ``AT_...`` of the kernel.
+
+    `rows` are those of a part.
+    """
     n_in, _, n_second, *_ = options.network.layout.sizes
     n_out, several = options.network.layout.sizes[-1], options.network.layout.n_layers > 2
     real, logits, warps = options.dtype.itemsize, rows * n_out, threads // 32

@@ -152,7 +152,8 @@ class RawFunction:
         grid, block = _three("grid", grid, (2**31 - 1, 65535, 65535)), _three("block", block, (1024, 1024, 64))
         if math.prod(block) > 1024:
             raise CUDARuntimeError(f"CUDA_ERROR_INVALID_VALUE: a block of {block} threads")
-        if not 1 <= self._cluster <= (16 if self.kernel.ptr in machine.large_clusters else 8) or grid[0] % self._cluster:
+        most = 16 if self.kernel.ptr in machine.large_clusters else 8
+        if not 1 <= self._cluster <= most or grid[0] % self._cluster:
             raise CUDARuntimeError(f"CUDA_ERROR_INVALID_CLUSTER_SIZE: {grid} blocks in clusters of {self._cluster}")
         if not 0 <= shared_mem <= min(self.max_dynamic_shared_size_bytes, 227 << 10):
             raise CUDARuntimeError(f"CUDA_ERROR_INVALID_VALUE: {shared_mem} bytes of dynamic shared memory")
