@@ -12,8 +12,8 @@ from backends.cupy_backend.arguments import arguments_dtype
 from backends.cupy_backend.kernel_source import KernelOptions, n_scalars
 
 MOST_BLOCKS = 8
-"""Blocks of a cluster: the largest number that every GPU with clusters has.  Where a GPU has more (`clusters.py`), there
-are tilings with twice as many, which are taken where they are estimated to be clearly faster."""
+"""Blocks of a cluster: the largest number that every GPU with clusters has.  Where a GPU has more (`clusters.py`),
+there are tilings with twice as many, which are taken where they are estimated to be clearly faster."""
 
 UNITS_OF_BLOCK = 4
 """Hidden units of a block, at least: with fewer the exchange between blocks takes longer than what they save."""
