@@ -235,8 +235,14 @@ def options_of(
     by_norm: bool = False,
 ) -> KernelOptions:
     """ReLU, softmax with cross-entropy and plain SGD in float32."""
-    rates = {"dropout": 0.2 * dropout, "input_dropout": 0.2 * input_dropout}
-    net = mlp.MLP(list(sizes), **rates, input_scale=1 / 255, init="zeros", backend="numpy")
+    net = mlp.MLP(
+        list(sizes),
+        dropout=0.2 * dropout,
+        input_dropout=0.2 * input_dropout,
+        input_scale=1 / 255,
+        init="zeros",
+        backend="numpy",
+    )
     real = np.dtype(np.float32)
     return KernelOptions(net.plan, mlp.SGD().rule.row, real, np.dtype(X_dtype), class_numbers=True, by_norm=by_norm)
 
@@ -343,7 +349,7 @@ def main() -> None:
     elif options.times:
         beside_times(options.times, options.clock)
     else:
-        choice = Choice(*map(int, options.choice.split(","))) if options.choice else None
+        choice = Choice._make(map(int, options.choice.split(","))) if options.choice else None
         for net in [options.net] if options.net else ["784-30-10", "784-128-10"]:
             sizes = tuple(map(int, net.split("-")))
             describe(sizes, options.batch_size, options.X, choice, options.extra, options.clock)

@@ -371,7 +371,7 @@ def _cycles(options: KernelOptions, tiling: Tiling) -> float:
     layout, itemsize = options.network.layout, options.dtype.itemsize
     n_second, several = layout.sizes[2], layout.n_layers > 2
     if tiling.tensor:
-        products = _tensor_instructions(tiling) * -(-tiling.group_threads // 128)
+        products = float(_tensor_instructions(tiling) * -(-tiling.group_threads // 128))
     else:
         weights = tiling.quads_of_thread * 4 * tiling.units_of_thread * tiling.groups * tiling.group_threads
         products = 2 * 2 * tiling.rows * weights / MULTIPROCESSOR_LANES[itemsize]
