@@ -8,8 +8,8 @@ import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from backends.cupy_backend.arguments import arguments_dtype
-from backends.cupy_backend.kernel_source import KernelOptions, n_scalars
+from backends.cupy_backend.kernel_source import KernelOptions
+from backends.cupy_backend.shared_arrays import layers_above, n_above, n_others, shared_arrays
 
 MOST_BLOCKS = 8
 """Blocks of a cluster: the largest number that every GPU with clusters has.  Where a GPU has more (`clusters.py`),
@@ -337,7 +337,7 @@ def _tiling(
         by_owners = several and (blocks - 2) * second * options.dtype.itemsize > EXCHANGE_BYTES
         for x_buffers in (2, 1, 0) if choice is None else (choice.x_buffers,):
             padded_units = groups * of_group
-            sizes = _shared_arrays(
+            sizes = shared_arrays(
                 options, part_rows, in_parts, blocks, threads, group_threads, units, padded_units, weights,
                 x_buffers * tall * _row_bytes(options, tensor), tall, by_owners,
             )  # fmt: skip
@@ -353,7 +353,7 @@ def _tiling(
                     blocks, threads, groups, group_threads, units, padded_units, units_of_thread, quads_of_thread,
                     tensor, tile_rows, part_rows, tall, keeps_gradient,
                     x_buffers, lanes, rows, _row_bytes(options, tensor), by_owners, -(-second // blocks),
-                    weights * threads + _others(options, padded_units) + _above(options), _above(options),
+                    weights * threads + n_others(options, padded_units) + n_above(options), n_above(options),
                     tuple(places.items()), end, 0.0,
                 )  # fmt: skip
                 return replace(tiling, microseconds=_cycles(options, tiling) / CYCLES_A_MICROSECOND)
@@ -411,92 +411,7 @@ def _row_bytes(options: KernelOptions, tensor: bool) -> int:
     return -(-(-(-n_in // 4) * 4 * itemsize) // whole) * whole
 
 
-def _shared_arrays(
-    options: KernelOptions, rows: int, in_parts: bool, blocks: int, threads: int, group_threads: int, units: int,
-    padded_units: int, weights: int, x_bytes: int, tall: int, by_owners: bool,
-) -> dict[str, int]:  # fmt: skip
-    """Bytes of each array in the shared memory of a block, for the constants ``AT_...`` of the kernel.
-
-    `rows` are those of a part.
-    """
-    n_in, _, n_second, *_ = options.network.layout.sizes
-    n_out, several = options.network.layout.sizes[-1], options.network.layout.n_layers > 2
-    real, logits, warps = options.dtype.itemsize, rows * n_out, threads // 32
-    states, scalars = len(options.rule.state), 1 + n_scalars(options.rule)
-    remembered = weights * threads + _others(options, padded_units) + _above(options)
-    weights2 = padded_units * (odd(n_second) if several else n_second)
-    return {
-        "x": x_bytes,
-        "partial": group_threads // 32 * tall * padded_units * real,
-        "saved": rows * padded_units * real,
-        "output": rows * padded_units * real,
-        "delta1": rows * padded_units * real,
-        "w2": weights2 * real,
-        "gradient2": weights2 * real,
-        "gradient_biases": (padded_units + n_second) * real * in_parts,
-        "b1": padded_units * real,
-        "b2": n_second * real,
-        "shares": (-(-rows * n_second // blocks) if by_owners else 2 * rows * n_second) * blocks * real,
-        "logits": logits * real,
-        "delta": logits * real,
-        "state": states * remembered * real,
-        "x_order": 3 * rows * 8,
-        "order": 3 * rows * 8,
-        "target": 2 * rows * (8 if options.class_numbers else n_out * real),
-        "weight": 2 * rows * real * options.weighted,
-        "scalars": 2 * scalars * real,
-        "normalizers": 16,
-        "l2": 16,
-        "arguments": arguments_dtype(options).itemsize,
-        "parts_of_launch": 8,
-        "warp_losses": warps * 8,
-        "warp_weights": 2 * warps * 8 * options.penalized,
-        "block_weights": 4 * blocks * 8 * options.penalized,
-        "kept_inputs": 2 * rows * -(-n_in // 8) * bool(options.network.dropout[0]),
-        "kept_hidden": 2 * rows * ((units + 14) // 8) * bool(options.network.dropout[1]),
-        "warp_norms": warps * 8 * options.by_norm,
-        "block_norms": blocks * 8 * options.by_norm,
-        "mbarriers": 24 + 8 * by_owners,
-        **(_arrays_above(options, rows, in_parts) if several else {}),
-    }
-
-
-def odd(n: int) -> int:
-    """Numbers from one row to the next of an array with n columns: so a column is in all banks of shared memory."""
-    return n | 1
-
-
-def _others(options: KernelOptions, padded_units: int) -> int:
-    """Numbers of W2, b1 and b2 of a block."""
-    n_second = options.network.layout.sizes[2]
-    stride = odd(n_second) if options.network.layout.n_layers > 2 else n_second
-    return padded_units * stride + padded_units + n_second
-
-
-def _layers_above(options: KernelOptions) -> list[tuple[int, int]]:
-    """Inputs and units of the third and higher layers, which every block has."""
-    return list(itertools.pairwise(options.network.layout.sizes[2:]))
-
-
-def _above(options: KernelOptions) -> int:
-    """Numbers of the parameters of these."""
-    return sum(below * odd(n) + n for below, n in _layers_above(options))
-
-
 def _cycles_above(options: KernelOptions, rows: int, parts: int) -> float:
     """Estimated cycles of a step in these: three products of matrices for each."""
     products = PRODUCTS_A_CYCLE[options.dtype.itemsize]
-    return sum(parts * LAYER_CYCLES + 3 * rows * below * n / products for below, n in _layers_above(options))
-
-
-def _arrays_above(options: KernelOptions, rows: int, in_parts: bool) -> dict[str, int]:
-    """Bytes of the arrays that several hidden layers need besides."""
-    layout, dropout, real = options.network.layout, options.network.dropout, options.dtype.itemsize
-    found: dict[str, int] = {}
-    for layer, n in enumerate(layout.sizes[2:-1], start=2):
-        found |= {f"{name}{layer}": rows * odd(n) * real for name in ("saved", "output", "delta")}
-        found[f"kept{layer}"] = 2 * rows * -(-n // 8) * bool(dropout[layer])
-    for layer, (below, n) in enumerate(_layers_above(options), start=3):
-        found |= {f"{name}{layer}": below * odd(n) * real for name in ("w", "gradient")}
-        found |= {f"b{layer}": n * real, f"gradient_biases{layer}": n * real * in_parts}
-    return found
+    return sum(parts * LAYER_CYCLES + 3 * rows * below * n / products for below, n in layers_above(options))

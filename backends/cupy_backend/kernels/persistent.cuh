@@ -90,11 +90,12 @@ struct Launch : Layers {
             activate(part, n);
             // Any thread reads the outputs of all units.  They are written again in the next step.
             __syncthreads();
-            // The shares of step part, if they go to all blocks, and the sums over weights go where those of part - 2
-            // were.  This block sends them after it has received all shares of part - 1, or their sums.  Another block
+            // The shares of step part, if they go to all blocks, go where those of part - 2 were, and the sums over weights
+            // where those of two batches before were.  This block sends them after it has received all shares of part - 1, or their sums.  Another block
             // sent its own of these after the barrier at the end of its step part - 2, so all its threads had read the
             // shares of that step, and the phase of its mbarrier had ended.  Shares may come before the receiver expects
-            // them: its phase does not end before it does.
+            // them: its phase does not end before it does.  Parts without rows, for which nobody sends and so nobody waits,
+            // are only at the end of an epoch, and none with rows follows them.
             if constexpr (HIDDEN_LAYERS == 1) send_logits(part, n);
             else send_shares(part, n);
             if (part + 1 < last) draw_masks(part + 1);  // read after the last barrier of the step
