@@ -2,8 +2,8 @@
 
     python -m benchmarks.latency_model                                # 784-30-10 and 784-128-10
     python -m benchmarks.latency_model --net 784-128-10 --batch-size 32 --X float32 --everything
-    python -m benchmarks.latency_model --net 784-30-10 --choice 8,4,2,2      # another tiling
-    python -m benchmarks.latency_model --grid                         # cooperative grids beside CUDA graphs
+    python -m benchmarks.latency_model --net 784-30-10 --choice 8,4,2,2,16,0     # another tiling
+    python -m benchmarks.latency_model --grid                         # grids beside clusters and CUDA graphs
     python -m benchmarks.latency_model --times OUT/tilings.json       # beside what a GPU measured
     python -m benchmarks.latency_model --recorded benchmarks/results/cpu.json   # what `auto` estimates, and a benchmark
 
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -30,8 +31,10 @@ import numpy as np
 
 import mlp
 from backends.cupy_backend.arguments import arguments_dtype
-from backends.cupy_backend.grid_tilings import FASTER, fastest_grid, graph_microseconds, why_neither
+from backends.cupy_backend.clusters import LARGE_CLUSTER
+from backends.cupy_backend.grid_tilings import fastest_grid, graph_microseconds, why_neither
 from backends.cupy_backend.kernel_source import KernelOptions
+from backends.cupy_backend.persistent import fastest_way
 from backends.cupy_backend.persistent_source import persistent_source
 from backends.cupy_backend.tilings import (
     CYCLES_A_MICROSECOND,
@@ -61,9 +64,14 @@ GRID_NETS = ("784-300-10", "784-512-10", "784-1024-10", "784-4096-10", "784-256-
 GRID_BATCH_SIZES = (16, 32, 64, 128)
 
 SCHEDULERS = 4
-LANES = {"FMA": 128, "float": 128, "integer": 64, "conversion": 64, "double": 64, "shuffle": 32, "special": 16}
+LANES = {
+    "FMA": 128, "float": 128, "integer": 64, "conversion": 64, "double": 64, "shuffle": 32, "special": 16, "tensor": 20,
+}  # fmt: skip
 """Results of a multiprocessor in a cycle: CUDA Programming Guide, "Throughput of Native Arithmetic Instructions",
-compute capability 9.0.  Each of its schedulers starts one instruction of a warp in a cycle."""
+compute capability 9.0.  Each of its schedulers starts one instruction of a warp in a cycle.
+
+"tensor": a product of 16 x 16 and 16 x 8 numbers in bfloat16 in 1.6 cycles, which is 62 % of the 2048 multiplications a
+cycle of the data sheet: Luo et al., arXiv:2402.13499, for ``mma`` on an H100."""
 
 SHARED_BYTES_A_CYCLE = 128
 """CUDA Programming Guide: 32 banks of four bytes."""
@@ -85,6 +93,7 @@ KINDS = (
     ("exchange", r"mbarrier\.try_wait"),
     ("shuffle", r"shfl|redux|vote"),
     ("move", r"mov|cvta|ld\.param|cvt\.[us]\d+\.[us]\d+"),  # ptxas removes most of them
+    ("tensor", r"mma\."),
     ("special", r"(ex2|lg2|rcp|rsqrt|sqrt|div|sin|cos|tanh)\..*f(32|64)"),
     ("double", r".*\.f64"),
     ("FMA", r"fma\..*f32"),
@@ -125,6 +134,12 @@ class Phase:
     def count(self, kind: str) -> int:
         """Instructions of a kind, of all warps together."""
         return sum(number for warp in self.warps for opcode, number in warp.items() if kind_of(opcode) == kind)
+
+    @property
+    def instructions(self) -> float:
+        """Of a warp, on average, besides moves."""
+        counts = (n for warp in self.warps for opcode, n in warp.items() if kind_of(opcode) != "move")
+        return sum(counts) / len(self.warps)
 
     @property
     def busiest(self) -> tuple[str, float]:
@@ -230,8 +245,8 @@ def persistent_phases(options: KernelOptions, tiling: Tiling, clipped: bool = Fa
 
     def memory(steps: int) -> Memory:
         read = {("shared", SYMBOL + places["arguments"] + offset): value for offset, value in fields.items()}
-        first, last = SYMBOL + places["batches"], SYMBOL + places["batches"] + 4
-        read |= {("shared", first): 0, ("shared", last): steps}
+        first, last = (SYMBOL + places["parts_of_launch"] + offset for offset in (0, 4))
+        read |= {("shared", first): 0, ("shared", last): steps * tiling.parts}
         if tiling.on_grid:  # the counter has been reached at every meeting
             read[("shared", SYMBOL + places["exchange"])] = counter
             read |= {("global", counter): 1 << 40, ("shared", SYMBOL + places["meeting"]): 0}
@@ -265,18 +280,33 @@ def microseconds(phases: list[Phase], clock: float = CLOCK) -> float:
 
 
 def options_of(
-    sizes: tuple[int, ...], X_dtype: str = "uint8", *, dropout: bool = False, by_norm: bool = False
+    sizes: tuple[int, ...],
+    X_dtype: str = "uint8",
+    *,
+    dropout: bool = False,
+    input_dropout: bool = False,
+    by_norm: bool = False,
 ) -> KernelOptions:
     """ReLU, softmax with cross-entropy and plain SGD in float32."""
-    rate = 0.2 if dropout else 0.0
-    net = mlp.MLP(list(sizes), dropout=rate, input_dropout=rate, input_scale=1 / 255, init="zeros", backend="numpy")
+    net = mlp.MLP(
+        list(sizes),
+        dropout=0.2 * dropout,
+        input_dropout=0.2 * input_dropout,
+        input_scale=1 / 255,
+        init="zeros",
+        backend="numpy",
+    )
     real = np.dtype(np.float32)
     return KernelOptions(net.plan, mlp.SGD().rule.row, real, np.dtype(X_dtype), class_numbers=True, by_norm=by_norm)
 
 
 # -- the report ---------------------------------------------------------------------------------------------------
 
-COLUMNS = ("FMA", "shared load", "shared store", "shuffle", "conversion", "integer", "copy", "remote store")
+EXTRAS = {
+    "dropout": "dropout of the hidden units, and clipping by value",
+    "everything": "dropout, and clipping by value and by norm",
+}
+COLUMNS = ("FMA", "tensor", "shared load", "shared store", "shuffle", "conversion", "integer", "copy", "remote store")
 
 
 def show(title: str, phases: list[Phase], clock: float) -> None:
@@ -296,28 +326,29 @@ def show(title: str, phases: list[Phase], clock: float) -> None:
     barriers, exchanges = (sum(phase.wait == kind for phase in phases) for kind in ("block barrier", "exchange"))
     exchanges += sum(phase.meets for phase in phases)
     print(
+        f"{sum(phase.instructions for phase in phases):.0f} instructions of a warp besides moves, "
         f"{barriers} barriers and {exchanges} exchanges a step; {sum(phase.cycles for phase in phases):.0f} cycles, "
         f"{microseconds(phases, clock):.2f} microseconds"
     )
 
 
-def describe(
-    sizes: tuple[int, ...], rows: int, X_dtype: str, choice: Choice | None, everything: bool, clock: float
-) -> None:
-    options = options_of(sizes, X_dtype, dropout=everything, by_norm=everything)
+def describe(sizes: tuple[int, ...], rows: int, X_dtype: str, choice: Choice | None, extra: str, clock: float) -> None:
+    everything, dropout = extra == "everything", bool(extra)
+    options = options_of(sizes, X_dtype, dropout=dropout, input_dropout=everything, by_norm=everything)
     tiling: Tiling | str | None = tiling_for(options, rows, SHARED_BYTES)
     if isinstance(tiling, str):
         on_grid = fastest_grid(options, rows, SHARED_BYTES, MULTIPROCESSORS)
         tiling = on_grid if isinstance(on_grid, Tiling) else why_neither(tiling, on_grid)
     if choice is not None:
-        tiling = next((each for each in tilings(options, rows, SHARED_BYTES) if each.choice == choice), None)
+        every = tilings(options, rows, SHARED_BYTES, LARGE_CLUSTER)
+        tiling = next((each for each in every if each.choice == choice), None)
     if not isinstance(tiling, Tiling):
         raise SystemExit(f"{'-'.join(map(str, sizes))}, {rows} rows: {tiling or f'{choice} does not fit'}")
     threads = f"{tiling.threads} threads{', a grid' * tiling.on_grid}"
     title = f"{'-'.join(map(str, sizes))}, {rows} rows of {X_dtype}, {tiling.choice}, {threads}"
-    if everything:
-        title += ", with dropout and clipping"
-    show(title, persistent_phases(options, tiling, clipped=everything), clock)
+    if extra:
+        title += ", with " + EXTRAS[extra]
+    show(title, persistent_phases(options, tiling, clipped=dropout), clock)
 
 
 def beside_times(path: Path, clock: float) -> None:
@@ -326,7 +357,7 @@ def beside_times(path: Path, clock: float) -> None:
     print(f"{'network':<14}{'rows':>5} {'X':<8} {'tiling':<16}{'model':>8}{'tilings.py':>12}{'measured':>10}")
     for each in json.loads(path.read_text(encoding="utf-8"))["table"]:
         options = options_of(tuple(each["sizes"]), each["X"])
-        every = tilings(options, each["rows"], SHARED_BYTES)
+        every = tilings(options, each["rows"], SHARED_BYTES, LARGE_CLUSTER)
         tiling = next(tiling for tiling in every if tiling.choice == tuple(each["choice"]))
         model = microseconds(persistent_phases(options, tiling), clock)
         net, choice = "-".join(map(str, each["sizes"])), ",".join(map(str, each["choice"]))
@@ -336,29 +367,31 @@ def beside_times(path: Path, clock: float) -> None:
 
 
 def on_grids(nets: Sequence[str], X_dtype: str) -> list[dict[str, Any]]:
-    """What is estimated for a cooperative grid and for CUDA graphs, for each network and batch size.
+    """What is estimated for a cooperative grid, a cluster and CUDA graphs, for each network and batch size.
 
     Returns
     -------
     list of dict
-        ``grid`` and ``graphs`` are microseconds of a step; ``exchange`` is the part of ``grid`` in which blocks wait
-        for each other and read what they sent; ``runs`` is how the execution ``"persistent"`` runs the network.
-        Without a tiling of a grid, ``reason`` says why.
+        ``grid``, ``cluster`` and ``graphs`` are microseconds of a step, ``cluster`` is NaN without a tiling;
+        ``exchange`` is the part of ``grid`` in which blocks wait for each other and read what they sent; ``runs`` is
+        how the execution ``"persistent"`` runs the network.  Without a tiling of a grid, ``reason`` says why.
     """
     found = []
     for net in nets:
         for rows in GRID_BATCH_SIZES:
             options = options_of(tuple(map(int, net.split("-"))), X_dtype)
-            on_cluster = isinstance(tiling_for(options, rows, SHARED_BYTES), Tiling)
-            graphs = graph_microseconds(options, rows, MULTIPROCESSORS)
-            each = {"net": net, "rows": rows, "graphs": graphs, "runs": "cluster" if on_cluster else "graphs"}
+            way = fastest_way(options, rows, SHARED_BYTES, MULTIPROCESSORS, LARGE_CLUSTER)
+            cluster = tiling_for(options, rows, SHARED_BYTES, LARGE_CLUSTER)
+            each: dict[str, Any] = {
+                "net": net, "rows": rows, "graphs": graph_microseconds(options, rows, MULTIPROCESSORS),
+                "cluster": expected_microseconds(options, cluster) if isinstance(cluster, Tiling) else math.nan,
+                "runs": "graphs" if isinstance(way, str) else "grid" if way.on_grid else f"cluster of {way.blocks}",
+            }  # fmt: skip
             tiling = fastest_grid(options, rows, SHARED_BYTES, MULTIPROCESSORS)
             if isinstance(tiling, Tiling):
-                exchange = meeting_cycles(options, rows, tiling.blocks, tiling.by_owners) / CYCLES_A_MICROSECOND
+                exchange = meeting_cycles(options, rows, tiling.parts, tiling.blocks, tiling.by_owners)
                 grid = expected_microseconds(options, tiling)
-                each |= {"tiling": tiling, "exchange": exchange, "grid": grid}
-                if not on_cluster and FASTER * grid <= graphs:
-                    each["runs"] = "grid"
+                each |= {"tiling": tiling, "exchange": exchange / CYCLES_A_MICROSECOND, "grid": grid}
             else:
                 each["reason"] = tiling
             found.append(each)
@@ -368,18 +401,19 @@ def on_grids(nets: Sequence[str], X_dtype: str) -> list[dict[str, Any]]:
 def show_grids(nets: Sequence[str], X_dtype: str) -> None:
     """Print `on_grids`."""
     print('microseconds a step, estimated; the last column is how execution = "persistent" runs the network')
-    print(f"{'network':<16}{'rows':>5}{'blocks':>8}{'threads':>9}{'meetings':>10}{'exchange':>10}{'grid':>8}{'graphs':>8}"
-          f"{'ratio':>7}  runs as")  # fmt: skip
+    print(f"{'network':<16}{'rows':>5}{'parts':>7}{'blocks':>8}{'threads':>9}{'meetings':>10}{'exchange':>10}{'grid':>8}"
+          f"{'cluster':>9}{'graphs':>8}{'ratio':>7}  runs as")  # fmt: skip
     for each in on_grids(nets, X_dtype):
         line = f"{each['net']:<16}{each['rows']:>5}"
+        cluster = "" if math.isnan(each["cluster"]) else f"{each['cluster']:.1f}"
+        others = f"{cluster:>9}{each['graphs']:8.1f}"
         if "tiling" not in each:
-            print(f"{line}{'':>45}{each['graphs']:8.1f}{'':>7}  {each['runs']}: {each['reason']}")
+            print(f"{line}{'':>52}{others}{'':>7}  {each['runs']}: {each['reason']}")
             continue
-        tiling, ratio = each["tiling"], each["graphs"] / each["grid"]
-        line += (
-            f"{tiling.blocks:8}{tiling.threads:9}{1 + tiling.by_owners:10}{each['exchange']:10.1f}{each['grid']:8.1f}"
-        )
-        print(f"{line}{each['graphs']:8.1f}{ratio:7.1f}  {each['runs']}")
+        tiling, ratio = each["tiling"], np.nanmin([each["cluster"], each["graphs"]]) / each["grid"]
+        meetings = tiling.parts * (1 + tiling.by_owners)
+        line += f"{tiling.parts:7}{tiling.blocks:8}{tiling.threads:9}{meetings:10}{each['exchange']:10.1f}"
+        print(f"{line}{each['grid']:8.1f}{others}{ratio:7.1f}  {each['runs']}")
 
 
 def beside_benchmark(path: Path, gpu: Gpu) -> None:
@@ -408,11 +442,16 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--X", choices=("uint8", "float32"), default="uint8", help="type of the rows")
     parser.add_argument(
-        "--choice", help="blocks,units_of_thread,quads_of_thread,x_buffers; default: as tilings.py chooses"
+        "--choice",
+        help="blocks,units_of_thread,quads_of_thread,x_buffers,part_rows,tensor; default: as tilings.py chooses",
     )
-    parser.add_argument("--everything", action="store_true", help="with dropout, and clipping by value and by norm")
+    for extra, words in EXTRAS.items():
+        how = {"dest": "extra", "action": "store_const", "const": extra, "default": ""}
+        parser.add_argument(f"--{extra}", help=f"with {words}", **how)  # type: ignore[arg-type]
     parser.add_argument("--clock", type=float, default=CLOCK, help="GHz; default %(default)g")
-    parser.add_argument("--grid", action="store_true", help="a cooperative grid beside CUDA graphs, by their estimates")
+    parser.add_argument(
+        "--grid", action="store_true", help="a cooperative grid beside a cluster and CUDA graphs, by their estimates"
+    )
     parser.add_argument("--times", type=Path, metavar="FILE", help="tilings.json of benchmarks/on_gpu.py")
     parser.add_argument("--recorded", type=Path, metavar="FILE", help="a result of mlp bench; a GPU in it is an H200")
     options = parser.parse_args()
@@ -423,10 +462,10 @@ def main() -> None:
     elif options.times:
         beside_times(options.times, options.clock)
     else:
-        choice = Choice(*map(int, options.choice.split(","))) if options.choice else None
+        choice = Choice._make(map(int, options.choice.split(","))) if options.choice else None
         for net in [options.net] if options.net else ["784-30-10", "784-128-10"]:
             sizes = tuple(map(int, net.split("-")))
-            describe(sizes, options.batch_size, options.X, choice, options.everything, options.clock)
+            describe(sizes, options.batch_size, options.X, choice, options.extra, options.clock)
 
 
 if __name__ == "__main__":

@@ -271,7 +271,7 @@ def _on_grids(backend: str, blocks: int) -> Iterator[None]:
 
     before = persistent.tiling_for, persistent.grid_tiling_for
     persistent.tiling_for = lambda *_: "a cluster is not asked for"
-    persistent.grid_tiling_for = lambda options, rows, limit, _: grid_tilings.grid_of(options, rows, limit, blocks)
+    persistent.grid_tiling_for = lambda options, rows, limit, *_: grid_tilings.grid_of(options, rows, limit, blocks)
     try:
         yield
     finally:

@@ -402,6 +402,9 @@ class Thread:
         elif name == "selp":
             chosen = operands[1] if self._read(operands[3], "pred") else operands[2]
             self._write(operands[0], type_, self._read(chosen, type_))
+        elif name == "mma":  # of matrices whose entries the other lanes have
+            for register in operands[0].strip("{} ").split(","):
+                self._write(register.strip(), "f32", 0.5)
         elif name == "mov" and operands[0].startswith("{"):
             self._unpack(operands, type_)
         elif name == "mov" and operands[1].startswith("{"):
@@ -470,6 +473,7 @@ class Thread:
             "clz": lambda: bits - a.bit_length(),
             "bfi": lambda: _insert(*values),
             "bfe": lambda: a >> b & ((1 << c) - 1),
+            "prmt": lambda: _permuted(a | b << 32, c),
             "shf": lambda: (b << bits | a) >> (bits - c % bits if "l" in parts else c % bits),
         }
         if name not in results:
@@ -486,6 +490,11 @@ def _insert(a: int, b: int, position: int, length: int) -> int:
     """Bits of a in b."""
     mask = ((1 << length) - 1) << position
     return b & ~mask | a << position & mask
+
+
+def _permuted(eight: int, selector: int) -> int:
+    """Four of eight bytes."""
+    return sum((eight >> 8 * (selector >> 4 * i & 7) & 255) << 8 * i for i in range(4))
 
 
 def _of_floats(name: str, values: list[float]) -> float:

@@ -78,10 +78,10 @@ def as_python(table: Sequence[dict[str, Any]]) -> str:
 
     Examples
     --------
-    >>> row = {"sizes": [784, 30, 10], "rows": 16, "X": "uint8", "choice": [8, 4, 1, 2], "microseconds": 2.5}
+    >>> row = {"sizes": [784, 30, 10], "rows": 16, "X": "uint8", "choice": [8, 4, 1, 2, 16, False], "microseconds": 2.5}
     >>> print(as_python([row]))
     MEASURED = {
-        ((784, 30, 10), 16, "float32", "uint8"): Choice(8, 4, 1, 2),  # 2.50 microseconds
+        ((784, 30, 10), 16, "float32", "uint8"): Choice(8, 4, 1, 2, 16, False),  # 2.50 microseconds
     }
     """
     lines = [
@@ -109,14 +109,16 @@ class Case:
         return {"sizes": list(self.sizes), "rows": self.rows, "X": self.X}
 
     def reason(self) -> str:
-        """Why the persistent kernel cannot run this case; empty if it can."""
-        how = self._execution()
+        """Why the persistent kernel cannot run this case; empty if it can, whatever the estimates say."""
+        every = self.tilings()
+        with self._measured(every[0]) if every else contextlib.nullcontext():
+            how = self._execution()
         return "" if _is_persistent(how) else how.reason or how.method
 
     def tilings(self) -> list[Tiling]:
         """All tilings, those that are estimated to be fastest first."""
         device = backends.get_backend("cupy")._device  # type: ignore[attr-defined]
-        found = tilings.tilings(self._options(), self.rows, device.shared_bytes)
+        found = tilings.tilings(self._options(), self.rows, device.shared_bytes, device.most_blocks)
         return sorted(found, key=lambda tiling: tilings.expected_microseconds(self._options(), tiling))
 
     def time(self, tiling: Tiling) -> dict[str, Any]:

@@ -123,29 +123,33 @@ EVERYTHING = {
     "rule": "adam", "dropout": (0.2, 0.3), "hidden": ("gelu",), "weighted": True, "penalized": True, "by_norm": True,
 }  # fmt: skip
 PERSISTENT = {
-    # sizes, rows of a batch, types of parameters and X, all options: blocks, threads, buffers of X
-    ((784, 30, 10), 16, "float32", "uint8", False): (8, 224, 2),
-    ((784, 30, 10), 32, "float32", "uint8", False): (8, 224, 2),
-    ((784, 30, 10), 128, "float32", "uint8", False): (8, 224, 1),
-    ((784, 30, 10), 128, "float32", "float32", False): (8, 224, 0),
-    ((784, 128, 10), 16, "float32", "uint8", False): (8, 448, 2),
-    ((784, 128, 10), 32, "float32", "float32", False): (8, 448, 1),
-    ((784, 128, 10), 128, "float32", "uint8", False): (8, 448, 0),
-    ((784, 256, 10), 32, "float32", "float32", False): (8, 256, 1),
-    ((784, 30, 10), 32, "float32", "uint8", True): (8, 224, 2),
-    ((784, 128, 10), 16, "float32", "uint8", True): (8, 448, 2),
-    ((784, 30, 10), 16, "float64", "uint8", True): (8, 224, 2),
-    ((784, 64, 10), 32, "float64", "uint8", False): (8, 256, 2),
-    ((13, 7, 3), 5, "float64", "float64", True): (2, 32, 2),
-    ((784, 16, 16, 10), 16, "float32", "uint8", False): (4, 224, 2),
-    ((784, 16, 16, 10), 32, "float32", "uint8", False): (4, 224, 2),
-    ((784, 16, 16, 10), 32, "float32", "float32", True): (4, 224, 1),
-    ((784, 128, 64, 10), 16, "float32", "uint8", False): (8, 448, 2),
-    ((784, 128, 64, 10), 32, "float32", "uint8", False): (8, 448, 2),
-    ((784, 128, 64, 10), 32, "float32", "float32", True): (8, 448, 0),
-    ((784, 256, 128, 10), 32, "float32", "uint8", False): (8, 256, 2),
-    ((784, 64, 32, 32, 10), 16, "float64", "uint8", True): (8, 256, 0),
-    ((64, 64, 32, 10), 32, "float32", "uint8", False): (8, 192, 2),
+    # sizes, rows of a batch, types of parameters and X, all options: the choice, and threads
+    ((784, 30, 10), 16, "float32", "uint8", False): (8, 1, 7, 2, 16, True, 224),
+    ((784, 30, 10), 32, "float32", "uint8", False): (8, 1, 13, 2, 32, True, 128),
+    ((784, 30, 10), 128, "float32", "uint8", False): (8, 1, 13, 2, 32, True, 128),
+    ((784, 30, 10), 128, "float32", "float32", False): (8, 4, 1, 0, 128, False, 224),
+    ((784, 128, 10), 16, "float32", "uint8", False): (8, 2, 5, 2, 16, True, 320),
+    ((784, 128, 10), 32, "float32", "float32", False): (8, 8, 1, 1, 32, False, 448),
+    ((784, 128, 10), 128, "float32", "uint8", False): (8, 2, 7, 2, 32, True, 224),
+    ((784, 256, 10), 32, "float32", "float32", False): (8, 8, 4, 1, 32, False, 256),
+    ((784, 30, 10), 32, "float32", "uint8", True): (8, 1, 13, 2, 32, True, 128),
+    ((784, 128, 10), 16, "float32", "uint8", True): (8, 2, 5, 2, 16, True, 320),
+    ((784, 30, 10), 16, "float64", "uint8", True): (8, 4, 1, 2, 16, False, 224),
+    ((784, 64, 10), 32, "float64", "uint8", False): (8, 4, 2, 2, 32, False, 256),
+    ((13, 7, 3), 5, "float64", "float64", True): (2, 4, 1, 2, 5, False, 32),
+    ((784, 16, 16, 10), 16, "float32", "uint8", False): (8, 1, 13, 2, 16, True, 192),
+    ((784, 16, 16, 10), 32, "float32", "uint8", False): (8, 1, 5, 2, 32, True, 320),
+    ((784, 16, 16, 10), 32, "float32", "float32", True): (4, 4, 1, 1, 32, False, 224),
+    ((784, 128, 64, 10), 16, "float32", "uint8", False): (8, 2, 5, 2, 16, True, 320),
+    ((784, 128, 64, 10), 32, "float32", "uint8", False): (8, 2, 5, 2, 32, True, 320),
+    ((784, 128, 64, 10), 32, "float32", "float32", True): (8, 8, 1, 0, 32, False, 448),
+    ((784, 256, 128, 10), 32, "float32", "uint8", False): (8, 4, 7, 2, 32, True, 224),
+    ((784, 64, 32, 32, 10), 16, "float64", "uint8", True): (8, 4, 2, 0, 16, False, 256),
+    ((64, 64, 32, 10), 32, "float32", "uint8", False): (8, 1, 1, 2, 32, True, 192),
+    ((784, 128, 10), 512, "float32", "uint8", False): (8, 2, 7, 2, 32, True, 224),
+    ((784, 128, 10), 512, "float32", "uint8", True): (8, 2, 7, 2, 32, True, 224),
+    ((784, 30, 10), 1024, "float32", "float32", True): (8, 4, 1, 1, 32, False, 224),
+    ((784, 30, 10), 512, "float64", "uint8", False): (8, 4, 1, 2, 32, False, 224),
 }
 COMPILED = [
     case
@@ -175,7 +179,7 @@ def case_name(case):
 def test_tilings_are_those_of_the_table(case):
     sizes, rows, *kind = case
     tiling = tiling_for(persistent_options(sizes, *kind), rows, SHARED_BYTES)
-    assert (tiling.blocks, tiling.threads, tiling.x_buffers) == PERSISTENT[case]
+    assert (*tiling.choice, tiling.threads) == PERSISTENT[case]
 
 
 @pytest.mark.parametrize("case", COMPILED, ids=case_name)
@@ -204,6 +208,40 @@ def test_every_tiling_compiles_without_spills(sizes):
         assert resources.registers * tiling.threads <= 65536
 
 
+def inputs_of_group(tiling):
+    """Inputs for which a group of threads has weights: on tensor cores, eight lanes have those of the same four."""
+    return tiling.group_threads * tiling.quads_of_thread * 4 // (8 if tiling.tensor else 1)
+
+
+@pytest.mark.parametrize("everything", [False, True])
+@pytest.mark.parametrize("sizes", [(784, 30, 10), (784, 128, 10), (784, 16, 16, 10)])
+def test_the_kernel_without_tensor_cores_compiles_without_spills_for_bytes(sizes, everything):
+    pytest.importorskip("cuda.bindings.nvrtc", reason="NVRTC is not installed")
+    chosen = persistent_options(sizes, "float32", "uint8", everything)
+    plain = (each for each in tilings(chosen, 16, SHARED_BYTES) if not each.tensor)
+    tiling = min(plain, key=lambda each: expected_microseconds(chosen, each))
+    assert compile_for("sm_90", persistent_source(chosen, tiling, 16, clipped=everything)).spilled == 0
+
+
+def test_sixteen_blocks_are_used_where_that_is_clearly_faster():
+    def blocks(sizes, most_blocks, rows=32):
+        tiling = tiling_for(persistent_options(sizes, "float32", "uint8", False), rows, SHARED_BYTES, most_blocks)
+        return tiling if isinstance(tiling, str) else tiling.blocks
+
+    assert (blocks((784, 30, 10), 16), blocks((784, 256, 10), 16), blocks((784, 256, 10), 8)) == (8, 16, 8)
+    assert "registers of each of 8 blocks" in blocks((784, 512, 10), 8)
+    assert blocks((784, 512, 10), 16) == 16
+    assert "registers of each of 16 blocks" in blocks((784, 4000, 10), 16)
+
+
+def test_large_batches_are_worked_off_in_parts():
+    for rows, expected in ((16, 1), (32, 1), (64, 2), (1000, 32), (1024, 32)):
+        tiling = tiling_for(persistent_options((784, 128, 10), "float32", "uint8", False), rows, SHARED_BYTES)
+        assert (tiling.parts, tiling.tensor) == (expected, True)
+    floats = persistent_options((784, 128, 10), "float32", "float32", False)
+    assert [tiling_for(floats, rows, SHARED_BYTES).parts for rows in (128, 512)] == [1, 16]
+
+
 def test_the_chosen_tiling_is_the_one_that_is_estimated_to_be_fastest():
     """Or the first that is estimated to be about as fast: more threads wait less."""
     others = 0
@@ -218,7 +256,7 @@ def test_the_chosen_tiling_is_the_one_that_is_estimated_to_be_fastest():
         for tiling in every:
             assert tiling.shared_bytes <= SHARED_BYTES
             assert (tiling.blocks - 1) * tiling.units < sizes[1] <= tiling.blocks * tiling.units
-            assert tiling.group_threads * tiling.quads_of_thread * 4 >= sizes[0]
+            assert inputs_of_group(tiling) >= sizes[0]
     assert others
 
 
@@ -262,12 +300,14 @@ def test_tilings_fit_or_say_why_not():
                 assert tiling.threads <= 448
                 assert tiling.blocks in (1, 2, 4, 8)
                 assert tiling.blocks * tiling.units >= n_hidden
-                assert tiling.blocks * tiling.owned >= rows * (*between, n_out)[0]
-                assert tiling.groups * tiling.units_of_thread == tiling.padded_units >= tiling.units
+                assert tiling.blocks * tiling.owned >= tiling.part_rows * (*between, n_out)[0]
+                units = tiling.groups * tiling.units_of_thread * (8 if tiling.tensor else 1)
+                assert units == tiling.padded_units >= tiling.units
                 assert tiling.groups * tiling.group_threads <= tiling.threads
                 assert between or tiling.groups * tiling.group_threads == tiling.threads
                 assert tiling.group_threads % 32 == tiling.threads % 32 == 0
-                assert tiling.group_threads * tiling.quads_of_thread * 4 >= n_in
+                assert inputs_of_group(tiling) >= n_in
+                assert (tiling.parts - 1) * tiling.part_rows < rows <= tiling.parts * tiling.part_rows
                 places = [place for _, place in tiling.places]
                 assert places == sorted(places)
                 assert all(place % 16 == 0 for place in places)

@@ -241,12 +241,13 @@ def tiling_times(stand_in_gpu, monkeypatch):
 
 
 def test_the_tilings_of_each_case_are_timed(tiling_times, monkeypatch, capsys):
-    other = {((784, 30, 10), 16, "float32", "uint8"): tilings.Choice(8, 4, 1, 2)}
+    other = {((784, 30, 10), 16, "float32", "uint8"): tilings.Choice(8, 4, 1, 2, 16, False)}
     monkeypatch.setattr(tilings, "MEASURED", dict(other))
     found = tiling_times.measure(seconds=3600)
     times = found["times"]
     assert other == tilings.MEASURED  # as before
-    expected = {(blocks, units, 1, x) for blocks, units in ((2, 4), (1, 4), (1, 8)) for x in (0, 1, 2)}
+    expected = {(blocks, units, 1, x, 4, False) for blocks, units in ((2, 4), (1, 4), (1, 8)) for x in (0, 1, 2)}
+    expected |= {(blocks, 1, 1, x, 4, True) for blocks in (2, 1) for x in (1, 2)}  # on tensor cores
     assert {tuple(each["choice"]) for each in times} == expected
     assert all(each["passed"] and each["error"] < 1e-4 and each["microseconds"] > 0 for each in times)
     assert [each["estimate"] for each in times] == sorted(each["estimate"] for each in times)
@@ -257,7 +258,7 @@ def test_the_tilings_of_each_case_are_timed(tiling_times, monkeypatch, capsys):
     ((without,), failures) = found["without"], found["failures"]
     assert without["sizes"] == [9, 3]
     assert "hidden layer" in without["reason"]
-    assert (failures, found["sentence"]) == ([], "9 of 9 tilings were timed, and 0 of them failed")
+    assert (failures, found["sentence"]) == ([], "13 of 13 tilings were timed, and 0 of them failed")
 
 
 def test_tilings_that_fail_are_not_in_the_table(tiling_times, monkeypatch):
@@ -281,22 +282,22 @@ def test_tilings_that_fail_are_not_in_the_table(tiling_times, monkeypatch):
     failures = {each["choice"][3]: each.get("message") for each in found["failures"]}
     assert failures == {1: "RuntimeError: too many resources requested for launch", 2: None}
     assert [each["choice"][3] for each in found["table"]] == [0]
-    assert found["sentence"] == "3 of 3 tilings were timed, and 2 of them failed"
+    assert found["sentence"] == "5 of 5 tilings were timed, and 4 of them failed"
 
 
 def test_no_tiling_is_timed_after_the_time_is_up(tiling_times):
     found = tiling_times.measure(seconds=0)
     assert (found["times"], found["table"]) == ([], [])
-    assert found["sentence"] == "0 of 9 tilings were timed, and 0 of them failed"
+    assert found["sentence"] == "0 of 13 tilings were timed, and 0 of them failed"
 
 
 def test_a_measured_tiling_is_used_where_it_fits(monkeypatch):
     options = persistent_options((784, 30, 10), "float32", "uint8", False)
     estimated = tilings.tiling_for(options, 16, 232448)
-    measured = tilings.Choice(2, 8, 4, 1)
+    measured = tilings.Choice(2, 8, 4, 1, 16, False)
     monkeypatch.setitem(tilings.MEASURED, ((784, 30, 10), 16, "float32", "uint8"), measured)
     assert tilings.tiling_for(options, 16, 232448).choice == measured != estimated.choice
-    assert tilings.tiling_for(options, 17, 232448).choice == estimated.choice
+    assert tilings.tiling_for(options, 17, 232448).blocks == estimated.blocks != measured.blocks
     other = tilings.tiling_for(options, 16, 24_000)  # bytes of shared memory, too few for the measured one
     assert other.shared_bytes <= 24_000
     assert other.choice != measured

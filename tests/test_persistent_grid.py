@@ -29,8 +29,9 @@ from test_same_results import RULES, assert_close
 
 import backends
 import mlp
-from backends.cupy_backend import persistent, persistent_source
-from backends.cupy_backend.grid_tilings import FASTER, fastest_grid, graph_microseconds, grid_tiling_for
+from backends.cupy_backend import persistent, persistent_source, tilings
+from backends.cupy_backend.grid_tilings import FASTER, fastest_grid, graph_microseconds
+from backends.cupy_backend.persistent import fastest_way
 from backends.cupy_backend.tilings import (
     L2_BYTES_A_CYCLE,
     Tiling,
@@ -49,20 +50,31 @@ MULTIPROCESSORS = 132
 on_the_stand_in = pytest.mark.skipif(shutil.which("g++") is None, reason="the stand-in needs g++")
 
 
-def no_cluster(options, rows, limit):
+def no_cluster(options, rows, limit, most_blocks):
     return "a cluster is not asked for"
 
 
-def grid_of(blocks, by_owners=None, x_buffers=2):
-    """A function in place of `grid_tiling_for`: a grid of so many blocks, whatever its time."""
+def grid_of(blocks, by_owners=None, x_buffers=2, part_rows=None, tensor=False):
+    """A function in place of `grid_tiling_for`: a grid of so many blocks, whatever its time.
 
-    def tiling(options, rows, limit, multiprocessors):
+    With `part_rows`, batches are worked off in parts of so many rows.
+    """
+
+    def tiling(options, rows, limit, *_):
         with pytest.MonkeyPatch.context() as patch:
             if by_owners is not None:
                 cycles = [1.0, 0.0] if by_owners else [0.0, 1.0]
-                patch.setattr("backends.cupy_backend.tilings.meeting_cycles", lambda *a: cycles[a[-1]])
-            tilings = (tiling_of(options, rows, limit, choice, True) for choice in choices_of(options, (blocks,)))
-            return next(each for each in tilings if isinstance(each, Tiling) and each.x_buffers == x_buffers)
+                patch.setattr(tilings, "meeting_cycles", lambda *a: cycles[a[-1]])
+            if part_rows is not None:
+                patch.setattr(tilings, "PART_ROWS", part_rows)
+            choices = choices_of(options, rows, (blocks,))
+            every = (tiling_of(options, rows, limit, choice, on_grid=True) for choice in choices)
+            wanted = part_rows or rows, x_buffers, tensor
+            return next(
+                each
+                for each in every
+                if isinstance(each, Tiling) and (each.part_rows, each.x_buffers, each.tensor) == wanted
+            )
 
     return tiling
 
@@ -93,14 +105,16 @@ SHAPES = {
     "two hidden layers, by owners": ({"sizes": (20, 19, 40, 6)}, 10, True),
     "three hidden layers, by owners": ({"sizes": (9, 40, 5, 6, 3)}, 20, True),
     "more owners than entries": ({"sizes": (9, 40, 1, 3), "batch": 5}, 20, True),
+    "in parts": ({"sizes": (13, 40, 10), "n": 40, "batch": 16, "bytes_in": True}, 14, None, 5),
+    "in parts, by owners": ({"sizes": (9, 40, 5, 6, 3)}, 20, True, 4),
 }
 
 
 @on_the_stand_in
 @pytest.mark.parametrize("name", SHAPES)
 def test_every_shape_gives_the_steps_of_numpy(gpu, monkeypatch, name):
-    shape, blocks, by_owners = SHAPES[name]
-    use(monkeypatch, grid_of(blocks, by_owners))
+    shape, blocks, by_owners, *part_rows = SHAPES[name]
+    use(monkeypatch, grid_of(blocks, by_owners, part_rows=part_rows[0] if part_rows else None))
     case = case_of(**shape, rule=RULES[7], l2=1e-3)
     plural = "" if blocks == 1 else "s"
     method = trainer_of(gpu, case).execution(case.plan).method
@@ -111,7 +125,7 @@ def test_every_shape_gives_the_steps_of_numpy(gpu, monkeypatch, name):
 NETWORKS = {
     "one hidden layer": ({"sizes": (9, 11, 3)}, grid_of(6)),
     "two": ({"sizes": (9, 11, 5, 3)}, grid_of(11, by_owners=False)),
-    "three, by owners": ({"sizes": (9, 11, 5, 6, 3)}, grid_of(4, by_owners=True)),
+    "three, by owners, in parts": ({"sizes": (9, 11, 5, 6, 3)}, grid_of(4, by_owners=True, part_rows=2)),
 }
 
 
@@ -157,7 +171,7 @@ def test_any_plan_gives_the_steps_of_numpy(case):
 
 @on_the_stand_in
 def test_a_network_that_no_cluster_holds_runs_on_a_grid(gpu):
-    case = case_of((784, 512, 10), 18, 16, bytes_in=True, activation="relu", rule=RULES[1])
+    case = case_of((784, 512, 10), 44, 40, bytes_in=True, activation="relu", rule=RULES[1], l2=1e-3)
     methods = []
 
     def train(plan, *arguments):
@@ -167,7 +181,7 @@ def test_a_network_that_no_cluster_holds_runs_on_a_grid(gpu):
     found, expected = case.run(gpu, "float32", train), case.run(backends.get_backend("numpy"), "float32")
     for ours, theirs in zip(found, expected, strict=True):
         assert_close(ours, theirs, 2e-6)
-    assert methods[0].startswith("persistent kernel on a grid of 64 blocks, ")
+    assert methods[0].startswith("persistent kernel on a grid of 32 blocks, ")
 
 
 # -- launches -----------------------------------------------------------------------------------------------------
@@ -287,7 +301,7 @@ CHANGES = {
         "        copy(AT_SHARES",
     ),
     "meeting before sums": ((SEVERAL, OWNERS), "        meet();\n        copy(RECEIVED_AT", "        copy(RECEIVED_AT"),
-    "second side of the copy": ((UNCLIPPED, ONE_LAYER), "(batch & 1) * COPY_BYTES", "0 * COPY_BYTES"),
+    "second side of the copy": ((UNCLIPPED, ONE_LAYER), "(part & 1) * COPY_BYTES", "0 * COPY_BYTES"),
     "place of each owner": ((SEVERAL_UNCLIPPED, OWNERS), "owner * OWNER_BYTES", "0 * OWNER_BYTES"),
     "multiple of the blocks": ((PLANTED, ONE_LAYER), "/ BLOCKS * BLOCKS", "* 1"),
 }
@@ -299,7 +313,9 @@ def test_each_part_of_the_exchange_is_needed(stand_in_gpu, monkeypatch, name):
     situation, old, new = CHANGES[name]
     expected = outcome(stand_in_gpu, monkeypatch, *situation, 0)
     assert isinstance(expected, list), expected
-    assert sum(persistent_source.text_of(file).count(old) for file in persistent_source.files_of_kernel(True)) == 1
+    assert (
+        sum(persistent_source.text_of(file).count(old) for file in persistent_source.files_of_kernel(True, False)) == 1
+    )
     of_file = persistent_source.text_of
     monkeypatch.setattr(persistent_source, "text_of", lambda file: of_file(file).replace(old, new))
     persistent_source.persistent_source.cache_clear()
@@ -311,13 +327,13 @@ def test_each_part_of_the_exchange_is_needed(stand_in_gpu, monkeypatch, name):
 
 @on_the_stand_in
 def test_a_launch_that_is_not_cooperative_is_refused(gpu, stand_in_gpu, monkeypatch):
-    from stand_in_gpu.kernels import RawFunction
+    from stand_in_gpu.kernels import Function
 
     use(monkeypatch, ONE_LAYER)
-    plain = RawFunction.kernel
+    plain = Function.__call__
     monkeypatch.setattr(
-        RawFunction,
-        "kernel",
+        Function,
+        "__call__",
         lambda self, *args, enable_cooperative_groups, **rest: plain(self, *args, **rest),
     )
     with pytest.raises(RuntimeError, match="not cooperative"):
@@ -326,73 +342,100 @@ def test_a_launch_that_is_not_cooperative_is_refused(gpu, stand_in_gpu, monkeypa
 
 @on_the_stand_in
 def test_a_grid_of_another_size_ends_with_an_error(gpu, stand_in_gpu, monkeypatch):
-    from stand_in_gpu.kernels import RawFunction
+    from stand_in_gpu.kernels import Function
 
     use(monkeypatch, ONE_LAYER)
-    whole = RawFunction.kernel
-    monkeypatch.setattr(RawFunction, "kernel", lambda self, grid, *args, **rest: whole(self, (2,), *args, **rest))
+    whole = Function.__call__
+    monkeypatch.setattr(Function, "__call__", lambda self, grid, *args, **rest: whole(self, (2,), *args, **rest))
     with pytest.raises(RuntimeError, match="trap"):
         PLANTED.run(gpu, train=persistently)
 
 
 # -- which networks, and the estimate -----------------------------------------------------------------------------
 
-ON_GRIDS = {
-    (784, 512, 10): {16: True, 32: True, 128: False},
-    (784, 1024, 10): {16: True, 32: True, 64: False, 128: False},  # 64: faster, but not by as much
-    (784, 512, 64, 10): {16: True, 32: True},
-    (784, 512, 512, 10): {16: True, 32: False},
-    (784, 128, 128, 128, 10): {16: False},
-    (784, 20_000, 10): {16: False},
+WAYS = {
+    # by the rows of a batch, with clusters of eight blocks and with those of sixteen
+    (784, 128, 10): {16: (8, 8), 128: (8, 8), 1024: ("graphs", "graphs")},
+    (784, 256, 10): {32: (8, 16), 64: ("grid", 16)},  # on eight blocks, 64 rows would take longer than as graphs
+    (784, 512, 10): {16: ("grid", 16), 64: ("grid", "grid"), 128: ("grid", "grid"), 256: ("graphs", "graphs")},
+    (784, 1024, 10): {16: ("grid", "grid"), 64: ("grid", "grid"), 256: ("graphs", "graphs")},
+    (784, 256, 128, 10): {64: ("grid", 16)},  # on a grid faster than on sixteen blocks, but not by as much
+    (784, 512, 64, 10): {16: ("grid", 16), 32: ("grid", "grid")},
+    (784, 512, 512, 10): {16: ("grid", "grid"), 32: ("graphs", "graphs")},
+    (784, 128, 128, 128, 10): {16: ("graphs", "graphs")},
+    (784, 20_000, 10): {16: ("graphs", "graphs")},
 }
 
 
-@pytest.mark.parametrize("sizes", ON_GRIDS)
-def test_a_grid_is_used_where_it_is_estimated_to_be_faster_than_graphs(sizes):
-    for rows, expected in ON_GRIDS[sizes].items():
-        options = persistent_options(sizes, "float32", "uint8", False)
-        assert isinstance(tiling_for(options, rows, SHARED_BYTES), str)
-        tiling = grid_tiling_for(options, rows, SHARED_BYTES, MULTIPROCESSORS)
-        assert isinstance(tiling, Tiling) == expected, tiling
-        if isinstance(tiling, Tiling):
-            assert tiling.on_grid
-            assert 8 < tiling.blocks <= MULTIPROCESSORS
-            assert (tiling.blocks - 1) * tiling.units < sizes[1] <= tiling.blocks * tiling.units
-            assert tiling.shared_bytes <= SHARED_BYTES
-            graphs = graph_microseconds(options, rows, MULTIPROCESSORS)
-            assert FASTER * expected_microseconds(options, tiling) <= graphs
-            fewer = grid_tiling_for(options, rows, SHARED_BYTES, tiling.blocks - 1)
-            assert isinstance(fewer, str) or fewer.blocks < tiling.blocks
+@pytest.mark.parametrize("sizes", WAYS)
+def test_the_way_that_is_estimated_to_be_fastest_is_used(sizes):
+    options = persistent_options(sizes, "float32", "uint8", False)
+    for rows, expected in WAYS[sizes].items():
+        graphs = graph_microseconds(options, rows, MULTIPROCESSORS)
+        for most_blocks, way in zip((8, 16), expected, strict=True):
+            found = fastest_way(options, rows, SHARED_BYTES, MULTIPROCESSORS, most_blocks)
+            cluster = tiling_for(options, rows, SHARED_BYTES, most_blocks)
+            on_cluster = expected_microseconds(options, cluster) if isinstance(cluster, Tiling) else np.inf
+            if isinstance(found, str):
+                assert (way, graphs < on_cluster) == ("graphs", True), found
+            elif not found.on_grid:
+                assert (way, found) == (found.blocks, cluster)
+                assert on_cluster <= graphs
+            else:
+                assert way == "grid"
+                assert 8 < found.blocks <= MULTIPROCESSORS
+                assert (found.blocks - 1) * found.units < sizes[1] <= found.blocks * found.units
+                assert found.shared_bytes <= SHARED_BYTES
+                assert FASTER * expected_microseconds(options, found) <= min(graphs, on_cluster)
+                fewer = fastest_grid(options, rows, SHARED_BYTES, found.blocks - 1)
+                assert isinstance(fewer, str) or fewer.blocks < found.blocks
+
+
+def test_a_measured_tiling_is_used_without_a_comparison(monkeypatch):
+    options, rows = persistent_options((784, 128, 10), "float32", "uint8", False), 1024
+    tiling = tiling_for(options, rows, SHARED_BYTES)
+    assert isinstance(fastest_way(options, rows, SHARED_BYTES, MULTIPROCESSORS, 8), str)
+    monkeypatch.setitem(tilings.MEASURED, ((784, 128, 10), rows, "float32", "uint8"), tiling.choice)
+    assert fastest_way(options, rows, SHARED_BYTES, MULTIPROCESSORS, 8) == tiling
 
 
 REASONS = {
     (
-        (784, 512, 10),
+        (784, 128, 10),
+        1024,
+    ): r"a step on a cluster of 8 blocks is estimated to take 112.9 microseconds, more than CUDA graphs with 37.3; "
+    r"a step on a grid of 11 blocks is estimated to take [0-9.]+ microseconds, which is not 1.3 times as fast as CUDA "
+    r"graphs with 37.3",
+    (
+        (784, 300, 10),
         128,
-    ): r"a step on a grid of 32 blocks is estimated to take [0-9.]+ microseconds, which is not 1.3 times "
-    r"as fast as CUDA graphs with [0-9.]+",
+    ): r"38 hidden units of 784 weights do not fit .*; a step on a grid of 19 blocks is estimated to take "
+    r"[0-9.]+ microseconds, which is not 1.3 times as fast as CUDA graphs with [0-9.]+",
     (
         (784, 512, 512, 10),
         32,
-    ): "on a grid, batches of 32 rows .* need 333104 bytes of shared memory in each of 128 blocks",
-    ((784, 20_000, 10), 16): "20000 hidden units are too few for a grid, or too many for 132 blocks",
-    ((9, 7, 700), 22): "7 hidden units are too few for a grid, or too many for 132 blocks",
+    ): ".*; on a grid, batches of 32 rows .* need 379744 bytes of shared memory in each of 128 blocks",
+    ((784, 20_000, 10), 16): ".*; 20000 hidden units are too few for a grid, or too many for 132 blocks",
+    ((9, 7, 700), 22): ".*; 7 hidden units are too few for a grid, or too many for 132 blocks",
 }
 
 
 @pytest.mark.parametrize(("sizes", "rows"), REASONS)
-def test_the_reason_says_why_there_is_no_grid(sizes, rows):
+def test_the_reason_says_why_there_is_no_tiling(sizes, rows):
     options = persistent_options(sizes, "float32", "uint8", False)
-    assert re.fullmatch(REASONS[sizes, rows] + ".*", grid_tiling_for(options, rows, SHARED_BYTES, MULTIPROCESSORS))
+    found = fastest_way(options, rows, SHARED_BYTES, MULTIPROCESSORS, 8)
+    assert re.fullmatch("the persistent kernel has no tiling: " + REASONS[sizes, rows] + ".*", found)
 
 
 def test_the_estimate_counts_meetings_and_bytes():
     one, clipped = (persistent_options((784, 512, 10), "float32", "uint8", each) for each in (False, True))
     read = 64 * 16 * 10 * 4 / L2_BYTES_A_CYCLE  # shares of 64 blocks for 16 rows of 10 logits
-    assert meeting_cycles(one, 16, 64, 0) == 2376 + 263 + read
-    assert meeting_cycles(clipped, 16, 64, 0) == 2 * (2376 + 263) + read
+    assert meeting_cycles(one, 16, 1, 64, 0) == 2376 + 263 + read
+    assert meeting_cycles(one, 16, 3, 64, 0) == 3 * (2376 + 263) + read
+    assert meeting_cycles(clipped, 16, 1, 64, 0) == 2 * (2376 + 263) + read
+    assert meeting_cycles(clipped, 16, 3, 64, 0) == 4 * (2376 + 263) + read
     two = persistent_options((784, 512, 64, 10), "float32", "uint8", False)
-    assert meeting_cycles(two, 16, 64, 1) == 2 * (2376 + 263) + 2 * 16 * 64 * 4 / L2_BYTES_A_CYCLE
+    assert meeting_cycles(two, 16, 1, 64, 1) == 2 * (2376 + 263) + 2 * 16 * 64 * 4 / L2_BYTES_A_CYCLE
 
 
 def test_the_estimate_of_graphs_is_that_of_auto_without_memory():
@@ -415,10 +458,11 @@ def test_the_report_says_how_each_network_runs(capsys):
         if "tiling" in each:
             assert f"{each['grid']:.1f}" in line
             assert each["exchange"] < each["grid"]
-    assert lines["784-512-10", "16"].endswith("grid")
-    assert lines["784-512-10", "128"].endswith("graphs")
-    assert lines["784-128-10", "16"].endswith("cluster")
-    assert "need 333104 bytes of shared memory" in lines["784-512-512-10", "32"]
+    assert lines["784-512-10", "16"].endswith("cluster of 16")
+    assert lines["784-512-10", "64"].endswith("grid")
+    assert lines["784-128-10", "16"].endswith("cluster of 8")
+    assert lines["784-512-512-10", "128"].partition(":")[0].endswith("graphs")
+    assert "need 379744 bytes of shared memory" in lines["784-512-512-10", "32"]
 
 
 def test_the_instructions_of_a_step_on_a_grid_are_counted():
@@ -429,7 +473,7 @@ def test_the_instructions_of_a_step_on_a_grid_are_counted():
     assert [phase.wait for phase in phases] == ["block barrier"] * 8
     meeting, reading = (phases[number] for number in (3, 4))
     assert [phase.meets for phase in phases] == [phase is meeting for phase in phases]
-    pieces = 64 * 16 * 10 * 4 / 16  # shares of 64 blocks for 16 rows of 10 logits
+    pieces = tiling.blocks * 16 * 10 * 4 / 16  # shares of all blocks for 16 rows of 10 logits
     rounds = [warp["ld.global.cg.v4.u32"] for warp in reading.warps]
     assert sum(rounds) == sum(len(range(first, int(pieces), tiling.threads)) for first in range(0, tiling.threads, 32))
     barrier = phases[1].latency

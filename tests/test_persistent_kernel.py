@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import re
@@ -130,7 +131,7 @@ def test_every_shape_gives_the_steps_of_numpy(gpu, name):
 def test_rows_may_be_in_shared_memory_or_not(gpu, monkeypatch, buffers, bytes_in):
     from backends.cupy_backend import persistent
 
-    def with_buffers(options, rows, limit):
+    def with_buffers(options, rows, limit, _):
         for size in range(1000, limit, 200):
             tiling = tilings.tiling_for(options, rows, size)
             if not isinstance(tiling, str) and tiling.x_buffers == buffers:
@@ -188,17 +189,32 @@ FIELDS = {
 }
 
 
-def tiling_by_owners(options, rows, limit):
+def tiling_by_owners(options, rows, limit, most_blocks=8):
     """A tiling by which blocks add up shares for each other, however few these are."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tilings, "EXCHANGE_BYTES", -(2**40))
-        return tiling_for(options, rows, limit)
+        return tiling_for(options, rows, limit, most_blocks)
+
+
+def tiling_in_parts(options, rows, limit, _=8, *, part_rows=2, tilings_of=all_tilings):
+    """A tiling by which batches are worked off in parts of so many rows."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tilings, "PART_ROWS", part_rows)
+        return next(each for each in tilings_of(options, rows, limit) if each.part_rows == part_rows)
+
+
+def tiling_in_parts_by_owners(options, rows, limit, _=8):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tilings, "EXCHANGE_BYTES", -(2**40))
+        return tiling_in_parts(options, rows, limit)
 
 
 NETWORKS = {
     "one hidden layer": ({}, tiling_for),
+    "one, in parts": ({"sizes": (9, 11, 3)}, tiling_in_parts),
     "two": ({"sizes": (9, 11, 5, 3)}, tiling_for),
     "three": ({"sizes": (9, 11, 5, 6, 3)}, tiling_by_owners),
+    "three, in parts": ({"sizes": (9, 11, 5, 6, 3)}, tiling_in_parts_by_owners),
 }
 
 
@@ -232,6 +248,21 @@ def test_blocks_own_shares_of_a_last_batch_of_any_size(gpu, monkeypatch, rows):
     assert_trains_like_numpy(gpu, case_of((5, 9, 3, 2), n=14 + rows, batch=7))
 
 
+@pytest.mark.parametrize(("rows", "part_rows"), [(7, 4), (8, 4), (9, 4), (70, 32)])
+@pytest.mark.parametrize("buffers", [2, 1, 0])
+def test_batches_may_be_worked_off_in_parts(gpu, monkeypatch, rows, part_rows, buffers):
+    from backends.cupy_backend import persistent
+
+    def with_buffers(*arguments):
+        return (each for each in all_tilings(*arguments) if each.x_buffers == buffers)
+
+    chosen = functools.partial(tiling_in_parts, part_rows=part_rows, tilings_of=with_buffers)
+    monkeypatch.setattr(persistent, "tiling_for", chosen)
+    # the last batch has two rows: parts of it have none
+    case = case_of((20, 12, 4), n=2 * rows + 2, batch=rows, rule=RULES[7], bytes_in=True, weighted=True, l2=1e-3)
+    assert_trains_like_numpy(gpu, case)
+
+
 @settings(max_examples=max(12, settings.default.max_examples // 5))  # each compiles a kernel
 @given(case=extended_cases(scaling_layers=False, hidden_layers=(1, 3)))
 def test_any_plan_gives_the_steps_of_numpy(case):
@@ -245,6 +276,112 @@ def test_any_plan_gives_the_steps_of_numpy(case):
         stand_in.check()
     finally:
         undo()
+
+
+def on_tensor_cores(options, rows, limit, _=8, *, part_rows=tilings.PART_ROWS, buffers=2):
+    """The first tiling with tensor cores, in parts of so many rows if the batch has more."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tilings, "PART_ROWS", part_rows)
+        every = all_tilings(options, rows, limit)
+        return next(each for each in every if each.tensor and each.x_buffers == buffers)
+
+
+TENSOR_SHAPES = {
+    "usual": {"sizes": (784, 30, 10), "n": 40, "batch": 16},
+    "inputs that do not fill up a tile, of rows in wider arrays": {"sizes": (37, 9, 3), "n": 22, "batch": 9},
+    "one of each": {"sizes": (1, 1, 1), "n": 5, "batch": 1, "kind": "sigmoid+binary_cross_entropy"},
+    "two tiles of units": {"sizes": (50, 100, 4), "n": 40, "batch": 16},
+    "three tiles of units": {"sizes": (50, 160, 4), "n": 40, "batch": 20},
+    "two tiles of rows, and a last batch of one": {"sizes": (100, 12, 5), "n": 81, "batch": 20},
+    "dropout": {"sizes": (45, 30, 4), "dropout": (0.3, 0.4), "n": 40, "batch": 10},
+    "several hidden layers": {"sizes": (60, 40, 9, 3), "n": 40, "batch": 16, "clip_norm": 0.05, "l2": 1e-3},
+    "clipping by the norm": {"sizes": (60, 40, 3), "n": 40, "batch": 16, "clip_norm": 0.05, "l2": 1e-3},
+    "in parts": {"sizes": (60, 40, 3), "n": 150, "batch": 70, "clip_value": 0.05, "weighted": True},
+    "in parts of other sizes": {"sizes": (60, 12, 9, 3), "n": 90, "batch": 40, "clip_norm": 0.05, "part_rows": 9},
+    "one batch of X": {"sizes": (60, 40, 3), "n": 40, "batch": 16, "buffers": 1},
+}
+
+
+@pytest.mark.parametrize("name", TENSOR_SHAPES)
+@pytest.mark.parametrize("rule", [RULES[0], RULES[7]], ids=lambda rule: rule.name)
+def test_tensor_cores_are_as_accurate_as_float32(gpu, monkeypatch, name, rule):
+    from backends.cupy_backend import persistent
+
+    fields = dict(TENSOR_SHAPES[name])
+    how = {key: fields.pop(key) for key in ("part_rows", "buffers") if key in fields}
+    case = case_of(**fields, bytes_in=True, activation="tanh", rule=rule)
+    exact = case.run(backends.get_backend("numpy"), "float64")
+
+    def error(tiling):
+        monkeypatch.setattr(persistent, "tiling_for", tiling)
+        found = case.run(gpu, "float32", persistently)
+        assert np.isfinite(found[1]).all()
+        return max(np.abs(a - b).max() / max(1e-30, np.abs(b).max()) for a, b in zip(found[:2], exact[:2], strict=True))
+
+    def without(options, rows, limit, _):
+        return next(each for each in all_tilings(options, rows, limit) if not each.tensor)
+
+    plain, tensor = error(without), error(functools.partial(on_tensor_cores, **how))
+    assert tensor <= max(2 * plain, 4e-7), (plain, tensor)
+
+
+def test_without_one_of_the_three_products_it_would_not_be(gpu, monkeypatch):
+    from backends.cupy_backend import persistent
+    from backends.cupy_backend import persistent_source as module
+
+    case = case_of((100, 40, 5), 40, 16, bytes_in=True)
+    monkeypatch.setattr(persistent, "tiling_for", on_tensor_cores)
+    exact = case.run(backends.get_backend("numpy"), "float64")[1]
+    text_of = module.text_of
+    errors = []
+    try:
+        for first in (2, 1, 0):
+            changed = f"for (int p = {first}; p >= 0; --p)"
+            monkeypatch.setattr(module, "text_of", lambda name, new=changed: text_of(name).replace(OF_PRODUCTS, new))
+            module.persistent_source.cache_clear()
+            backends.get_backend("cupy").execution = "persistent"
+            errors.append(np.abs(case.run(gpu, "float32", persistently)[1] - exact).max())
+    finally:
+        module.persistent_source.cache_clear()
+    assert text_of("persistent_tensor.cuh").count(OF_PRODUCTS) == 2
+    assert 3 * errors[0] < errors[1] < errors[2] / 20, errors
+
+
+OF_PRODUCTS = "for (int p = 2; p >= 0; --p)"
+
+
+def with_sixteen_blocks(options, rows, limit, most_blocks):
+    """The first tiling with as many blocks."""
+    every = all_tilings(options, rows, limit, most_blocks)
+    return next((each for each in every if each.blocks == 16), "no cluster has 16 blocks")
+
+
+@pytest.mark.parametrize("sizes", [(9, 48, 3), (9, 47, 5, 3)])
+def test_clusters_may_have_sixteen_blocks_where_the_gpu_has_them(gpu, stand_in_gpu, monkeypatch, caplog, sizes):
+    from backends.cupy_backend import persistent
+
+    caplog.set_level(logging.INFO, "mlp")
+    monkeypatch.setattr(persistent, "tiling_for", with_sixteen_blocks)
+    monkeypatch.setattr(persistent, "grid_tiling_for", lambda *_: "a grid is not asked for")
+    case = case_of(sizes, dropout=(0.2, 0.5), clip_norm=0.5, l2=1e-2, weighted=True)
+    assert "no cluster has 16 blocks" in trainer_of(gpu, case).execution(case.plan).reason
+    assert "in clusters of 8 blocks, not of 16: cuFuncSetAttribute failed (CUresult 1)" in caplog.text
+    stand_in_gpu.allow_clusters_of(16)
+    stand_in_gpu.forget_backends()
+    gpu = backends.get_backend("cupy")
+    gpu.execution = "persistent"
+    assert "on 16 blocks" in trainer_of(gpu, case).execution(case.plan).method
+    assert_trains_like_numpy(gpu, case)
+
+
+def test_a_kernel_must_ask_for_sixteen_blocks(gpu, stand_in_gpu, monkeypatch):
+    from backends.cupy_backend import persistent
+
+    stand_in_gpu.allow_clusters_of(16)
+    monkeypatch.setattr(persistent, "tiling_for", with_sixteen_blocks)
+    monkeypatch.setattr(persistent, "allow_large_clusters", lambda kernel: None)
+    with pytest.raises(RuntimeError, match="CLUSTER_SIZE"):
+        case_of((9, 48, 3)).run(gpu, train=persistently)
 
 
 def test_float32_is_near_float64(gpu):
@@ -395,8 +532,8 @@ OBSTACLES = {
     "has one learning rate": {"rate_factors": ((3, 9, 0.5),)},
     "no tiling: batches of 22 rows and the state of the update rule need [0-9]+ bytes of shared memory in each of 2 "
     "blocks, and a block can have 232448": {"sizes": (9, 7, 700), "batch": 22},
-    "no tiling: 50 hidden units of 900 weights do not fit in the registers of each of 8 blocks; a step on a grid of 50 "
-    "blocks is estimated to take [0-9.]+ microseconds, which is not 1.3 times as fast as CUDA graphs": {
+    "no tiling: 50 hidden units of 900 weights do not fit in the registers of each of 8 blocks; a step on a grid of "
+    "100 blocks is estimated to take [0-9.]+ microseconds, which is not 1.3 times as fast as CUDA graphs": {
         "sizes": (900, 400, 2),
         "n": 128,
         "batch": 128,
@@ -442,6 +579,9 @@ PLANTED, SEVERAL = (
     case_of(sizes, 44, 9, l2=1e-2, clip_norm=0.5, weighted=True, dropout=(0.2, 0.5), rule=RULES[1])
     for sizes in ((140, 8, 3), (140, 8, 5, 6, 3))
 )
+# the exchange of norms would keep a block from sending shares before others have read those of the step before, and a
+# thread from fetching rows that others read
+UNCLIPPED, SEVERAL_UNCLIPPED = (replace(case, plan=replace(case.plan, clip_norm=None)) for case in (PLANTED, SEVERAL))
 HALTING, SEVERAL_HALTING = (
     replace(case, X=np.where(np.arange(44)[:, None] == case.plan.order[20], np.nan, case.X))
     for case in (PLANTED, SEVERAL)
@@ -454,7 +594,7 @@ def planted_options(case):
     return KernelOptions(plan.network, row, real, real, True, weighted=True, penalized=True, by_norm=True)
 
 
-def tiling_with_one_buffer(options, rows, limit):
+def tiling_with_one_buffer(options, rows, limit, _=8):
     """The tiling with the rows of X once in shared memory."""
     return tiling_with_buffers(1, options, rows, limit)
 
@@ -505,8 +645,9 @@ def outcome(stand_in_gpu, monkeypatch, case, tiling, seed, line=0):
 SITUATIONS = (
     (PLANTED, tiling_for), (PLANTED, tiling_with_one_buffer), (HALTING, tiling_for), (SEVERAL, tiling_by_owners),
     (SEVERAL, tiling_for), (SEVERAL, tiling_with_one_buffer), (SEVERAL_HALTING, tiling_for),
+    (UNCLIPPED, tiling_with_one_buffer),
 )  # fmt: skip
-WAITS_OF = {"one hidden layer": (0, 1, 2), "several, by owners": (3,), "several": (4, 5, 6)}
+WAITS_OF = {"one hidden layer": (0, 1, 2, 7), "several, by owners": (3,), "several": (4, 5, 6)}
 
 
 @pytest.fixture(scope="module")
@@ -539,25 +680,23 @@ def test_a_missing_wait_is_noticed(stand_in_gpu, monkeypatch, complete_outcomes,
     pytest.fail(f"nothing happens without the wait on line {line}")
 
 
-def tiling_without_buffers(options, rows, limit):
+def tiling_without_buffers(options, rows, limit, _=8):
     """The tiling with the rows of X in global memory."""
     return tiling_with_buffers(0, options, rows, limit)
 
 
-# the exchange of norms would keep a block from sending shares before others have read those of the step before
-UNCLIPPED, SEVERAL_UNCLIPPED = (replace(case, plan=replace(case.plan, clip_norm=None)) for case in (PLANTED, SEVERAL))
 ONE_SIDE = {
-    "shares": ((UNCLIPPED, tiling_for), {"((batch & 1) * BLOCKS + block) * SHARES": "block * SHARES"}),
+    "shares": ((UNCLIPPED, tiling_for), {"((part & 1) * BLOCKS + block) * SHARES": "block * SHARES"}),
     "shares of a hidden layer": (
         (SEVERAL_UNCLIPPED, tiling_for),
-        {"((batch & 1) * BLOCKS + block) * SHARES": "block * SHARES"},
+        {"((part & 1) * BLOCKS + block) * SHARES": "block * SHARES"},
     ),
-    "masks of the second hidden layer": (SITUATIONS[4], {"((batch & 1) * BATCH_ROWS + row) * ((": "row * (("}),
-    "row numbers": ((PLANTED, tiling_without_buffers), {"batch % 3": "batch % 2"}),
-    "rows": (SITUATIONS[0], {"(batch & 1) * TALL": "0 * TALL"}),
-    "weights": (SITUATIONS[0], {"side * BATCH_ROWS + row": "row"}),
-    "masks": (SITUATIONS[0], {"((batch & 1) * BATCH_ROWS + row) * OWN_GROUPS": "row * OWN_GROUPS"}),
-    "scalars": (SITUATIONS[0], {"(batch & 1) * SCALARS": "0", "side * SCALARS": "0"}),
+    "masks of the second hidden layer": (SITUATIONS[4], {"((part & 1) * PART_ROWS + row) * ((": "row * (("}),
+    "row numbers": ((PLANTED, tiling_without_buffers), {"(unsigned int)part % 3": "(unsigned int)part % 2"}),
+    "rows": (SITUATIONS[0], {"(part & 1) * TALL": "0 * TALL"}),
+    "weights": (SITUATIONS[0], {"side * PART_ROWS + row": "row"}),
+    "masks": (SITUATIONS[0], {"((part & 1) * PART_ROWS + row) * OWN_GROUPS": "row * OWN_GROUPS"}),
+    "scalars": (SITUATIONS[0], {"(batch & 1) * SCALARS": "0", "of_batch * SCALARS": "0"}),
 }
 
 
@@ -575,7 +714,8 @@ def test_each_further_side_of_a_buffer_is_needed(stand_in_gpu, monkeypatch, buff
             text = text.replace(old, new)
         return text
 
-    texts = [module.text_of(name) for name in module.files_of_kernel(on_grid=False)]
+    files = {name for tensor in (False, True) for name in module.files_of_kernel(on_grid=False, tensor=tensor)}
+    texts = [module.text_of(name) for name in files]
     assert all(any(old in text for text in texts) for old in changes)
     monkeypatch.setattr(module, "text_of", with_one_side)
     module.persistent_source.cache_clear()

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from backends.cupy_backend.clusters import most_blocks
 from backends.cupy_backend.cublas import WORKSPACE, Cublas
 from backends.errors import ConfigurationError, DeviceMemoryError
 
@@ -66,6 +67,7 @@ class Device:
         self.multiprocessors = int(self.cuda.attributes["MultiProcessorCount"])
         self.compute_capability = 0 if self.is_hip else int(self.cuda.compute_capability)
         self.shared_bytes = int(self.cuda.attributes.get("MaxSharedMemoryPerBlockOptin", 0))
+        self._most_blocks = 0
         self._execution = EXECUTIONS[0]
         self._modules: dict[str, Any] = {}
         self.captures = threading.Lock()
@@ -85,6 +87,13 @@ class Device:
         """Wait until the device has finished all pending work."""
         with self.captures:
             self.cuda.synchronize()
+
+    @property
+    def most_blocks(self) -> int:
+        """Blocks that a cluster can have, on a GPU with clusters."""
+        if not self._most_blocks:
+            self._most_blocks = most_blocks(self)
+        return self._most_blocks
 
     @property
     def execution(self) -> str:

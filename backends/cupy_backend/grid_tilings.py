@@ -2,13 +2,14 @@
 
 A grid can have a block on each multiprocessor, so it holds networks that no cluster holds.  Its blocks exchange numbers
 through the L2 cache and wait for each other on a counter there, which takes longer than within a cluster.  So a grid is
-only used where it is estimated to be faster than CUDA graphs by a factor of `FASTER`.
+only used where it is estimated to be faster than a cluster and than CUDA graphs by a factor of `FASTER`.
 """
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Mapping
 
 from backends.cupy_backend.kernel_source import KernelOptions
 from backends.cupy_backend.tilings import (
@@ -22,7 +23,7 @@ from backends.cupy_backend.tilings import (
 from backends.step_time import Gpu, Work, on_gpu
 
 FASTER = 1.3
-"""Ratio of the estimated times of a step as CUDA graphs and on a grid, from which on the grid is used."""
+"""Ratio of the estimated times of a step as it runs otherwise and on a grid, from which on the grid is used."""
 
 HIGHEST_CLOCK = 1.98e9
 """Cycles in a second of an H100 SXM or H200.  The time of a tiling is estimated with a lower one."""
@@ -31,7 +32,9 @@ UNITS = (2, 4, 6, 8, 12, 16, 24, 32)
 """Hidden units of a block that are tried."""
 
 
-def grid_tiling_for(options: KernelOptions, rows: int, shared_limit: int, multiprocessors: int) -> Tiling | str:
+def grid_tiling_for(
+    options: KernelOptions, rows: int, shared_limit: int, multiprocessors: int, others: Mapping[str, float]
+) -> Tiling | str:
     """The tiling of a grid, or a sentence that says why there is none.
 
     Parameters
@@ -44,16 +47,18 @@ def grid_tiling_for(options: KernelOptions, rows: int, shared_limit: int, multip
         Bytes of shared memory that a block can have.
     multiprocessors : int
         Each can have one block.
+    others : mapping of str to float
+        Names of the other ways to run a step, and the microseconds that each is estimated to take.
     """
     tiling = fastest_grid(options, rows, shared_limit, multiprocessors)
     if isinstance(tiling, str):
         return tiling
-    ours, graphs = expected_microseconds(options, tiling), graph_microseconds(options, rows, multiprocessors)
-    if ours * FASTER <= graphs:
+    ours, (name, other) = expected_microseconds(options, tiling), min(others.items(), key=lambda item: item[1])
+    if ours * FASTER <= other:
         return tiling
     return (
         f"a step on a grid of {tiling.blocks} blocks is estimated to take {ours:.1f} microseconds, which is not "
-        f"{FASTER} times as fast as CUDA graphs with {graphs:.1f}"
+        f"{FASTER} times as fast as {name} with {other:.1f}"
     )
 
 
@@ -68,7 +73,8 @@ def fastest_grid(options: KernelOptions, rows: int, shared_limit: int, multiproc
     blocks = [number for number in numbers if MOST_BLOCKS < number <= multiprocessors]
     if not blocks:
         return f"{n_hidden} hidden units are too few for a grid, or too many for {multiprocessors} blocks"
-    tried = [tiling_of(options, rows, shared_limit, choice, on_grid=True) for choice in choices_of(options, blocks)]
+    choices = choices_of(options, rows, blocks)
+    tried = [tiling_of(options, rows, shared_limit, choice, on_grid=True) for choice in choices]
     found = {each: expected_microseconds(options, each) for each in tried if isinstance(each, Tiling)}
     if found:
         return next(tiling for tiling, expected in found.items() if expected <= ABOUT * min(found.values()))
@@ -101,7 +107,7 @@ def grid_of(options: KernelOptions, rows: int, shared_limit: int, blocks: int) -
     units = -(-n_hidden // blocks)
     tried = [
         tiling_of(options, rows, shared_limit, choice, on_grid=True)
-        for choice in choices_of(options, (-(-n_hidden // units),))
+        for choice in choices_of(options, rows, (-(-n_hidden // units),))
     ]
     return next((each for each in tried if isinstance(each, Tiling)), tried[0])
 

@@ -7,12 +7,13 @@ import math
 import numpy as np
 
 from backends.cupy_backend.arguments import arguments_dtype
+from backends.cupy_backend.clusters import allow_large_clusters
 from backends.cupy_backend.device import Device
-from backends.cupy_backend.grid_tilings import grid_tiling_for, why_neither
+from backends.cupy_backend.grid_tilings import graph_microseconds, grid_tiling_for, why_neither
 from backends.cupy_backend.kernel_source import KernelOptions
 from backends.cupy_backend.persistent_source import exchange_bytes, persistent_source
 from backends.cupy_backend.step import EpochArrays
-from backends.cupy_backend.tilings import Tiling, tiling_for
+from backends.cupy_backend.tilings import MOST_BLOCKS, Tiling, expected_microseconds, measured_choice, tiling_for
 from backends.plan import Array, EpochPlan
 from backends.random import dropout_threshold
 
@@ -48,13 +49,47 @@ def persistent_tiling(device: Device, options: KernelOptions, plan: EpochPlan) -
     if len(plan.order) >= 2**31:
         return "the persistent kernel counts the rows of an epoch in 32 bits"
     # not by the rows of the order, which may be fewer: a part of an epoch must have the bits of the whole
-    tiling = tiling_for(options, plan.batch_size, device.shared_bytes)
-    if isinstance(tiling, Tiling):
-        return tiling
-    on_grid = grid_tiling_for(options, plan.batch_size, device.shared_bytes, device.multiprocessors)
-    if isinstance(on_grid, Tiling):
-        return on_grid
-    return f"the persistent kernel has no tiling: {why_neither(tiling, on_grid)}"
+    return fastest_way(options, plan.batch_size, device.shared_bytes, device.multiprocessors, device.most_blocks)
+
+
+def fastest_way(
+    options: KernelOptions, rows: int, shared_limit: int, multiprocessors: int, most_blocks: int
+) -> Tiling | str:
+    """The tiling that is estimated to be fastest, of a cluster or of a grid, or a sentence that says why it is neither.
+
+    A cluster must be at least as fast as CUDA graphs, if it has not been measured; a grid is only taken where it is
+    faster than both by a factor (`grid_tilings.FASTER`).
+
+    Parameters
+    ----------
+    options : KernelOptions
+        Of a network with one hidden layer or more.
+    rows : int
+        Of a batch.
+    shared_limit : int
+        Bytes of shared memory that a block can have.
+    multiprocessors : int
+        Of the GPU.
+    most_blocks : int
+        Blocks that a cluster can have.
+    """
+    cluster = tiling_for(options, rows, shared_limit, most_blocks)
+    if isinstance(cluster, Tiling) and cluster.choice == measured_choice(options, rows):
+        return cluster
+    others = {"CUDA graphs": graph_microseconds(options, rows, multiprocessors)}
+    if isinstance(cluster, Tiling):
+        others["a cluster"] = expected_microseconds(options, cluster)
+    grid = grid_tiling_for(options, rows, shared_limit, multiprocessors, others)
+    if isinstance(grid, Tiling):
+        return grid
+    if isinstance(cluster, Tiling):
+        if others["a cluster"] <= others["CUDA graphs"]:
+            return cluster
+        cluster = (
+            f"a step on a cluster of {cluster.blocks} blocks is estimated to take {others['a cluster']:.1f} "
+            f"microseconds, more than CUDA graphs with {others['CUDA graphs']:.1f}"
+        )
+    return f"the persistent kernel has no tiling: {why_neither(cluster, grid)}"
 
 
 def batches_of_launch(tiling: Tiling) -> int:
@@ -97,6 +132,8 @@ class PersistentKernel:
         self.source, self.tiling = arrays.source, tiling
         self._kernel = arrays.kernel("train")
         self._kernel.max_dynamic_shared_size_bytes = tiling.shared_bytes
+        if tiling.blocks > MOST_BLOCKS and not tiling.on_grid:
+            allow_large_clusters(self._kernel)
         record = np.zeros(1, arguments_dtype(arrays.options))
         for name, array in {
             "words": tables.words, "X_order": arrays.X_order, "order": tables.order, "X": arrays.X,

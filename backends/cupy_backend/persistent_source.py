@@ -6,14 +6,18 @@ import functools
 
 from backends.cupy_backend.arguments import arguments_dtype
 from backends.cupy_backend.kernel_source import TYPES, KernelOptions, definitions, epoch_kernels, text_of
-from backends.cupy_backend.tilings import Tiling, odd
+from backends.cupy_backend.shared_arrays import odd
+from backends.cupy_backend.tilings import Tiling
 from backends.random import dropout_threshold
+
+_FIRST = {False: "persistent_first.cuh", True: "persistent_tensor.cuh"}
+"""The first layer without tensor cores, and on them."""
 
 COPIES_AT = 128
 """Where the numbers that blocks of a grid exchange begin in global memory, behind the counter of their arrivals."""
 
 BLOCKS_AT_ONCE = 8
-"""Numbers of as many blocks are read at once before they are added up: all of those of a cluster."""
+"""Numbers of as many blocks of a grid are read at once before they are added up; in a cluster, those of all blocks."""
 
 _MEMORY = """\
     extern __shared__ persistent::Bytes16 shared_memory[];
@@ -53,17 +57,21 @@ def persistent_source(options: KernelOptions, tiling: Tiling, piece: int, clippe
     hidden_layers, n_out = layout.n_layers - 1, layout.sizes[-1]
     real, source = TYPES[options.dtype], TYPES[options.X_dtype]
     quads = -(-n_in // 4)
+    pieces = -(-quads * 4 * options.X_dtype.itemsize // piece)
     numbers = {
         "N_IN": n_in, "N_HIDDEN": n_hidden, "N_SECOND": n_second, "N_OUT": n_out, "HIDDEN_LAYERS": hidden_layers,
         "STRIDE2": odd(n_second) if hidden_layers > 1 else n_out, "WEIGHTS": layout.n_weights,
         "PARAMETERS": layout.n_parameters, "ABOVE": tiling.above, "QUADS": quads, "BATCH_ROWS": tiling.rows,
-        "BLOCKS": tiling.blocks, "BLOCKS_AT_ONCE": min(tiling.blocks, BLOCKS_AT_ONCE), "BLOCK_THREADS": tiling.threads,
-        "GROUP_THREADS": tiling.group_threads, "WEIGHT_THREADS": tiling.groups * tiling.group_threads,
-        "UNITS": tiling.units,
+        "PARTS": tiling.parts, "PART_ROWS": tiling.part_rows, "BLOCKS": tiling.blocks,
+        "BLOCKS_AT_ONCE": min(tiling.blocks, BLOCKS_AT_ONCE) if tiling.on_grid else tiling.blocks,
+        "BLOCK_THREADS": tiling.threads, "GROUP_THREADS": tiling.group_threads,
+        "WEIGHT_THREADS": tiling.groups * tiling.group_threads, "UNITS": tiling.units,
         "PADDED_UNITS": tiling.padded_units, "UNITS_OF_THREAD": tiling.units_of_thread,
         "QUADS_OF_THREAD": tiling.quads_of_thread, "TILE_ROWS": tiling.tile_rows, "TALL": tiling.tall,
         "X_BUFFERS": tiling.x_buffers, "ROW_BYTES": tiling.row_bytes, "PIECE": piece,
-        "PIECES": -(-quads * 4 * options.X_dtype.itemsize // piece), "LANES": tiling.lanes,
+        "PIECES": pieces, "COPIERS": min(32, 1 << (pieces - 1).bit_length()), "UNROLLED_TILES": tiling.unrolled_tiles,
+        "UNROLLED_ROWS": tiling.unrolled_rows,
+        "LANES": tiling.lanes,
         "OWN_GROUPS": tiling.own_groups, "OWNED": tiling.owned, "MBARRIERS": 3 + tiling.by_owners,
     }  # fmt: skip
     if tiling.on_grid:
@@ -73,6 +81,7 @@ def persistent_source(options: KernelOptions, tiling: Tiling, piece: int, clippe
         "PENALIZED": options.penalized, "CLIPPED": clipped, "BY_NORM": options.by_norm,
         "INPUT_DROPOUT": network.dropout[0] > 0, "HIDDEN_DROPOUT": network.dropout[1] > 0,
         "SCALED": source != real or network.dropout[0] > 0, "BY_OWNERS": tiling.by_owners,
+        "KEEPS_GRADIENT": tiling.keeps_gradient, "TENSOR": tiling.tensor,
     }  # fmt: skip
     target = "long long" if options.class_numbers else real
     constants = [f"typedef {real} REAL;", f"typedef {source} SOURCE;", f"typedef {target} TARGET;"]
@@ -89,16 +98,16 @@ def persistent_source(options: KernelOptions, tiling: Tiling, piece: int, clippe
         f"train(const unsigned char* networks, int count{exchange}) {{\n{_MEMORY}{call}}}\n"
         f'static_assert(sizeof(persistent::Arguments) == {arguments_dtype(options).itemsize}, "as in Python");\n'
     )
-    files = [text_of(name) for name in files_of_kernel(tiling.on_grid)]
+    files = [text_of(name) for name in files_of_kernel(tiling.on_grid, tiling.tensor)]
     layers = ["template <int LAYER> struct Layer;", *(_layers(options, tiling) if hidden_layers > 1 else [])]
     return "\n".join([definitions(options), *constants, *layers, *files, kernel, *epoch_kernels(options)])
 
 
-def files_of_kernel(on_grid: bool) -> tuple[str, ...]:
+def files_of_kernel(on_grid: bool, tensor: bool) -> tuple[str, ...]:
     """The files that the text contains, in their order."""
     exchange = ("grid.cuh", "grid_exchange.cuh") if on_grid else ("cluster_exchange.cuh",)
     steps = "persistent_step.cuh", "persistent_layers.cuh", "persistent.cuh"
-    return "cluster.cuh", "persistent_thread.cuh", *exchange, *steps
+    return "cluster.cuh", "persistent_thread.cuh", *exchange, _FIRST[tensor], *steps
 
 
 def exchange_bytes(tiling: Tiling) -> int:
@@ -140,6 +149,7 @@ def _layers(options: KernelOptions, tiling: Tiling) -> list[str]:
             members = []
             if layer > 2:
                 numbers |= {"W_STRIDE": odd(n), "W": f"AT_W{layer}", "GRADIENT": f"AT_GRADIENT{layer}"}
+                numbers["GRADIENT_BIASES"] = f"AT_GRADIENT_BIASES{layer}"
                 numbers |= {"FLAT_W": flat_w, "PLACE": place}
                 place += below * odd(n) + n
             if not last:

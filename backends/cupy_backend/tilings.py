@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import typing
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 
-from backends.cupy_backend.arguments import arguments_dtype
-from backends.cupy_backend.kernel_source import KernelOptions, n_scalars
+from backends.cupy_backend.kernel_source import KernelOptions
+from backends.cupy_backend.shared_arrays import layers_above, n_above, n_others, shared_arrays
 from backends.step_time import L2_CYCLES
 
 MOST_BLOCKS = 8
-"""Blocks of a cluster: the largest number that every GPU with clusters has."""
+"""Blocks of a cluster: the largest number that every GPU with clusters has.  Where a GPU has more (`clusters.py`),
+there are tilings with twice as many, which are taken where they are estimated to be clearly faster."""
 
 UNITS_OF_BLOCK = 4
 """Hidden units of a block, at least: with fewer the exchange between blocks takes longer than what they save."""
@@ -70,6 +71,9 @@ WAIT_FOR_ROWS = {2: 0, 1: 500, 0: 1000}
 GPU's memory takes about 500, and rows that are not in shared memory are read twice."""
 
 
+PART_ROWS = 32
+"""Rows of the parts in which a larger batch may be worked off."""
+
 ABOUT = 1.1
 """Ratio of two estimates that are not exact enough to distinguish the tilings."""
 
@@ -81,6 +85,8 @@ class Choice(typing.NamedTuple):
     units_of_thread: int
     quads_of_thread: int
     x_buffers: int
+    part_rows: int
+    tensor: bool
 
 
 MEASURED: dict[tuple[tuple[int, ...], int, str, str], Choice] = {}
@@ -104,13 +110,22 @@ class Tiling:
         Hidden units of a block; the same, rounded up to those of its groups.
     units_of_thread, quads_of_thread : int
         A thread has the weights from `quads_of_thread` times four inputs to `units_of_thread` units, in registers.
+    tensor : bool
+        Whether the products of the first layer are computed by tensor cores, as sums of products in bfloat16 that have
+        float32's accuracy.  A thread then has the weights from `quads_of_thread` times four inputs to one unit of each
+        of `units_of_thread` times eight.
     tile_rows : int
         Rows of the batch for which a thread computes sums at once.
+    part_rows, parts : int
+        Rows of the parts in which a batch is worked off, one after the other; their number.
     tall : int
-        Rows of a batch, rounded up to tiles.
+        Rows of a part, rounded up to tiles.
+    keeps_gradient : bool
+        Whether a thread has registers for the gradient of its weights: to add up that of several parts, or to need it
+        twice, for the norm and for the update.
     x_buffers : int
-        Batches of X in shared memory.  2: rows are copied during the step before; 1: at its end; 0: they are read from
-        global memory when they are needed.
+        Parts of batches of X in shared memory.  2: rows are copied during the step before; 1: at its end; 0: they are
+        read from global memory when they are needed.
     lanes : int
         Threads of a warp that share a row of the outputs: as many as finish all rows at once.
     rows, row_bytes : int
@@ -139,8 +154,11 @@ class Tiling:
     padded_units: int
     units_of_thread: int
     quads_of_thread: int
+    tensor: bool
     tile_rows: int
+    part_rows: int
     tall: int
+    keeps_gradient: bool
     x_buffers: int
     lanes: int
     rows: int
@@ -160,41 +178,75 @@ class Tiling:
         return (self.units + 14) // 8
 
     @property
+    def parts(self) -> int:
+        return -(-self.rows // self.part_rows)
+
+    @property
+    def unrolled_rows(self) -> int:
+        """Rows of which the kernel has the instructions for the gradient one after the other."""
+        return 8 if self._unrolls else 1
+
+    @property
+    def unrolled_tiles(self) -> int:
+        """Tiles of which the kernel has the instructions one after the other."""
+        return self.tall // self.tile_rows if self._unrolls else 1
+
+    @property
+    def _unrolls(self) -> bool:
+        """Whether there are few instructions for a row, and registers to have several rows at work."""
+        return self.quads_of_thread * self.units_of_thread * self.tall <= 256 and self.threads <= 256
+
+    @property
     def choice(self) -> Choice:
-        return Choice(self.blocks, self.units_of_thread, self.quads_of_thread, self.x_buffers)
+        return Choice(
+            self.blocks, self.units_of_thread, self.quads_of_thread, self.x_buffers, self.part_rows, self.tensor
+        )
 
 
-def tiling_for(options: KernelOptions, rows: int, shared_limit: int) -> Tiling | str:
+def tiling_for(options: KernelOptions, rows: int, shared_limit: int, most_blocks: int = MOST_BLOCKS) -> Tiling | str:
     """The fastest tiling, as measured or else as estimated, or a sentence that says what does not fit.
 
     The parameters are those of `tilings`.
     """
-    choice = MEASURED.get((options.network.layout.sizes, rows, options.dtype.name, options.X_dtype.name))
-    measured = None if choice is None else tiling_of(options, rows, shared_limit, choice)
+    choice = measured_choice(options, rows)
+    measured = None
+    if choice is not None and choice.blocks <= most_blocks:
+        measured = tiling_of(options, rows, shared_limit, choice)
     # a table for plain SGD can have a tiling in which the state of another rule does not fit
-    return measured if isinstance(measured, Tiling) else _estimated(options, rows, shared_limit)
+    return measured if isinstance(measured, Tiling) else _estimated(options, rows, shared_limit, most_blocks)
+
+
+def measured_choice(options: KernelOptions, rows: int) -> Choice | None:
+    """What `MEASURED` has for a network and batches of so many rows."""
+    return MEASURED.get((options.network.layout.sizes, rows, options.dtype.name, options.X_dtype.name))
 
 
 @functools.lru_cache(maxsize=256)
-def _estimated(options: KernelOptions, rows: int, shared_limit: int) -> Tiling | str:
+def _estimated(options: KernelOptions, rows: int, shared_limit: int, most_blocks: int) -> Tiling | str:
     """The first of those that are estimated to be about as fast as the fastest."""
-    found = {tiling: expected_microseconds(options, tiling) for tiling in tilings(options, rows, shared_limit)}
+    every = tilings(options, rows, shared_limit, most_blocks)
+    found = {tiling: expected_microseconds(options, tiling) for tiling in every}
     if not found:
-        return tiling_of(options, rows, shared_limit)  # a sentence
+        return tiling_of(options, rows, shared_limit, most_blocks=most_blocks)  # a sentence
     return next(tiling for tiling, expected in found.items() if expected <= ABOUT * min(found.values()))
 
 
 def expected_microseconds(options: KernelOptions, tiling: Tiling) -> float:
     """Estimated time of a step, with what distinguishes the tilings of a network: reading X, and waiting for it."""
+    wait = WAIT_FOR_ROWS[tiling.x_buffers] / CYCLES_A_MICROSECOND
+    if tiling.tensor:
+        return tiling.microseconds + wait
     read = 2 * tiling.rows * tiling.threads * tiling.quads_of_thread * 4  # entries of X, forward and for the gradient
     cycles = options.X_dtype.itemsize / SHARED_BYTES_A_CYCLE
     if options.X_dtype != options.dtype:
         cycles += 1 / CONVERSIONS_A_CYCLE
-    return tiling.microseconds + (read * cycles + WAIT_FOR_ROWS[tiling.x_buffers]) / CYCLES_A_MICROSECOND
+    return tiling.microseconds + read * cycles / CYCLES_A_MICROSECOND + wait
 
 
-def tilings(options: KernelOptions, rows: int, shared_limit: int) -> Iterator[Tiling]:
+def tilings(options: KernelOptions, rows: int, shared_limit: int, most_blocks: int = MOST_BLOCKS) -> Iterator[Tiling]:
     """All tilings that fit, beginning with the one that uses most blocks and threads, and so waits least.
+
+    Those of larger clusters than `MOST_BLOCKS` come last.
 
     Parameters
     ----------
@@ -204,35 +256,54 @@ def tilings(options: KernelOptions, rows: int, shared_limit: int) -> Iterator[Ti
         Of a batch.
     shared_limit : int
         Bytes of shared memory that a block can have.
+    most_blocks : int
+        Blocks that a cluster can have.
     """
     seen: set[Tiling] = set()
-    for choice in (None, *choices_of(options, (8, 4, 2, 1))):
+    numbers = [blocks for blocks in (8, 4, 2, 1, 16) if blocks <= most_blocks]
+    for choice in (None, *choices_of(options, rows, numbers)):
         tiling = tiling_of(options, rows, shared_limit, choice)
         if isinstance(tiling, Tiling) and tiling not in seen:
             seen.add(tiling)
             yield tiling
 
 
-def choices_of(options: KernelOptions, numbers_of_blocks: Iterable[int]) -> Iterator[Choice]:
+def choices_of(options: KernelOptions, rows: int, numbers_of_blocks: Iterable[int]) -> Iterator[Choice]:
     """All choices in which every block has units and every thread weights."""
     n_in, n_hidden, *_ = options.network.layout.sizes
-    quads = -(-n_in // 4)
-    widths = (4, 8) if options.dtype.itemsize == 4 else (4,)
-    for blocks, units_of_thread in ((blocks, width) for blocks in numbers_of_blocks for width in widths):
+    for blocks in numbers_of_blocks:
         units = -(-n_hidden // blocks)
-        if (blocks - 1) * units >= n_hidden or (units_of_thread > 4 and units <= 4):
+        if (blocks - 1) * units >= n_hidden:
             continue
-        known = set()
-        for quads_of_thread, threads in _threads(-(-units // units_of_thread), quads):
-            if threads not in known:  # more quads for as many threads are weights of zero
+        for tensor, units_of_thread in _units_of_thread(options, units):
+            known = set()
+            for quads_of_thread, threads in _threads(n_in, units, units_of_thread, tensor):
+                if threads in known:  # more quads for as many threads are weights of zero
+                    continue
                 known.add(threads)
-                for x_buffers in (2, 1, 0):
-                    yield Choice(blocks, units_of_thread, quads_of_thread, x_buffers)
+                for part_rows, x_buffers in itertools.product(_parts(rows), (2, 1, 0)):
+                    if not tensor or (x_buffers and part_rows <= PART_ROWS):
+                        yield Choice(blocks, units_of_thread, quads_of_thread, x_buffers, part_rows, tensor)
+
+
+def _units_of_thread(options: KernelOptions, units: int) -> Iterator[tuple[bool, int]]:
+    """Whether on tensor cores, and `Tiling.units_of_thread`, for blocks with so many units."""
+    yield False, 4
+    if options.dtype.itemsize == 4 and units > 4:
+        yield False, 8
+    if options.dtype.itemsize == 4 and options.X_dtype.itemsize == 1:
+        yield True, -(-units // 8)
+
+
+def _parts(rows: int) -> tuple[int, ...]:
+    """Rows of a part, for a batch of so many."""
+    return (rows, PART_ROWS) if rows > PART_ROWS else (rows,)
 
 
 def tiling_of(
-    options: KernelOptions, rows: int, shared_limit: int, choice: Choice | None = None, on_grid: bool = False
-) -> Tiling | str:
+    options: KernelOptions, rows: int, shared_limit: int, choice: Choice | None = None, *,
+    most_blocks: int = MOST_BLOCKS, on_grid: bool = False,
+) -> Tiling | str:  # fmt: skip
     """The tiling of a choice, or the first one that fits; or a sentence that says what does not.
 
     Parameters
@@ -245,41 +316,54 @@ def tiling_of(
         Bytes of shared memory that a block can have.
     """
     n_in, n_hidden, n_second, *_ = options.network.layout.sizes
-    above = _cycles_above(options, rows)
+    above = _cycles_above(options, rows, 1)
     if above > MOST_ABOVE:
         return (
             f"each block computes the layers above the second, and a step of them takes some {above:.0f} cycles for "
             f"{rows} rows, more than {MOST_ABOVE}"
         )
-    words = options.dtype.itemsize // 4  # registers of a number
     blocks = 1 if choice is None else choice.blocks
-    while choice is None and blocks < MOST_BLOCKS and blocks * UNITS_OF_BLOCK < n_hidden:
+    while choice is None and blocks < most_blocks and blocks * UNITS_OF_BLOCK < n_hidden:
         blocks *= 2
-    units = -(-n_hidden // blocks)
-    several, second = options.network.layout.n_layers > 2, rows * n_second
-    by_owners = several and (blocks - 2) * second * options.dtype.itemsize > EXCHANGE_BYTES
-    if on_grid:
-        exchange = [meeting_cycles(options, rows, blocks, owners) for owners in range(1 + several)]
-        by_owners = exchange[-1] < exchange[0]
+    units, words = -(-n_hidden // blocks), options.dtype.itemsize // 4  # registers of a number
     units_of_thread = 4 if units <= 4 or words == 2 else 8
     if choice is not None:
         units_of_thread = choice.units_of_thread
-    tile_rows = 32 // units_of_thread  # a lane of a warp keeps one of the sums
-    groups, quads = -(-units // units_of_thread), -(-n_in // 4)
+    tensor = choice is not None and choice.tensor
+    # of the FMA: a lane of a warp keeps one of the sums
+    tile_rows, of_group = (16, 8 * units_of_thread) if tensor else (32 // units_of_thread, units_of_thread)
+    several = options.network.layout.n_layers > 2
     least = 0
-    for quads_of_thread, group_threads in _threads(groups, quads):
+    for part_rows, (quads_of_thread, group_threads) in itertools.product(
+        _parts(rows), _threads(n_in, units, units_of_thread, tensor)
+    ):
+        if choice is not None and (choice.quads_of_thread, choice.part_rows) != (quads_of_thread, part_rows):
+            continue
+        groups, tall = -(-units // of_group), -(-part_rows // tile_rows) * tile_rows
         threads = max(groups * group_threads, LEAST_THREADS * several)
         weights, sums = quads_of_thread * 4 * units_of_thread, tile_rows * units_of_thread
-        available = min(REGISTERS_OF_THREAD, REGISTERS // threads // 8 * 8)
-        if (weights + sums) * words + OTHER_REGISTERS[4 * words] > available:
+        if tensor:  # forward z and the weights of a tile in three parts; for the gradient, that of z in three parts
+            forward = tall // 4 * units_of_thread + 6 * units_of_thread + 20
+            sums = max(forward, tall // 16 * 12 * -(-units_of_thread // 2) + 28)
+        # each of four schedulers has a quarter of the registers, and of the warps, rounded up
+        registers = min(REGISTERS_OF_THREAD, REGISTERS // (-(-threads // 128) * 128) // 8 * 8)
+        available = registers - OTHER_REGISTERS[4 * words]
+        in_parts = part_rows < rows
+        keeps_gradient = in_parts or (options.by_norm and (2 * weights + sums) * words <= available)
+        if (weights * (1 + in_parts) + sums) * words > available:
             continue
-        if choice is not None and choice.quads_of_thread != quads_of_thread:
-            continue
+        second = part_rows * n_second
+        by_owners = several and (blocks - 2) * second * options.dtype.itemsize > EXCHANGE_BYTES
+        if on_grid:
+            meetings = [
+                meeting_cycles(options, rows, -(-rows // part_rows), blocks, owners) for owners in range(1 + several)
+            ]
+            by_owners = meetings[-1] < meetings[0]
         for x_buffers in (2, 1, 0) if choice is None else (choice.x_buffers,):
-            padded_units, tall = groups * units_of_thread, -(-rows // tile_rows) * tile_rows
-            sizes = _shared_arrays(
-                options, rows, blocks, threads, group_threads, units, padded_units, weights, tall, x_buffers, by_owners,
-                on_grid,
+            padded_units = groups * of_group
+            sizes = shared_arrays(
+                options, part_rows, in_parts, blocks, threads, group_threads, units, padded_units, weights,
+                x_buffers * tall * _row_bytes(options, tensor), tall, by_owners, on_grid,
             )  # fmt: skip
             places, end = {}, 0
             for name, size in sizes.items():
@@ -287,19 +371,16 @@ def tiling_of(
                 end += -(-size // 16) * 16
             if end <= shared_limit:
                 lanes = options.lanes
-                while lanes > 1 and threads // lanes < rows:
+                while lanes > 1 and threads // lanes < part_rows:
                     lanes //= 2
-                products = 2 * rows * weights * groups * group_threads / MULTIPROCESSOR_LANES[4 * words]
-                received = (2 if by_owners else blocks) * second * several * options.dtype.itemsize
-                cycles = STEP_CYCLES + 2 * products + above
-                cycles += min(exchange) if on_grid else received / EXCHANGE_BYTES * LAYER_CYCLES
-                cycles += several * 3 * rows * padded_units * n_second / PRODUCTS_A_CYCLE[4 * words]
-                return Tiling(
+                tiling = Tiling(
                     blocks, threads, groups, group_threads, units, padded_units, units_of_thread, quads_of_thread,
-                    tile_rows, tall, x_buffers, lanes, rows, _row_bytes(options), by_owners, -(-second // blocks),
-                    weights * threads + _others(options, padded_units) + _above(options), _above(options),
-                    tuple(places.items()), end, cycles / CYCLES_A_MICROSECOND, on_grid,
+                    tensor, tile_rows, part_rows, tall, keeps_gradient,
+                    x_buffers, lanes, rows, _row_bytes(options, tensor), by_owners, -(-second // blocks),
+                    weights * threads + n_others(options, padded_units) + n_above(options), n_above(options),
+                    tuple(places.items()), end, 0.0, on_grid,
                 )  # fmt: skip
+                return replace(tiling, microseconds=_cycles(options, tiling) / CYCLES_A_MICROSECOND)
             least = min(least or end, end)
     if least:
         return (
@@ -309,115 +390,66 @@ def tiling_of(
     return f"{units} hidden units of {n_in} weights do not fit in the registers of each of {blocks} blocks"
 
 
-def meeting_cycles(options: KernelOptions, rows: int, blocks: int, by_owners: int) -> float:
+def _cycles(options: KernelOptions, tiling: Tiling) -> float:
+    """Estimated cycles of a step."""
+    layout, itemsize = options.network.layout, options.dtype.itemsize
+    n_second, several = layout.sizes[2], layout.n_layers > 2
+    if tiling.tensor:
+        products = float(_tensor_instructions(tiling) * -(-tiling.group_threads // 128))
+    else:
+        weights = tiling.quads_of_thread * 4 * tiling.units_of_thread * tiling.groups * tiling.group_threads
+        products = 2 * 2 * tiling.rows * weights / MULTIPROCESSOR_LANES[itemsize]
+    cycles = tiling.parts * STEP_CYCLES + products
+    if tiling.on_grid:
+        cycles += meeting_cycles(options, tiling.rows, tiling.parts, tiling.blocks, tiling.by_owners)
+    else:
+        cycles += _received(options, tiling.rows, tiling.blocks, tiling.by_owners) / EXCHANGE_BYTES * LAYER_CYCLES
+    if several:
+        cycles += _cycles_above(options, tiling.rows, tiling.parts)
+        cycles += 3 * tiling.rows * tiling.padded_units * n_second / PRODUCTS_A_CYCLE[itemsize]
+    return cycles
+
+
+def meeting_cycles(options: KernelOptions, rows: int, parts: int, blocks: int, by_owners: int) -> float:
     """Estimated cycles in which the blocks of a grid wait for each other and read what they have sent, in a step."""
-    received = (2 if by_owners else blocks) * rows * options.network.layout.sizes[2] * options.dtype.itemsize
-    return (1 + by_owners + options.by_norm) * (GRID_BARRIER + L2_CYCLES) + received / L2_BYTES_A_CYCLE
+    meetings = parts * (1 + by_owners) + options.by_norm
+    return meetings * (GRID_BARRIER + L2_CYCLES) + _received(options, rows, blocks, by_owners) / L2_BYTES_A_CYCLE
 
 
-def _threads(groups: int, quads: int) -> Iterator[tuple[int, int]]:
+def _received(options: KernelOptions, rows: int, blocks: int, by_owners: int) -> int:
+    """Bytes of shares, or of shares and sums, that a block receives in a step."""
+    return (2 if by_owners else blocks) * rows * options.network.layout.sizes[2] * options.dtype.itemsize
+
+
+def _tensor_instructions(tiling: Tiling) -> int:
+    """Instructions of a warp in a step, for the first layer on tensor cores; counted in the PTX."""
+    tiles, units, row_tiles = tiling.quads_of_thread, tiling.units_of_thread, tiling.parts * tiling.tall // 16
+    pairs = -(-units // 2)
+    of_weights = tiles * units * (22 * tiling.parts + 24)  # split in three, updated
+    of_rows = tiles * row_tiles * (36 + 7 * units + 14 * pairs)  # bytes to bfloat16, products, and their sums
+    return of_weights + of_rows + 60 * pairs * row_tiles  # the gradient of z split in three
+
+
+def _threads(n_in: int, units: int, units_of_thread: int, tensor: bool) -> Iterator[tuple[int, int]]:
     """Quads of a thread, from one on, and threads of a group: whole warps."""
+    groups, quads = 1 if tensor else -(-units // units_of_thread), -(-n_in // 4)
     for quads_of_thread in range(1, 17):
-        group_threads = -(-quads // (32 * quads_of_thread)) * 32
+        quads_of_warp = (4 if tensor else 32) * quads_of_thread  # on tensor cores eight lanes have the same inputs
+        group_threads = -(-quads // quads_of_warp) * 32
         if groups * group_threads <= MOST_THREADS:
             yield quads_of_thread, group_threads
 
 
-def _row_bytes(options: KernelOptions) -> int:
-    """Bytes of a row of X in shared memory: whole quads, and whole pieces of 16 bytes."""
-    return -(-(-(-options.network.layout.sizes[0] // 4) * 4 * options.X_dtype.itemsize) // 16) * 16
+def _row_bytes(options: KernelOptions, tensor: bool) -> int:
+    """Bytes of a row of X in shared memory: so many that lanes of a warp that read from several rows use all banks."""
+    n_in, itemsize = options.network.layout.sizes[0], options.X_dtype.itemsize
+    if tensor:  # an odd number of tiles
+        return (-(-n_in // 16) | 1) * 16
+    whole = 32 if itemsize == 1 else 128
+    return -(-(-(-n_in // 4) * 4 * itemsize) // whole) * whole
 
 
-def _shared_arrays(
-    options: KernelOptions, rows: int, blocks: int, threads: int, group_threads: int, units: int, padded_units: int,
-    weights: int, tall: int, x_buffers: int, by_owners: bool, on_grid: bool,
-) -> dict[str, int]:  # fmt: skip
-    """Bytes of each array in the shared memory of a block, for the constants ``AT_...`` of the kernel."""
-    n_in, _, n_second, *_ = options.network.layout.sizes
-    n_out, several = options.network.layout.sizes[-1], options.network.layout.n_layers > 2
-    real, logits, warps = options.dtype.itemsize, rows * n_out, threads // 32
-    states, scalars = len(options.rule.state), 1 + n_scalars(options.rule)
-    remembered = weights * threads + _others(options, padded_units) + _above(options)
-    weights2 = padded_units * (odd(n_second) if several else n_second)
-    sides = 1 if on_grid else 2  # of what blocks receive: those of a grid copy it to where they need it
-    sizes = {
-        "x": x_buffers * tall * _row_bytes(options),
-        "partial": group_threads // 32 * tall * padded_units * real,
-        "saved": rows * padded_units * real,
-        "output": rows * padded_units * real,
-        "delta1": rows * padded_units * real,
-        "w2": weights2 * real,
-        "gradient2": weights2 * real,
-        "b1": padded_units * real,
-        "b2": n_second * real,
-        "shares": (-(-rows * n_second // blocks) if by_owners else sides * rows * n_second) * blocks * real,
-        "logits": logits * real,
-        "delta": logits * real,
-        "state": states * remembered * real,
-        "x_order": 3 * rows * 8,
-        "order": 3 * rows * 8,
-        "target": 2 * rows * (8 if options.class_numbers else n_out * real),
-        "weight": 2 * rows * real * options.weighted,
-        "scalars": 2 * scalars * real,
-        "normalizers": 16,
-        "l2": 16,
-        "arguments": arguments_dtype(options).itemsize,
-        "batches": 8,
-        "warp_losses": warps * 8,
-        "warp_weights": 2 * warps * 8 * options.penalized,
-        "block_weights": 2 * sides * blocks * 8 * options.penalized,
-        "kept_inputs": 2 * rows * -(-n_in // 8) * bool(options.network.dropout[0]),
-        "kept_hidden": 2 * rows * ((units + 14) // 8) * bool(options.network.dropout[1]),
-        "warp_norms": warps * 8 * options.by_norm,
-        "block_norms": blocks * 8 * options.by_norm,
-        "mbarriers": 24 + 8 * by_owners,
-        **(_arrays_above(options, rows) if several else {}),
-    }
-    if not on_grid:
-        return sizes
-    # instead of mbarriers, a pointer and a number; and those first of which there is a copy in global memory
-    exchanged = "shares", *(("saved2",) if by_owners else ()), "block_weights", "block_norms"
-    sizes |= {"exchange": 8, "meeting": 8}
-    del sizes["mbarriers"]
-    return {name: sizes[name] for name in exchanged} | sizes
-
-
-def odd(n: int) -> int:
-    """Numbers from one row to the next of an array with n columns: so a column is in all banks of shared memory."""
-    return n | 1
-
-
-def _others(options: KernelOptions, padded_units: int) -> int:
-    """Numbers of W2, b1 and b2 of a block."""
-    n_second = options.network.layout.sizes[2]
-    stride = odd(n_second) if options.network.layout.n_layers > 2 else n_second
-    return padded_units * stride + padded_units + n_second
-
-
-def _layers_above(options: KernelOptions) -> list[tuple[int, int]]:
-    """Inputs and units of the third and higher layers, which every block has."""
-    return list(pairwise(options.network.layout.sizes[2:]))
-
-
-def _above(options: KernelOptions) -> int:
-    """Numbers of the parameters of these."""
-    return sum(below * odd(n) + n for below, n in _layers_above(options))
-
-
-def _cycles_above(options: KernelOptions, rows: int) -> float:
+def _cycles_above(options: KernelOptions, rows: int, parts: int) -> float:
     """Estimated cycles of a step in these: three products of matrices for each."""
     products = PRODUCTS_A_CYCLE[options.dtype.itemsize]
-    return sum(LAYER_CYCLES + 3 * rows * below * n / products for below, n in _layers_above(options))
-
-
-def _arrays_above(options: KernelOptions, rows: int) -> dict[str, int]:
-    """Bytes of the arrays that several hidden layers need besides."""
-    layout, dropout, real = options.network.layout, options.network.dropout, options.dtype.itemsize
-    found: dict[str, int] = {}
-    for layer, n in enumerate(layout.sizes[2:-1], start=2):
-        found |= {f"{name}{layer}": rows * odd(n) * real for name in ("saved", "output", "delta")}
-        found[f"kept{layer}"] = 2 * rows * -(-n // 8) * bool(dropout[layer])
-    for layer, (below, n) in enumerate(_layers_above(options), start=3):
-        found |= {f"{name}{layer}": below * odd(n) * real for name in ("w", "gradient")}
-        found[f"b{layer}"] = n * real
-    return found
+    return sum(parts * LAYER_CYCLES + 3 * rows * below * n / products for below, n in layers_above(options))

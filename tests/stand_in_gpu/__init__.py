@@ -16,10 +16,14 @@ import numpy as np
 from stand_in_gpu import arrays, kernels
 from stand_in_gpu import machine as devices
 from stand_in_gpu.cublas import Cublas
+from stand_in_gpu.driver import Driver
 from stand_in_gpu.machine import machine
 
 CUBLAS = ("backends.cupy_backend.cublas", "open_library")
 """Module and function by which the product opens the library."""
+
+DRIVER = ("backends.cupy_backend.clusters", "open_driver")
+"""The same for the library of the driver."""
 
 
 class StandIn:
@@ -34,6 +38,10 @@ class StandIn:
     def set_memory(self, size, device=0):
         """Give a device this many bytes of memory."""
         machine.total[device] = size
+
+    def allow_clusters_of(self, blocks):
+        """Let the devices have clusters of so many blocks: 8, which is the default, or 16."""
+        machine.most_blocks = blocks
 
     def seed(self, number):
         """Forget all device memory, and run work in another order from now on."""
@@ -134,18 +142,19 @@ def install():
     sys.modules.update(replaced)
     machine.set_defaults()
     machine.reset()
-    try:
-        module = importlib.import_module(CUBLAS[0])
-    except ModuleNotFoundError:
-        module = None
-    opener = getattr(module, CUBLAS[1], None)
-    if opener is not None:
-        setattr(module, CUBLAS[1], lambda: stand_in.cublas)
+    openers = []
+    for (name, function), library in ((CUBLAS, stand_in.cublas), (DRIVER, Driver())):
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError:
+            continue
+        openers.append((module, function, getattr(module, function)))
+        setattr(module, function, lambda library=library: library)
     forget_backends()
 
     def undo():
-        if opener is not None:
-            setattr(module, CUBLAS[1], opener)
+        for module, function, opener in openers:
+            setattr(module, function, opener)
         for name, found in before.items():
             sys.modules.pop(name)
             if found is not None:

@@ -82,7 +82,8 @@ def _compile(arguments, target, text=None):
 @cache
 def _scheduler():
     """The object file of the scheduler, in a folder for all that is compiled with it."""
-    sources = [HERE / "shim.h", HERE / "scheduler.cpp", HERE / "cluster.h", HERE / "grid.h"]
+    names = "shim.h", "scheduler.cpp", "cluster.h", "grid.h", "tensor_core.h"
+    sources = [HERE / name for name in names]
     key = hashlib.sha256(repr((FLAGS, KERNEL_FLAGS, [path.read_bytes() for path in sources])).encode()).hexdigest()[:16]
     target = Path(tempfile.gettempdir()) / f"mlp-stand-in-gpu-{os.getuid()}" / key / "scheduler.o"
     if not target.exists():
@@ -129,6 +130,18 @@ class RawModule:
         return RawFunction(library, name, clusters[name])
 
 
+class Function:
+    """As `cupy.cuda.function.Function`; `ptr` is what the driver knows a function by."""
+
+    def __init__(self, kernel, ptr):
+        self._kernel, self.ptr = kernel, ptr
+
+    def __call__(self, grid, block, args, shared_mem=0, stream=None, enable_cooperative_groups=False):
+        if stream is not None:
+            raise NotImplementedError("the stand-in launches on the current stream only")
+        self._kernel.launch(grid, block, args, shared_mem, enable_cooperative_groups)
+
+
 class RawFunction:
     """A kernel; called as ``kernel(grid, block, arguments, shared_mem=0)``."""
 
@@ -141,14 +154,12 @@ class RawFunction:
         self.max_dynamic_shared_size_bytes = 48 << 10
 
     def __call__(self, grid, block, args, *, shared_mem=0):
-        self._start(grid, block, args, shared_mem, self._cluster)
+        self.launch(grid, block, args, shared_mem)
 
-    def kernel(self, grid, block, args, shared_mem=0, stream=None, enable_cooperative_groups=False):
-        """As `cupy.cuda.Function`, which `cupy.RawKernel.kernel` is."""
-        if stream is not None:
-            raise NotImplementedError("the stand-in launches on the current stream only")
-        if not enable_cooperative_groups:
-            self(grid, block, args, shared_mem=shared_mem)
+    def launch(self, grid, block, args, shared_mem, cooperative=False):
+        """Of a cooperative launch all blocks run together."""
+        if not cooperative:
+            self._start(grid, block, args, shared_mem, self._cluster)
             return
         blocks = math.prod(_three("grid", grid, (2**31 - 1, 65535, 65535)))
         most = machine.attributes["MultiProcessorCount"]  # with few blocks on each, which is what kernels here need
@@ -156,12 +167,18 @@ class RawFunction:
             raise CUDARuntimeError(f"CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE: {blocks} blocks, {most} multiprocessors")
         self._start(grid, block, args, shared_mem, blocks)
 
+    @property
+    def kernel(self):
+        """As in `cupy.RawKernel`."""
+        return Function(self, ctypes.cast(self._launch, ctypes.c_void_p).value)
+
     def _start(self, grid, block, args, shared_mem, together):
         """Launch; as many blocks run `together`."""
         grid, block = _three("grid", grid, (2**31 - 1, 65535, 65535)), _three("block", block, (1024, 1024, 64))
         if math.prod(block) > 1024:
             raise CUDARuntimeError(f"CUDA_ERROR_INVALID_VALUE: a block of {block} threads")
-        if not 1 <= self._cluster <= 8 or grid[0] % self._cluster:
+        most = 16 if self.kernel.ptr in machine.large_clusters else 8
+        if not 1 <= self._cluster <= most or grid[0] % self._cluster:
             raise CUDARuntimeError(f"CUDA_ERROR_INVALID_CLUSTER_SIZE: {grid} blocks in clusters of {self._cluster}")
         if not 0 <= shared_mem <= min(self.max_dynamic_shared_size_bytes, 227 << 10):
             raise CUDARuntimeError(f"CUDA_ERROR_INVALID_VALUE: {shared_mem} bytes of dynamic shared memory")

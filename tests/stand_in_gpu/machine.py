@@ -175,8 +175,8 @@ class Machine:
         self.reset()
 
     def set_defaults(self):
-        """What a test may set: memory of the devices in bytes, and options added to those of every module."""
-        self.total, self.compile_options = [1 << 36, 1 << 36], ()
+        """What a test may set: memory of the devices in bytes, options of every module, blocks of a cluster at most."""
+        self.total, self.compile_options, self.most_blocks = [1 << 36, 1 << 36], (), 8
 
     def reset(self, seed=0):
         """Forget all work and memory; `seed` decides in what order work runs."""
@@ -185,6 +185,7 @@ class Machine:
         self.local = threading.local()
         self.memories, self.addresses = {}, []
         self.used = [0, 0]
+        self.large_clusters = set()  # functions that may be launched in clusters of more than eight blocks
         self.null_queues = [Queue(0), Queue(1)]
         self.queues = list(self.null_queues)
         self.pinned = weakref.WeakValueDictionary()

@@ -41,6 +41,7 @@ struct Exchange {  // of the lanes of one mask; those of the next exchange may a
     unsigned mask, arrived = 0, phase = 0, votes[2] = {};
     int line = 0;
     unsigned char slot[2][32][8];
+    unsigned operands[2][32][6];  // of a product of matrices: a and b
 };
 struct Variable {
     const void* key;
@@ -229,7 +230,8 @@ void on_signal(int number) {
 }
 
 // Waits for the lanes of the mask; returns what they exchange, and whether it is its first or second half.
-Exchange& meet_lanes(unsigned mask, const void* mine, int vote, unsigned& side, int line) {
+Exchange& meet_lanes(unsigned mask, const void* mine, int vote, unsigned& side, int line,
+                     const unsigned* operands = nullptr) {
     const int first = current->thread / threads * threads, warp = (current->thread - first) / 32;
     const int lane = (current->thread - first) % 32, lanes = threads - warp * 32;
     if (!(mask >> lane & 1)) fail("line %d: lane %d is not in its own mask %08x", line, lane, mask);
@@ -247,6 +249,7 @@ Exchange& meet_lanes(unsigned mask, const void* mine, int vote, unsigned& side, 
     if (!e->arrived) e->line = line, e->votes[side] = 0;
     else if (e->line != line) fail("lanes of a warp wait on the lines %d and %d", e->line, line);
     if (mine) memcpy(e->slot[side][lane], mine, 8);
+    if (operands) memcpy(e->operands[side][lane], operands, sizeof e->operands[side][lane]);
     e->votes[side] |= (unsigned)(vote != 0) << lane;
     e->arrived |= 1u << lane;
     if (e->arrived == mask) {
@@ -289,6 +292,8 @@ unsigned ballot(unsigned mask, int vote, int line) {
     const Exchange& e = meet_lanes(mask, nullptr, vote, side, line);
     return e.votes[side];
 }
+
+#include "tensor_core.h"
 
 unsigned cluster_rank() { return current->thread / threads; }
 

@@ -28,6 +28,8 @@ int barrier(int vote, int line);
 void exchange(unsigned mask, const void* mine, unsigned source, void* result, int line);
 // Waits for the lanes of `mask`; returns the bits of those whose vote is not zero.
 unsigned ballot(unsigned mask, int vote, int line);
+// Waits for the lanes of the warp; d (16, 8) += a (16, 16) b (16, 8), of which each lane has what the PTX manual says.
+void multiply_add(float* d, const unsigned* a, unsigned b0, unsigned b1, int line);
 // The block's shared variable that belongs to `key`: at its first use all bytes are 0xFF, which is NaN.
 void* shared(const void* key, size_t bytes);
 extern const char dynamic_key;
@@ -210,6 +212,10 @@ struct Same {
 #define copy_async_wait() SHIM_UNLESS_LEFT_OUT(shim::copy_async_wait())
 inline void recompute(int&) {}
 template <class T>
+T clipped(T x, T limit) {
+    return x != x ? x : x < -limit ? -limit : x > limit ? limit : x;
+}
+template <class T>
 void store_async(T* place, int rank, T value, unsigned long long* mbarrier) {
     shim::store_async(place, rank, &value, sizeof value, mbarrier);
 }
@@ -280,6 +286,13 @@ inline unsigned __umulhi(unsigned a, unsigned b) { return (unsigned)(((unsigned 
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __clz(int x) { return x ? __builtin_clz(x) : 32; }
 inline int __ffs(int x) { return __builtin_ffs(x); }
+#define multiply_add(d, a, b0, b1) shim::multiply_add(d, a, b0, b1, __LINE__)
+inline unsigned __byte_perm(unsigned low, unsigned high, unsigned selector) {
+    const unsigned long long bytes = (unsigned long long)high << 32 | low;
+    unsigned result = 0;
+    for (int i = 0; i < 4; ++i) result |= (unsigned)(bytes >> (selector >> 4 * i & 7) * 8 & 255) << 8 * i;
+    return result;
+}
 inline unsigned __float_as_uint(float x) { return shim::bits<unsigned>(x); }
 inline float __uint_as_float(unsigned x) { return shim::bits<float>(x); }
 inline int __float_as_int(float x) { return shim::bits<int>(x); }

@@ -5,6 +5,8 @@
 // its release waits for all pending memory operations of a thread, the copies of the next rows among them, and its
 // acquire invalidates the L1 cache.
 //
+// And the clipping of a number, since C++ would need four instructions for what is one for a GPU.
+//
 // Compute capability 9.0 or higher.  Other compilers than NVIDIA's get these functions from elsewhere.
 #ifdef __CUDACC__
 
@@ -61,6 +63,16 @@ DEVICE void store_async(float* place, int rank, float value, unsigned long long*
 DEVICE void store_async(double* place, int rank, double value, unsigned long long* mbarrier) {
     asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.f64 [%0], %1, [%2];"
                  ::"r"(address_in_block(place, rank)), "d"(value), "r"(address_in_block(mbarrier, rank)) : "memory");
+}
+
+// x, but no further from zero than the limit; NaN stays NaN.
+DEVICE float clipped(float x, float limit) {
+    asm("max.NaN.f32 %0, %0, %1;" : "+f"(x) : "f"(-limit));
+    asm("min.NaN.f32 %0, %0, %1;" : "+f"(x) : "f"(limit));
+    return x;
+}
+DEVICE double clipped(double x, double limit) {
+    return np::minimum<double>(np::maximum<double>(x, -limit), limit);
 }
 
 // Copies 4, 8 or 16 bytes from global to shared memory, between addresses that are multiples of that.

@@ -7,11 +7,11 @@
 //
 //   bytes of `exchange`
 //   0                    counter of arrivals, of all launches
-//   COPIES_AT            the copy for even batches, of COPY_BYTES, and that for odd ones; each consists of the arrays
+//   COPIES_AT            the copy for even parts, of COPY_BYTES, and that for odd ones; each consists of the arrays
 //                        that are for all blocks, and from OWNERS_AT on the shares for each owner
 //
-// Why one side of a copy may be written again: a block publishes for batch + 2 after it has met the others in the step of
-// batch + 1.  Each block went there after it had copied all that it received in the step of batch, and a barrier of the
+// Why one side of a copy may be written again: a block publishes for part + 2 after it has met the others in the step of
+// part + 1.  Each block went there after it had copied all that it received in the step of part, and a barrier of the
 // block.  In the first step of a launch nobody reads what earlier launches left.
 
 namespace persistent {
@@ -21,7 +21,7 @@ struct Exchange : Thread {
 
     DEVICE unsigned char* exchange() const { return *at<unsigned char*>(AT_EXCHANGE); }
     DEVICE unsigned long long* counter() const { return (unsigned long long*)exchange(); }
-    DEVICE unsigned char* copy_for(int batch) const { return exchange() + COPIES_AT + (batch & 1) * COPY_BYTES; }
+    DEVICE unsigned char* copy_for(int part) const { return exchange() + COPIES_AT + (part & 1) * COPY_BYTES; }
 
     // All blocks wait for each other.  What any thread has published before, any thread can collect afterwards.
     DEVICE void meet() {
@@ -57,32 +57,32 @@ struct Exchange : Thread {
     // -- for any thread: to all blocks, or to one -----------------------------------------------------------------------
 
     template <class T>
-    DEVICE void send(int batch, T* place, T value) {
-        publish((T*)(copy_for(batch) + ((unsigned char*)place - memory)), value);
+    DEVICE void send(int part, T* place, T value) {
+        publish((T*)(copy_for(part) + ((unsigned char*)place - memory)), value);
     }
-    DEVICE void send_to_owner(int batch, REAL* place, int owner, REAL value) {
-        REAL* const shares = (REAL*)(copy_for(batch) + OWNERS_AT + owner * OWNER_BYTES);
+    DEVICE void send_to_owner(int part, REAL* place, int owner, REAL value) {
+        REAL* const shares = (REAL*)(copy_for(part) + OWNERS_AT + owner * OWNER_BYTES);
         publish(shares + (place - reals(AT_SHARES)), value);
     }
-    DEVICE void send_norm(int batch, double* place, double value) { send(batch, place, value); }
+    DEVICE void send_norm(int part, double* place, double value) { send(part, place, value); }
 
     // -- for all threads: until what all blocks have sent is in this block ----------------------------------------------
 
-    DEVICE void receive(int batch) {
+    DEVICE void receive(int part) {
         meet();
-        copy(RECEIVED_AT, copy_for(batch) + RECEIVED_AT, RECEIVED_BYTES);
-        // only where sums over weights are sent: what is in their place else is old
-        if (PENALIZED) copy(AT_BLOCK_WEIGHTS, copy_for(batch) + AT_BLOCK_WEIGHTS, WEIGHT_BYTES);
+        copy(RECEIVED_AT, copy_for(part) + RECEIVED_AT, RECEIVED_BYTES);
+        // only with the part for which they are sent: with the others, what is in their place is old
+        if (sends_weights(part)) copy(AT_BLOCK_WEIGHTS, copy_for(part) + AT_BLOCK_WEIGHTS, WEIGHT_BYTES);
         end_of_copies();
     }
-    DEVICE void receive_owned(int batch) {
+    DEVICE void receive_owned(int part) {
         meet();
-        copy(AT_SHARES, copy_for(batch) + OWNERS_AT + rank * OWNER_BYTES, OWNER_BYTES);
+        copy(AT_SHARES, copy_for(part) + OWNERS_AT + rank * OWNER_BYTES, OWNER_BYTES);
         end_of_copies();
     }
-    DEVICE void receive_norms(int batch, unsigned int) {
+    DEVICE void receive_norms(int part, unsigned int) {
         meet();
-        copy(AT_BLOCK_NORMS, copy_for(batch) + AT_BLOCK_NORMS, NORM_BYTES);
+        copy(AT_BLOCK_NORMS, copy_for(part) + AT_BLOCK_NORMS, NORM_BYTES);
         end_of_copies();
     }
 

@@ -93,27 +93,27 @@ struct Layers : Step {
     }
 
     // What this block's units contribute to z of layer 2, to all blocks or to the owner of each entry.
-    DEVICE void send_shares(int batch, int n) {
+    DEVICE void send_shares(int part, int n) {
         const int entry_bytes = (BY_OWNERS ? 1 : BLOCKS) * (int)sizeof(REAL);
         if (t == 0) {
-            expect(batch, n * N_SECOND * entry_bytes + (PENALIZED ? BLOCKS * 16 : 0));
+            expect(part, n * N_SECOND * entry_bytes + (sends_weights(part) ? BLOCKS * 16 : 0));
             if (BY_OWNERS) expect_owned(BLOCKS * owned(n) * (int)sizeof(REAL));
         }
-        products<BATCH_ROWS, N_SECOND, PADDED_UNITS, 1, STRIDE2, 1>(
+        products<PART_ROWS, N_SECOND, PADDED_UNITS, 1, STRIDE2, 1>(
             n, PADDED_UNITS, reals(AT_OUTPUT), reals(AT_W2), [=](int row, int unit, REAL share) {
                 const int q = row * N_SECOND + unit;
                 if (BY_OWNERS) {
-                    send_to_owner(batch, reals(AT_SHARES) + own_rank() * OWNED + q % OWNED, q / OWNED, share);
+                    send_to_owner(part, reals(AT_SHARES) + own_rank() * OWNED + q % OWNED, q / OWNED, share);
                     return;
                 }
-                send(batch, this->share(batch, own_rank(), q), share);
+                send(part, this->share(part, own_rank(), q), share);
             });
-        send_weights(batch);
+        send_weights(part);
     }
 
     // The sums of the shares that this block has received, to all blocks.
     template <int LAYER>
-    DEVICE void send_sums(int batch, int n) {
+    DEVICE void send_sums(int part, int n) {
         typedef Layer<LAYER> Own;
         const int count = owned(n);
         for (int i = thread_after(0); i < count; i += BLOCK_THREADS) {
@@ -121,7 +121,7 @@ struct Layers : Step {
 #pragma unroll BLOCKS_AT_ONCE
             for (int block = 0; block < BLOCKS; ++block) z += reals(AT_SHARES)[block * OWNED + i];
             const int q = own_rank() * OWNED + i, place = q / Own::N * Own::STRIDE + q % Own::N;
-            send(batch, reals(Own::SAVED) + place, z);
+            send(part, reals(Own::SAVED) + place, z);
         }
     }
 
@@ -129,7 +129,7 @@ struct Layers : Step {
 
     // The outputs of the hidden layers from LAYER on.
     template <int LAYER>
-    DEVICE void forward(int batch, int n) {
+    DEVICE void forward(int part, int n) {
         typedef Layer<LAYER> Own;
         if constexpr (LAYER == 2) {
             for (int q = thread_after(0); q < n * Own::N; q += BLOCK_THREADS) {
@@ -137,73 +137,95 @@ struct Layers : Step {
                 REAL z = REAL(0);
                 if (BY_OWNERS) z = reals(Own::SAVED)[row * Own::STRIDE + unit];
 #pragma unroll BLOCKS_AT_ONCE
-                for (int block = 0; !BY_OWNERS && block < BLOCKS; ++block)
-                    z += *share(batch, block, q);
-                activate_unit<LAYER>(batch, row, unit, z);
+                for (int block = 0; !BY_OWNERS && block < BLOCKS; ++block) z += *share(part, block, q);
+                activate_unit<LAYER>(part, row, unit, z);
             }
         } else {
             typedef Layer<LAYER - 1> Below;
-            products<BATCH_ROWS, Own::N, Below::STRIDE, 1, Own::W_STRIDE, 1>(
+            products<PART_ROWS, Own::N, Below::STRIDE, 1, Own::W_STRIDE, 1>(
                 n, Own::BELOW, reals(Below::OUTPUT), reals(Own::W),
-                [=](int row, int unit, REAL z) { activate_unit<LAYER>(batch, row, unit, z); });
+                [=](int row, int unit, REAL z) { activate_unit<LAYER>(part, row, unit, z); });
         }
         __syncthreads();
-        if constexpr (LAYER < HIDDEN_LAYERS) forward<LAYER + 1>(batch, n);
+        if constexpr (LAYER < HIDDEN_LAYERS) forward<LAYER + 1>(part, n);
     }
 
     template <int LAYER>
-    DEVICE void activate_unit(int batch, int row, int unit, REAL z) const {
+    DEVICE void activate_unit(int part, int row, int unit, REAL z) const {
         typedef Layer<LAYER> Own;
         z += reals(Own::B)[unit];
         const REAL y = Own::Activation::forward(z);
         reals(Own::SAVED)[row * Own::STRIDE + unit] = Own::Activation::SAVES_Z ? z : y;
-        reals(Own::OUTPUT)[row * Own::STRIDE + unit] = dropped<LAYER>(batch, row, unit, y);
+        reals(Own::OUTPUT)[row * Own::STRIDE + unit] = dropped<LAYER>(part, row, unit, y);
     }
 
     // -- backward -----------------------------------------------------------------------------------------------------
 
+    // Adds what a part of the batch contributes to a sum; the first part begins it.
+    DEVICE static void add(int part, REAL& sum, REAL value) { sum = begins_batch(part) ? value : sum + value; }
+
     // From LAYER down to 3: the gradients of its weights, and of z of the layer below.
     template <int LAYER>
-    DEVICE void backward(int batch, int n) {
+    DEVICE void backward(int part, int n) {
         typedef Layer<LAYER> Own;
         typedef Layer<LAYER - 1> Below;
         const REAL* const delta = reals(Own::DELTA);
         products<Own::BELOW, Own::N, 1, Below::STRIDE, Own::STRIDE, 1>(
             Own::BELOW, n, reals(Below::OUTPUT), delta,
-            [=](int below, int unit, REAL g) { reals(Own::GRADIENT)[below * Own::W_STRIDE + unit] = g; });
-        products<BATCH_ROWS, Own::BELOW, Own::STRIDE, 1, 1, Own::W_STRIDE, Tile<Own::BELOW, Own::N>::WHOLE_WARPS>(
+            [=](int below, int unit, REAL g) { add(part, reals(Own::GRADIENT)[below * Own::W_STRIDE + unit], g); });
+        products<PART_ROWS, Own::BELOW, Own::STRIDE, 1, 1, Own::W_STRIDE, Tile<Own::BELOW, Own::N>::WHOLE_WARPS>(
             n, Own::N, delta, reals(Own::W), [=](int row, int unit, REAL d) {
                 const int place = row * Below::STRIDE + unit;
-                d = dropped<LAYER - 1>(batch, row, unit, d);
+                d = dropped<LAYER - 1>(part, row, unit, d);
                 reals(Below::DELTA)[place] = Below::Activation::backward(d, reals(Below::SAVED)[place]);
             });
         __syncthreads();
-        if constexpr (LAYER > 3) backward<LAYER - 1>(batch, n);
+        if constexpr (LAYER > 3) backward<LAYER - 1>(part, n);
     }
 
     // The gradients of W2 and of z of layer 1: those of this block's units.
-    DEVICE void gradients_below(int batch, int n) {
+    DEVICE void gradients_below(int part, int n) {
         const REAL* const delta2 = reals(AT_DELTA2);
         products<PADDED_UNITS, N_SECOND, 1, PADDED_UNITS, STRIDE2, 1>(
             PADDED_UNITS, n, reals(AT_OUTPUT), delta2,
-            [=](int unit, int o, REAL g) { reals(AT_GRADIENT2)[unit * STRIDE2 + o] = g; });
-        products<BATCH_ROWS, PADDED_UNITS, STRIDE2, 1, 1, STRIDE2, Tile<PADDED_UNITS, N_SECOND>::WHOLE_WARPS>(
+            [=](int unit, int o, REAL g) { add(part, reals(AT_GRADIENT2)[unit * STRIDE2 + o], g); });
+        products<PART_ROWS, PADDED_UNITS, STRIDE2, 1, 1, STRIDE2, Tile<PADDED_UNITS, N_SECOND>::WHOLE_WARPS>(
             n, N_SECOND, delta2, reals(AT_W2), [=](int row, int unit, REAL d) {
-                if (HIDDEN_DROPOUT) d = keeps(batch, row, unit) ? d * a.hidden_dropout.scale : REAL(0);
+                if (HIDDEN_DROPOUT) d = keeps(part, row, unit) ? d * a.hidden_dropout.scale : REAL(0);
                 d = Activation1::backward(d, reals(AT_SAVED)[row * PADDED_UNITS + unit]);
                 reals(AT_DELTA1)[row * PADDED_UNITS + unit] = d;
             });
+    }
+
+    // The gradient of a bias of LAYER: of this part, or of the batch up to this part.
+    template <int LAYER>
+    DEVICE REAL bias_gradient_of(int part, int n, int unit) const {
+        typedef Layer<LAYER> Own;
+        REAL g = begins_batch(part) ? REAL(0) : reals(Own::GRADIENT_BIASES)[unit];
+#pragma unroll 8
+        for (int row = 0; row < n; ++row) g += reals(Own::DELTA)[row * Own::STRIDE + unit];
+        return g;
+    }
+
+    // Keeps those of a part that is not the last.
+    template <int LAYER>
+    DEVICE void keep_bias_gradients_of(int part, int n) {
+        typedef Layer<LAYER> Own;
+        // the thread that will need it: see `update_of`
+        for (int unit = thread_after(Own::PLACE + Own::BELOW * Own::W_STRIDE); unit < Own::N; unit += BLOCK_THREADS)
+            reals(Own::GRADIENT_BIASES)[unit] = bias_gradient_of<LAYER>(part, n, unit);
+        if constexpr (LAYER <= HIDDEN_LAYERS) keep_bias_gradients_of<LAYER + 1>(part, n);
     }
 
     // -- update -------------------------------------------------------------------------------------------------------
 
     // The parameters of the layers from LAYER on, in each block; their gradients count once in the norm.
     template <int LAYER, bool MEASURES>
-    DEVICE void update_of(int batch, int n) {
+    DEVICE void update_of(int part, int n) {
         typedef Layer<LAYER> Own;
         if (MEASURES && own_rank()) return;
-        const REAL* const scalars = scalars_of(batch);
-        const double penalty = PENALIZED ? l2(batch) : 0;
+        const REAL* const scalars = scalars_of(batch_of(part));
+        const double penalty = PENALIZED ? l2(batch_of(part)) : 0;
         const int weights = Own::BELOW * Own::W_STRIDE;
         for (int q = thread_after(Own::PLACE); q < weights; q += BLOCK_THREADS) {
             if (q % Own::W_STRIDE >= Own::N) continue;
@@ -211,12 +233,10 @@ struct Layers : Step {
             change<MEASURES>(reals(Own::W)[q], g, Own::PLACE + q, true, scalars, penalty, !own_rank());
         }
         for (int unit = thread_after(Own::PLACE + weights); unit < Own::N; unit += BLOCK_THREADS) {
-            REAL g = REAL(0);
-#pragma unroll 8
-            for (int row = 0; row < n; ++row) g += reals(Own::DELTA)[row * Own::STRIDE + unit];
+            const REAL g = bias_gradient_of<LAYER>(part, n, unit);
             change<MEASURES>(reals(Own::B)[unit], g, Own::PLACE + weights + unit, false, scalars, penalty);
         }
-        if constexpr (LAYER <= HIDDEN_LAYERS) update_of<LAYER + 1, MEASURES>(batch, n);
+        if constexpr (LAYER <= HIDDEN_LAYERS) update_of<LAYER + 1, MEASURES>(part, n);
     }
 };
 

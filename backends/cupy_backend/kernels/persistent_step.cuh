@@ -3,70 +3,17 @@
 
 namespace persistent {
 
-struct Step : Exchange {
+struct Step : FirstLayer {
+    double losses;          // of rows of this thread
     double squares, sizes;  // sums over weights, for the penalties
     double norm;            // sum of the squares of gradients
     REAL norm_factor;
 
     DEVICE Step(const Arguments& arguments, unsigned char* shared)
-        : Exchange(arguments, shared), squares(0), sizes(0), norm(0), norm_factor(1) {}
+        : FirstLayer(arguments, shared), losses(0), squares(0), sizes(0), norm(0), norm_factor(1) {}
 
-    // Four inputs of a row, without `x_factor`.
-    DEVICE Quad<REAL> inputs(int batch, int row, int n, int quad) const {
-        const SOURCE* from;
-        if (X_BUFFERS) {
-            from = (const SOURCE*)(rows_in_memory(batch) + row * ROW_BYTES);
-        } else {  // the sums of rows behind the last are not used
-            from = a.X + (at<long long>(AT_X_ORDER) + batch % 3 * BATCH_ROWS)[row < n ? row : n - 1] * a.X_stride;
-        }
-        const Quad<SOURCE> source = ((const Quad<SOURCE>*)from)[quad];
-        unsigned int kept = 15;
-        if (INPUT_DROPOUT)
-            kept = kept_inputs(batch, row < n ? row : n - 1)[quad / 2] >> quad % 2 * 4;
-        Quad<REAL> x;
-#pragma unroll
-        for (int c = 0; c < 4; ++c) {
-            x.value[c] = REAL(source.value[c]);
-            if (N_IN % 4 && quad * 4 + c >= N_IN) x.value[c] = REAL(0);  // what is there belongs to something else
-            if (INPUT_DROPOUT && !(kept >> c & 1)) x.value[c] = REAL(0);
-        }
-        return x;
-    }
-
-    DEVICE void partial_sums(int batch, int n) {
-        if (!has_weights1()) return;
-        const int sums_of_lane = TILE_ROWS * UNITS_OF_THREAD / 32;
-#pragma unroll 1
-        for (int row = 0; row < n; row += TILE_ROWS) {
-            REAL sums[TILE_ROWS * UNITS_OF_THREAD];
-#pragma unroll
-            for (int i = 0; i < TILE_ROWS * UNITS_OF_THREAD; ++i) sums[i] = REAL(0);
-#pragma unroll
-            for (int i = 0; i < QUADS_OF_THREAD; ++i) {
-                const int quad = slice + i * GROUP_THREADS;
-                if (quad < QUADS) {
-#pragma unroll
-                    for (int r = 0; r < TILE_ROWS; ++r) {
-                        const Quad<REAL> x = inputs(batch, row + r, n, quad);
-#pragma unroll
-                        for (int c = 0; c < 4; ++c)
-#pragma unroll
-                            for (int j = 0; j < UNITS_OF_THREAD; ++j)
-                                sums[r * UNITS_OF_THREAD + j] += x.value[c] * w[i][c][j];
-                    }
-                }
-            }
-            WarpSums<TILE_ROWS * UNITS_OF_THREAD, 16>::run(sums, lane);
-#pragma unroll
-            for (int i = 0; i < sums_of_lane; ++i) {
-                const int number = lane * sums_of_lane + i, tall = slice / 32 * TALL + row + number / UNITS_OF_THREAD;
-                reals(AT_PARTIAL)[tall * PADDED_UNITS + group * UNITS_OF_THREAD + number % UNITS_OF_THREAD] = sums[i];
-            }
-        }
-    }
-
-    DEVICE void activate(int batch, int n) {
-        for (int q = t; q < n * PADDED_UNITS; q += BLOCK_THREADS) {
+    DEVICE void activate(int part, int n) {
+        for_each<PART_ROWS * PADDED_UNITS>(n * PADDED_UNITS, [&](int q) {
             const int row = q / PADDED_UNITS, unit = q % PADDED_UNITS;
             REAL z = REAL(0);
 #pragma unroll
@@ -76,41 +23,41 @@ struct Step : Exchange {
             z += reals(AT_B1)[unit];
             REAL y = Activation1::forward(z);
             reals(AT_SAVED)[q] = Activation1::SAVES_Z ? z : y;
-            if (HIDDEN_DROPOUT) y = keeps(batch, row, unit) ? y * a.hidden_dropout.scale : REAL(0);
+            if (HIDDEN_DROPOUT) y = keeps(part, row, unit) ? y * a.hidden_dropout.scale : REAL(0);
             reals(AT_OUTPUT)[q] = is_unit(unit) ? y : REAL(0);
-        }
+        });
     }
 
-    DEVICE void send_logits(int batch, int n) {
-        if (t == 0) expect(batch, BLOCKS * (n * N_OUT * (int)sizeof(REAL) + (PENALIZED ? 16 : 0)));
-        for (int q = t; q < n * N_OUT; q += BLOCK_THREADS) {
+    DEVICE void send_logits(int part, int n) {
+        if (t == 0) expect(part, BLOCKS * (n * N_OUT * (int)sizeof(REAL) + (sends_weights(part) ? 16 : 0)));
+        REAL* const own = share(part, rank, 0);
+        for_each<PART_ROWS * N_OUT>(n * N_OUT, [&](int q) {
             const int row = q / N_OUT, o = q % N_OUT;
             REAL sum = REAL(0);
 #pragma unroll 32
             for (int unit = 0; unit < PADDED_UNITS; ++unit)
                 sum += reals(AT_OUTPUT)[row * PADDED_UNITS + unit] * reals(AT_W2)[unit * N_OUT + o];
-            send(batch, share(batch, rank, q), sum);
-        }
-        send_weights(batch);
+            send(part, own + q, sum);
+        });
+        send_weights(part);
     }
 
     // For the penalties: sums of squares, and of absolute values.
-    DEVICE void send_weights(int batch) {
-        if (PENALIZED && t < 2) {
+    DEVICE void send_weights(int part) {
+        if (sends_weights(part) && t < 2) {
             double sum = 0;
             for (int warp = 0; warp < BLOCK_WARPS; ++warp) sum += at<double>(AT_WARP_WEIGHTS)[warp * 2 + t];
-            send(batch, weight_sum(batch, rank, t), sum);
+            send(part, weight_sum(batch_of(part), rank, t), sum);
         }
     }
 
     // A logit: the sum of what all blocks have sent, or with several hidden layers a product of the last one's output.
     template <int LAYERS>
-    DEVICE REAL logit(int batch, int row, int k) const {
+    DEVICE REAL logit(int part, int row, int k) const {
         REAL sum = REAL(0);
         if constexpr (LAYERS == 1) {
 #pragma unroll BLOCKS_AT_ONCE
-            for (int block = 0; block < BLOCKS; ++block)
-                sum += *share(batch, block, row * N_OUT + k);
+            for (int block = 0; block < BLOCKS; ++block) sum += *share(part, block, row * N_OUT + k);
             return sum + reals(AT_B2)[k];
         } else {
             typedef Layer<LAYERS> Last;
@@ -123,18 +70,18 @@ struct Step : Exchange {
     }
 
     // LANES threads of a warp share a row, as in `step::loss_rows`.
-    DEVICE void evaluate_loss(int batch, int n) {
-        const int side = batch & 1, row_lane = t % LANES;
-        const double total = normalizer(batch);
-        const TARGET* const target = at<TARGET>(AT_TARGET) + side * BATCH_ROWS * (CLASS_NUMBERS ? 1 : N_OUT);
-        double loss = 0;
+    DEVICE void evaluate_loss(int part, int n) {
+        const int side = part & 1, row_lane = t % LANES;
+        const double total = normalizer(batch_of(part));
+        const TARGET* const target = at<TARGET>(AT_TARGET) + side * PART_ROWS * (CLASS_NUMBERS ? 1 : N_OUT);
+        double loss = begins_batch(part) ? 0 : losses;
         for (int begin = t / 32 * (32 / LANES); begin < n; begin += BLOCK_THREADS / LANES) {
             const int own = begin + lane / LANES, row = own < n ? own : n - 1;
             REAL* const logits = reals(AT_LOGITS) + row * N_OUT;
-            for (int k = row_lane; own < n && k < N_OUT; k += LANES) logits[k] = logit<HIDDEN_LAYERS>(batch, row, k);
+            for (int k = row_lane; own < n && k < N_OUT; k += LANES) logits[k] = logit<HIDDEN_LAYERS>(part, row, k);
             __syncwarp();  // the lanes of a row read each other's logits
             REAL share = total > 0 ? REAL(1 / total) : REAL(0);
-            if (WEIGHTED) share = reals(AT_WEIGHT)[side * BATCH_ROWS + row] / (total > 0 ? REAL(total) : REAL(1));
+            if (WEIGHTED) share = reals(AT_WEIGHT)[side * PART_ROWS + row] / (total > 0 ? REAL(total) : REAL(1));
             REAL* const delta = reals(AT_DELTA) + row * N_OUT;
             auto z = [=](int k) -> REAL { return logits[k]; };
             auto wanted = [=](int k) -> REAL {
@@ -148,6 +95,10 @@ struct Step : Exchange {
             };
             Loss::template rows<REAL>(Row<LANES>{N_OUT, row_lane}, z, wanted, write);
         }
+        if (!ends_batch(part)) {
+            losses = loss;
+            return;
+        }
         loss = sum_over_warp(loss);
         if (lane == 0) at<double>(AT_WARP_LOSSES)[t / 32] = loss;
     }
@@ -157,33 +108,55 @@ struct Step : Exchange {
         double loss = 0, sums[2] = {0, 0};
         for (int warp = 0; warp < BLOCK_WARPS; ++warp) loss += at<double>(AT_WARP_LOSSES)[warp];
         loss *= a.loss_factor;
-#pragma unroll (2 * BLOCKS_AT_ONCE)
-        for (int i = 0; PENALIZED && i < 2 * BLOCKS; ++i)
-            sums[i % 2] += *weight_sum(batch, 0, i);
+#pragma unroll(2 * BLOCKS_AT_ONCE)
+        for (int i = 0; PENALIZED && i < 2 * BLOCKS; ++i) sums[i % 2] += *weight_sum(batch, 0, i);
         if (PENALIZED && l2(batch) != 0) loss += 0.5 * l2(batch) * sums[0];
         if (PENALIZED && a.l1 != 0) loss += a.l1 * sums[1];
         return loss;
     }
 
-    DEVICE void gradients(int batch, int n) {
+    DEVICE void gradients(int part, int n) {
         const REAL *const delta = reals(AT_DELTA), *const output = reals(AT_OUTPUT), *const w2 = reals(AT_W2);
-        for (int q = t; q < PADDED_UNITS * N_OUT + n * PADDED_UNITS; q += BLOCK_THREADS) {
-            if (q < PADDED_UNITS * N_OUT) {
+        const int weights = PADDED_UNITS * N_OUT;
+        for_each<weights + PART_ROWS * PADDED_UNITS>(weights + n * PADDED_UNITS, [&](int q) {
+            if (q < weights) {
                 const int unit = q / N_OUT, o = q % N_OUT;
-                REAL g = REAL(0);
+                REAL g = begins_batch(part) ? REAL(0) : reals(AT_GRADIENT2)[q];
 #pragma unroll 8
                 for (int row = 0; row < n; ++row) g += output[row * PADDED_UNITS + unit] * delta[row * N_OUT + o];
                 reals(AT_GRADIENT2)[q] = g;
-                continue;
+                return;
             }
-            const int p = q - PADDED_UNITS * N_OUT, row = p / PADDED_UNITS, unit = p % PADDED_UNITS;
+            const int p = q - weights, row = p / PADDED_UNITS, unit = p % PADDED_UNITS;
             REAL d = REAL(0);
 #pragma unroll 32
             for (int o = 0; o < N_OUT; ++o) d += delta[row * N_OUT + o] * w2[unit * N_OUT + o];
-            if (HIDDEN_DROPOUT) d = keeps(batch, row, unit) ? d * a.hidden_dropout.scale : REAL(0);
+            if (HIDDEN_DROPOUT) d = keeps(part, row, unit) ? d * a.hidden_dropout.scale : REAL(0);
             d = Activation1::backward(d, reals(AT_SAVED)[p]);
             reals(AT_DELTA1)[p] = is_unit(unit) ? d : REAL(0);
-        }
+        });
+    }
+
+    // The gradient of bias number q of b1 and b2: of this part, or of the batch up to this part.
+    DEVICE REAL bias_gradient(int part, int n, int q) const {
+        const bool is_b1 = q < PADDED_UNITS;
+        const int stride = is_b1 ? PADDED_UNITS : STRIDE2;
+        const REAL* const delta = is_b1 ? reals(AT_DELTA1) + q : reals(AT_DELTA2) + q - PADDED_UNITS;
+        REAL g = begins_batch(part) ? REAL(0) : reals(AT_GRADIENT_BIASES)[q];
+#pragma unroll 8
+        for (int row = 0; row < n; ++row) g += delta[row * stride];
+        return g;
+    }
+
+    // Adds the gradients of a part that is not the last to those of the batch, or those that are to be kept.
+    DEVICE void keep_gradients(int part, int n) {
+        weight_gradients(part, n, [](int, const REAL*) {});
+        if (ends_batch(part)) return;
+        // the thread that will need them: see `update`
+        for_each<OTHERS>(OTHERS, [&](int q) {
+            const int bias = q - PADDED_UNITS * STRIDE2;
+            if (bias >= 0) reals(AT_GRADIENT_BIASES)[bias] = bias_gradient(part, n, bias);
+        });
     }
 
     // Updates a parameter; if it MEASURES, adds the square of its gradient to `norm` instead.  What all blocks have
@@ -194,7 +167,7 @@ struct Step : Exchange {
             if (l2 != 0) g += REAL(l2) * p;
             if (a.l1 != 0) g += REAL(a.l1) * np::sign<REAL>(p);
         }
-        if (CLIPPED) g = np::minimum<REAL>(np::maximum<REAL>(g, -a.clip_value), a.clip_value);
+        if (CLIPPED) g = clipped(g, a.clip_value);
         if (MEASURES) {
             norm += (double)(g * g);
             return;
@@ -211,68 +184,46 @@ struct Step : Exchange {
     }
 
     template <bool MEASURES>
-    DEVICE void update(int batch, int n) {
+    DEVICE void update(int part, int n) {
+        const int batch = batch_of(part);
         REAL scalars[SCALARS];
 #pragma unroll
         for (int i = 0; i < SCALARS; ++i) scalars[i] = scalars_of(batch)[i];
         const double penalty = PENALIZED ? l2(batch) : 0;
+        const REAL x_factor = a.x_factor;
+        auto change_span = [&](int i, const REAL* g) {
 #pragma unroll
-        for (int i = 0; i < QUADS_OF_THREAD; ++i) {
-            const int quad = slice + i * GROUP_THREADS;
-            if (has_weights1() && quad < QUADS) update_quad<MEASURES>(batch, n, i, quad, scalars, penalty);
+            for (int j = 0; j < SPAN_WEIGHTS; ++j) {
+                // Weights that only fill up remain zero without a check: their gradient is zero.  But a rule may divide
+                // by what it remembers, which is zero as well.
+                const int number = i * SPAN_WEIGHTS + j;
+                const bool exists = (!(N_IN % (TENSOR ? 16 : 4)) || input_of(number, slice) < N_IN) &&
+                                    is_unit(unit_of(number, group, slice));
+                if (Rule::STATES && !exists) continue;
+                const REAL gradient = SCALED ? g[j] * x_factor : g[j];
+                change<MEASURES>(w[number], gradient, number * BLOCK_THREADS + t, true, scalars, penalty);
+            }
+        };
+        if (KEEPS_GRADIENT) {
+#pragma unroll
+            for (int i = 0; i < SPANS; ++i)
+                if (has_weights1() && has_span(i)) change_span(i, kept + i * SPAN_WEIGHTS);
+        } else {
+            weight_gradients(part, n, change_span);
         }
-        const REAL *const delta2 = reals(AT_DELTA2), *const delta1 = reals(AT_DELTA1);
         const int others = WEIGHTS_OF_THREAD * BLOCK_THREADS, weights = PADDED_UNITS * STRIDE2;
-        for (int q = t; q < OTHERS; q += BLOCK_THREADS) {
-            REAL g = REAL(0);
+        for_each<OTHERS>(OTHERS, [&](int q) {
             if (q < weights) {
                 if (is_weight2(q))
                     change<MEASURES>(reals(AT_W2)[q], reals(AT_GRADIENT2)[q], others + q, true, scalars, penalty);
-            } else if (q < weights + PADDED_UNITS) {
-                const int unit = q - weights;
-#pragma unroll 8
-                for (int row = 0; row < n; ++row) g += delta1[row * PADDED_UNITS + unit];
-                if (is_unit(unit)) change<MEASURES>(reals(AT_B1)[unit], g, others + q, false, scalars, penalty);
-            } else if (!MEASURES || rank == 0) {  // in the norm, b2 counts once
-                const int o = q - weights - PADDED_UNITS;
-#pragma unroll 8
-                for (int row = 0; row < n; ++row) g += delta2[row * STRIDE2 + o];
-                change<MEASURES>(reals(AT_B2)[o], g, others + q, false, scalars, penalty);
+                return;
             }
-        }
-    }
-
-    // The gradient of the weights of four inputs, and their update.
-    template <bool MEASURES>
-    DEVICE void update_quad(int batch, int n, int i, int quad, const REAL* scalars, double penalty) {
-        REAL g[4][UNITS_OF_THREAD];
-#pragma unroll
-        for (int c = 0; c < 4; ++c)
-#pragma unroll
-            for (int j = 0; j < UNITS_OF_THREAD; ++j) g[c][j] = REAL(0);
-#pragma unroll 2
-        for (int row = 0; row < n; ++row) {
-            const Quad<REAL> x = inputs(batch, row, n, quad);
-#pragma unroll
-            for (int j = 0; j < UNITS_OF_THREAD; j += 4) {
-                const Quad<REAL> d =
-                    *(const Quad<REAL>*)(reals(AT_DELTA1) + row * PADDED_UNITS + group * UNITS_OF_THREAD + j);
-#pragma unroll
-                for (int c = 0; c < 4; ++c)
-#pragma unroll
-                    for (int unit = 0; unit < 4; ++unit) g[c][j + unit] += x.value[c] * d.value[unit];
-            }
-        }
-#pragma unroll
-        for (int c = 0; c < 4; ++c)
-#pragma unroll
-            for (int j = 0; j < UNITS_OF_THREAD; ++j) {
-                if (N_IN % 4 && quad * 4 + c >= N_IN) continue;
-                if (!is_unit(group * UNITS_OF_THREAD + j)) continue;
-                const int number = (i * 4 + c) * UNITS_OF_THREAD + j;
-                const REAL gradient = SCALED ? g[c][j] * a.x_factor : g[c][j];
-                change<MEASURES>(w[i][c][j], gradient, number * BLOCK_THREADS + t, true, scalars, penalty);
-            }
+            const int unit = q - weights, o = unit - PADDED_UNITS;
+            // in the norm, b2 counts once
+            if (o < 0 ? !is_unit(unit) : MEASURES && rank) return;
+            REAL& bias = o < 0 ? reals(AT_B1)[unit] : reals(AT_B2)[o];
+            change<MEASURES>(bias, bias_gradient(part, n, unit), others + q, false, scalars, penalty);
+        });
     }
 
     // -- clipping by the norm ----------------------------------------------------------------------------------------
@@ -284,12 +235,12 @@ struct Step : Exchange {
         norm = 0;
     }
 
-    DEVICE void send_norm_of_block(int batch) {
+    DEVICE void send_norm_of_block(int part) {
         if (t) return;
         expect_norms();
         double sum = 0;
         for (int warp = 0; warp < BLOCK_WARPS; ++warp) sum += at<double>(AT_WARP_NORMS)[warp];
-        send_norm(batch, at<double>(AT_BLOCK_NORMS) + rank, sum);
+        send_norm(part, at<double>(AT_BLOCK_NORMS) + rank, sum);
     }
 
     DEVICE void read_norm() {
