@@ -328,8 +328,24 @@ def test_images_of_more_dimensions(tmp_path: Path) -> None:
     np.save("y.npy", rng.integers(0, 3, 500))
     train("X.npy", "--target", "y.npy", "--stream", "--epochs", 1, to="run")
     np.save("flat.npy", np.load("X.npy").reshape(500, -1))
-    in_memory = run("predict", "run", "flat.npy", "--no-stream").stdout
-    assert run("predict", "run", "flat.npy", "--stream").stdout == in_memory
+    expected = run("predict", "run", "flat.npy", "--no-stream").stdout
+    for name in ("flat.npy", "X.npy"):
+        for way in ("--stream", "--no-stream"):
+            assert run("predict", "run", name, way).stdout == expected
+    np.save("floats.npy", np.load("X.npy").astype(np.float32))
+    for way in ("--stream", "--no-stream"):
+        assert "(500, 4, 5)" in run("predict", "run", "floats.npy", way, status=1).stderr
+
+
+def test_images_are_flattened_before_they_are_scaled() -> None:
+    rng = np.random.default_rng(0)
+    np.save("X.npy", rng.integers(0, 256, (500, 4, 5), np.uint8))
+    np.save("y.npy", rng.integers(0, 3, 500))
+    train("X.npy", "--target", "y.npy", "--scale", "standard", "--epochs", 1, to="run")
+    np.save("flat.npy", np.load("X.npy").reshape(500, -1))
+    expected = run("predict", "run", "flat.npy").stdout
+    for way in ("--stream", "--no-stream"):
+        assert run("predict", "run", "X.npy", way).stdout == expected
 
 
 def test_a_prediction_that_fails_leaves_no_file() -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mlp import data
 from mlp._backends import ConfigurationError, ShapeError, UnknownNameError
-from mlp.cli.input_rows import PARTS, has_class_targets, load_rows, preprocess, run_config
+from mlp.cli.input_rows import PARTS, flattened, has_class_targets, load_rows, preprocess, run_config
 from mlp.cli.options import READING_OPTIONS
 from mlp.cli.printing import print_message
 from mlp.cli.reading_in_blocks import choose
@@ -154,7 +154,7 @@ def _inputs(net: MLP, source: str, target: str | None) -> StreamedRows:
     def rows() -> Iterator[Rows]:
         firsts = range(0, n, step)
         for first, X in zip(firsts, in_order(read, firsts, threads=1, ahead=1), strict=True):
-            inputs = X if column is None else without_column(X, column)
+            inputs = flattened(X) if column is None else without_column(X, column)
             yield Rows(preprocess(net, inputs), None, "all", np.arange(first, first + len(X)), n)
 
     return StreamedRows("all", n, n, rows)
