@@ -121,9 +121,7 @@ Note(heading='stray', text="age: 1 text such as 'old' among numbers, read as mis
         prepared, counts = self.apply_and_count(table)
         return prepared, [note for column in self.columns for note in counts[column.name].notes(column)]
 
-    def apply_and_count(
-        self, table: Mapping[str, NDArray[Any]]
-    ) -> tuple[dict[str, NDArray[Any]], dict[str, Counts]]:
+    def apply_and_count(self, table: Mapping[str, NDArray[Any]]) -> tuple[dict[str, NDArray[Any]], dict[str, Counts]]:
         """As `apply`, but return for each raw column how many values were read as missing."""
         marks = frozenset(self.marks)
         prepared: dict[str, NDArray[Any]] = {}

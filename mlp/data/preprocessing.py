@@ -211,7 +211,9 @@ class Preprocessing:
     def notes(self, counts: TableCounts) -> list[Note]:
         """Return what is to be said of rows in which this was found."""
         raw = () if self.preparation is None else self.preparation.columns
-        notes = [note for column in raw if column.name in counts.read for note in counts.read[column.name].notes(column)]
+        notes = [
+            note for column in raw if column.name in counts.read for note in counts.read[column.name].notes(column)
+        ]
         notes += [_far_note(column, counts.far[column.name]) for column in self.columns if column.name in counts.far]
         unknown = counts.unknown
         return notes + [
