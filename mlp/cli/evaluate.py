@@ -67,7 +67,7 @@ def evaluate(model: str, data: str, **options: Any) -> None:
     from mlp.io import run_folders
 
     paths.require_model(model)
-    paths.require_data(data, options["data_dir"])
+    paths.require_data(data, options["data_dir"], parts=True)
     path = run_folders.model_path(model)
     net = persistence.load(path, backend=options["backend"], device=options["device"])
     reason = choose_for_model(net, model, data, options)

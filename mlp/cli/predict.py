@@ -76,7 +76,7 @@ def predict(model: str, data: str, **options: Any) -> None:
 
     suffix = _check_output(options["output"])
     paths.require_model(model)
-    paths.require_data(data, options["data_dir"])
+    paths.require_data(data, options["data_dir"], parts=True)
     options["part"] = options["part"] or "all"
     net = persistence.load(run_folders.model_path(model), backend=options["backend"], device=options["device"])
     reason = choose_for_model(net, model, data, options)
