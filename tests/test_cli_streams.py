@@ -220,12 +220,12 @@ def test_the_memory_is_the_least_of_all_limits(tmp_path: Path, monkeypatch: pyte
         ("train fortran.npy --stream", "Fortran order"),
         ("train rows.npy --stream --data-dir .", "--data-dir"),
         ("train rows.npy --stream --separator ;", "--separator"),
-        ("predict memory table.csv --stream", "only NPY files are read in blocks"),
+        ("predict memory table.csv --stream", "cannot be read in blocks"),
         ("train rows.npy --stream --drop a", "drop names columns of a table"),
         ("evaluate memory rows.npy --stream", "was trained on 'rows.npy' in memory"),
         ("evaluate stream rows.npy --no-stream", "was trained on 'rows.npy' in blocks"),
         ("predict stream inputs.npy --stream --json", "--json holds all predictions in one document"),
-        ("predict stream inputs.npy --stream --keep a", "--keep is of tables"),
+        ("predict stream inputs.npy --stream --keep a", "--keep names columns of a table"),
         ("predict stream inputs.npy --stream --target 9", "--target"),
         ("evaluate stream rows.npy --part tset", "--part"),
     ],
@@ -262,9 +262,6 @@ def test_a_parquet_file_trains_in_blocks_and_resumes() -> None:
     assert config("whole")["training"]["validation_fraction"] == 0.15
     run("train", "--config", "whole", "--output-dir", "again", "--quiet")
     assert weights("again") == weights("whole")
-    assert run("evaluate", "whole", "t.parquet", status=2).stderr.endswith("use --part all\n")
-    assert scores("whole", "t.parquet", "--part", "all")["accuracy"] > 0.6
-    assert len(run("predict", "whole", "t.parquet").stdout.splitlines()) == 2001
     assert reading_in_blocks.bytes_in_memory("t.parquet") == 2000 * 3 * 4
 
 
