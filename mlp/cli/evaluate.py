@@ -53,8 +53,9 @@ def evaluate(model: str, data: str, **options: Any) -> None:
     answer is the class that is most frequent in these rows, or their mean.  Of a part of the data it prints which rows
     they are, counted from 0; and it warns if the data of the run have changed since the training.
 
-    MODEL is a run folder or a .safetensors file; DATA is as in mlp train.  An NPY file that takes much of the memory is
-    read in blocks; then scores that need all outputs in memory may be left out, which is said.
+    MODEL is a run folder or a .safetensors file; DATA is as in mlp train.  An NPY or Parquet file that takes
+    much of the memory is read in blocks, and so is a folder of them; then scores that need all outputs in memory may be
+    left out, which is said.
 
     \b
     mlp evaluate runs/digits-1 digits
@@ -66,10 +67,10 @@ def evaluate(model: str, data: str, **options: Any) -> None:
     from mlp.io import run_folders
 
     paths.require_model(model)
-    paths.require_data(data, options["data_dir"])
+    paths.require_data(data, options["data_dir"], parts=True)
     path = run_folders.model_path(model)
-    reason = choose_for_model(model, data, options)
     net = persistence.load(path, backend=options["backend"], device=options["device"])
+    reason = choose_for_model(net, model, data, options)
     if reason and not options["as_json"]:
         print_wrapped("reading", reason)
     scored = (_in_blocks if reason else _in_memory)(net, model, data, options)
@@ -148,7 +149,8 @@ def _in_blocks(net: MLP, model: str, data: str, options: dict[str, Any]) -> _Sco
     loss, score = net.evaluate(rows.stream)
     scores, counts = streamed_scores(net, rows.stream, options["threshold"])
     first = next(rows.chunks()).rows[: SHOWN_ROWS + 1].tolist()
-    return _Scored(rows.part, rows.count, rows.n_rows, first, None, 0, loss, score, scores, counts)
+    rows.warn()
+    return _Scored(rows.part, rows.count, rows.n_rows, first, None, rows.n_without_target, loss, score, scores, counts)
 
 
 def _which_rows(scored: _Scored) -> str:

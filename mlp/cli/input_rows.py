@@ -16,6 +16,7 @@ from mlp.checks import shortened
 from mlp.cli.options import READING_OPTIONS
 from mlp.cli.table_rows import Rows, encode_labels, from_table, warn_if_changed
 from mlp.data.arrays import column_number, map_npy, without_column
+from mlp.data.sources import is_images
 from mlp.data.table_files import TABLE_SUFFIXES, table_suffix
 from mlp.io import run_folders
 
@@ -140,7 +141,7 @@ def _inputs_only(source: str, part: str | None, target: str | None) -> NDArray[A
     if suffix == ".npy":
         matrix = map_npy(source)
         if target is None:
-            return matrix
+            return flattened(matrix)
         if matrix.ndim != 2:
             raise ShapeError(f"{source!r} has shape {matrix.shape}, expected (rows, columns)")
         return without_column(matrix, column_number(target, matrix.shape[1], repr(source)))
@@ -156,6 +157,11 @@ def _inputs_only(source: str, part: str | None, target: str | None) -> NDArray[A
         )
     matrices = [arrays[key].reshape(len(arrays[key]), -1) if arrays[key].ndim > 2 else arrays[key] for key in keys]
     return matrices[0] if len(matrices) == 1 else np.concatenate(matrices)
+
+
+def flattened(X: NDArray[Any]) -> NDArray[Any]:
+    """A matrix with a row for each image, if X holds images; otherwise X."""
+    return X.reshape(len(X), -1) if is_images(X.dtype, X.ndim) else X
 
 
 def preprocess(net: MLP, X: NDArray[Any]) -> NDArray[Any]:

@@ -103,7 +103,7 @@ def load_network_and_rows(
         raise click.UsageError("MODEL needs DATA: name the data set or file to take rows from.", ctx)
     reject_options(ctx, RANDOM_NETWORK_OPTIONS, f"{model!r} has its own network")
     paths.require_model(model)
-    paths.require_data(data, options["data_dir"])
+    paths.require_data(data, options["data_dir"], parts=True)
     from mlp import persistence
     from mlp.cli.streamed_rows import some_rows
     from mlp.io import run_folders

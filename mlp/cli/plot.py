@@ -92,7 +92,7 @@ def plot(kind: str, model: str | None, data: str | None, **options: Any) -> None
     paths.require_output(path)
     if model is not None:
         (paths.require_run if kind in RUN_KINDS else paths.require_model)(model, "MODEL")
-    paths.require_data(data, options["data_dir"])
+    paths.require_data(data, options["data_dir"], parts=True)
     n_rows = 0
     if kind in EXPERIMENT_KINDS:
         figure = _plot_experiment(kind)

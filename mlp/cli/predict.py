@@ -63,7 +63,8 @@ def predict(model: str, data: str, **options: Any) -> None:
     a warning.  The column row has the number of the row, counted from 0.  With --part only the rows of this part are
     answered.
 
-    An NPY file that takes much of the memory is read in blocks, and the predictions are written block by block.
+    An NPY or Parquet file that takes much of the memory is read in blocks, and so is a folder of them; the predictions
+    are written block by block.
 
     \b
     mlp predict runs/houses-1 new_houses.csv --keep id --output prices.csv
@@ -75,15 +76,15 @@ def predict(model: str, data: str, **options: Any) -> None:
 
     suffix = _check_output(options["output"])
     paths.require_model(model)
-    paths.require_data(data, options["data_dir"])
+    paths.require_data(data, options["data_dir"], parts=True)
     options["part"] = options["part"] or "all"
-    reason = choose_for_model(model, data, options)
+    net = persistence.load(run_folders.model_path(model), backend=options["backend"], device=options["device"])
+    reason = choose_for_model(net, model, data, options)
     if reason and options["as_json"]:
         raise click.UsageError(
             f"--json holds all predictions in one document, but the data are read in blocks ({reason}); use --output "
             "FILE.csv instead of --json."
         )
-    net = persistence.load(run_folders.model_path(model), backend=options["backend"], device=options["device"])
     if options["threshold"] is not None:
         from mlp.inspection.class_predictions import require_two_classes
 
@@ -133,6 +134,7 @@ def _predict_in_blocks(net: MLP, model: str, data: str, reason: str, options: di
     if output is None:
         for text in _csv_texts(answers, names):
             print_line(text.removesuffix("\n"))
+        rows.warn()
         return
     from mlp.io.atomic_write import write_chunks_atomically
 
@@ -141,6 +143,7 @@ def _predict_in_blocks(net: MLP, model: str, data: str, reason: str, options: di
         write_chunks_atomically(output, _npy_parts(chosen, rows.count))
     else:
         write_chunks_atomically(output, (text.encode() for text in _csv_texts(answers, names)))
+    rows.warn()
     print_message(f"{rows.count} predictions written to {output}")
 
 

@@ -1,4 +1,4 @@
-"""Rows of NPY files for a trained model, read in blocks and preprocessed as in training."""
+"""Rows of NPY and Parquet files for a trained model, read in blocks and preprocessed as in training."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from numpy.typing import NDArray
 
 from mlp import data
 from mlp._backends import ConfigurationError, ShapeError, UnknownNameError
-from mlp.cli.input_rows import PARTS, has_class_targets, load_rows, preprocess, run_config
+from mlp.cli.input_rows import PARTS, flattened, has_class_targets, load_rows, preprocess, run_config
 from mlp.cli.options import READING_OPTIONS
 from mlp.cli.printing import print_message
 from mlp.cli.reading_in_blocks import choose
+from mlp.cli.streamed_tables import TableForModel
 from mlp.cli.table_rows import Rows, encode_labels, warn_of_change
 from mlp.data.arrays import column_number, without_column
 from mlp.data.streams import RowStream
 from mlp.data.streams.chunks import chunks, row_numbers, rows_per_chunk
+from mlp.data.streams.held_out_part import split_off
 from mlp.data.streams.in_order import in_order
-from mlp.data.streams.npy_file import NpyFile
+from mlp.data.streams.npy_parts import NpyParts
+from mlp.data.streams.opening import find_parts
 from mlp.io import run_folders
 from mlp.network import CHUNK
 
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from mlp.model import MLP
 
 
-def choose_for_model(model: str, source: str, options: dict[str, Any]) -> str:
+def choose_for_model(net: MLP, model: str, source: str, options: dict[str, Any]) -> str:
     """Why the rows of `source` are read in blocks for a command with a trained model; empty if they are not.
 
     The parts of the data of a run are those of its training, which depend on whether it read them in blocks.
@@ -42,11 +45,14 @@ def choose_for_model(model: str, source: str, options: dict[str, Any]) -> str:
         If ``--stream`` or ``--no-stream`` contradicts that.
     """
     part, asked, trained = options["part"], options["stream"], _training_on(model, source)
-    if Path(source).suffix.lower() != ".npy":
-        if asked or (trained and part != "all"):
-            raise _not_npy(model, source, asked)
-        return ""
     in_blocks, reason = choose(source, options)
+    if in_blocks and _kind(source) == ".parquet" and not _reads_raw_tables(net):
+        if asked or Path(source).is_dir():
+            raise ConfigurationError(
+                f"{source!r} cannot be read in blocks for {model!r}, which was not trained on a table file; give a "
+                "single file without --stream"
+            )
+        return ""
     if part == "all" or trained is None:
         return reason if in_blocks else ""
     if trained and asked is False:
@@ -62,15 +68,13 @@ def choose_for_model(model: str, source: str, options: dict[str, Any]) -> str:
     return (reason or "in blocks, as in the training") if trained else ""
 
 
-def _not_npy(model: str, source: str, asked: bool | None) -> ConfigurationError:
-    if asked:
-        return ConfigurationError(
-            f"--stream: with a trained model only NPY files are read in blocks, and {source!r} is none; remove it"
-        )
-    return ConfigurationError(
-        f"{model!r} was trained on {source!r} in blocks, and of tables that are read in blocks only mlp train knows "
-        "the parts; results.json of the run has the scores of the test part; use --part all"
-    )
+def _kind(source: str) -> str:
+    """The suffix of a file that can be read in blocks, or of those in a folder."""
+    return find_parts(source)[0]
+
+
+def _reads_raw_tables(net: MLP) -> bool:
+    return net.preprocessing is not None and net.preprocessing.preparation is not None
 
 
 def _training_on(model: str, source: str) -> bool | None:
@@ -97,6 +101,10 @@ class StreamedRows:
         Reads the rows: an iterator over `Rows`, in the order of the source, of some megabytes.
     stream : RowStream or None
         Inputs and targets as the model takes them; None without targets.
+    n_without_target : int
+        Number of rows of the source that were left out because they have no target.
+    warn : function
+        Logs what was found in the rows that have been read, such as unknown categories; to be called once, at the end.
     """
 
     part: str
@@ -104,14 +112,17 @@ class StreamedRows:
     n_rows: int
     chunks: Callable[[], Iterator[Rows]]
     stream: RowStream | None = None
+    n_without_target: int = 0
+    warn: Callable[[], None] = lambda: None
 
 
 def some_rows(net: MLP, model: str, source: str, options: dict[str, Any]) -> Rows:
     """The rows of `load_rows` with their targets; of data that a run has read in blocks, only the first ones."""
-    if not choose_for_model(model, source, options | {"stream": None}):
+    if not choose_for_model(net, model, source, options | {"stream": None}):
         return load_rows(net, model, source, options, with_targets=True)
     opened = open_rows(net, model, source, options, with_targets=True, progress=sys.stderr.isatty())
     rows = next(opened.chunks())
+    opened.warn()
     if len(rows.X) < opened.count:
         part = "" if opened.part == "all" else f" of the {opened.part} part"
         print_message(
@@ -123,38 +134,47 @@ def some_rows(net: MLP, model: str, source: str, options: dict[str, Any]) -> Row
 def open_rows(
     net: MLP, model: str, source: str, options: dict[str, Any], *, with_targets: bool, progress: bool
 ) -> StreamedRows:
-    """Open an NPY file for `net`; see `mlp.cli.input_rows.load_rows`, whose arguments these are."""
+    """Open a source for `net`; see `mlp.cli.input_rows.load_rows`, whose arguments these are."""
     part, target = options["part"], options["target"]
     if part is not None and part not in PARTS:
         raise UnknownNameError.among("part", part, PARTS)
-    for name in (*READING_OPTIONS, "keep"):
+    is_table = _kind(source) == ".parquet"
+    for name in READING_OPTIONS:
         if options.get(name):
-            raise ConfigurationError(f"--{name} is of tables and does not apply to {source!r}; remove it")
+            raise ConfigurationError(f"--{name} is of CSV and TSV files and does not apply to {source!r}; remove it")
+    keep = options.get("keep") or []
+    if keep and not is_table:
+        raise ConfigurationError(f"--keep names columns of a table and does not apply to {source!r}; remove it")
     config = run_config(model)
     is_run_data = _training_on(model, source) is not None
     if part is None:
         part = "test" if is_run_data and config["data"].get("test_fraction", 0.2) else "all"
+    if is_table:
+        return _table_rows(
+            net, source, part, target, keep, config,
+            with_targets=with_targets or part != "all", is_run_data=is_run_data, progress=progress,
+        )  # fmt: skip
     if not with_targets and part == "all":
         return _inputs(net, source, target)
     return _inputs_and_targets(net, source, part, target, config, is_run_data=is_run_data, progress=progress)
 
 
 def _inputs(net: MLP, source: str, target: str | None) -> StreamedRows:
-    file = NpyFile(source)
-    n, column = file.shape[0], None
+    matrix = NpyParts(source)
+    n, column = matrix.shape[0], None
     if target is not None:
-        if len(file.shape) != 2:
-            raise ShapeError(f"{source!r} has shape {file.shape}, expected (rows, columns)")
-        column = column_number(target, file.shape[1], repr(source))
-    step = rows_per_chunk(file.row_bytes, CHUNK)
+        if len(matrix.shape) != 2:
+            raise ShapeError(f"{source!r} has shape {matrix.shape}, expected (rows, columns)")
+        column = column_number(target, matrix.shape[1], repr(source))
+    step = rows_per_chunk(matrix.row_bytes, CHUNK)
 
     def read(first: int) -> NDArray[Any]:
-        return file.read(first, min(first + step, n))
+        return matrix.read(first, min(first + step, n))
 
     def rows() -> Iterator[Rows]:
         firsts = range(0, n, step)
         for first, X in zip(firsts, in_order(read, firsts, threads=1, ahead=1), strict=True):
-            inputs = X if column is None else without_column(X, column)
+            inputs = flattened(X) if column is None else without_column(X, column)
             yield Rows(preprocess(net, inputs), None, "all", np.arange(first, first + len(X)), n)
 
     return StreamedRows("all", n, n, rows)
@@ -195,6 +215,39 @@ def _inputs_and_targets(
             waiting = waiting[len(X) :]
 
     return StreamedRows(part, chosen_part.n_rows, whole.n_rows, rows, stream)
+
+
+def _table_rows(
+    net: MLP,
+    source: str,
+    part: str,
+    target: str | None,
+    keep: list[str],
+    config: dict[str, Any],
+    *,
+    with_targets: bool,
+    is_run_data: bool,
+    progress: bool,
+) -> StreamedRows:
+    run_data: dict[str, Any] = config.get("data", {})
+    chosen = run_data.get("target") if target is None else target
+    table = TableForModel(net, source, chosen, with_targets=with_targets, keep=keep, progress=progress)
+    fraction, seed = run_data.get("test_fraction", 0.2), run_data.get("seed", net.seed)
+    if part == "test" and not fraction:
+        raise ConfigurationError(f"{source!r} has no test part; use --part all")
+    if with_targets and is_run_data and target is None and run_data.get("stream"):
+        train, _ = split_off(table, fraction, seed)
+        warn_of_change(run_folders.fingerprint_of_stream(train) == config["data_sha256"], source)
+
+    def choose_part(rows: RowStream) -> RowStream:
+        train, test = split_off(rows, fraction, seed) if part != "all" else (rows, None)
+        return train if test is None or part == "train" else test
+
+    stream = choose_part(table)
+    return StreamedRows(
+        part, stream.n_rows, table.n_rows_of_source, lambda: table.chunks(choose_part, part),
+        stream if with_targets else None, table.n_rows_of_source - table.n_rows, table.warn,
+    )  # fmt: skip
 
 
 class _ForModel(RowStream):

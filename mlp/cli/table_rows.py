@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -85,11 +86,13 @@ def from_table(
     where = repr(source)
     columns = _read(net, source, target, keep, reading)
     n = len(next(iter(columns.values())))
-    kept = {name: _texts(columns[check_column(name, columns, where)]) for name in keep}
+    kept = {name: texts_of(columns[check_column(name, columns, where)]) for name in keep}
     y, present = None, np.arange(n)
     if with_targets:
         names = target_names(target, columns, where)
-        y, present = _targets(net, columns, names, where)
+        y, present = targets_of(net, columns, names, where)
+        if not len(present):
+            raise no_targets(where, names[0])
         columns = {name: column for name, column in columns.items() if name not in names}
     else:
         columns = {name: column for name, column in columns.items() if name != target or net.preprocessing}
@@ -140,10 +143,10 @@ def _inputs(net: MLP, columns: dict[str, NDArray[Any]], where: str) -> NDArray[A
     return np.column_stack([as_float64(column, f"{where}, column {key!r}") for key, column in columns.items()])
 
 
-def _targets(
-    net: MLP, columns: dict[str, NDArray[Any]], names: tuple[str, ...], where: str
+def targets_of(
+    net: MLP, columns: Mapping[str, NDArray[Any]], names: tuple[str, ...], where: str, first: int = 0
 ) -> tuple[NDArray[Any], NDArray[np.intp]]:
-    """The targets of the rows that have them, and which rows these are."""
+    """The targets of the rows that have them, and which rows these are; the first row is row `first` of the table."""
     if net.preprocessing is None or net.preprocessing.preparation is None:
         column, in_column = columns[names[0]], f"{where}, column {names[0]!r}"
         rows = np.arange(len(column))
@@ -156,13 +159,18 @@ def _targets(
     for _, others in read[1:]:
         rows = np.intersect1d(rows, others)
     in_column = f"{where}, column {names[0]!r}"
-    if not len(rows):
-        raise DataError(f"{in_column}: no row has a value, so there is nothing to compare with; use mlp predict")
     values = [column[np.searchsorted(present, rows)] for column, present in read]
     if net.classes is not None:
-        return encode_labels(net, values[0].tolist(), in_column, rows), rows
+        return encode_labels(net, values[0].tolist(), in_column, first + rows), rows
     targets = [column.astype(np.float64) for column in values]
     return targets[0] if len(targets) == 1 else np.column_stack(targets), rows
+
+
+def no_targets(where: str, name: str) -> DataError:
+    """Return the error for a target column without a value."""
+    return DataError(
+        f"{where}, column {name!r}: no row has a value, so there is nothing to compare with; use mlp predict"
+    )
 
 
 def warn_if_changed(sha256: str | None, X: NDArray[Any], y: NDArray[Any], source: str) -> None:
@@ -179,7 +187,8 @@ def warn_of_change(is_same: bool, source: str) -> None:
         )
 
 
-def _texts(column: NDArray[Any]) -> list[str]:
+def texts_of(column: NDArray[Any]) -> list[str]:
+    """The values of a column that ``--keep`` names; an empty text for a missing one."""
     return ["" if value is None or value != value else str(value) for value in column.tolist()]
 
 

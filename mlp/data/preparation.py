@@ -118,14 +118,18 @@ Note(heading='stray', text="age: 1 text such as 'old' among numbers, read as mis
         table : mapping of str to ndarray of shape (n,)
             The raw table; it must have all of `columns`.
         """
+        prepared, counts = self.apply_and_count(table)
+        return prepared, [note for column in self.columns for note in counts[column.name].notes(column)]
+
+    def apply_and_count(self, table: Mapping[str, NDArray[Any]]) -> tuple[dict[str, NDArray[Any]], dict[str, Counts]]:
+        """As `apply`, but return for each raw column how many values were read as missing."""
         marks = frozenset(self.marks)
         prepared: dict[str, NDArray[Any]] = {}
-        notes: list[Note] = []
+        counts: dict[str, Counts] = {}
         for column in self.columns:
-            made, found = column.prepare(table[column.name], marks)
+            made, counts[column.name] = column.prepare(table[column.name], marks)
             prepared |= made
-            notes += found.notes(column)
-        return prepared, notes
+        return prepared, counts
 
     @property
     def text_columns(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ state is stored in the model file as plain JSON, without a pickle.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,7 @@ from mlp.data.moments import IntegerMoments
 from mlp.data.preparation import Note, Preparation, plain, require_same_columns
 from mlp.data.row_blocks import row_blocks
 from mlp.data.saved_state import require, require_keys, require_list
+from mlp.data.table_counts import Occurrences, TableCounts
 
 __all__ = ["MAX_CATEGORIES", "SCALES", "CategoricalColumn", "NumericColumn", "Preprocessing", "Scale"]
 
@@ -169,11 +171,15 @@ class Preprocessing:
         """
         if isinstance(columns, np.ndarray):
             return self._transform_matrix(columns, out)
-        X, notes = self.transform_table(columns)
-        for note in notes:
+        X, counts = self.transform_and_count(columns)
+        self.warn(counts)
+        return X
+
+    def warn(self, counts: TableCounts) -> None:
+        """Log the warnings of `transform` for rows in which this was found."""
+        for note in self.notes(counts):
             if note.heading != "missing":
                 logger.warning("%s", note.text)
-        return X
 
     def transform_table(self, columns: Columns | DataFrame) -> tuple[NDArray[np.float64], list[Note]]:
         """Transform a table as `transform` does, and return what it would warn of.
@@ -193,20 +199,46 @@ class Preprocessing:
         ShapeError, DtypeError, DataError
             As `transform`.
         """
-        prepared, notes = self.prepare(as_columns(columns))
-        X, unknown = self.encode_and_count(prepared)
-        return X, notes + unknown
+        X, counts = self.transform_and_count(columns)
+        return X, self.notes(counts)
+
+    def transform_and_count(self, columns: Columns | DataFrame) -> tuple[NDArray[np.float64], TableCounts]:
+        """As `transform_table`, but return counts, which can be added to those of other rows; see `notes`."""
+        prepared, counts = self._prepare(as_columns(columns))
+        X, counts.unknown = self._encode(prepared)
+        return X, counts
+
+    def notes(self, counts: TableCounts) -> list[Note]:
+        """Return what is to be said of rows in which this was found."""
+        raw = () if self.preparation is None else self.preparation.columns
+        notes = [
+            note for column in raw if column.name in counts.read for note in counts.read[column.name].notes(column)
+        ]
+        notes += [_far_note(column, counts.far[column.name]) for column in self.columns if column.name in counts.far]
+        unknown = counts.unknown
+        return notes + [
+            unknown_note(column, unknown[column.name].n, unknown[column.name].example)
+            for column in self.columns
+            if column.name in unknown
+        ]
 
     def prepare(self, table: Columns) -> tuple[Columns, list[Note]]:
         """Return the columns that are encoded, and what was read as missing: the first half of `transform_table`."""
+        prepared, counts = self._prepare(table)
+        return prepared, self.notes(counts)
+
+    def _prepare(self, table: Columns) -> tuple[Columns, TableCounts]:
         if self.preparation is None:
-            return table, []
-        _require_columns([column.name for column in self.preparation.columns], table)
-        prepared, notes = self.preparation.apply(table)
-        for column in self.columns:
-            if isinstance(column, NumericColumn):
-                notes += _leave_out_far(column, prepared[column.name], FAR[self.scale])
-        return prepared, notes
+            return table, TableCounts()
+        require_columns([column.name for column in self.preparation.columns], table)
+        prepared, read = self.preparation.apply_and_count(table)
+        far = {
+            column.name: found
+            for column in self.columns
+            if isinstance(column, NumericColumn)
+            and (found := _leave_out_far(column, prepared[column.name], FAR[self.scale])).n
+        }
+        return prepared, TableCounts(read, far)
 
     def encode(self, columns: Columns) -> NDArray[np.float64]:
         """Transform a table whose columns are prepared already: they are those of `columns`, and dates are numbers.
@@ -220,16 +252,20 @@ class Preprocessing:
 
     def encode_and_count(self, table: Columns) -> tuple[NDArray[np.float64], list[Note]]:
         """Return the inputs for prepared columns, and how many categories are unknown."""
-        _require_columns([column.name for column in self.columns], table)
+        X, unknown = self._encode(table)
+        return X, self.notes(TableCounts(unknown=unknown))
+
+    def _encode(self, table: Columns) -> tuple[NDArray[np.float64], dict[str, Occurrences]]:
+        require_columns([column.name for column in self.columns], table)
         outputs = np.zeros((len(next(iter(table.values()))), self.n_outputs))
-        start, notes = 0, []
+        start, unknown = 0, {}
         for column in self.columns:
             stop = start + column.n_outputs
             n, example = encode_column(column, table[column.name], outputs[:, start:stop])
             if n:
-                notes.append(unknown_note(column, n, example))
+                unknown[column.name] = Occurrences(n, example)
             start = stop
-        return outputs, notes
+        return outputs, unknown
 
     def _transform_matrix(self, matrix: NDArray[Any], out: NDArray[np.float64] | None) -> NDArray[np.float64]:
         _check_matrix(matrix)
@@ -353,7 +389,14 @@ def _moments(matrix: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.floa
     return moments.mean(), moments.variance()
 
 
-def _require_columns(names: list[str], table: Columns) -> None:
+def require_columns(names: list[str], table: Mapping[str, Any]) -> None:
+    """Raise an error if a table lacks columns of the training data.
+
+    Raises
+    ------
+    ShapeError
+        If so; the message lists the columns of the table.
+    """
     missing = [name for name in names if name not in table]
     if missing:
         raise ShapeError(
@@ -362,16 +405,20 @@ def _require_columns(names: list[str], table: Columns) -> None:
         )
 
 
-def _leave_out_far(column: NumericColumn, values: NDArray[np.float64], limit: float) -> list[Note]:
+def _leave_out_far(column: NumericColumn, values: NDArray[np.float64], limit: float) -> Occurrences:
     """Make numbers missing that are larger than the limit after scaling."""
     with np.errstate(over="ignore", invalid="ignore"):
         far = np.abs((values - column.shift) / column.scale) > limit
     if not far.any():
-        return []
+        return Occurrences()
     example = values[far.argmax()]
     values[far] = np.nan
-    numbers = counted(int(np.count_nonzero(far)), "number")
-    return [Note("stray", f"{plain(column.name)}: {numbers} such as {example:g} out of all range, read as missing")]
+    return Occurrences(int(np.count_nonzero(far)), example)
+
+
+def _far_note(column: Column, far: Occurrences) -> Note:
+    numbers = f"{counted(far.n, 'number')} such as {far.example:g}"
+    return Note("stray", f"{plain(column.name)}: {numbers} out of all range, read as missing")
 
 
 def unknown_note(column: Column, n: int, example: object) -> Note:

@@ -53,7 +53,7 @@ class NpySource:
         self, name: str, files: Sequence[NpyFile], target_files: Sequence[NpyFile] | None, target: Target
     ) -> None:
         self.name, self._files, self._target_files = name, files, target_files
-        _require_same(files)
+        require_same_rows(files)
         first = files[0]
         n_rows = sum(file.shape[0] for file in files)
         shape: tuple[int, ...] = (n_rows, *first.shape[1:])
@@ -70,7 +70,7 @@ class NpySource:
             self.target_where = f"{name!r}, column {self._column}"
             self.n_inputs = shape[1] - 1
         else:
-            _require_same(target_files)
+            require_same_rows(target_files)
             _require_pairs(files, target_files)
             self.is_images = is_images(self.dtype, len(shape))
             require_inputs(shape, self.is_images, repr(name))
@@ -122,7 +122,14 @@ class NpySource:
         return without_column(X, self._column), X[:, self._column]
 
 
-def _require_same(files: Sequence[NpyFile]) -> None:
+def require_same_rows(files: Sequence[NpyFile]) -> None:
+    """Raise an error if the rows of the parts differ in shape or dtype.
+
+    Raises
+    ------
+    ShapeError
+        If so.
+    """
     first = files[0]
     for file in files[1:]:
         if file.shape[1:] != first.shape[1:] or file.dtype.newbyteorder("=") != first.dtype.newbyteorder("="):

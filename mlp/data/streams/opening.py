@@ -133,16 +133,21 @@ def stream(
     choices = ColumnChoices(
         tuple(drop), None if columns is None else tuple(columns), tuple(categorical), tuple(numeric)
     )
-    kind, parts = _find_parts(name)
+    kind, parts = find_parts(name)
     if choices != ColumnChoices() and kind == ".npy":
         given = next(argument for argument in vars(choices) if getattr(choices, argument))
         raise ConfigurationError(f"{given} names columns of a table and does not apply to {name!r}; remove it")
     if kind == ".parquet":
-        table = ParquetSource(name, [ParquetFile(part) for part in parts])
+        table = open_table(name)
         chosen_scale: Scale = "standard" if scale is None else scale
         return stream_table(table, target, task, chosen_scale, choices, test_fraction, seed, progress=progress)
     matrix = NpySource(name, *_npy_files(parts, target), target)
     return stream_npy(matrix, task, scale, test_fraction, seed, progress=progress)
+
+
+def open_table(name: str) -> ParquetSource:
+    """Open a Parquet file, or a folder of them."""
+    return ParquetSource(name, [ParquetFile(part) for part in find_parts(name)[1]])
 
 
 def _npy_files(parts: Sequence[str], target: Target) -> tuple[list[NpyFile], list[NpyFile] | None]:
@@ -157,7 +162,7 @@ def _npy_files(parts: Sequence[str], target: Target) -> tuple[list[NpyFile], lis
     return files, None if others is None else [NpyFile(part, n_files) for part in others]
 
 
-def _find_parts(name: str) -> tuple[str, list[str]]:
+def find_parts(name: str) -> tuple[str, list[str]]:
     """The suffix of a source that can be read in blocks, and its files."""
     if name not in (*SOURCE_NAMES, STANDARD_INPUT) and os.path.isdir(name):
         return list_parts(name, STREAM_SUFFIXES)

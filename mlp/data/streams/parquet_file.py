@@ -64,8 +64,8 @@ class ParquetFile:
         self.group_rows = np.array([group[0].n_rows for _, group in self._groups], np.int64)
         self.types = {field.name: str(field.type) for field in self._schema}
 
-    def check(self, group: int, digest: Any) -> None:
-        """Check how much memory a row group takes, before it is read, and update a digest with its bytes.
+    def check(self, group: int, digest: Any = None) -> None:
+        """Check how much memory a row group takes, before it is read; a digest is updated with its bytes.
 
         Raises
         ------
@@ -82,7 +82,7 @@ class ParquetFile:
 
         with self._opened() as handle:
             check_pages(handle, self._size, chunks, check_size, f"{self.where}, row group {number}")
-            for chunk in chunks:
+            for chunk in chunks if digest is not None else ():
                 handle.seek(chunk.start)
                 left = chunk.stop - chunk.start
                 while left > 0 and (block := handle.read(min(_READ_BYTES, left))):

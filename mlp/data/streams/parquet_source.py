@@ -28,6 +28,8 @@ class ParquetSource:
     block_rows : ndarray of int64, shape (n_blocks,)
     names : tuple of str
         The columns.
+    types : dict of str to str
+        The types of their values.
 
     Raises
     ------
@@ -41,7 +43,8 @@ class ParquetSource:
         self.name, self._files = name, files
         for file in files[1:]:
             _require_same(file, files[0])
-        self.names = tuple(files[0].types)
+        self.types = files[0].types
+        self.names = tuple(self.types)
         self.block_rows: NDArray[np.int64] = np.concatenate([file.group_rows for file in files])
         self._places = [(file, group) for file in files for group in range(len(file.group_rows))]
         if not len(self.block_rows) or not self.names:
@@ -49,10 +52,15 @@ class ParquetSource:
                 f"{name!r} has {len(self.names)} columns and {int(self.block_rows.sum())} rows; it needs at least one"
             )
 
-    def read(self, block: int, names: Sequence[str], digest: Any = None) -> dict[str, NDArray[Any]]:
-        """Read some columns of a block; with a digest of `hashlib`, check the block first, and update the digest."""
+    def read(
+        self, block: int, names: Sequence[str], digest: Any = None, *, check: bool = False
+    ) -> dict[str, NDArray[Any]]:
+        """Read some columns of a block that has been checked.
+
+        With `check`, check it first; with a digest of `hashlib`, check it, and update the digest with its bytes.
+        """
         file, group = self._places[block]
-        if digest is not None:
+        if check or digest is not None:
             file.check(group, digest)
         return file.read(group, names)
 

@@ -145,7 +145,7 @@ def _first_rows(source: ParquetSource, train: RowStream) -> tuple[dict[str, NDAr
     for block in range(len(source.block_rows)):
         mask = training_mask(train, block)
         stop = int(np.searchsorted(mask.cumsum(), needed)) + 1
-        table = source.read(block, source.names, _NoDigest())
+        table = source.read(block, source.names, check=True)
         tables.append({name: column[:stop].copy() for name, column in table.items()})
         masks.append(mask[:stop])
         needed -= int(np.count_nonzero(masks[-1]))
@@ -153,13 +153,6 @@ def _first_rows(source: ParquetSource, train: RowStream) -> tuple[dict[str, NDAr
             break
     joined = {name: _joined([table[name] for table in tables]) for name in source.names}
     return joined, np.flatnonzero(np.concatenate(masks))
-
-
-class _NoDigest:
-    """In place of a hash: the block is checked, and not hashed."""
-
-    def update(self, block: bytes) -> None:
-        """Do nothing."""
 
 
 def _joined(columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
