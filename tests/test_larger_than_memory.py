@@ -105,3 +105,25 @@ def test_train_evaluate_and_predict_need_less_memory_than_the_data(folder: Path)
     assert len(np.load("p.npy")) == n
     if not LARGE:  # the limit is one that data in memory do not pass
         mlp_under(limit, "train", "large.npy", "--no-stream", *options, succeeds=False)
+
+
+def test_scores_and_predictions_of_a_table_need_less_memory_than_the_table(folder: Path) -> None:
+    polars = pytest.importorskip("polars")
+    pytest.importorskip("pyarrow")
+    rng = np.random.default_rng(0)
+    for name, n in (("small", 20_000), ("large", 1_000_000)):
+        columns: dict[str, object] = {f"x{i}": rng.integers(0, 1000, n) / 8 for i in range(12)}
+        columns |= {"kind": rng.choice(["a", "b", "c"], n), "y": rng.integers(0, 2, n)}
+        polars.DataFrame(columns).write_parquet(f"{name}.parquet", row_group_size=20_000)
+    options = ["--hidden", "4", "--epochs", "1", "--backend", "numpy", "--quiet"]
+    mlp_under(0, "train", "small.parquet", "--target", "y", *options, "--output-dir", "run")
+    for command in (["evaluate", "run"], ["predict", "run", "-o", "p.npy"]):
+        resident = {}
+        for name, way in (("small", "--stream"), ("large", "--stream"), ("large", "--no-stream")):
+            Path("p.npy").unlink(missing_ok=True)
+            resident[name, way] = mlp_under(0, *command, f"{name}.parquet", way, "--part", "all")[2]
+        print(command[0], {key: f"{size / 1e6:.0f} MB" for key, size in resident.items()})
+        assert resident["large", "--stream"] <= resident["small", "--stream"] + ROOM
+        assert resident["large", "--no-stream"] > resident["small", "--stream"] + ROOM
+    for file in folder.glob("*.parquet"):
+        file.unlink()

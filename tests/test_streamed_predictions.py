@@ -251,6 +251,14 @@ def test_errors_are_those_in_memory() -> None:
         assert message in error(*arguments)
 
 
+def test_a_run_without_a_test_part_has_all_rows() -> None:
+    write(table())
+    train("t.parquet", "--target", "label", "--stream", "--test-fraction", 0, to="run")
+    assert scores("run", "t.parquet")["part"] == "all"
+    assert "'t.parquet' has no test part; use --part all" in error("evaluate", "run", "t.parquet", "--part", "test")
+    assert scores("run", "t.parquet", "--part", "train")["rows"] == N
+
+
 def test_a_network_for_arrays_reads_tables_into_memory() -> None:
     X = np.random.default_rng(0).normal(size=(300, 3))
     np.save("m.npy", X)
@@ -268,6 +276,9 @@ def test_pictures_and_traces_use_the_first_rows_of_a_table() -> None:
     train("t.parquet", "--target", "label", "--stream", to="run")
     assert "only the first 4,096 of" in run("plot", "confusion", "run", "--part", "train").stderr
     assert "softmax" in run("trace", "run", "t.parquet", "--rows", 1).stdout
+    Path("parts").mkdir()
+    write(unusual(table()).with_columns(pl.col("label").fill_null("no")), "parts/1.parquet")
+    assert run("trace", "run", "parts", "--rows", 1).stderr.count("that the training rows did not have") == 1
 
 
 def test_a_row_group_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
