@@ -21,7 +21,7 @@ import backends
 import mlp
 from backends.cupy_backend import tilings
 from backends.cupy_backend.kernel_source import KernelOptions
-from backends.cupy_backend.tilings import Tiling
+from backends.cupy_backend.tiling import Tiling
 
 NETS, BATCH_SIZES = ((784, 30, 10), (784, 128, 10), (784, 16, 16, 10)), (10, 16, 32, 64, 128)
 X_DTYPES = "uint8", "float32"
