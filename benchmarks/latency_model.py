@@ -36,12 +36,11 @@ from backends.cupy_backend.grid_tilings import fastest_grid, graph_microseconds,
 from backends.cupy_backend.kernel_source import KernelOptions
 from backends.cupy_backend.persistent import fastest_way
 from backends.cupy_backend.persistent_source import persistent_source
+from backends.cupy_backend.tiling import Choice, Tiling
 from backends.cupy_backend.tilings import (
     CYCLES_A_MICROSECOND,
     GRID_BARRIER,
     L2_BYTES_A_CYCLE,
-    Choice,
-    Tiling,
     expected_microseconds,
     meeting_cycles,
     tiling_for,

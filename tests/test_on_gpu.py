@@ -18,6 +18,7 @@ from test_gpu_kernels import persistent_options
 import backends
 import mlp
 from backends.cupy_backend import tilings
+from backends.cupy_backend.tiling import Choice
 from backends.cupy_backend.trainer import GraphTrainer
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "on_gpu.py"
@@ -241,7 +242,7 @@ def tiling_times(stand_in_gpu, monkeypatch):
 
 
 def test_the_tilings_of_each_case_are_timed(tiling_times, monkeypatch, capsys):
-    other = {((784, 30, 10), 16, "float32", "uint8"): tilings.Choice(8, 4, 1, 2, 16, False)}
+    other = {((784, 30, 10), 16, "float32", "uint8"): Choice(8, 4, 1, 2, 16, False)}
     monkeypatch.setattr(tilings, "MEASURED", dict(other))
     found = tiling_times.measure(seconds=3600)
     times = found["times"]
@@ -254,7 +255,7 @@ def test_the_tilings_of_each_case_are_timed(tiling_times, monkeypatch, capsys):
     (best,) = found["table"]
     assert best["microseconds"] == min(each["microseconds"] for each in times)
     text = capsys.readouterr().out.split("MEASURED = ")[1].partition("}")[0] + "}"
-    assert eval(text, {"Choice": tilings.Choice}) == {((9, 5, 3), 4, "float32", "uint8"): tuple(best["choice"])}
+    assert eval(text, {"Choice": Choice}) == {((9, 5, 3), 4, "float32", "uint8"): tuple(best["choice"])}
     ((without,), failures) = found["without"], found["failures"]
     assert without["sizes"] == [9, 3]
     assert "hidden layer" in without["reason"]
@@ -294,7 +295,7 @@ def test_no_tiling_is_timed_after_the_time_is_up(tiling_times):
 def test_a_measured_tiling_is_used_where_it_fits(monkeypatch):
     options = persistent_options((784, 30, 10), "float32", "uint8", False)
     estimated = tilings.tiling_for(options, 16, 232448)
-    measured = tilings.Choice(2, 8, 4, 1, 16, False)
+    measured = Choice(2, 8, 4, 1, 16, False)
     monkeypatch.setitem(tilings.MEASURED, ((784, 30, 10), 16, "float32", "uint8"), measured)
     assert tilings.tiling_for(options, 16, 232448).choice == measured != estimated.choice
     assert tilings.tiling_for(options, 17, 232448).blocks == estimated.blocks != measured.blocks

@@ -32,9 +32,9 @@ import mlp
 from backends.cupy_backend import persistent, persistent_source, tilings
 from backends.cupy_backend.grid_tilings import FASTER, fastest_grid, graph_microseconds
 from backends.cupy_backend.persistent import fastest_way
+from backends.cupy_backend.tiling import Tiling
 from backends.cupy_backend.tilings import (
     L2_BYTES_A_CYCLE,
-    Tiling,
     choices_of,
     expected_microseconds,
     meeting_cycles,

@@ -302,8 +302,14 @@ TENSOR_SHAPES = {
 }
 
 
-@pytest.mark.parametrize("name", TENSOR_SHAPES)
-@pytest.mark.parametrize("rule", [RULES[0], RULES[7]], ids=lambda rule: rule.name)
+WITH_STATES = "inputs that do not fill up a tile, of rows in wider arrays", "several hidden layers", "in parts"
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [*((name, RULES[0]) for name in TENSOR_SHAPES), *((name, RULES[7]) for name in WITH_STATES)],
+    ids=lambda value: getattr(value, "name", value),
+)
 def test_tensor_cores_are_as_accurate_as_float32(gpu, monkeypatch, name, rule):
     from backends.cupy_backend import persistent
 

@@ -12,10 +12,10 @@ import math
 from collections.abc import Mapping
 
 from backends.cupy_backend.kernel_source import KernelOptions
+from backends.cupy_backend.tiling import Tiling
 from backends.cupy_backend.tilings import (
     ABOUT,
     MOST_BLOCKS,
-    Tiling,
     choices_of,
     expected_microseconds,
     tiling_of,

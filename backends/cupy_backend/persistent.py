@@ -13,7 +13,8 @@ from backends.cupy_backend.grid_tilings import graph_microseconds, grid_tiling_f
 from backends.cupy_backend.kernel_source import KernelOptions
 from backends.cupy_backend.persistent_source import exchange_bytes, persistent_source
 from backends.cupy_backend.step import EpochArrays
-from backends.cupy_backend.tilings import MOST_BLOCKS, Tiling, expected_microseconds, measured_choice, tiling_for
+from backends.cupy_backend.tiling import Tiling
+from backends.cupy_backend.tilings import MOST_BLOCKS, expected_microseconds, measured_choice, tiling_for
 from backends.plan import Array, EpochPlan
 from backends.random import dropout_threshold
 

@@ -7,7 +7,7 @@ import functools
 from backends.cupy_backend.arguments import arguments_dtype
 from backends.cupy_backend.kernel_source import TYPES, KernelOptions, definitions, epoch_kernels, text_of
 from backends.cupy_backend.shared_arrays import odd
-from backends.cupy_backend.tilings import Tiling
+from backends.cupy_backend.tiling import Tiling
 from backends.random import dropout_threshold
 
 _FIRST = {False: "persistent_first.cuh", True: "persistent_tensor.cuh"}

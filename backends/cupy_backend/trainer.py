@@ -17,7 +17,8 @@ from backends.cupy_backend.host_rows import HostRows, RowWindows
 from backends.cupy_backend.kernel_source import THREADS, KernelOptions, kernel_source
 from backends.cupy_backend.persistent import PersistentKernel, batches_of_launch, module_source, persistent_tiling
 from backends.cupy_backend.step import LOSS_BLOCKS, EpochArrays, Step, StepArrays, settings_of
-from backends.cupy_backend.tilings import MOST_BLOCKS, Tiling
+from backends.cupy_backend.tiling import Tiling
+from backends.cupy_backend.tilings import MOST_BLOCKS
 from backends.cupy_backend.together import train_together
 from backends.formulas.translator import TranslationError
 from backends.loop import Execution, Trainer, all_finite

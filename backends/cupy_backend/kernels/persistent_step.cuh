@@ -29,8 +29,8 @@ struct Step : FirstLayer {
     }
 
     DEVICE void send_logits(int part, int n) {
-        if (t == 0) expect(part, BLOCKS * (n * N_OUT * (int)sizeof(REAL) + (sends_weights(part) ? 16 : 0)));
         REAL* const own = share(part, rank, 0);
+        if (t == 0) expect(part, BLOCKS * (n * N_OUT * (int)sizeof(REAL) + (sends_weights(part) ? 16 : 0)));
         for_each<PART_ROWS * N_OUT>(n * N_OUT, [&](int q) {
             const int row = q / N_OUT, o = q % N_OUT;
             REAL sum = REAL(0);
