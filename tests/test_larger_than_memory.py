@@ -83,7 +83,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_train_evaluate_and_predict_need_less_memory_than_the_data(folder: Path) -> None:
     options = ["--hidden", "4", "--epochs", "1", "--batch-size", "512", "--backend", "numba", "--quiet"]
     write("small.npy", 1000 * WIDTH)
-    _, least, resident = mlp_under(0, "train", "small.npy", "--stream", *options, "--output-dir", "small")
+    for run in ("first", "second"):  # the first compiles kernels, which takes memory too
+        _, least, resident = mlp_under(0, "train", "small.npy", "--stream", *options, "--output-dir", run)
     limit = FIXED_LIMIT if LARGE else least + ROOM
     most_resident = MOST_RESIDENT if LARGE else resident + ROOM
     write("large.npy", BYTES)
